@@ -1,0 +1,1 @@
+"""What every layer stands on: errors, time, tasks, processes and the HTTP transport."""

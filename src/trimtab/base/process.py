@@ -1,0 +1,123 @@
+"""Child processes: a list of arguments, a closed environment, limits, and no survivors."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class ProcessTimeout(Exception):
+    """The child was killed because it ran longer than allowed."""
+
+
+class OutputTooLarge(Exception):
+    """The child was killed because it wrote more than allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a child may use; None leaves the limit of this process."""
+
+    memory_bytes: int | None = None
+    cpu_s: int | None = None
+    file_bytes: int | None = None
+    processes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """How a child ended. `code` is negative for a signal."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+
+async def run(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    stdin: bytes = b"",
+    timeout: float = 60.0,
+    max_output: int = 64 << 20,
+    limits: Limits | None = None,
+) -> Completed:
+    """Run `argv` in a process group of its own and return what it said.
+
+    `env` is the whole environment: nothing is inherited. `timeout` is in seconds, `max_output` in bytes for stdout and
+    for stderr each. Raises ProcessTimeout and OutputTooLarge after killing the whole group, OSError if it cannot start.
+    """
+    child = await asyncio.create_subprocess_exec(
+        *map(str, argv),
+        env=dict(env),
+        cwd=cwd,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=_limiter(limits) if limits else None,
+    )
+    assert child.stdin is not None  # noqa: S101 - three pipes were asked for
+    assert child.stdout is not None  # noqa: S101
+    assert child.stderr is not None  # noqa: S101
+    try:
+        async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
+            group.create_task(_feed(child.stdin, stdin))
+            out = group.create_task(_drain(child.stdout, max_output))
+            err = group.create_task(_drain(child.stderr, max_output))
+            code = group.create_task(child.wait())
+        return Completed(code.result(), out.result(), err.result())
+    except TimeoutError:
+        raise ProcessTimeout(f"{Path(argv[0]).name} was killed after {timeout:g} s") from None
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    finally:
+        if child.returncode is None:
+            kill_group(child.pid)
+            await child.wait()
+
+
+def kill_group(pid: int, sig: signal.Signals = signal.SIGKILL) -> None:
+    """Signal the process group led by `pid`; a group that is gone already is fine."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, sig)
+
+
+async def _feed(stdin: asyncio.StreamWriter, data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        stdin.write(data)
+        await stdin.drain()
+    stdin.close()
+
+
+async def _drain(stream: asyncio.StreamReader, max_output: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await stream.read(1 << 16):
+        size += len(chunk)
+        if size > max_output:
+            raise OutputTooLarge(f"more than {max_output} bytes of output")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _limiter(limits: Limits):  # type: ignore[no-untyped-def]  # noqa: ANN202 - runs between fork and exec
+    wanted = [
+        (resource.RLIMIT_AS, limits.memory_bytes),
+        (resource.RLIMIT_CPU, limits.cpu_s),
+        (resource.RLIMIT_FSIZE, limits.file_bytes),
+        (resource.RLIMIT_NPROC, limits.processes),
+        (resource.RLIMIT_CORE, 0),
+    ]
+
+    def apply() -> None:
+        for kind, value in wanted:
+            if value is not None:
+                resource.setrlimit(kind, (value, value))
+
+    return apply

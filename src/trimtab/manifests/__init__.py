@@ -1,0 +1,1 @@
+"""Kubernetes objects as data: references, YAML, inventory ids, conditions, ordering. Pure: no I/O, no event loop."""
