@@ -1,0 +1,1 @@
+"""Immutable snapshots of sources: stored by content, published as archives, read back with suspicion."""

@@ -5,6 +5,7 @@ injected and addresses are checked. Redirects are never followed here: whoever k
 """
 
 import asyncio
+import io
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from yarl import URL
 
 MAX_BODY = 64 << 20
 _CHUNK = 1 << 16
+_IN_ONE_GO = 1 << 20
 
 
 class TransportError(Exception):
@@ -80,7 +82,7 @@ class AiohttpTransport:
             response = await session.request(
                 request.method,
                 request.url,
-                data=request.body,
+                data=_payload(request.body),
                 headers=request.headers,
                 allow_redirects=False,
                 timeout=timeout,
@@ -141,6 +143,11 @@ class _AiohttpResponse:
 
     async def close(self) -> None:
         self._response.close()
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    # aiohttp warns of large bytes, which it writes in one go, and sends a file in pieces.
+    return io.BytesIO(body) if body is not None and len(body) > _IN_ONE_GO else body
 
 
 def _words(request: Request, failure: BaseException) -> str:

@@ -1,0 +1,1 @@
+"""From the address of a source to an immutable snapshot of its files."""

@@ -1,0 +1,1 @@
+"""The Kubernetes target: gate, write-ahead inventory, server-side apply, prune, shared watches, drift."""

@@ -1,0 +1,67 @@
+# The daily verbs. Each sets up what is missing first; a second run finds it and is quick.
+#
+# Variables: PYTHON (which interpreter the environment is made from), JOBS (test processes; 0 runs them in one),
+# TESTS (what to test), ARGS (passed on to pytest, the demo or the bench).
+
+PYTHON ?= python3
+JOBS ?= 2
+TESTS ?= tests
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SOURCES := src tests $(wildcard bench)
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench lock clean
+
+help: ## Show the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## Install everything: Python packages into .venv, the control plane and kustomize into the user's cache
+	@$(BIN)/python -m trimtab.toolchain
+
+demo: setup ## See it work: a local cluster, an example repository, and what to try; ends with Ctrl-C
+	@$(BIN)/trimtab demo $(ARGS)
+
+test: setup ## Run the tests against a real control plane (TESTS=tests/kube, ARGS='-k name', JOBS=0)
+	$(BIN)/pytest $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist loadfile) $(ARGS) $(TESTS)
+
+lint: $(INSTALLED) ## Check formatting, code, types, layers and the size of modules
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@find src -name '*.py' -exec wc -l {} + | awk '$$2 != "total" && $$1 > 600 \
+		{print $$2 ": " $$1 " lines; a module ends at 600, split it by what it is about"; long = 1} END {exit long}'
+
+format: $(INSTALLED) ## Format the code and fix what can be fixed by itself
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: setup ## Measure: from push to live, for 100 and 300 apps (ARGS='--help')
+	$(BIN)/python bench/run.py $(ARGS)
+
+lock: $(INSTALLED) ## Choose the newest admitted versions of all Python packages and write requirements.lock
+	$(BIN)/python -m pip install --quiet uv
+	@echo '# Made by `make lock` from pyproject.toml, for every Python from 3.11 on. Do not edit.' > requirements.lock.new
+	printf 'hatchling>=1.27\neditables\n' | $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --upgrade --group dev pyproject.toml - >> requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+clean: ## Remove the Python environment and what tools left; the user's cache of binaries stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(INSTALLED): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1); name another: make PYTHON=python3.12 setup" >&2; \
+		exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
+		echo "$(PYTHON) cannot make environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "setup: installing the locked Python packages into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

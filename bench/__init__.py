@@ -1,0 +1,1 @@
+"""The project's benchmark: the floor of a control plane, and how close Trimtab comes to it."""

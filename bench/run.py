@@ -1,0 +1,182 @@
+"""The benchmark: `python -m bench.run`. Everything it needs it starts, everything it starts it ends.
+
+For every N: a fresh control plane, a git server and `trimtab run`; then the floor of this machine at this moment, then
+the phases of bench/measure.py. A machine is never the same twice, so what counts is the ratio to the floor of the same
+run; seconds of different days are not comparable.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import floor, measure, report
+from bench.server import connect
+from trimtab.base.http import AiohttpTransport
+from trimtab.cli import local
+from trimtab.cluster.gitserver import GitServer
+from trimtab.cluster.plane import ControlPlane
+from trimtab.kube import config
+from trimtab.kube.client import Client
+from trimtab.toolchain import binaries
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+BASELINE = HERE / "baseline.json"
+REFERENCE = HERE.parents[1] / "shared" / "bench"
+_NAMESPACE = "flux-system"
+_WARM_UP_N = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What one measurement runs on."""
+
+    kubeconfig: Path
+    repository: measure.Repository
+    bare: Path
+    url: str
+    pid: int
+    tools: Path
+
+
+@asynccontextmanager
+async def started(n: int, concurrent: int | None) -> AsyncIterator[Bench]:
+    """A control plane, a git server and the controllers, all fresh."""
+    control = await binaries.ensure("controlplane", progress=say)
+    await binaries.ensure("render", progress=say)
+    async with AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trimtab-bench-")))
+        say("starting a control plane, a git server and the controllers")
+        # No Node: the apps have no replicas, and what does not run does not disturb.
+        plane = await stack.enter_async_context(ControlPlane(directory / "cluster", kwok=False, binaries=control))
+        git = await stack.enter_async_context(GitServer(directory / "served"))
+        bare = await git.create("bench")
+        repository = measure.Repository(directory / "work", bare, n)
+        await repository.create()
+        transport = AiohttpTransport()
+        stack.push_async_callback(transport.close)
+        client = Client(config.load(plane.kubeconfig), transport)
+        await local.furnish(client, _NAMESPACE)
+        arguments = ("--concurrent", str(concurrent)) if concurrent else ()
+        controllers = await stack.enter_async_context(
+            local.controllers(plane.kubeconfig, directory / "trimtab", transport, arguments=arguments)
+        )
+        yield Bench(
+            plane.kubeconfig,
+            repository,
+            bare,
+            git.url("bench"),
+            controllers.pid,
+            control["kubectl"].parent,
+        )
+
+
+async def measured(n: int, arguments: argparse.Namespace) -> report.Run:
+    """The floor and the phases for `n` apps."""
+    say(f"--- {n} apps")
+    async with started(n, arguments.concurrent) as bench, connect(bench.kubeconfig) as server:
+        # The first writes of a fresh server are slow, whoever makes them: they must not raise the floor.
+        async for _ in floor.measure(server, _WARM_UP_N):
+            pass
+        rows: list[floor.Row] = []
+        async for row in floor.measure(server, n):
+            say(f"floor, {row.floor}: {row.settled or row.seconds:.2f} s")
+            rows.append(row)
+        lowest = floor.summary(rows)
+        run = measure.Measure(server, bench.repository, bench.url, n, pids=[bench.pid], timeout_s=arguments.timeout)
+        phases: list[measure.Phase | measure.Drift] = []
+        async for phase in run.run(arguments.phases.split(",")):
+            say(json.dumps(asdict(phase)))
+            phases.append(phase)
+    return report.Run(n, lowest, tuple(phases))
+
+
+async def referred(n: int, arguments: argparse.Namespace) -> None:
+    """The same by the two reference programs, on a fresh control plane; they print for themselves."""
+    say(f"--- {n} apps, by the reference programs")
+    async with started(n, arguments.concurrent) as bench:
+        env = {**os.environ, "KUBECONFIG": str(bench.kubeconfig), "PATH": f"{bench.tools}:{os.environ['PATH']}"}
+        mttp = ["--url", bench.url, "--repo", str(bench.bare), "--pids", str(bench.pid), "--phases", arguments.phases]
+        for program, *rest in (
+            ("floor.py", str(n), str(bench.kubeconfig)),
+            ("mttp.py", str(n), *mttp),
+        ):
+            child = await asyncio.create_subprocess_exec(sys.executable, str(REFERENCE / program), *rest, env=env)
+            try:
+                await child.wait()
+            finally:
+                if child.returncode is None:
+                    child.kill()
+                    await child.wait()
+
+
+async def main(arguments: argparse.Namespace) -> int:
+    """Measure, report, compare."""
+    sizes = [int(size) for size in arguments.n.split(",")]
+    if arguments.reference:
+        for n in sizes:
+            await referred(n, arguments)
+        return 0
+    runs = [await measured(n, arguments) for n in sizes]
+    result = report.result(runs, machine=machine(), moment=datetime.now(UTC))
+    print("\n" + report.table(runs) + "\n")
+    if BASELINE.exists():
+        print(report.comparison(result, json.loads(BASELINE.read_text())) + "\n")
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"written to {path}")
+    if arguments.save_baseline:
+        BASELINE.write_text(json.dumps(result, indent=2) + "\n")
+        print(f"written to {BASELINE}")
+    missed = report.missed(runs)
+    for line in missed:
+        print(f"missed: {line}")
+    return 2 if missed and arguments.strict else 0
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    return {
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+    }
+
+
+def say(line: str) -> None:
+    """Progress, on stderr: stdout has the result."""
+    print(f"{time.monotonic() - _BEGAN:7.1f} s  {line}", file=sys.stderr, flush=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of the benchmark."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--n", default="100,300", help="numbers of apps, separated by commas (100,300)")
+    parser.add_argument("--phases", default=",".join(measure.PHASES), help="first,push,one,noop,drift")
+    parser.add_argument("--timeout", type=float, default=900.0, help="seconds a phase may take (900)")
+    parser.add_argument("--concurrent", type=int, help="workers of the controllers (their own default)")
+    parser.add_argument("--save-baseline", action="store_true", help="make this run the one to compare with")
+    parser.add_argument("--strict", action="store_true", help="exit with 2 when a budget is missed")
+    if REFERENCE.is_dir():
+        parser.add_argument("--reference", action="store_true", help=f"run the programs in {REFERENCE} instead")
+    else:
+        parser.set_defaults(reference=False)
+    return parser
+
+
+_BEGAN = time.monotonic()
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(parser().parse_args())))

@@ -1,0 +1,19 @@
+"""Groups, versions and kinds of our own, and the few foreign ones we install or lean on."""
+
+from typing import Final
+
+from trimtab.manifests.refs import Gvk
+
+SOURCE_GROUP: Final = "source.toolkit.fluxcd.io"
+KUSTOMIZE_GROUP: Final = "kustomize.toolkit.fluxcd.io"
+
+GIT_REPOSITORY: Final = Gvk(SOURCE_GROUP, "v1", "GitRepository")
+OCI_REPOSITORY: Final = Gvk(SOURCE_GROUP, "v1", "OCIRepository")
+BUCKET: Final = Gvk(SOURCE_GROUP, "v1", "Bucket")
+EXTERNAL_ARTIFACT: Final = Gvk(SOURCE_GROUP, "v1", "ExternalArtifact")
+KUSTOMIZATION: Final = Gvk(KUSTOMIZE_GROUP, "v1", "Kustomization")
+
+SOURCE_KINDS: Final = (GIT_REPOSITORY, OCI_REPOSITORY, BUCKET, EXTERNAL_ARTIFACT)
+"""What a Kustomization may name in its `sourceRef`."""
+
+CRD: Final = Gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition")

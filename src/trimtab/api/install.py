@@ -1,0 +1,266 @@
+"""Everything a cluster needs to run Trimtab: definitions, accounts with the least rights, and one Deployment.
+
+Who may do what:
+
+- `trimtab-sync`, the process's own account: its own kinds, Events, Leases, and the look of namespaces and definitions.
+- `trimtab-tenant`, a role for that account: read a Secret or ConfigMap it is told the name of, and act in the name of
+  service accounts. Bound everywhere by default; under multi-tenancy in the install namespace only, and by the
+  administrator in each tenant's namespace.
+- `trimtab-reader`: reads everything, for the shared watches. Under multi-tenancy the administrator binds it.
+- `trimtab-applier`: writes for apps without an account of their own. Bound to cluster-admin, as nearly every existing
+  repository expects; not bound at all under multi-tenancy, so that such an app gets an error.
+"""
+
+from typing import Final
+
+from trimtab.api.crd import DEFINITIONS, crds
+from trimtab.api.gvk import KUSTOMIZE_GROUP, SOURCE_GROUP
+from trimtab.api.names import KUSTOMIZE_LEASE, SOURCE_LEASE
+from trimtab.manifests.refs import Body, Ref
+
+DEFAULT_NAMESPACE: Final = "flux-system"
+SYNC: Final = "trimtab-sync"
+READER: Final = "trimtab-reader"
+APPLIER: Final = "trimtab-applier"
+TENANT: Final = "trimtab-tenant"
+VIEW: Final = "trimtab-view"
+DEPLOYMENT: Final = "trimtab"
+
+ARTIFACT_SERVICE: Final = "source-controller"
+"""Flux's own name, which is in the URL of every artifact."""
+ARTIFACT_PORT: Final = 9790
+METRICS_PORT: Final = 8080
+NOBODY: Final = 65534
+GRACE_S: Final = 30
+
+_RBAC: Final = "rbac.authorization.k8s.io"
+_WATCH: Final = ["get", "list", "watch"]
+_PART_OF: Final = {"app.kubernetes.io/part-of": "trimtab"}
+_POD: Final = {"app.kubernetes.io/name": "trimtab", "app.kubernetes.io/component": "sync"}
+
+
+def install_manifests(
+    *,
+    namespace: str = DEFAULT_NAMESPACE,
+    image: str,
+    multi_tenant: bool = False,
+    crds_only: bool = False,
+) -> list[Body]:
+    """The objects of an installation, in the order they have to be applied."""
+    if crds_only:
+        return crds()
+    return [
+        _namespace(namespace),
+        *crds(),
+        *(_service_account(name, namespace) for name in (SYNC, READER, APPLIER)),
+        *_roles(),
+        *_bindings(namespace, multi_tenant=multi_tenant),
+        _service(namespace),
+        _network_policy(namespace),
+        _deployment(namespace, image, multi_tenant=multi_tenant),
+    ]
+
+
+def superseded(namespace: str = DEFAULT_NAMESPACE, *, multi_tenant: bool) -> list[Body]:
+    """Bindings that an earlier installation with the other tenancy made, and that this one must not leave in force."""
+    wanted = {Ref.of(body) for body in _bindings(namespace, multi_tenant=multi_tenant)}
+    return [body for body in _bindings(namespace, multi_tenant=not multi_tenant) if Ref.of(body) not in wanted]
+
+
+def _object(api_version: str, kind: str, name: str, namespace: str = "", labels: dict[str, str] | None = None) -> Body:
+    metadata: Body = {"name": name, "labels": _PART_OF | (labels or {})}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+
+
+def _namespace(name: str) -> Body:
+    # A warning, not enforcement: other tools may live here already, and this pod fulfils it anyway.
+    labels = {"pod-security.kubernetes.io/warn": "restricted", "pod-security.kubernetes.io/warn-version": "latest"}
+    return _object("v1", "Namespace", name, labels=labels)
+
+
+def _service_account(name: str, namespace: str) -> Body:
+    # Only the process's own account has its token in a pod; the others are acted for.
+    return _object("v1", "ServiceAccount", name, namespace) | {"automountServiceAccountToken": name == SYNC}
+
+
+def _rule(group: str, resources: list[str], verbs: list[str], names: list[str] | None = None) -> Body:
+    rule: Body = {"apiGroups": [group], "resources": resources, "verbs": verbs}
+    return rule | {"resourceNames": names} if names else rule
+
+
+def _cluster_role(name: str, rules: list[Body], labels: dict[str, str] | None = None) -> Body:
+    return _object(f"{_RBAC}/v1", "ClusterRole", name, labels=labels) | {"rules": rules}
+
+
+def _roles() -> list[Body]:
+    kinds = [(definition.gvk.group, definition.plural) for definition in DEFINITIONS]
+    own = [
+        rule
+        for group, plural in kinds
+        for rule in (
+            _rule(group, [plural], [*_WATCH, "patch"]),
+            _rule(group, [f"{plural}/status"], ["get", "patch"]),
+            _rule(group, [f"{plural}/finalizers"], ["update"]),
+        )
+    ]
+    sync = [
+        *own,
+        _rule("", ["events"], ["create", "patch"]),
+        _rule("", ["namespaces"], _WATCH),
+        _rule("apiextensions.k8s.io", ["customresourcedefinitions"], _WATCH),
+        _rule("apiregistration.k8s.io", ["apiservices"], _WATCH),
+    ]
+    # RBAC cannot say "those an object of ours names"; `get` without `list` is the nearest: the name must be known.
+    tenant = [
+        _rule("", ["secrets", "configmaps"], ["get"]),
+        _rule("", ["serviceaccounts"], ["impersonate"]),
+    ]
+    aggregate = {f"{_RBAC}/aggregate-to-{role}": "true" for role in ("view", "edit", "admin")}
+    return [
+        _cluster_role(SYNC, sync),
+        _cluster_role(TENANT, tenant),
+        _cluster_role(READER, [_rule("*", ["*"], _WATCH)]),
+        _cluster_role(VIEW, [_rule(group, ["*"], _WATCH) for group in (SOURCE_GROUP, KUSTOMIZE_GROUP)], aggregate),
+    ]
+
+
+def _bindings(namespace: str, *, multi_tenant: bool) -> list[Body]:
+    everywhere = [(SYNC, SYNC, SYNC)]
+    if not multi_tenant:
+        everywhere += [(TENANT, TENANT, SYNC), (READER, READER, READER), (APPLIER, "cluster-admin", APPLIER)]
+    leases = [
+        _rule("coordination.k8s.io", ["leases"], ["create"]),
+        _rule("coordination.k8s.io", ["leases"], ["get", "update", "patch"], [SOURCE_LEASE, KUSTOMIZE_LEASE]),
+    ]
+    here = [
+        _object(f"{_RBAC}/v1", "Role", SYNC, namespace) | {"rules": leases},
+        _binding("RoleBinding", SYNC, "Role", SYNC, SYNC, namespace),
+    ]
+    if multi_tenant:
+        here.append(_binding("RoleBinding", TENANT, "ClusterRole", TENANT, SYNC, namespace))
+    return [
+        *(
+            _binding("ClusterRoleBinding", name, "ClusterRole", role, account, namespace)
+            for name, role, account in everywhere
+        ),
+        *here,
+    ]
+
+
+def _binding(kind: str, name: str, role_kind: str, role: str, account: str, namespace: str) -> Body:
+    return _object(f"{_RBAC}/v1", kind, name, namespace if kind == "RoleBinding" else "") | {
+        "roleRef": {"apiGroup": _RBAC, "kind": role_kind, "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+    }
+
+
+def _service(namespace: str) -> Body:
+    return _object("v1", "Service", ARTIFACT_SERVICE, namespace) | {
+        "spec": {
+            "type": "ClusterIP",
+            "selector": dict(_POD),
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}],
+        }
+    }
+
+
+def _network_policy(namespace: str) -> Body:
+    """Artifacts for the pods of this namespace, metrics for any pod; nothing else comes in."""
+    return _object("networking.k8s.io/v1", "NetworkPolicy", DEPLOYMENT, namespace) | {
+        "spec": {
+            "podSelector": {"matchLabels": dict(_POD)},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {"from": [{"podSelector": {}}], "ports": [{"protocol": "TCP", "port": "http"}]},
+                {"from": [{"namespaceSelector": {}}], "ports": [{"protocol": "TCP", "port": "http-prom"}]},
+            ],
+        }
+    }
+
+
+def _arguments(namespace: str, *, multi_tenant: bool) -> list[str]:
+    return [
+        "run",
+        f"--reader={namespace}/{READER}",
+        # Without an applier an app that names no account is worked for with this process's own rights, which are none.
+        "--cross-namespace-refs=none" if multi_tenant else f"--applier={namespace}/{APPLIER}",
+        "--storage-path=/data",
+        f"--storage-addr=:{ARTIFACT_PORT}",
+        # The closing dot keeps the name out of the search list of every pod's resolver.
+        f"--storage-adv-addr={ARTIFACT_SERVICE}.{namespace}.svc.cluster.local.",
+        f"--metrics-addr=:{METRICS_PORT}",
+    ]
+
+
+def _deployment(namespace: str, image: str, *, multi_tenant: bool) -> Body:
+    return _object("apps/v1", "Deployment", DEPLOYMENT, namespace, dict(_POD)) | {
+        "spec": {
+            # One process holds the Leases and the artifacts: a second pod would answer for files it does not have.
+            "replicas": 1,
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": dict(_POD)},
+            "template": {
+                "metadata": {
+                    "labels": _PART_OF | _POD,
+                    "annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS_PORT)},
+                },
+                "spec": {
+                    "serviceAccountName": SYNC,
+                    "terminationGracePeriodSeconds": GRACE_S,
+                    "nodeSelector": {"kubernetes.io/os": "linux"},
+                    "securityContext": {
+                        "runAsNonRoot": True,
+                        "runAsUser": NOBODY,
+                        "runAsGroup": NOBODY,
+                        "fsGroup": NOBODY,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                    "containers": [_container(image, _arguments(namespace, multi_tenant=multi_tenant))],
+                    "volumes": [
+                        {"name": "data", "emptyDir": {}},
+                        {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
+                    ],
+                },
+            },
+        }
+    }
+
+
+def _container(image: str, arguments: list[str]) -> Body:
+    return {
+        "name": "trimtab",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": arguments,
+        "env": [
+            {"name": "RUNTIME_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "HOME", "value": "/tmp"},  # noqa: S108 - the pod's own memory-backed volume
+            {"name": "TMPDIR", "value": "/tmp"},  # noqa: S108
+        ],
+        "ports": [
+            {"name": "http", "containerPort": ARTIFACT_PORT, "protocol": "TCP"},
+            {"name": "http-prom", "containerPort": METRICS_PORT, "protocol": "TCP"},
+        ],
+        "livenessProbe": {"httpGet": {"path": "/healthz", "port": "http-prom"}, "timeoutSeconds": 5},
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http-prom"}},
+        "resources": {
+            "requests": {"cpu": "100m", "memory": "64Mi"},
+            # Twice what a renderer may take: where a whole container is killed for memory, the limit of the child
+            # has to be met first.
+            "limits": {"memory": "2Gi"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumeMounts": [
+            {"name": "data", "mountPath": "/data"},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+        ],
+    }

@@ -1,0 +1,188 @@
+"""Names that the outside knows us by: annotations, labels, finalizers, field managers, conditions and reasons.
+
+The names under fluxcd.io are those of Flux's public API; the ones under trimtab.dev are ours alone.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+FINALIZER: Final = "finalizers.fluxcd.io"
+"""On every object of ours that has something to clean up."""
+
+REQUESTED_AT: Final = "reconcile.fluxcd.io/requestedAt"
+"""Any new value asks for a reconcile now; echoed to `status.lastHandledReconcileAt`."""
+EVENT_PREFIX: Final = "event.toolkit.fluxcd.io/"
+"""Annotations copied into the metadata of events."""
+WATCH_LABEL: Final = "reconcile.fluxcd.io/watch"
+WATCH_ENABLED: Final = "Enabled"
+"""On ConfigMaps and Secrets: a change makes those that refer to them reconcile at once."""
+SHARD_LABEL: Final = "sharding.fluxcd.io/key"
+
+OWNER_NAME: Final = "kustomize.toolkit.fluxcd.io/name"
+OWNER_NAMESPACE: Final = "kustomize.toolkit.fluxcd.io/namespace"
+"""Labels on every object a Kustomization applies."""
+
+OBJECT_RECONCILE: Final = "kustomize.toolkit.fluxcd.io/reconcile"
+OBJECT_SSA: Final = "kustomize.toolkit.fluxcd.io/ssa"
+OBJECT_FORCE: Final = "kustomize.toolkit.fluxcd.io/force"
+OBJECT_PRUNE: Final = "kustomize.toolkit.fluxcd.io/prune"
+OBJECT_SUBSTITUTE: Final = "kustomize.toolkit.fluxcd.io/substitute"
+OBJECT_DECRYPT: Final = "kustomize.toolkit.fluxcd.io/decrypt"
+"""Annotations or labels on managed objects; values are compared without regard to case."""
+DISABLED: Final = "disabled"
+ENABLED: Final = "enabled"
+
+KUBECTL_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+STALE_ANNOTATIONS: Final = (
+    KUBECTL_LAST_APPLIED,
+    "kustomize.toolkit.fluxcd.io/checksum",
+    "fluxcd.io/sync-checksum",
+)
+STALE_LABELS: Final = ("fluxcd.io/sync-gc-mark",)
+"""What earlier tools left on live objects, removed when we take them over."""
+
+OBJECT_MANAGER: Final = "kustomize-controller"
+"""Field manager of applied objects."""
+STATUS_MANAGER: Final = "gotk-kustomize-controller"
+"""Field manager of the status of Kustomizations."""
+SOURCE_MANAGER: Final = "source-controller"
+"""Field manager of the status of sources."""
+
+SOURCE_LEASE: Final = "source-controller-leader-election"
+KUSTOMIZE_LEASE: Final = "kustomize-controller-leader-election"
+"""Flux's own Leases, so that Flux and Trimtab never drive the same objects at once."""
+
+OURS: Final = "trimtab.dev/"
+"""Prefix of every annotation and label that is ours alone."""
+SHARED_SOURCES_LABEL: Final = "trimtab.dev/shared-sources"
+"""On a Namespace: other namespaces may refer to its sources."""
+
+
+class Annotation(StrEnum):
+    """Annotations that are ours alone. An unknown name under the prefix was written by a newer release."""
+
+    DRIFT = "trimtab.dev/drift"
+    GATE = "trimtab.dev/gate"
+    DELETION_BUDGET = "trimtab.dev/deletion-budget"
+    APPROVE_PRUNE = "trimtab.dev/approve-prune"
+    ALLOW_EMPTY = "trimtab.dev/allow-empty"
+    DEPENDS_ON = "trimtab.dev/depends-on"
+    WAIT_FOR_ADDRESS = "trimtab.dev/wait-for-address"
+    VERIFY = "trimtab.dev/verify"
+    ALLOW_ROLLBACK = "trimtab.dev/allow-rollback"
+    PLAINTEXT_SECRETS = "trimtab.dev/plaintext-secrets"
+    HELM_LOOKUP = "trimtab.dev/helm-lookup"
+    WRITE_SECRET = "trimtab.dev/write-secret"  # noqa: S105 - the name of an annotation
+    POLICY = "trimtab.dev/policy"
+    HOLD = "trimtab.dev/hold"
+    LOCK = "trimtab.dev/lock"
+    FILTER_GLOB = "trimtab.dev/filter-glob"
+    FREEZE = "trimtab.dev/freeze"
+    SIGNER_MATCHES_COMMITTER = "trimtab.dev/signer-matches-committer"
+    TEMPLATE = "trimtab.dev/template"
+
+
+class DriftMode(StrEnum):
+    """Values of `trimtab.dev/drift`: what happens to drift."""
+
+    CORRECT = "correct"
+    ALERT = "alert"
+    IGNORE = "ignore"
+
+
+class GateMode(StrEnum):
+    """Values of `trimtab.dev/gate`: whether one refused object holds back the whole revision."""
+
+    ATOMIC = "atomic"
+    EACH = "each"
+
+
+class PlaintextSecrets(StrEnum):
+    """Values of `trimtab.dev/plaintext-secrets`: what happens to a Secret in clear text in git."""
+
+    ALLOW = "allow"
+    WARN = "warn"
+    REFUSE = "refuse"
+
+
+class AncestryMode(StrEnum):
+    """Values of `trimtab.dev/verify`: how much of a history must be signed."""
+
+    HEAD = "head"
+    STRICT = "strict"
+    FIRST_PARENT = "first-parent"
+
+
+class ApplyMode(StrEnum):
+    """Values of the `ssa` annotation on managed objects."""
+
+    OVERRIDE = "Override"
+    MERGE = "Merge"
+    IF_NOT_PRESENT = "IfNotPresent"
+    IGNORE = "Ignore"
+
+
+class ConditionType(StrEnum):
+    """Types of conditions on our objects."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    HEALTHY = "Healthy"
+    ARTIFACT_IN_STORAGE = "ArtifactInStorage"
+    ARTIFACT_OUTDATED = "ArtifactOutdated"
+    SOURCE_VERIFIED = "SourceVerified"
+    FETCH_FAILED = "FetchFailed"
+    BUILD_FAILED = "BuildFailed"
+    STORAGE_OPERATION_FAILED = "StorageOperationFailed"
+    INCLUDE_UNAVAILABLE = "IncludeUnavailable"
+    PRUNE_HELD = "PruneHeld"
+    DRIFT_FIGHT = "DriftFight"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions and events, shared by all kinds."""
+
+    SUCCEEDED = "Succeeded"
+    PROGRESSING = "Progressing"
+    PROGRESSING_WITH_RETRY = "ProgressingWithRetry"
+    DEPENDENCY_NOT_READY = "DependencyNotReady"
+    ACCESS_DENIED = "AccessDenied"
+    INVALID_CEL_EXPRESSION = "InvalidCELExpression"
+    FEATURE_GATE_DISABLED = "FeatureGateDisabled"
+    DIRECTORY_CREATION_FAILED = "DirectoryCreationFailed"
+    # of sources
+    NEW_REVISION = "NewRevision"
+    NEW_ARTIFACT = "NewArtifact"
+    ARTIFACT_UP_TO_DATE = "ArtifactUpToDate"
+    URL_INVALID = "URLInvalid"
+    AUTHENTICATION_FAILED = "AuthenticationFailed"
+    VERIFICATION_ERROR = "VerificationError"
+    INVALID_PROVIDER_CONFIGURATION = "InvalidProviderConfiguration"
+    GIT_OPERATION_SUCCEEDED = "GitOperationSucceeded"
+    GIT_OPERATION_FAILED = "GitOperationFailed"
+    INCLUDE_CHANGE = "IncludeChange"
+    STAT_OPERATION_FAILED = "StatOperationFailed"
+    READ_OPERATION_FAILED = "ReadOperationFailed"
+    ACQUIRE_LOCK_FAILED = "AcquireLockFailed"
+    INVALID_PATH = "InvalidPath"
+    ARCHIVE_OPERATION_FAILED = "ArchiveOperationFailed"
+    SYMLINK_UPDATE_FAILED = "SymlinkUpdateFailed"
+    CACHE_OPERATION_FAILED = "CacheOperationFailed"
+    PATCH_OPERATION_FAILED = "PatchOperationFailed"
+    # of Kustomizations
+    RECONCILIATION_SUCCEEDED = "ReconciliationSucceeded"
+    RECONCILIATION_FAILED = "ReconciliationFailed"
+    ARTIFACT_FAILED = "ArtifactFailed"
+    BUILD_FAILED = "BuildFailed"
+    PRUNE_FAILED = "PruneFailed"
+    HEALTH_CHECK_FAILED = "HealthCheckFailed"
+    HEALTH_CHECK_CANCELED = "HealthCheckCanceled"
+    # ours alone
+    VALIDATION_FAILED = "ValidationFailed"
+    CONFLICT = "Conflict"
+    HISTORY_REWRITTEN = "HistoryRewritten"
+    NON_DETERMINISTIC_RENDER = "NonDeterministicRender"
+    LOOKUP_UNSUPPORTED = "LookupUnsupported"
+    READ_ONLY = "ReadOnly"
+    SHARED_CREDENTIAL = "SharedCredential"

@@ -1,0 +1,215 @@
+"""Metrics, all of them, in one place and in a registry of our own.
+
+What is measured per object is kept as plain numbers and turned into samples when somebody asks: a thousand objects cost
+little memory, and the series of a deleted object are gone with one `forget`. The number of objects is bounded, and no
+label is taken from an input without a bound.
+"""
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+MAX_OBJECTS = 20_000
+_MAX_LABEL = 256
+_PASS_BUCKETS_S = (0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0)
+_CONVERGENCE_BUCKETS_S = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+_OBJECT_LABELS = ("kind", "namespace", "name")
+
+
+class Subject(NamedTuple):
+    """The object that a series is about."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+@dataclass(slots=True)
+class _Numbers:
+    """What is known of one object; None is not known yet, and then there is no series."""
+
+    ready: float | None = None
+    suspended: bool | None = None
+    revision: str = ""
+    last_success: float | None = None
+    seconds: float = 0.0
+    passes: list[int] = field(default_factory=list)
+
+
+class Telemetry:
+    """The metrics of one process. Its methods are cheap and never raise for what they are told."""
+
+    def __init__(self, *, max_objects: int = MAX_OBJECTS) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._objects: dict[Subject, _Numbers] = {}
+        self._queues: dict[str, tuple[Callable[[], int], Callable[[], float]]] = {}
+        self._max_objects = max_objects
+        self._samples = _Samples(self._objects)
+        self._registry.register(self._samples)
+        ProcessCollector(registry=self._registry)
+        self._requests = Counter(
+            "trimtab_api_requests",
+            "Requests to the Kubernetes API; code is `error` where there was no answer.",
+            ("verb", "code"),
+            registry=self._registry,
+        )
+        self._convergence = Histogram(
+            "trimtab_convergence_seconds",
+            "From the moment a revision was seen until all it declares was healthy.",
+            ("kind",),
+            buckets=_CONVERGENCE_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._leading = Gauge(
+            "trimtab_leading", "Whether this process holds the Lease.", ("lease",), registry=self._registry
+        )
+        self._lost = Counter(
+            "trimtab_lost_objects",
+            "Objects that were not looked at for three intervals and were queued again by the watchdog.",
+            ("kind",),
+            registry=self._registry,
+        )
+        self._events_dropped = Counter(
+            "trimtab_events_dropped",
+            "Kubernetes Events that were not written, by type and cause.",
+            ("type", "cause"),
+            registry=self._registry,
+        )
+        self._overflow = Counter(
+            "trimtab_metrics_overflow",
+            f"Measurements that were not kept because {max_objects} objects have series already.",
+            registry=self._registry,
+        )
+
+    def ready(self, subject: Subject, state: bool | None) -> None:
+        """The Ready condition of `subject`: True, False, or None for Unknown."""
+        if numbers := self._numbers(subject):
+            numbers.ready = -1.0 if state is None else float(state)
+
+    def suspended(self, subject: Subject, state: bool) -> None:
+        """Whether `subject` is suspended."""
+        if numbers := self._numbers(subject):
+            numbers.suspended = state
+
+    def revision(self, subject: Subject, revision: str) -> None:
+        """The revision that is applied, or that a source offers."""
+        if numbers := self._numbers(subject):
+            numbers.revision = revision[:_MAX_LABEL]
+
+    def succeeded(self, subject: Subject, moment: datetime) -> None:
+        """`subject` was found, or made, as it should be."""
+        if numbers := self._numbers(subject):
+            numbers.last_success = moment.timestamp()
+
+    def reconciled(self, subject: Subject, seconds: float) -> None:
+        """A pass over `subject` took `seconds`."""
+        if numbers := self._numbers(subject):
+            numbers.passes = numbers.passes or [0] * (len(_PASS_BUCKETS_S) + 1)
+            numbers.passes[bisect_left(_PASS_BUCKETS_S, seconds)] += 1
+            numbers.seconds += seconds
+
+    def forget(self, subject: Subject) -> None:
+        """`subject` is gone, and its series with it."""
+        self._objects.pop(subject, None)
+
+    def converged(self, kind: str, seconds: float) -> None:
+        """An object of `kind` became healthy `seconds` after its revision was seen."""
+        self._convergence.labels(kind).observe(seconds)
+
+    def requested(self, verb: str, code: int | None) -> None:
+        """A request to the API server was answered with `code`, or not at all (None)."""
+        self._requests.labels(verb[:16], "error" if code is None else str(code)).inc()
+
+    def leading(self, lease: str, state: bool) -> None:
+        """Whether this process holds `lease`."""
+        self._leading.labels(lease).set(float(state))
+
+    def lost(self, kind: str, count: int) -> None:
+        """The watchdog found `count` objects of `kind` that nobody had looked at."""
+        self._lost.labels(kind).inc(count)
+
+    def event_dropped(self, type_: str, cause: str, count: int = 1) -> None:
+        """Events of `type_` were not written because of `cause`."""
+        self._events_dropped.labels(type_, cause).inc(count)
+
+    def watch_queue(self, name: str, *, depth: Callable[[], int], oldest: Callable[[], float]) -> None:
+        """Report the length of a queue and the age of its oldest key (seconds) whenever metrics are asked for."""
+        self._queues[name] = (depth, oldest)
+
+    async def render(self) -> bytes:
+        """All metrics in Prometheus' text format (CONTENT_TYPE).
+
+        In a thread: a thousand objects are 20,000 lines and a fifth of a second.
+        """
+        self._samples.queues = [(name, depth(), oldest()) for name, (depth, oldest) in self._queues.items()]
+        return await asyncio.to_thread(generate_latest, self._registry)
+
+    def _numbers(self, subject: Subject) -> _Numbers | None:
+        numbers = self._objects.get(subject)
+        if numbers is None:
+            if len(self._objects) >= self._max_objects:
+                self._overflow.inc()
+                return None
+            numbers = self._objects[subject] = _Numbers()
+        return numbers
+
+
+class _Samples(Collector):
+    """The plain numbers as metric families. `collect` runs in a thread, so it reads only what holds still."""
+
+    def __init__(self, objects: dict[Subject, _Numbers]) -> None:
+        self._objects = objects
+        self.queues: list[tuple[str, int, float]] = []
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._queue_samples()
+        ready = GaugeMetricFamily("trimtab_ready", "Ready: 1 yes, 0 no, -1 unknown.", labels=_OBJECT_LABELS)
+        suspended = GaugeMetricFamily("trimtab_suspended", "Whether it is suspended.", labels=_OBJECT_LABELS)
+        revision = GaugeMetricFamily(
+            "trimtab_revision_info", "The revision applied or offered.", labels=(*_OBJECT_LABELS, "revision")
+        )
+        success = GaugeMetricFamily(
+            "trimtab_last_success_timestamp_seconds", "When it was last as it should be.", labels=_OBJECT_LABELS
+        )
+        # Existing dashboards know this one by Flux's name.
+        passes = HistogramMetricFamily(
+            "gotk_reconcile_duration_seconds", "How long a reconciliation took.", labels=_OBJECT_LABELS
+        )
+        for subject, numbers in list(self._objects.items()):
+            if numbers.ready is not None:
+                ready.add_metric(subject, numbers.ready)
+            if numbers.suspended is not None:
+                suspended.add_metric(subject, float(numbers.suspended))
+            if numbers.revision:
+                revision.add_metric((*subject, numbers.revision), 1.0)
+            if numbers.last_success is not None:
+                success.add_metric(subject, numbers.last_success)
+            if numbers.passes:
+                passes.add_metric(subject, _cumulative(numbers.passes), numbers.seconds)
+        yield from (ready, suspended, revision, success, passes)
+
+    def _queue_samples(self) -> Iterator[Metric]:
+        depth = GaugeMetricFamily("trimtab_queue_depth", "Keys that are ready to be worked on.", labels=("queue",))
+        oldest = GaugeMetricFamily("trimtab_queue_oldest_seconds", "Age of the oldest ready key.", labels=("queue",))
+        for name, length, age in self.queues:
+            depth.add_metric((name,), float(length))
+            oldest.add_metric((name,), age)
+        yield from (depth, oldest)
+
+
+def _cumulative(counts: list[int]) -> list[tuple[str, float]]:
+    buckets, total = [], 0
+    for bound, count in zip((*_PASS_BUCKETS_S, float("inf")), counts, strict=True):
+        total += count
+        buckets.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
+    return buckets

@@ -1,0 +1,170 @@
+"""How a command reaches a cluster, and the one place where failures become exit codes."""
+
+import functools
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from trimtab.kube.client import Client
+
+DEFAULT_NAMESPACE = "flux-system"
+DEFAULT_TIMEOUT_S = 300.0
+
+
+class Code(IntEnum):
+    """Exit codes of every command. UNKNOWN is never to be mistaken for "no difference"."""
+
+    OK = 0
+    WRONG = 1  # usage, or an internal error
+    DIFFERS = 2  # difference, drift, or not ready
+    UNKNOWN = 3  # unreachable, forbidden
+    INTERRUPTED = 130
+
+
+class Failure(Exception):
+    """A command ends with `code` and says why."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The global options: which cluster, which namespace, how long to wait (seconds)."""
+
+    kubeconfig: Path | None = None
+    context: str | None = None
+    namespace: str = DEFAULT_NAMESPACE
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    quiet: bool = False
+
+    @classmethod
+    def given(
+        cls,
+        kubeconfig: Path | None,
+        context: str | None,
+        namespace: str | None,
+        timeout: str | None,
+        quiet: bool = False,
+        *,
+        before: "Options | None" = None,
+    ) -> "Options":
+        """What was given here, else what was given `before` the command's name, else the defaults."""
+        base = before or cls()
+        return cls(
+            kubeconfig=kubeconfig or base.kubeconfig,
+            context=context or base.context,
+            namespace=namespace or base.namespace,
+            timeout_s=_seconds(timeout) if timeout else base.timeout_s,
+            quiet=quiet or base.quiet,
+        )
+
+
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let `command(options, …)` take the global options also after its name, as kubectl and flux do."""
+
+    @click.option("--kubeconfig", type=click.Path(path_type=Path), help="The kubeconfig to use ($KUBECONFIG).")
+    @click.option("--context", help="The context of the kubeconfig to use.")
+    @click.option("-n", "--namespace", help=f"The namespace of the objects ({DEFAULT_NAMESPACE}).")
+    @click.option("--timeout", help="How long to wait, such as 90s (5m).")
+    def with_options(
+        context_: click.Context,
+        kubeconfig: Path | None,
+        context: str | None,
+        namespace: str | None,
+        timeout: str | None,
+        **rest: Any,
+    ) -> Any:
+        before = context_.find_object(Options)
+        return command(Options.given(kubeconfig, context, namespace, timeout, before=before), **rest)
+
+    return click.pass_context(functools.update_wrapper(with_options, command))
+
+
+def perform(options: Options, work: "Callable[[Client], Awaitable[int]]") -> None:
+    """Run `work` with a client for the cluster of `options`, and leave with its code or the code of its failure."""
+    perform_alone(lambda: _connected(options, work))
+
+
+def perform_alone(work: Callable[[], Awaitable[int]]) -> None:
+    """As `perform`, for commands that need no cluster or make their own."""
+
+    # Here, because the help must not wait for it.
+    import asyncio
+
+    async def alone() -> int:
+        return await work()
+
+    sys.exit(_code_of(lambda: asyncio.run(alone())))
+
+
+async def _connected(options: Options, work: "Callable[[Client], Awaitable[int]]") -> int:
+    from trimtab.base.http import AiohttpTransport
+    from trimtab.kube import config
+    from trimtab.kube.client import Client
+
+    transport = AiohttpTransport()
+    try:
+        return await work(Client(config.load(options.kubeconfig, options.context), transport))
+    finally:
+        await transport.close()
+
+
+def _code_of(run: Callable[[], int]) -> int:
+    """The result of `run`, or the exit code of what it raised, said on stderr."""
+    from trimtab.base.errors import TrimtabError
+    from trimtab.base.http import TransportError
+    from trimtab.base.logs import escape, redact
+    from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
+
+    try:
+        return run()
+    except KeyboardInterrupt:
+        return Code.INTERRUPTED
+    except Failure as failure:
+        code, message = failure.code, failure.message
+    except (Unreachable, TransportError) as failure:
+        code, message = Code.UNKNOWN, f"the cluster cannot be reached: {failure}"
+    except UnknownKind as failure:
+        code, message = Code.WRONG, f"{failure}: `trimtab install` adds the kinds to the cluster"
+    except ApiError as failure:
+        code, message = _judge(failure.status), str(failure)
+    except (TrimtabError, OSError, ValueError) as failure:
+        code, message = _kind_of(failure), str(failure)
+    for line in message.splitlines() or [""]:
+        click.echo(f"✗ {escape(redact(line))}", err=True)
+    return code
+
+
+def _judge(status: int) -> Code:
+    """Whether an answer of the API server means that nothing is known (3), or that the request was wrong (1)."""
+    return Code.UNKNOWN if status in (401, 403, 408, 429) or status >= 500 else Code.WRONG
+
+
+def _kind_of(failure: Exception) -> Code:
+    from trimtab.base.errors import Transient, Waiting
+
+    match failure:
+        case Transient():
+            return Code.UNKNOWN
+        case Waiting():
+            return Code.DIFFERS
+        case _:
+            return Code.WRONG
+
+
+def _seconds(text: str) -> float:
+    from trimtab.base.durations import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as wrong:
+        raise click.BadParameter(str(wrong), param_hint="--timeout") from None

@@ -1,0 +1,118 @@
+"""`trimtab install`: definitions, accounts and the Deployment, applied or printed."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+import trimtab
+from trimtab.base.clock import SystemClock
+from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
+from trimtab.cli.output import say
+from trimtab.manifests.refs import Body, Gvk, Ref
+
+if TYPE_CHECKING:
+    from trimtab.kube.client import Client
+
+_MANAGER = "trimtab"
+_LOOK_AGAIN_S = 0.2
+
+
+@click.command()
+@click.option("--export", is_flag=True, help="Print the objects as YAML instead of applying them.")
+@click.option("--crds-only", is_flag=True, help="Only the definitions of our kinds.")
+@click.option("--multi-tenant", is_flag=True, help="Bind nobody to cluster-admin; tenants bring their own accounts.")
+@click.option("--image", help=f"The image to run (trimtab:{trimtab.__version__}).")
+@cluster_options
+def install(options: Options, export: bool, crds_only: bool, multi_tenant: bool, image: str | None) -> None:
+    """Install Trimtab on a cluster, or print what that takes.
+
+    Applies with server-side apply, so it may be repeated and also upgrades, and waits until the API server serves our
+    kinds. Under --multi-tenant the administrator lets a tenant in by two RoleBindings in the tenant's namespace: of the
+    ClusterRole trimtab-tenant to the service account trimtab-sync, and of trimtab-reader to trimtab-reader.
+    """
+    from trimtab.api.install import install_manifests, superseded
+    from trimtab.cli.emit import to_yaml
+
+    bodies = install_manifests(
+        namespace=options.namespace,
+        image=image or f"trimtab:{trimtab.__version__}",
+        multi_tenant=multi_tenant,
+        crds_only=crds_only,
+    )
+    if export:
+        click.echo("---\n".join(to_yaml(body) for body in bodies), nl=False)
+        return
+    obsolete = () if crds_only else superseded(options.namespace, multi_tenant=multi_tenant)
+
+    async def work(client: "Client") -> int:
+        await _install(client, options, bodies, obsolete)
+        return Code.OK
+
+    perform(options, work)
+
+
+async def _install(client: "Client", options: Options, bodies: list[Body], obsolete: Iterable[Body]) -> None:
+    from trimtab.api.gvk import CRD
+
+    for body in bodies:
+        ref = Ref.of(body)
+        resource = await client.discovery.find(Gvk.of(body["apiVersion"], ref.kind))
+        await client.apply(resource, ref.name, ref.namespace, body, field_manager=_MANAGER, force=True)
+        say("✔", f"{ref} applied", quiet=options.quiet)
+    for body in obsolete:
+        await _remove(client, body, options)
+    definitions = [body["metadata"]["name"] for body in bodies if body["kind"] == CRD.kind]
+    say("◎", "waiting for the kinds to be served", quiet=options.quiet)
+    await _established(client, definitions, options.timeout_s)
+    say("✔", "the API server serves our kinds", quiet=options.quiet)
+
+
+async def _remove(client: "Client", body: Body, options: Options) -> None:
+    """Remove a binding that an installation with other flags has left, if it is there and carries our label."""
+    from trimtab.kube.errors import NotFound
+
+    ref = Ref.of(body)
+    resource = await client.discovery.find(Gvk.of(body["apiVersion"], ref.kind))
+    try:
+        live = await client.get(resource, ref.name, ref.namespace)
+        if body["metadata"]["labels"].items() <= live["metadata"].get("labels", {}).items():
+            await client.delete(resource, ref.name, ref.namespace, uid=live["metadata"]["uid"])
+            say("✔", f"{ref} removed: it belongs to an installation with other flags", quiet=options.quiet)
+    except NotFound:
+        return
+
+
+async def _established(client: "Client", names: Iterable[str], timeout_s: float) -> None:
+    """Return when the API server serves every definition of `names`; fail when it refuses one or takes too long."""
+    from trimtab.api.gvk import CRD
+
+    resource = await client.discovery.find(CRD)
+    waiting = list(names)
+    try:
+        async with asyncio.timeout(timeout_s):
+            while waiting:
+                live = await client.get(resource, waiting[0])
+                # A definition just made has a status whose conditions are null.
+                conditions = {one["type"]: one for one in live.get("status", {}).get("conditions") or ()}
+                for refusal in ("NonStructuralSchema", "NamesAccepted"):
+                    _check(waiting[0], refusal, conditions)
+                if conditions.get("Established", {}).get("status") == "True":
+                    waiting.pop(0)
+                else:
+                    await SystemClock().sleep(_LOOK_AGAIN_S)
+    except TimeoutError:
+        raise Failure(
+            Code.DIFFERS,
+            f"CustomResourceDefinition/{waiting[0]} is not Established after {timeout_s:g} s: "
+            f"`kubectl describe crd {waiting[0]}` says why; --timeout allows more time",
+        ) from None
+
+
+def _check(name: str, type_: str, conditions: Body) -> None:
+    """Fail when the condition says that the API server refuses the definition."""
+    bad = "True" if type_ == "NonStructuralSchema" else "False"
+    condition = conditions.get(type_, {})
+    if condition.get("status") == bad:
+        raise Failure(Code.WRONG, f"CustomResourceDefinition/{name} is refused: {condition.get('message', type_)}")

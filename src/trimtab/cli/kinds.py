@@ -1,0 +1,116 @@
+"""The kinds a user can name on the command line, and what is read from their objects."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION
+from trimtab.cli.connect import Code, Failure
+from trimtab.manifests.refs import Body, Gvk
+
+
+class Kind(NamedTuple):
+    """One of our kinds. `words` are what it is called in commands, `human` what it is called in messages."""
+
+    gvk: Gvk
+    words: tuple[tuple[str, ...], ...]
+    human: str
+    done: str  # how a finished reconcile is told, before the revision
+
+
+_SOURCE_WORDS = ("source", "sources")
+GIT = Kind(
+    GIT_REPOSITORY,
+    (*((word, git) for word in _SOURCE_WORDS for git in ("git", "gitrepository")), ("gitrepository",), ("gitrepo",)),
+    "source git",
+    "fetched revision",
+)
+APP = Kind(KUSTOMIZATION, (("kustomization",), ("kustomizations",), ("ks",)), "kustomization", "applied revision")
+ALL = (GIT, APP)
+
+
+def several(words: Sequence[str]) -> tuple[tuple[Kind, ...], str]:
+    """What `get WORDS` asks for: kinds, and the name of one object if there is one. Nothing means everything."""
+    if tuple(words) in ((), ("all",)):
+        return ALL, ""
+    if words[0] in _SOURCE_WORDS and tuple(words[1:]) in ((), ("all",)):
+        return (GIT,), ""
+    kind, rest = _split(words)
+    if kind is None:
+        raise Failure(Code.WRONG, f"there is no kind {' '.join(words)!r}; there are: {_known()}, all")
+    if len(rest) > 1:
+        raise Failure(Code.WRONG, f"one name at most, not {' '.join(rest)!r}")
+    return (kind,), rest[0] if rest else ""
+
+
+def one(words: Sequence[str]) -> tuple[Kind, str]:
+    """What a command acts on: `source git NAME`, `kustomization NAME`, or the name of an app alone."""
+    kind, rest = _split(words)
+    if kind is None and len(words) == 1:
+        return APP, words[0]
+    if kind is None or len(rest) != 1:
+        raise Failure(Code.WRONG, f"expected APP, or one of {_known()} followed by a name; got {' '.join(words)!r}")
+    return kind, rest[0]
+
+
+def kind_of(words: Sequence[str]) -> Kind:
+    """The kind that `words` name, for commands that act on all of it. An app if nothing is named."""
+    kind, rest = _split(words)
+    if rest or (kind is None and words):
+        raise Failure(Code.WRONG, f"with --all expected nothing, or one of {_known()}; got {' '.join(words)!r}")
+    return kind or APP
+
+
+def title(body: Body) -> str:
+    """`kind/name` as `get all` shows it."""
+    return f"{body.get('kind', '').lower()}/{body['metadata']['name']}"
+
+
+def revision(body: Body) -> str:
+    """The revision an object is at, in full; empty before the first."""
+    status = body.get("status", {})
+    if body.get("kind") == APP.gvk.kind:
+        return str(status.get("lastAppliedRevision", ""))
+    return str((status.get("artifact") or {}).get("revision", ""))
+
+
+def shortened(revision_: str) -> str:
+    """`main@sha1:67e2c98a` for the full hash: enough to recognise a commit."""
+    name, separator, digest = revision_.rpartition(":")
+    return f"{name}{separator}{digest[:8]}" if len(digest) in (40, 64) else revision_
+
+
+def on_one_line(message: str) -> str:
+    """`message` on one line, with the hashes of revisions shortened."""
+    return " ".join(_shorten_word(word) for word in message.split())
+
+
+def _shorten_word(word: str) -> str:
+    core = word.strip("'\",.;")
+    return word.replace(core, shortened(core)) if "sha1:" in core or "sha256:" in core else word
+
+
+def condition(body: Body, type_: str) -> Body:
+    """The condition of that type (in any case), or an empty one."""
+    for entry in body.get("status", {}).get("conditions") or ():
+        if entry.get("type", "").lower() == type_.lower():
+            found: Body = entry
+            return found
+    return {}
+
+
+def suspended(body: Body) -> bool:
+    """Whether nobody looks after the object."""
+    return bool(body.get("spec", {}).get("suspend"))
+
+
+def _split(words: Sequence[str]) -> tuple[Kind | None, list[str]]:
+    lowered = tuple(word.lower() for word in words)
+    for kind in ALL:
+        for form in kind.words:
+            if lowered[: len(form)] == form:
+                return kind, list(words[len(form) :])
+    return None, list(words)
+
+
+def _known() -> str:
+    return "source git, kustomization (ks)"

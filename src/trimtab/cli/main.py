@@ -1,0 +1,122 @@
+"""`trimtab`: the group of all commands. A command's module is imported when the command is used, never for the help."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+import trimtab
+from trimtab.cli.connect import Options
+
+
+class Lazy(NamedTuple):
+    """Where a command lives, and what the overview says about it."""
+
+    module: str
+    summary: str
+
+
+_COMMANDS: dict[str, dict[str, Lazy]] = {
+    "Look": {
+        "get": Lazy("trimtab.cli.get", "List sources and Kustomizations: revision, readiness, message."),
+        "tree": Lazy("trimtab.cli.tree", "Show what an app consists of, and the state of every object."),
+    },
+    "Change the loop": {
+        "reconcile": Lazy("trimtab.cli.reconcile", "Look at a source or converge an app now."),
+        "suspend": Lazy("trimtab.cli.suspend", "Stop looking after a source or an app."),
+        "resume": Lazy("trimtab.cli.suspend", "Look after it again."),
+    },
+    "Offline": {
+        "build": Lazy("trimtab.cli.build", "Render a directory as the controller would."),
+    },
+    "Run": {
+        "run": Lazy("trimtab.cli.run", "Run the controllers."),
+        "install": Lazy("trimtab.cli.install", "Install Trimtab on a cluster, or print what that takes."),
+        "cluster": Lazy("trimtab.cli.cluster", "A local control plane: up, down, status."),
+        "demo": Lazy("trimtab.cli.demo", "See it work: a local cluster, a repository, and what to try."),
+    },
+}
+
+
+class Commands(click.Group):
+    """A group that knows its commands by name and imports one at a time."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return [name for section in _COMMANDS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        for section in _COMMANDS.values():
+            if cmd_name in section:
+                command: click.Command = getattr(importlib.import_module(section[cmd_name].module), cmd_name)
+                return command
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        for title, section in _COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, lazy.summary) for name, lazy in section.items()], col_max=12)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """As click's own, but usage errors exit with 1: 2 means "differs or not ready" (click says 2)."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        try:
+            code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.exceptions.NoArgsIsHelpError as asked:
+            click.echo(asked.ctx.get_help() if asked.ctx else "")
+            sys.exit(0)
+        except click.ClickException as wrong:
+            wrong.show()
+            sys.exit(1)
+        except click.Abort:
+            click.echo("aborted", err=True)
+            sys.exit(130)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog="Exit codes: 0 success, 1 usage or internal error, 2 differs or not ready, 3 unreachable or forbidden.",
+)
+@click.option("--kubeconfig", type=click.Path(path_type=Path), help="The kubeconfig to use ($KUBECONFIG).")
+@click.option("--context", help="The context of the kubeconfig to use.")
+@click.option("-n", "--namespace", help="The namespace of the objects (flux-system).")
+@click.option("--timeout", help="How long to wait, such as 90s (5m).")
+@click.option("--no-color", is_flag=True, help="No colour, also on a terminal ($NO_COLOR).")
+@click.option("-q", "--quiet", is_flag=True, help="Only errors and results.")
+@click.version_option(trimtab.__version__, prog_name="trimtab", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(
+    context_: click.Context,
+    kubeconfig: Path | None,
+    context: str | None,
+    namespace: str | None,
+    timeout: str | None,
+    no_color: bool,
+    quiet: bool,
+) -> None:
+    """Trimtab keeps a cluster equal to what git says it should be."""
+    if no_color or os.environ.get("NO_COLOR"):
+        context_.color = False
+    context_.obj = Options.given(kubeconfig, context, namespace, timeout, quiet)
+
+
+def main() -> None:
+    """The entry point of the installed command."""
+    cli.main(prog_name="trimtab")
+
+
+if __name__ == "__main__":
+    main()

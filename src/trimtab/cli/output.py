@@ -1,0 +1,60 @@
+"""What commands print: tables as kubectl and flux align them, JSON, YAML, and the lines that tell a story.
+
+Names and messages come from a cluster, which other people write to: control characters are made visible.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import click
+import msgspec
+
+from trimtab.base.logs import escape
+from trimtab.cli.emit import to_yaml
+from trimtab.manifests.codec import encode
+from trimtab.manifests.refs import Body
+
+Form: TypeAlias = Literal["text", "json", "yaml"]
+FORMS = ("text", "json", "yaml")
+
+__all__ = ["FORMS", "Form", "document", "escape", "listing", "presentable", "say", "table"]
+
+_COLOURS = {"✔": "green", "✗": "red", "►": "blue", "◎": "yellow"}
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, show_header: bool = True, least: int = 0) -> str:
+    """Columns padded to their widest cell and parted by a tab: aligned for people, split easily by programs.
+
+    No column is narrower than `least`, so that lines printed one after the other mostly stay aligned.
+    """
+    lines = [list(header), *rows] if show_header else [list(row) for row in rows]
+    cells = [[escape(cell) for cell in line] for line in lines]
+    widths = [max(least, *map(len, column)) for column in zip(*cells, strict=True)]
+    padded = (
+        [*(cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)), line[-1]] for line in cells
+    )
+    return "\n".join("\t".join(line) for line in padded)
+
+
+def document(value: Any, form: Form) -> str:
+    """`value` as indented JSON or as YAML, without a trailing newline."""
+    if form == "json":
+        return msgspec.json.format(encode(value), indent=2).decode()
+    return to_yaml(value)[:-1]
+
+
+def listing(bodies: Sequence[Body]) -> Body:
+    """Several objects as one, the way kubectl prints them."""
+    return {"apiVersion": "v1", "kind": "List", "items": list(bodies)}
+
+
+def presentable(body: Body) -> Body:
+    """`body` without managedFields, which nobody reads in a terminal."""
+    metadata = {name: value for name, value in body.get("metadata", {}).items() if name != "managedFields"}
+    return {**body, "metadata": metadata}
+
+
+def say(sign: Literal["►", "✔", "◎", "✗"], text: str, *, quiet: bool = False) -> None:
+    """One line of the story, on stderr: ► begins, ◎ waits, ✔ went well, ✗ did not."""
+    if not quiet or sign == "✗":
+        click.echo(f"{click.style(sign, fg=_COLOURS[sign])} {escape(text)}", err=True)

@@ -1,0 +1,153 @@
+"""`trimtab reconcile`: look at a source, or converge an app, now; and tell how it went."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from trimtab.api.names import REQUESTED_AT
+from trimtab.cli import output
+from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
+from trimtab.cli.kinds import APP, GIT, Kind, condition, one, revision, suspended
+from trimtab.manifests.refs import Body
+
+if TYPE_CHECKING:
+    from trimtab.kube.client import Client
+
+
+@click.command("reconcile")
+@click.argument("words", nargs=-1, required=True, metavar="APP | source git NAME | kustomization NAME")
+@click.option("--with-source", is_flag=True, help="Look at the app's source first.")
+@cluster_options
+def reconcile(options: Options, words: tuple[str, ...], with_source: bool) -> None:
+    """Ask for a reconcile now and wait for its end.
+
+    Exit codes: 0 it is ready, 2 it failed or is not ready in time, 3 the cluster cannot be asked.
+    """
+
+    async def work(client: "Client") -> int:
+        kind, name = one(words)
+        teller = Teller(quiet=options.quiet)
+        async with deadline(options.timeout_s, f"{kind.gvk.kind} {name}"):
+            if with_source and kind is APP:
+                source, namespace = await _source_of(client, options.namespace, name)
+                await reconcile_one(client, GIT, namespace, source, teller)
+            await reconcile_one(client, kind, options.namespace, name, teller)
+        return Code.OK
+
+    perform(options, work)
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Says what happens, or keeps quiet."""
+
+    quiet: bool = False
+
+    def say(self, sign: Literal["►", "✔", "◎", "✗"], text: str) -> None:
+        output.say(sign, text, quiet=self.quiet)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Not over yet; `message` is what the object says about itself."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Over, and good."""
+
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Over, and not good: waiting longer does not help unless somebody changes something."""
+
+    reason: str
+    message: str
+
+
+def judge(body: Body, token: str = "") -> Pending | Ready | Broken:
+    """How the reconcile asked for with `token` went; without a token, how the object is now.
+
+    A failure that is retried is a failure: whoever waits wants to know at once. Waiting for a dependency is not.
+    """
+    if token and body.get("status", {}).get("lastHandledReconcileAt") != token:
+        return Pending("")
+    ready, generation = condition(body, "Ready"), body["metadata"].get("generation", 0)
+    message = str(ready.get("message", ""))
+    if ready.get("observedGeneration", generation) != generation:
+        return Pending(message)
+    reconciling = condition(body, "Reconciling")
+    at_work = reconciling.get("status") == "True" and reconciling.get("reason") != "ProgressingWithRetry"
+    if condition(body, "Stalled").get("status") == "True":
+        return Broken(str(ready.get("reason", "Stalled")), message)
+    if ready.get("status") == "False" and not at_work and ready.get("reason") != "DependencyNotReady":
+        return Broken(str(ready.get("reason", "")), message)
+    if ready.get("status") == "True" and reconciling.get("status") != "True":
+        return Ready(revision(body))
+    return Pending(message)
+
+
+async def reconcile_one(client: "Client", kind: Kind, namespace: str, name: str, teller: Teller) -> None:
+    """Annotate one object and wait until the request is honoured. Raises Failure when it did not end well."""
+    resource = await client.discovery.find(kind.gvk)
+    body = await client.get(resource, name, namespace, type=dict)
+    if suspended(body):
+        command = f"trimtab resume {kind.human} {name} -n {namespace}"
+        raise Failure(Code.WRONG, f"{kind.gvk.kind} {namespace}/{name} is suspended; `{command}` ends that")
+    teller.say("►", f"annotating {kind.gvk.kind} {name} in {namespace} namespace")
+    token = datetime.now(UTC).isoformat(timespec="microseconds")
+    patch = {"metadata": {"annotations": {REQUESTED_AT: token}}}
+    await client.merge_patch(resource, name, namespace, patch, field_manager="trimtab", type=dict)
+    teller.say("✔", f"{kind.gvk.kind} annotated")
+    await wait_for(client, kind, namespace, name, teller, token=token)
+
+
+async def wait_for(client: "Client", kind: Kind, namespace: str, name: str, teller: Teller, *, token: str = "") -> None:
+    """Follow one object until it is ready. Raises Failure when it is broken or gone."""
+    from trimtab.cli.follow import follow
+
+    teller.say("◎", f"waiting for {kind.gvk.kind} reconciliation")
+    said = ""
+    async with aclosing(follow(client, kind, namespace, name=name)) as changes:
+        async for body, deleted in changes:
+            if deleted:
+                raise Failure(Code.DIFFERS, f"{kind.gvk.kind} {namespace}/{name} was deleted")
+            match judge(body, token):
+                case Ready(at):
+                    teller.say("✔", f"{kind.done} {at}" if at else f"{kind.gvk.kind} is ready")
+                    return
+                case Broken(reason, message):
+                    raise Failure(Code.DIFFERS, f"{kind.gvk.kind} {namespace}/{name}: {reason}: {message}")
+                case Pending(message):
+                    if message and message != said:
+                        teller.say("◎", message)
+                        said = message
+
+
+@asynccontextmanager
+async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
+    """Give up on the block after `seconds`, with a message that names `what` it waited for."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise Failure(Code.DIFFERS, f"{what} is not ready after {seconds:g} s; --timeout allows more") from None
+
+
+async def _source_of(client: "Client", namespace: str, name: str) -> tuple[str, str]:
+    resource = await client.discovery.find(APP.gvk)
+    ref = (await client.get(resource, name, namespace, type=dict))["spec"]["sourceRef"]
+    if ref["kind"] != GIT.gvk.kind:
+        raise Failure(
+            Code.WRONG, f"{name} comes from {ref['kind']} {ref['name']}, which cannot be asked for a look yet"
+        )
+    return ref["name"], ref.get("namespace") or namespace

@@ -1,0 +1,132 @@
+"""`trimtab run`: the composition root. Everything is built here, once, and handed to what needs it."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from trimtab.cli.connect import DEFAULT_NAMESPACE, Options
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `trimtab run` was told."""
+
+    options: Options
+    storage_path: Path
+    storage_addr: str
+    storage_adv_addr: str
+    metrics_addr: str
+    concurrent: int
+    namespace: str
+    cross_namespace_refs: str
+    default_service_account: str
+    applier: str
+    reader: str
+    leader_elect: bool
+
+
+@click.command(
+    epilog="Example: trimtab run --kubeconfig ~/.kube/config --storage-path /var/lib/trimtab --storage-addr :9790"
+)
+@click.option("--kubeconfig", type=click.Path(path_type=Path), help="The kubeconfig to use ($KUBECONFIG, in-cluster).")
+@click.option("--context", help="The context of the kubeconfig to use.")
+@click.option(
+    "-n",
+    "--namespace",
+    default=lambda: os.environ.get("RUNTIME_NAMESPACE", DEFAULT_NAMESPACE),
+    show_default=DEFAULT_NAMESPACE,
+    help="The controller's own namespace: Leases, shared sources ($RUNTIME_NAMESPACE).",
+)
+@click.option(
+    "--storage-path",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("/data"),
+    show_default=True,
+    help="Directory of the cache: mirrors, contents, artifacts. It may be lost at any time.",
+)
+@click.option("--storage-addr", default="127.0.0.1:9790", show_default=True, help="Where artifacts are served.")
+@click.option("--storage-adv-addr", default="", help="The address under which others reach that (default: the same).")
+@click.option(
+    "--metrics-addr", default="127.0.0.1:8080", show_default=True, help="Where /healthz, /readyz and /metrics are."
+)
+@click.option(
+    "--concurrent", type=click.IntRange(1, 1000), default=32, show_default=True, help="Apps worked on side by side."
+)
+@click.option(
+    "--cross-namespace-refs",
+    type=click.Choice(["all", "platform", "none"]),
+    default="platform",
+    show_default=True,
+    help="Which references to sources of other namespaces are followed.",
+)
+@click.option("--default-service-account", default="", help="Account, in its own namespace, of an app that names none.")
+@click.option(
+    "--applier",
+    default="",
+    metavar="NAMESPACE/NAME",
+    help="Account of an app that names none, where there is no default (default: this process's own rights).",
+)
+@click.option(
+    "--reader",
+    default="",
+    metavar="NAMESPACE/NAME",
+    help="Account of the shared watches on applied objects (default: this process's own rights).",
+)
+@click.option("--leader-elect/--no-leader-elect", default=True, show_default=True, help="Hold Flux's Leases.")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+@click.pass_obj
+def run(
+    before: Options | None,
+    kubeconfig: Path | None,
+    context: str | None,
+    namespace: str,
+    storage_path: Path,
+    storage_addr: str,
+    storage_adv_addr: str,
+    metrics_addr: str,
+    concurrent: int,
+    cross_namespace_refs: str,
+    default_service_account: str,
+    applier: str,
+    reader: str,
+    leader_elect: bool,
+    log_level: str,
+) -> None:
+    """Run the controllers: pull, render, apply, watch, heal, until told to stop."""
+    from trimtab.base import logs
+
+    logs.setup(log_level.upper())
+    settings = Settings(
+        options=Options.given(kubeconfig, context, namespace, None, before=before),
+        storage_path=storage_path,
+        storage_addr=storage_addr,
+        storage_adv_addr=storage_adv_addr or storage_addr,
+        metrics_addr=metrics_addr,
+        concurrent=concurrent,
+        namespace=namespace,
+        cross_namespace_refs=cross_namespace_refs,
+        default_service_account=default_service_account,
+        applier=applier,
+        reader=reader,
+        leader_elect=leader_elect,
+    )
+    sys.exit(asyncio.run(_until_told(settings)))
+
+
+async def _until_told(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; finish what is in flight."""
+    from trimtab.cli.process import Process
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sig, stop.set)
+    return await Process(settings, identity=f"{socket.gethostname()}_{os.getpid()}").run(stop)

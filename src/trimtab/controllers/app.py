@@ -1,0 +1,81 @@
+"""What the controller remembers of one Kustomization between two passes. Everything here can be lost."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from trimtab.api.kustomize import Kustomization, KustomizationStatus
+from trimtab.manifests.refs import Key, Ref
+from trimtab.targets.kubernetes import inventory
+from trimtab.targets.kubernetes.desired import Desired
+from trimtab.targets.kubernetes.inventory import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A rendered and prepared state. `inputs` is the digest of all that went in: equal inputs need no new build."""
+
+    inputs: str
+    digest: str
+    items: tuple[Desired, ...]
+
+    @property
+    def refs(self) -> set[Ref]:
+        """The objects it consists of."""
+        return {item.ref for item in self.items}
+
+
+class Attempt(NamedTuple):
+    """What is being tried: another value starts another deadline."""
+
+    generation: int
+    inputs: str
+    requested_at: str
+
+
+class Held(NamedTuple):
+    """Why deletions are held."""
+
+    reason: str
+    message: str
+
+
+@dataclass(slots=True)
+class App:
+    """One Kustomization.
+
+    `status` is the last one written, without its inventory: the truth until somebody else writes. `inventory` is what
+    the app owns as known now, `recorded` the checksum of the list that was written last.
+    `good` is the last build that passed the gate: it stays enforced while a newer one is refused; `passed` are the
+    digests of objects that passed for `build`.
+    `revision` is the revision whose state is applied and as healthy as asked, in memory at once; empty while it is not.
+    `began` and `pending_since` are monotonic seconds.
+    """
+
+    key: Key
+    uid: str
+    status: KustomizationStatus
+    inventory: dict[Ref, Entry]
+    recorded: str
+    build: Build | None = None
+    good: Build | None = None
+    passed: set[str] = field(default_factory=set)
+    revision: str = ""
+    held: Held | None = None
+    attempt: Attempt | None = None
+    began: float = 0.0
+    pending_since: float | None = None
+
+    @classmethod
+    def of(cls, ks: Kustomization) -> "App":
+        """What the object's own status tells. Raises ValueError for an inventory that cannot be read."""
+        recorded = ks.status.inventory
+        entries = [msgspec.to_builtins(entry) for entry in recorded.entries] if recorded else []
+        return cls(
+            key=ks.key,
+            uid=ks.metadata.uid,
+            status=msgspec.structs.replace(ks.status, inventory=None),
+            inventory=inventory.read(entries),
+            recorded=recorded.checksum if recorded else "",
+        )

@@ -1,0 +1,55 @@
+"""The artifacts that sources have published, as the controllers of one process hand them to each other."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from trimtab.api.source import Artifact
+from trimtab.artifacts.snapshot import Snapshot
+from trimtab.manifests.refs import Key
+
+
+class SourceId(NamedTuple):
+    """A source of any kind."""
+
+    kind: str
+    key: Key
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.key}"
+
+
+class Published(NamedTuple):
+    """What a source last published, and how to read it."""
+
+    artifact: Artifact
+    snapshot: Snapshot
+
+
+class SourceIndex:
+    """Who published what. Listeners are told of every new revision; they must be quick."""
+
+    def __init__(self) -> None:
+        self._published: dict[SourceId, Published] = {}
+        self._listeners: list[Callable[[SourceId], None]] = []
+
+    def on_change(self, listener: Callable[[SourceId], None]) -> None:
+        self._listeners.append(listener)
+
+    def get(self, source: SourceId) -> Published | None:
+        return self._published.get(source)
+
+    def put(self, source: SourceId, published: Published) -> None:
+        """Record a publication and tell everybody, unless it is what was there."""
+        before = self._published.get(source)
+        self._published[source] = published
+        if (
+            before is None
+            or before.artifact.digest != published.artifact.digest
+            or (before.artifact.revision != published.artifact.revision)
+        ):
+            for listener in self._listeners:
+                listener(source)
+
+    def drop(self, source: SourceId) -> None:
+        """The source is gone. What was applied from it stays."""
+        self._published.pop(source, None)

@@ -1,0 +1,330 @@
+"""The story of one Kustomization: resolve, render, plan, gate, intend, converge, prune, settle."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from trimtab.api import names
+from trimtab.api.gvk import KUSTOMIZATION
+from trimtab.api.kustomize import DeletionPolicy, Kustomization
+from trimtab.base.clock import Clock
+from trimtab.base.errors import Transient, TrimtabError, Waiting
+from trimtab.controllers import dependencies, health, supported
+from trimtab.controllers.access import Access
+from trimtab.controllers.app import App, Attempt, Build, Held
+from trimtab.controllers.index import Published, SourceId, SourceIndex
+from trimtab.controllers.scribe import Scribe
+from trimtab.kube.client import Client
+from trimtab.kube.informer import Informer
+from trimtab.manifests import codec
+from trimtab.manifests.refs import Gvk, Key, Ref
+from trimtab.render.options import Options
+from trimtab.render.render import Renderer
+from trimtab.runtime.controller import Again, Done, Result
+from trimtab.runtime.events import Recorder
+from trimtab.runtime.finalizers import drop, ensure
+from trimtab.targets.contract import Action, Effect, Outcome
+from trimtab.targets.kubernetes import gate, inventory
+from trimtab.targets.kubernetes.desired import PREFIX, Owner, prepare
+from trimtab.targets.kubernetes.inventory import Entry
+from trimtab.targets.kubernetes.scopes import scopes
+from trimtab.targets.kubernetes.target import KubePlan, KubernetesTarget, Wish
+
+SETTLE_GRACE_S = 1.0
+"""How long objects may take to become healthy before the status says that they are awaited."""
+TERMINATION_LOOK_S = 2.0
+PENDING_LOOK_S = 10.0
+"""How often an object that is awaited is read, for what no event tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the controller works with. `cluster` is the uid of the namespace kube-system, `namespace` our own."""
+
+    client: Client
+    objects: Informer[Kustomization]
+    sources: SourceIndex
+    renderer: Renderer
+    target: KubernetesTarget
+    access: Access
+    recorder: Recorder
+    clock: Clock
+    cluster: str
+    namespace: str
+
+
+class Kustomizations:
+    """Reconciles every Kustomization. `on_ready` is told whenever one reaches a revision."""
+
+    def __init__(self, world: Surroundings, on_ready: Callable[[Key], None]) -> None:
+        self._world = world
+        self._on_ready = on_ready
+        self._apps: dict[Key, App] = {}
+        self.scribe = Scribe(world.client, world.recorder, world.clock, world.cluster, self._apps.get)
+
+    def backoff_cap(self, key: Key) -> float:
+        """The longest wait between two tries, in seconds: the app's retryInterval."""
+        ks = self._world.objects.store.get(key)
+        return ks.spec.retry_interval_s if ks else 60.0
+
+    def revision_of(self, key: Key) -> str | None:
+        """The revision at which `key` is ready, as far as this process knows; None while it is not."""
+        ks, app = self._world.objects.store.get(key), self._apps.get(key)
+        if ks is None or app is None or app.uid != ks.metadata.uid or app.attempt is None:
+            return None
+        return app.revision or None if app.attempt.generation == ks.metadata.generation else None
+
+    async def reconcile(self, key: Key) -> Result:
+        """One pass. What it raises decides when the next one is; the status says the same before."""
+        ks = self._world.objects.store.get(key)
+        if ks is None:
+            self._apps.pop(key, None)
+            return Done()
+        app = self._remember(ks)
+        if ks.metadata.deleted:
+            return await self._finalize(ks, app)
+        if ks.spec.suspend:
+            app.revision = ""
+            return Done()
+        try:
+            return await self._pass(ks, app)
+        except TrimtabError as failure:
+            app.revision = ""
+            await self.scribe.fail(ks, app, failure, self._published(ks))
+            raise
+
+    async def _pass(self, ks: Kustomization, app: App) -> Result:
+        supported.check(ks)
+        await self._claim(ks)
+        published = await self._resolve(ks)
+        dependencies.check(ks, self._world.objects.store, published.artifact.revision, self.revision_of)
+        client = await self._world.access.client_for(ks)
+        try:
+            build = await self._build(ks, app, published)
+            self._begin(ks, app, build)
+            outcomes = await self._converge(ks, app, build, client, published.artifact.revision)
+        except TrimtabError:
+            await self._enforce(ks, app, client)
+            raise
+        return await self._settle(ks, app, build, client, published, outcomes)
+
+    # --- resolve and render
+
+    def _remember(self, ks: Kustomization) -> App:
+        app = self._apps.get(ks.key)
+        if app is None or app.uid != ks.metadata.uid:
+            app = self._apps[ks.key] = App.of(ks)
+        return app
+
+    async def _claim(self, ks: Kustomization) -> None:
+        if names.FINALIZER not in ks.metadata.finalizers:
+            resource = await self._world.client.discovery.find(KUSTOMIZATION)
+            await ensure(self._world.client, resource, ks.metadata, names.FINALIZER)
+
+    def _published(self, ks: Kustomization) -> Published | None:
+        return self._world.sources.get(SourceId(ks.spec.source_ref.kind, ks.source_key))
+
+    async def _resolve(self, ks: Kustomization) -> Published:
+        if ks.source_key.namespace != ks.metadata.namespace:
+            await self._world.access.check_source(ks.metadata.namespace, ks.source_key.namespace)
+        published = self._published(ks)
+        if published is None:
+            source = SourceId(ks.spec.source_ref.kind, ks.source_key)
+            raise Waiting(names.Reason.ARTIFACT_FAILED, f"{source} has no artifact yet: see the status of that object")
+        return published
+
+    async def _build(self, ks: Kustomization, app: App, published: Published) -> Build:
+        """Render, unless everything that goes in is as it was the last time."""
+        options = Options.from_spec(ks.spec)
+        closure = self._world.renderer.closure(published.snapshot, ks.spec.path, options)
+        inputs = codec.digest([closure.digest, msgspec.to_builtins(options), ks.spec.path])
+        if app.build is not None and app.build.inputs == inputs:
+            return app.build
+        rendered = await self._world.renderer.render(published.snapshot, ks.spec.path, options)
+        items = prepare(
+            rendered.manifests,
+            Owner(PREFIX, ks.key),
+            namespaced=await scopes(self._world.client, rendered.manifests),
+            protected_namespace=self._world.namespace,
+        )
+        app.build = Build(inputs, rendered.digest, tuple(items))
+        app.passed.clear()
+        return app.build
+
+    def _begin(self, ks: Kustomization, app: App, build: Build) -> None:
+        """A new wish starts a new deadline; the same one goes on under the old."""
+        attempt = Attempt(ks.metadata.generation, build.inputs, ks.metadata.requested_at)
+        if app.attempt != attempt:
+            app.attempt, app.began, app.pending_since = attempt, self._world.clock.monotonic(), None
+
+    # --- converge
+
+    def _wish(self, ks: Kustomization, app: App, build: Build, client: Client) -> Wish:
+        mode = ks.metadata.annotations.get(names.Annotation.DRIFT, names.DriftMode.CORRECT)
+        return Wish(Owner(PREFIX, ks.key), client, build.items, app.inventory, ks.spec.prune, mode)
+
+    async def _converge(
+        self, ks: Kustomization, app: App, build: Build, client: Client, revision: str
+    ) -> list[Outcome]:
+        target, wish = self._world.target, self._wish(ks, app, build, client)
+        plan = self._guard_empty(ks, app, build, target.plan(wish, await target.observe(wish)))
+        if plan.quiet:
+            app.good = build
+            return []
+        judgements = await self._gate(app, wish, plan)
+        app.good = build
+        await self._intend(ks, app, build, revision)
+        outcomes = [outcome async for outcome in target.converge(wish, plan, judgements)]
+        self._take_stock(app, build, outcomes)
+        self.scribe.announce(ks, revision, outcomes)
+        _raise_for(outcomes, build)
+        return outcomes
+
+    def _guard_empty(self, ks: Kustomization, app: App, build: Build, plan: KubePlan) -> KubePlan:
+        """An empty render prunes nothing unless that is said to be meant (ENGINE.md, P3)."""
+        meant = ks.metadata.annotations.get(names.Annotation.ALLOW_EMPTY) == "true"
+        if build.items or not plan.deletions or meant:
+            app.held = None
+            return plan
+        message = (
+            f"{ks.spec.path or 'the path'} renders to nothing: {len(app.inventory)} objects are kept. "
+            f'If that is meant, set the annotation {names.Annotation.ALLOW_EMPTY}: "true"'
+        )
+        app.held = Held("EmptyRender", message)
+        return plan._replace(deletions=())
+
+    async def _gate(self, app: App, wish: Wish, plan: KubePlan) -> list[gate.Judgement]:
+        """Nothing is written unless everything that can be judged passes. What passed before is not asked again."""
+        asked = tuple(
+            tuple(change for change in stage if change.after is None or change.after.digest not in app.passed)
+            for stage in plan.stages
+        )
+        judgements = await self._world.target.judge(wish, plan._replace(stages=asked))
+        refused = [judged for judged in judgements if isinstance(judged, gate.Refused)]
+        if refused:
+            many = f"{len(refused)} objects were refused" if len(refused) > 1 else "an object was refused"
+            words = "; ".join(map(str, refused))
+            raise Transient(names.Reason.VALIDATION_FAILED, f"{many}, nothing was applied: {words}")
+        app.passed.update(judged.item.digest for judged in judgements if isinstance(judged, gate.Passed))
+        return judgements
+
+    async def _intend(self, ks: Kustomization, app: App, build: Build, revision: str) -> None:
+        """Put on record what is about to be written; where nothing is new, that costs nothing."""
+        merged = inventory.union(app.inventory, [Entry(item.ref, item.gvk.version) for item in build.items])
+        if merged != app.inventory:
+            app.inventory = merged
+            await self.scribe.intend(ks, app, revision)
+
+    def _take_stock(self, app: App, build: Build, outcomes: list[Outcome]) -> None:
+        """Move the inventory to what is known now; the next status carries it."""
+        for outcome in outcomes:
+            if outcome.effect in (Effect.DELETED, Effect.RELEASED):
+                app.inventory.pop(outcome.ref, None)
+        for item in build.items:
+            tracked = self._world.target.tracker.get(item.ref)
+            if tracked is not None and tracked.baseline is not None and tracked.app == app.key:
+                app.inventory[item.ref] = Entry(item.ref, item.gvk.version, tracked.baseline.uid)
+
+    async def _enforce(self, ks: Kustomization, app: App, client: Client) -> None:
+        """While a revision is refused, the last good one stays enforced: drift from it is corrected."""
+        if app.good is None or app.good is app.build:
+            return
+        target, wish = self._world.target, self._wish(ks, app, app.good, client)
+        plan = target.plan(wish, await target.observe(wish))
+        stages = tuple(tuple(change for change in stage if change.action is Action.CORRECT) for stage in plan.stages)
+        outcomes = [outcome async for outcome in target.converge(wish, plan._replace(stages=stages, deletions=()))]
+        self.scribe.announce(ks, app.status.last_applied_revision, outcomes)
+
+    # --- settle
+
+    async def _settle(
+        self, ks: Kustomization, app: App, build: Build, client: Client, published: Published, outcomes: list[Outcome]
+    ) -> Result:
+        if app.pending_since is not None and app.pending_since + SETTLE_GRACE_S < self._world.clock.monotonic():
+            awaited = [item for item in build.items if not self._world.target.verdict(item.ref).good]
+            await self._world.target.look_again(client, awaited)
+        judged = await self._health(ks, build, client)
+        now, revision = self._world.clock.monotonic(), published.artifact.revision
+        pending_for = now - (app.pending_since or now)
+        left = ks.spec.timeout_s - pending_for
+        match judged.health:
+            case health.Health.PENDING if left > 0:
+                app.pending_since = app.pending_since or now
+                grace = SETTLE_GRACE_S - pending_for
+                if grace > 0:
+                    return Again(min(left, grace))
+                app.revision = ""
+                await self.scribe.wait(ks, app, revision, f"waiting for {judged.message}")
+                return Again(min(left, PENDING_LOOK_S))
+            case health.Health.PENDING:
+                words = f"health check timed out after {ks.spec.timeout_s:g} s: {judged.message}"
+                raise Transient(names.Reason.HEALTH_CHECK_FAILED, words)
+            case health.Health.BAD:
+                raise Transient(names.Reason.HEALTH_CHECK_FAILED, f"health check failed: {judged.message}")
+        app.pending_since = None
+        moved, app.revision = app.revision != revision, revision
+        await self.scribe.finish(ks, app, build, published, now - app.began)
+        if moved:
+            self._on_ready(ks.key)
+        terminating = any(outcome.effect is Effect.WAITING for outcome in outcomes)
+        return Again(TERMINATION_LOOK_S if terminating else ks.spec.interval_s)
+
+    async def _health(self, ks: Kustomization, build: Build, client: Client) -> health.Judgement:
+        target = self._world.target
+        if ks.spec.wait:
+            return health.judge({item.ref: target.verdict(item.ref) for item in build.items if item.watched})
+        verdicts = {}
+        for check in ks.spec.health_checks:
+            gvk = Gvk.of(check.api_version or "v1", check.kind)
+            ref = Ref(gvk.group, gvk.kind, check.namespace or ks.metadata.namespace, check.name)
+            verdicts[ref] = await target.verdict_of(client, gvk, ref)
+        return health.judge(verdicts)
+
+    # --- the end
+
+    async def _finalize(self, ks: Kustomization, app: App) -> Result:
+        """Delete what the app owns, unless it says otherwise, then let the object go."""
+        if names.FINALIZER not in ks.metadata.finalizers:
+            return Done()
+        if ks.spec.prunes_on_deletion and not ks.spec.suspend and app.inventory:
+            try:
+                terminating = await self._delete_all(ks, app)
+            except TrimtabError as failure:
+                await self.scribe.fail(ks, app, failure, None)
+                raise
+            if terminating and ks.spec.deletion_policy == DeletionPolicy.WAIT_FOR_TERMINATION:
+                return Again(TERMINATION_LOOK_S)
+        for ref in app.inventory:
+            self._world.target.tracker.forget(ref, ks.key)
+        resource = await self._world.client.discovery.find(KUSTOMIZATION)
+        await drop(self._world.client, resource, ks.metadata, names.FINALIZER)
+        self._apps.pop(ks.key, None)
+        return Done()
+
+    async def _delete_all(self, ks: Kustomization, app: App) -> bool:
+        """Delete everything on record. Says whether something is still on its way out."""
+        client = await self._world.access.client_for(ks)
+        wish = Wish(Owner(PREFIX, ks.key), client, (), dict(app.inventory), prune=True)
+        outcomes = [outcome async for outcome in self._world.target.delete(wish, list(wish.inventory.values()))]
+        for outcome in outcomes:
+            if outcome.effect in (Effect.DELETED, Effect.RELEASED):
+                app.inventory.pop(outcome.ref, None)
+        self.scribe.announce(ks, app.status.last_applied_revision, outcomes)
+        failures = [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]
+        if failures:
+            raise Transient(names.Reason.PRUNE_FAILED, "; ".join(map(str, failures)))
+        return any(outcome.effect is Effect.WAITING for outcome in outcomes)
+
+
+def _raise_for(outcomes: list[Outcome], build: Build) -> None:
+    """Raise what a pass with failures or with something to wait for ends in."""
+    wanted = build.refs
+    failures = [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]
+    if failures:
+        applied = any(outcome.ref in wanted for outcome in failures)
+        reason = names.Reason.RECONCILIATION_FAILED if applied else names.Reason.PRUNE_FAILED
+        raise Transient(reason, "; ".join(map(str, failures)))
+    waiting = [outcome for outcome in outcomes if outcome.effect is Effect.WAITING and outcome.ref in wanted]
+    if waiting:
+        raise Waiting(names.Reason.PROGRESSING, "; ".join(map(str, waiting[:10])), after=2.0)

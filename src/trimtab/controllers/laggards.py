@@ -1,0 +1,42 @@
+"""Status that may follow later: apps that a commit did not touch, at most fifty a second, coalesced over commits."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from trimtab.api.kustomize import KustomizationStatus
+from trimtab.base.clock import Clock
+from trimtab.manifests.refs import Key
+
+RATE_PER_S = 50.0
+
+
+class Laggards:
+    """`write` is called for one app after another while nothing more urgent concerns it."""
+
+    def __init__(self, write: Callable[[Key, KustomizationStatus], Awaitable[None]], clock: Clock) -> None:
+        self._write = write
+        self._clock = clock
+        self._behind: dict[Key, KustomizationStatus] = {}
+        self._some = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._behind)
+
+    def add(self, key: Key, status: KustomizationStatus) -> None:
+        """The status of `key` should become `status`; a newer one replaces it."""
+        self._behind[key] = status
+        self._some.set()
+
+    def forget(self, key: Key) -> None:
+        """A more urgent write has taken its place."""
+        self._behind.pop(key, None)
+
+    async def run(self) -> None:
+        """Write for ever, at the pace."""
+        while True:
+            await self._some.wait()
+            while self._behind:
+                key = next(iter(self._behind))
+                await self._write(key, self._behind.pop(key))
+                await self._clock.sleep(1 / RATE_PER_S)
+            self._some.clear()

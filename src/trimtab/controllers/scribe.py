@@ -1,0 +1,182 @@
+"""Writes what happened to a Kustomization into its status and into Events.
+
+This is the one place where errors become conditions.
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from trimtab.api import names
+from trimtab.api.gvk import KUSTOMIZATION
+from trimtab.api.kustomize import Kustomization, KustomizationStatus
+from trimtab.base.clock import Clock
+from trimtab.base.errors import Terminal, TrimtabError, Waiting
+from trimtab.controllers import progress
+from trimtab.controllers.app import App, Build
+from trimtab.controllers.history import record
+from trimtab.controllers.index import Published
+from trimtab.controllers.laggards import Laggards
+from trimtab.kube.client import Client
+from trimtab.kube.errors import NotFound
+from trimtab.manifests.refs import Key
+from trimtab.runtime.events import EventType, ObjectRef, Recorder
+from trimtab.runtime.status import merge_difference, patch_status
+from trimtab.targets.contract import Effect, Outcome
+from trimtab.targets.kubernetes import inventory
+
+_ORIGIN = "org.opencontainers.image.revision"
+_LOWEST_PRIORITY = 50
+_CHANGES_SHOWN = 50
+
+
+class Scribe:
+    """One per process. `cluster` is the uid of its namespace kube-system; `find` gives what is remembered of an app."""
+
+    def __init__(
+        self, client: Client, recorder: Recorder, clock: Clock, cluster: str, find: Callable[[Key], App | None]
+    ) -> None:
+        self._client = client
+        self._recorder = recorder
+        self._clock = clock
+        self._cluster = cluster
+        self._find = find
+        self.laggards = Laggards(self._catch_up, clock)
+
+    async def intend(self, ks: Kustomization, app: App, revision: str) -> None:
+        """Put the inventory on record before the first write."""
+        message = f"applying revision {revision}"
+        status = progress.working(self._flagged(ks, app), ks.metadata.generation, message, self._clock.now())
+        await self._write(app, msgspec.structs.replace(status, last_attempted_revision=revision))
+
+    async def wait(self, ks: Kustomization, app: App, revision: str, message: str) -> None:
+        """Say what is waited for."""
+        status = progress.working(self._flagged(ks, app), ks.metadata.generation, message, self._clock.now())
+        await self._write(app, _handled(ks, msgspec.structs.replace(status, last_attempted_revision=revision)))
+
+    async def fail(self, ks: Kustomization, app: App, failure: TrimtabError, published: Published | None) -> None:
+        """Say what went wrong, or what has to happen first. A repeated failure is not written again."""
+        now, generation, before = self._clock.now(), ks.metadata.generation, self._flagged(ks, app)
+        if isinstance(failure, Waiting) and failure.reason == names.Reason.PROGRESSING:
+            status = progress.working(before, generation, failure.message, now)
+        else:
+            stalled = isinstance(failure, Terminal)
+            status = progress.failed(before, generation, failure.reason, failure.message, now, stalled=stalled)
+        if published is not None:
+            status = msgspec.structs.replace(status, last_attempted_revision=published.artifact.revision)
+        wrote = await self._write(app, _handled(ks, status))
+        if wrote and not isinstance(failure, Waiting):
+            self._event(ks, "Warning", failure.reason, failure.message)
+
+    async def finish(self, ks: Kustomization, app: App, build: Build, published: Published, seconds: float) -> None:
+        """Say that it is ready: one status request and one event, only if something changed.
+
+        An app that the commit did not touch need not hurry: its status follows when there is nothing better to do.
+        """
+        revision, now = published.artifact.revision, self._clock.now()
+        status = self._ready(ks, app, published)
+        news = not status.history or status.history[0].digest != build.digest
+        if news:
+            status = msgspec.structs.replace(
+                status, history=record(status.history, build.digest, revision, now, seconds)
+            )
+        if not news and self._recorded(app) == app.recorded and _differ_in_revision_only(app.status, status):
+            self.laggards.add(ks.key, status)
+            return
+        if await self._write(app, status) and news:
+            self._event(ks, "Normal", names.Reason.RECONCILIATION_SUCCEEDED, f"Applied revision: {revision}", revision)
+
+    def announce(self, ks: Kustomization, revision: str, outcomes: Sequence[Outcome]) -> None:
+        """Events about objects that changed, and about drift."""
+        changed = [o for o in outcomes if o.effect in (Effect.CREATED, Effect.CONFIGURED, Effect.DELETED)]
+        if changed:
+            lines = [f"{outcome.ref} {outcome.effect}" for outcome in changed[:_CHANGES_SHOWN]]
+            more = [f"and {len(changed) - _CHANGES_SHOWN} more"] if len(changed) > _CHANGES_SHOWN else []
+            self._event(ks, "Normal", names.Reason.PROGRESSING, "\n".join(lines + more), revision)
+        for outcome in outcomes:
+            if outcome.effect in (Effect.CORRECTED, Effect.DRIFTED):
+                self._event(ks, "Warning", "DriftDetected", outcome.message, revision)
+
+    def _ready(self, ks: Kustomization, app: App, published: Published) -> KustomizationStatus:
+        revision, now, generation = published.artifact.revision, self._clock.now(), ks.metadata.generation
+        message = f"Applied revision: {revision}"
+        status = progress.ready(
+            self._flagged(ks, app), generation, names.Reason.RECONCILIATION_SUCCEEDED, message, now
+        )
+        if ks.spec.wait or ks.spec.health_checks:
+            text = "all objects are healthy"
+            status = progress.flagged(status, "Healthy", generation, names.Reason.SUCCEEDED, text, now)
+        else:
+            status = progress.unflagged(status, "Healthy")
+        return msgspec.structs.replace(
+            _handled(ks, status),
+            last_applied_revision=revision,
+            last_attempted_revision=revision,
+            last_applied_origin_revision=published.artifact.metadata.get(_ORIGIN, ""),
+        )
+
+    def _flagged(self, ks: Kustomization, app: App) -> KustomizationStatus:
+        """The last status, saying whether deletions are held."""
+        kind = names.ConditionType.PRUNE_HELD
+        if app.held is None:
+            return progress.unflagged(app.status, kind)
+        held, now = app.held, self._clock.now()
+        return progress.flagged(app.status, kind, ks.metadata.generation, held.reason, held.message, now)
+
+    async def _catch_up(self, key: Key, status: KustomizationStatus) -> None:
+        app = self._find(key)
+        if app is not None:
+            await self._write(app, status, self._client.with_priority(_LOWEST_PRIORITY))
+
+    async def _write(self, app: App, status: KustomizationStatus, client: Client | None = None) -> bool:
+        """Patch the status if it differs from the last one written. Says whether it did."""
+        change = merge_difference(msgspec.to_builtins(app.status), msgspec.to_builtins(status))
+        checksum = self._recorded(app)
+        if checksum != app.recorded:
+            change["inventory"] = inventory.write(app.inventory, self._cluster)
+        if not change:
+            return False
+        self.laggards.forget(app.key)
+        client = client or self._client
+        resource = await client.discovery.find(KUSTOMIZATION)
+        try:
+            await patch_status(client, resource, app.key, change, manager=names.STATUS_MANAGER)
+        except NotFound:
+            return False
+        app.status, app.recorded = status, checksum
+        return True
+
+    def _recorded(self, app: App) -> str:
+        """The checksum that the inventory as known now has on record; nothing for one that never was."""
+        if not app.inventory and not app.recorded:
+            return ""
+        return str(inventory.write(app.inventory, self._cluster)["checksum"])
+
+    def _event(self, ks: Kustomization, type_: EventType, reason: str, message: str, revision: str = "") -> None:
+        involved = ObjectRef(
+            api_version=ks.api_version,
+            kind=ks.kind,
+            namespace=ks.metadata.namespace,
+            name=ks.metadata.name,
+            uid=ks.metadata.uid,
+            resource_version=ks.metadata.resource_version,
+        )
+        annotations = {f"{KUSTOMIZATION.group}/revision": revision} if revision else {}
+        self._recorder.record(involved, type_, reason, message, annotations)
+
+
+def _handled(ks: Kustomization, status: KustomizationStatus) -> KustomizationStatus:
+    requested = ks.metadata.requested_at or status.last_handled_reconcile_at
+    return msgspec.structs.replace(status, last_handled_reconcile_at=requested)
+
+
+def _differ_in_revision_only(before: KustomizationStatus, after: KustomizationStatus) -> bool:
+    """Both are ready for the same generation and request, at another revision."""
+    states = [{(item.type, item.status) for item in status.conditions} for status in (before, after)]
+    return (
+        states[0] == states[1]
+        and ("Ready", "True") in states[0]
+        and before.last_applied_revision != after.last_applied_revision
+        and before.observed_generation == after.observed_generation
+        and before.last_handled_reconcile_at == after.last_handled_reconcile_at
+    )

@@ -1,0 +1,247 @@
+"""The git program, hardened: a closed environment, no configuration but ours, no hooks, no prompts, no other protocol.
+
+Secrets reach it through its environment and through files in a private directory, never through its arguments.
+"""
+
+import contextlib
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+
+from trimtab.base.errors import Transient
+from trimtab.base.process import Limits, OutputTooLarge, ProcessTimeout, run
+from trimtab.remotes.git.address import Address
+from trimtab.remotes.git.credentials import ANONYMOUS, AuthenticationFailed, Credentials
+from trimtab.remotes.git.refs import Remote
+
+_CONFIG = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.attributesFile=/dev/null",
+    "core.symlinks=false",
+    "protocol.version=2",
+    "protocol.file.allow=never",
+    "submodule.recurse=false",
+    "transfer.fsckObjects=true",
+    # What old tools wrote into histories that are sound otherwise.
+    "fetch.fsck.zeroPaddedFilemode=warn",
+    "fetch.fsck.badTimezone=warn",
+    "fetch.fsck.missingSpaceBeforeDate=warn",
+    # One pack for each fetch: packs are few and can be counted, loose objects pile up.
+    "fetch.unpackLimit=1",
+    "http.followRedirects=false",
+    "transfer.bundleURI=false",
+    "credential.helper=",
+    "gc.auto=0",
+    "maintenance.auto=false",
+)
+_SSH = (
+    "-F/dev/null",
+    "-oBatchMode=yes",
+    "-oStrictHostKeyChecking=yes",
+    "-oGlobalKnownHostsFile=/dev/null",
+    "-oUpdateHostKeys=no",
+    "-oIdentitiesOnly=yes",
+    "-oIdentityAgent=none",
+    "-oPreferredAuthentications=publickey",
+    "-oForwardAgent=no",
+    "-oClearAllForwardings=yes",
+    "-oPermitLocalCommand=no",
+    "-oProxyCommand=none",
+    "-oControlPath=none",
+    "-oConnectTimeout=10",
+    "-oServerAliveInterval=15",
+    "-oLogLevel=ERROR",
+)
+_PACK_BYTES = 512 << 20
+_MEMORY_BYTES = 2 << 30
+_SAID_CHARS = 1000
+_LISTING_BYTES = 64 << 20
+
+
+class GitFailed(Exception):
+    """git ended with an error; `said` is its own words, without its markers."""
+
+    def __init__(self, verb: str, said: str) -> None:
+        super().__init__(f"git {verb}: {said}")
+        self.said = said
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """Runs git on one bare repository. `config` may hold secrets: it travels in the environment."""
+
+    environment: Mapping[str, str] = field(repr=False)
+    config: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    async def run(
+        self,
+        verb: str,
+        arguments: Sequence[str] = (),
+        *,
+        repository: Path | None = None,
+        stdin: bytes = b"",
+        timeout: float = 60.0,
+        max_output: int = _LISTING_BYTES,
+    ) -> bytes:
+        """What `git verb` prints. Raises GitFailed, ProcessTimeout, OutputTooLarge."""
+        argv = ["git", *(word for setting in _CONFIG for word in ("-c", setting))]
+        if repository:
+            argv.append(f"--git-dir={repository}")
+        environment = dict(self.environment) | {"GIT_CONFIG_COUNT": str(len(self.config))}
+        for number, (key, value) in enumerate(self.config.items()):
+            environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+        limits = Limits(memory_bytes=_MEMORY_BYTES, file_bytes=_PACK_BYTES)
+        try:
+            done = await run(
+                [*argv, verb, *arguments],
+                env=environment,
+                stdin=stdin,
+                timeout=timeout,
+                max_output=max_output,
+                limits=limits,
+            )
+        except OSError as problem:
+            raise GitFailed(verb, f"cannot be started: {problem}; install git") from problem
+        if done.code != 0:
+            raise GitFailed(verb, _said(done.stderr) or f"ended with {done.code}")
+        return done.stdout
+
+
+@contextlib.asynccontextmanager
+async def hardened(
+    private: Path, remote: Remote | None = None, credentials: Credentials = ANONYMOUS
+) -> AsyncIterator[Git]:
+    """A git that may speak to `remote` with `credentials`, or to nobody.
+
+    Key files live below `private`, in a directory of their own, until this ends. Raises AuthenticationFailed.
+    """
+    private.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=private) as home:
+        environment = _environment(Path(home))
+        config: dict[str, str] = {}
+        if remote is not None:
+            credentials.check(remote.address)
+            if remote.address.over_http:
+                config = _over_http(Path(home), remote, credentials)
+            else:
+                environment |= _over_ssh(Path(home), credentials)
+        yield Git(environment, config)
+
+
+def wipe(private: Path) -> None:
+    """Remove the key files of processes that were killed."""
+    for left in private.glob("*-*"):
+        pid = left.name.partition("-")[0]
+        if pid.isdecimal() and (int(pid) == os.getpid() or not Path("/proc", pid).exists()):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def failure(address: Address, problem: Exception) -> Transient:
+    """What it means for the one who wrote the address that git ended with `problem`."""
+    if isinstance(problem, ProcessTimeout):
+        return _failed(address, f"{problem}; raise spec.timeout if the repository is large or far away")
+    if isinstance(problem, OutputTooLarge):
+        return _failed(address, f"the repository lists too much: {problem}")
+    said = problem.said if isinstance(problem, GitFailed) else str(problem)
+    if "Host key verification failed" in said or "REMOTE HOST IDENTIFICATION" in said:
+        return AuthenticationFailed(
+            f"{address}: the host's key is not the one in known_hosts of the Secret; it is not contacted. "
+            f"Compare the keys before you change the Secret. git said: {said}"
+        )
+    if any(
+        words in said for words in ("Authentication failed", "could not read Username", "Permission denied", " 403")
+    ):
+        return AuthenticationFailed(
+            f"{address}: signing in failed; check the Secret of spec.secretRef. git said: {said}"
+        )
+    if "File size limit" in said or "file size" in said.lower():
+        return _failed(address, f"more than {_PACK_BYTES} bytes to fetch. git said: {said}")
+    return _failed(address, said)
+
+
+def _failed(address: Address, why: str) -> Transient:
+    return Transient("GitOperationFailed", f"{address}: {why}")
+
+
+def _environment(home: Path) -> dict[str, str]:
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(home),
+        "LC_ALL": "C",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "false",
+        "SSH_ASKPASS_REQUIRE": "never",
+        "GIT_ALLOW_PROTOCOL": "https:http:ssh",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_LFS_SKIP_SMUDGE": "1",
+        "GIT_SSH": "false",
+    }
+
+
+def _over_http(home: Path, remote: Remote, credentials: Credentials) -> dict[str, str]:
+    address = remote.address
+    config = {"http.userAgent": "trimtab"}
+    if address.host not in remote.hosts:
+        config["http.curloptResolve"] = f"{address.host}:{address.port}:{','.join(remote.hosts)}"
+    if credentials.authorization:
+        # Tied to the address: git sends it nowhere else.
+        config[f"http.{address.url}.extraHeader"] = f"Authorization: {credentials.authorization}"
+    if credentials.ca:
+        config["http.sslCAInfo"] = str(_private(home / "ca.crt", credentials.ca))
+    return config
+
+
+def _over_ssh(home: Path, credentials: Credentials) -> dict[str, str]:
+    known_hosts = _private(home / "known_hosts", credentials.known_hosts)
+    identity = _private(home / "identity", _plain_key(credentials))
+    # git can only be told a program, not its options; so the options are in a program of two lines.
+    words = ["ssh", *_SSH, f"-oUserKnownHostsFile={known_hosts}", f"-oIdentityFile={identity}"]
+    wrapper = _private(home / "ssh", f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n'.encode(), mode=0o700)
+    return {"GIT_SSH": str(wrapper), "GIT_SSH_VARIANT": "ssh"}
+
+
+def _plain_key(credentials: Credentials) -> bytes:
+    """The private key without its passphrase: ssh runs without anyone who could type it."""
+    key = credentials.identity
+    try:
+        if b"OPENSSH PRIVATE KEY" in key:
+            loaded = serialization.load_ssh_private_key(key, credentials.passphrase or None)
+        else:
+            loaded = serialization.load_pem_private_key(key, credentials.passphrase or None)  # type: ignore[assignment]
+    except (ValueError, TypeError, UnsupportedAlgorithm) as failure:
+        raise AuthenticationFailed(
+            f"the key identity of the Secret is not a private key that can be read: {failure}; "
+            "a key with a passphrase needs it in the key password"
+        ) from failure
+    return loaded.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+
+
+def _private(path: Path, data: bytes, mode: int = 0o600) -> Path:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    return path
+
+
+def _said(stderr: bytes) -> str:
+    lines = [
+        line.removeprefix("fatal: ").removeprefix("error: ").removeprefix("remote: ").strip()
+        for line in stderr.decode(errors="replace").splitlines()
+        if not line.startswith("warning: ")
+    ]
+    text = "; ".join(line for line in lines if line)
+    return "".join(char if char.isprintable() else "?" for char in text)[:_SAID_CHARS]

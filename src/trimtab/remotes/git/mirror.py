@@ -1,0 +1,282 @@
+"""A bare repository on disk that holds the tips we need, so that a new commit costs only what is new in it.
+
+Trees are read from objects (ls-tree, cat-file), never from a checkout and never from `git archive`: what is deployed is
+what is in the commit, byte for byte, whatever its attributes say.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from secrets import token_hex
+from typing import NamedTuple
+
+from trimtab.base.clock import Clock
+from trimtab.remotes.git.git import Git, GitFailed
+from trimtab.remotes.git.names import check_commit, check_ref
+
+log = logging.getLogger(__name__)
+
+MAX_PATH_BYTES = 4096
+MAX_DEPTH = 64
+_MAX_PACKS = 32
+_BATCH_BYTES = 8 << 20
+_ALL_OF_HISTORY = 2147483647
+_NOT_BY_ID = re.compile(
+    r"not our ref|unadvertised object|no such remote ref|couldn't find remote ref|not a tree|bad object"
+)
+_LINK, _SUBMODULE, _FILE, _PROGRAM = "120000", "160000", "100644", "100755"
+
+
+class HostilePath(Exception):
+    """A tree with a name that must never reach a file system."""
+
+
+class Blob(NamedTuple):
+    """A regular file in a commit."""
+
+    path: str
+    oid: str
+    executable: bool
+
+
+class Listing(NamedTuple):
+    """All regular files of a commit, and the links and submodules beside them."""
+
+    files: list[Blob]
+    left_out: list[str]
+
+
+class Mirror:
+    """One bare repository, for one address and one set of credentials. Use it under `locked`."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.path = path
+        self._clock = clock
+        self._lock = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
+        """Hold the mirror for oneself, against other tasks and other processes, and clear what the dead left."""
+        async with self._lock:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self.path.with_suffix(".lock").open("a") as file:
+                while True:
+                    try:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    except BlockingIOError:
+                        await self._clock.sleep(0.05)
+                self._clear()
+                os.utime(file.fileno())
+                yield
+
+    async def fetch(
+        self, git: Git, url: str, commit: str, ref: str, *, slot: str, exact: bool = False, timeout: float
+    ) -> str:
+        """Have the objects of `commit`, and return it; or, if the server has moved on, the commit `ref` is at now.
+
+        `slot` names what is followed: the commit fetched last for each slot is kept, and new commits are fetched as
+        what differs from those. With `exact` nothing but `commit` will do, wherever it is in the history of `ref`.
+        Raises GitFailed and what Git.run raises; what was there before stays usable.
+        """
+        check_commit(commit)
+        kept = f"refs/kept/{hashlib.sha256(slot.encode()).hexdigest()[:16]}"
+        if not self.path.exists():
+            return await self._first(git, url, commit, ref, kept=kept, exact=exact, timeout=timeout)
+        try:
+            if await self._has(git, commit):
+                await git.run("update-ref", [kept, commit], repository=self.path)
+                return commit
+            await self._tidy(git)
+        except GitFailed as damage:
+            log.warning("mirror %s is damaged and made anew: %s", self.path, damage)
+            self.drop()
+            return await self._first(git, url, commit, ref, kept=kept, exact=exact, timeout=timeout)
+        return await self._pull(git, self.path, url, commit, ref, kept=kept, exact=exact, timeout=timeout)
+
+    async def files(self, git: Git, commit: str) -> Listing:
+        """What is in `commit`. Raises GitFailed if it is not complete, HostilePath."""
+        listed = await git.run(
+            "ls-tree", ["-r", "-z", "--full-tree", f"{check_commit(commit)}^{{commit}}"], repository=self.path
+        )
+        return await asyncio.to_thread(_parse, listed)
+
+    async def sizes(self, git: Git, oids: Sequence[str]) -> dict[str, int]:
+        """Bytes of each blob. Raises GitFailed if one is missing."""
+        asked = "\n".join(oids).encode()
+        said = await git.run(
+            "cat-file", ["--batch-check=%(objectname) %(objecttype) %(objectsize)"], repository=self.path, stdin=asked
+        )
+        sizes: dict[str, int] = {}
+        for line in said.decode().splitlines():
+            oid, kind, *size = line.split(" ")
+            if kind != "blob" or not size:
+                raise GitFailed("cat-file", f"object {oid} is {kind}")
+            sizes[oid] = int(size[0])
+        return sizes
+
+    async def contents(
+        self, git: Git, sizes: dict[str, int], *, timeout: float
+    ) -> AsyncIterator[list[tuple[str, memoryview]]]:
+        """The blobs of `sizes`, a few MiB at a time: they never have to be in memory together. Raises GitFailed."""
+        for oids in _batches(sizes):
+            expected = sum(sizes[oid] for oid in oids)
+            said = await git.run(
+                "cat-file",
+                ["--batch"],
+                repository=self.path,
+                stdin="\n".join(oids).encode(),
+                timeout=timeout,
+                max_output=expected + 100 * len(oids),
+            )
+            yield _split(said, oids, sizes)
+
+    def drop(self) -> None:
+        """Remove the repository; the next fetch makes it anew."""
+        doomed = self.path.with_name(f".old-{token_hex(8)}")
+        with contextlib.suppress(FileNotFoundError):
+            self.path.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    async def _first(self, git: Git, url: str, commit: str, ref: str, *, kept: str, exact: bool, timeout: float) -> str:
+        # Beside its place and renamed: a repository that is there is one that was complete once.
+        fresh = self.path.with_name(f".new-{token_hex(8)}")
+        try:
+            await git.run("init", ["--quiet", "--bare", "--template=", "--", str(fresh)])
+            got = await self._pull(git, fresh, url, commit, ref, kept=kept, exact=exact, timeout=timeout)
+            fresh.rename(self.path)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        return got
+
+    async def _pull(
+        self, git: Git, repository: Path, url: str, commit: str, ref: str, *, kept: str, exact: bool, timeout: float
+    ) -> str:
+        options = [
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "--no-auto-gc",
+            "--refmap=",
+        ]
+
+        async def pull(wanted: str, depth: int) -> None:
+            specification = f"+{wanted}:{kept}"
+            await git.run(
+                "fetch",
+                [*options, f"--depth={depth}", "--", url, specification],
+                repository=repository,
+                timeout=timeout,
+            )
+
+        try:
+            await pull(commit, 1)
+            return commit
+        except GitFailed as refusal:
+            if not _NOT_BY_ID.search(refusal.said) or not ref:
+                raise
+        # The reference moved since it was looked at, or the server hands out nothing by id.
+        if exact:
+            await pull(check_ref(ref), _ALL_OF_HISTORY)
+            await git.run("update-ref", [kept, f"{commit}^{{commit}}"], repository=repository)
+            return commit
+        await pull(check_ref(ref), 1)
+        return await self._commit_of(git, repository, kept)
+
+    async def _commit_of(self, git: Git, repository: Path, ref: str) -> str:
+        said = await git.run(
+            "rev-parse", ["--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"], repository=repository
+        )
+        return check_commit(said.decode().strip())
+
+    async def _has(self, git: Git, commit: str) -> bool:
+        # Only what a kept reference points to is known to be complete.
+        said = await git.run("for-each-ref", ["--format=%(objectname)", "refs/kept/"], repository=self.path)
+        return commit in said.decode().split()
+
+    async def _tidy(self, git: Git) -> None:
+        if sum(1 for _ in self.path.glob("objects/pack/*.pack")) > _MAX_PACKS:
+            await git.run("repack", ["-a", "-d", "-q"], repository=self.path)
+
+    def _clear(self) -> None:
+        """Remove what a killed git left: its locks stop every later fetch, its temporary files only take room."""
+        for left in (*self.path.parent.glob(".new-*"), *self.path.parent.glob(".old-*")):
+            if left.stat().st_mtime < self._clock.now().timestamp() - 3600:
+                shutil.rmtree(left, ignore_errors=True)
+        if not self.path.exists():
+            return
+        stale = [*self.path.glob("*.lock"), *self.path.glob("refs/**/*.lock"), *self.path.glob("objects/pack/tmp_*")]
+        for file in (*stale, *self.path.glob("shallow_*"), *self.path.glob("objects/pack/.tmp-*")):
+            file.unlink(missing_ok=True)
+        for quarantine in (*self.path.glob("objects/tmp_objdir-*"), *self.path.glob("objects/incoming-*")):
+            shutil.rmtree(quarantine, ignore_errors=True)
+
+
+def _parse(listed: bytes) -> Listing:
+    files: list[Blob] = []
+    left_out: list[str] = []
+    for line in listed.split(b"\0")[:-1]:
+        head, _, name = line.partition(b"\t")
+        mode, _, oid = head.decode().split(" ")
+        path = _checked(name)
+        if path is None or mode in (_LINK, _SUBMODULE):
+            left_out.append(path or ascii(name.decode(errors="backslashreplace"))[1:-1])
+        elif mode in (_FILE, _PROGRAM, "100664"):
+            files.append(Blob(path, oid, mode == _PROGRAM))
+        else:
+            raise HostilePath(f"{path!a} has the mode {mode}")
+    return Listing(files, left_out)
+
+
+def _checked(name: bytes) -> str | None:
+    """The path as text; None if it is not text, which nobody can refer to. Raises HostilePath."""
+    parts = name.split(b"/")
+    if len(name) > MAX_PATH_BYTES or len(parts) > MAX_DEPTH:
+        raise HostilePath(
+            f"{name[:80]!a}… is longer than {MAX_PATH_BYTES} bytes or deeper than {MAX_DEPTH} directories"
+        )
+    if (
+        b"//" in name
+        or name[:1] == b"/"
+        or any(part in (b"", b".", b"..") or part.lower() == b".git" for part in parts)
+    ):
+        raise HostilePath(f"{name[:200]!a} is not a plain path")
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _batches(sizes: dict[str, int]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for oid, more in sizes.items():
+        if batch and size + more > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(oid)
+        size += more
+    if batch:
+        yield batch
+
+
+def _split(said: bytes, oids: Sequence[str], sizes: dict[str, int]) -> list[tuple[str, memoryview]]:
+    found: list[tuple[str, memoryview]] = []
+    view = memoryview(said)
+    at = 0
+    for oid in oids:
+        head = b"%b blob %d\n" % (oid.encode(), sizes[oid])
+        start, end = at + len(head), at + len(head) + sizes[oid]
+        if said[at:start] != head or said[end : end + 1] != b"\n":
+            raise GitFailed("cat-file", f"object {oid} is not what it was")
+        found.append((oid, view[start:end]))
+        at = end + 1
+    return found

@@ -1,0 +1,246 @@
+"""Which files an app reads, found without building it; a commit that touches none of them changes nothing for it."""
+
+import difflib
+import hashlib
+import posixpath
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from trimtab.base.errors import Terminal
+from trimtab.manifests import codec
+from trimtab.manifests.refs import Body
+from trimtab.render import kustomization
+from trimtab.render.files import Files, Listing, join, normal, parent
+from trimtab.render.options import Options
+from trimtab.render.references import (
+    Place,
+    Role,
+    check_plugin_base,
+    local,
+    visit_kustomization,
+    visit_plugins,
+)
+
+MAX_BYTES: Final = 64 << 20
+"""All files of one app (SECURITY.md, recommended limits)."""
+
+
+class Closure(NamedTuple):
+    """What an app reads: `digest` over path and content of `files`; its own `kustomization` file, if there is one."""
+
+    digest: str
+    files: tuple[str, ...]
+    kustomization: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All that is known of an app before it is built.
+
+    `manifests` are the files of objects in their order, `patches` the files of patches. `rewritten` holds our own copy
+    of every file that names others. `body` is the root kustomization with the options worked in.
+    """
+
+    closure: Closure
+    directory: str
+    body: Body
+    plain: bool
+    size: int
+    manifests: tuple[str, ...]
+    patches: tuple[str, ...]
+    rewritten: Mapping[str, bytes]
+    generators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names in the generators of each kustomization file."""
+
+
+def root(files: Files, path: str) -> str:
+    """The directory `path` of a spec. Raises Terminal with reason ArtifactFailed if it is not there."""
+    directory = normal(path)
+    if not directory or files.tree.has_directory(directory):
+        return directory
+    if (missing := files.tree.left_out_at(directory)) is not None:
+        cause = f"{missing} is a link or a submodule and was left out of the artifact"
+    elif files.tree.get(directory):
+        cause = "it is a file; name the directory it lies in"
+    else:
+        cause = _nearby(files.tree, directory)
+    raise Terminal("ArtifactFailed", f"path not found: {directory} in revision {files.revision}; {cause}")
+
+
+def read(files: Files, path: str, options: Options, *, in_process: bool = True) -> Reading:
+    """Follow every reference from `path`. Raises Terminal for a missing path and for what must not or cannot be read.
+
+    Without `in_process`, a plain directory too is made ready for kustomize.
+    """
+    directory = root(files, path)
+    own = kustomization.find(files, directory)
+    walk = _Walk(files)
+    if own is None:
+        found = kustomization.scan(files, directory)
+        if in_process and not found.bases and not options.needs_kustomize:
+            body = kustomization.merge(
+                kustomization.generate(found, directory), options, generated=True, exists=lambda _: False
+            )
+            for manifest in found.resources:
+                walk.take(manifest, Role.RESOURCE)
+            return walk.finish(directory, body, None, plain=True)
+        written = kustomization.generate(found, directory)
+        name = kustomization.FILE_NAMES[0]
+    else:
+        written = kustomization.parse(files.read(own), own, root=True)
+        walk.take(own, Role.DATA)
+        name = posixpath.basename(own)
+
+    def exists(component: str) -> bool:
+        target = join(directory, local(Place("spec", "components"), component))
+        return target is not None and (files.tree.get(target) is not None or files.tree.has_directory(target))
+
+    body = kustomization.merge(written, options, generated=own is None, exists=exists)
+    walk.kustomization(directory, posixpath.join(directory, name), body)
+    return walk.finish(directory, body, own, plain=False)
+
+
+class _Walk:
+    """One walk over the references of an app."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._size = 0
+        self._taken: dict[str, Role] = {}
+        self._bases: set[str] = set()
+        self._plugins: set[tuple[str, str]] = set()
+        self._rewritten: dict[str, bytes] = {}
+        self._generators: dict[str, tuple[str, ...]] = {}
+
+    def take(self, path: str, role: Role) -> None:
+        """Count the file `path` in. What it is as manifests outranks what else it is."""
+        if (entry := self._files.tree.get(path)) is None:
+            raise FileNotFoundError(path)
+        if path not in self._taken:
+            self._size += entry.size
+            if self._size > MAX_BYTES:
+                raise Terminal(
+                    "BuildFailed", f"the files of this app are larger than {MAX_BYTES >> 20} MiB at {path}; split it"
+                )
+            self._taken[path] = role
+        elif role is Role.RESOURCE:
+            self._taken[path] = role
+
+    def kustomization(self, directory: str, file: str, body: Body) -> None:
+        """Follow the kustomization `body` of `file`, and keep our copy of it."""
+        self._bases.add(directory)
+        self._generators[file] = _generator_names(body)
+        copy = visit_kustomization(body, file, lambda place, text, role: self._follow(directory, place, text, role))
+        self._rewritten[file] = codec.encode(copy)
+
+    def finish(self, directory: str, body: Body, own: str | None, *, plain: bool) -> Reading:
+        """What was found."""
+        of_role = {role: tuple(path for path, is_role in self._taken.items() if is_role is role) for role in Role}
+        return Reading(
+            closure=Closure(_digest(self._files.tree, self._taken), tuple(sorted(self._taken)), own),
+            directory=directory,
+            body=body,
+            plain=plain,
+            size=self._size,
+            manifests=of_role[Role.RESOURCE],
+            patches=of_role[Role.PATCH],
+            rewritten=self._rewritten,
+            generators=self._generators,
+        )
+
+    def _follow(self, directory: str, place: Place, text: str, role: Role) -> str:
+        """Go where a reference written in `directory` leads; returns it as kustomize is to see it."""
+        target = join(directory, local(place, text))
+        if target is None:
+            raise Outside(place, text)
+        if self._files.tree.get(target) is not None:
+            if role is Role.COMPONENT:
+                raise Terminal("BuildFailed", f"{place} names the file {target}; a component is a directory")
+            self.take(target, role)
+            if role is Role.PLUGIN and (directory, target) not in self._plugins:
+                # Paths in a configuration start from the kustomization that lists it, not from its own place.
+                self._plugins.add((directory, target))
+                self._rewritten[target] = visit_plugins(
+                    self._files.read(target), target, lambda at, path, kind: self._follow(directory, at, path, kind)
+                )
+        elif self._files.tree.has_directory(target) and role in (Role.RESOURCE, Role.COMPONENT, Role.PLUGIN):
+            if "@" in text:
+                raise Terminal("BuildFailed", f"{place} names {text}; kustomize would take the @ for a remote address")
+            self._base(target, place, directory if role is Role.PLUGIN else None)
+        else:
+            raise Terminal("BuildFailed", f"{place} names {text}, but {self._missing(target, role)}")
+        return "./" + posixpath.normpath(text)
+
+    def _base(self, directory: str, place: Place, plugins_from: str | None) -> None:
+        file = kustomization.find(self._files, directory)
+        if file is None:
+            wanted = ", ".join(kustomization.FILE_NAMES[:-1])
+            raise Terminal("BuildFailed", f"{place} names the directory {directory}, which has none of {wanted}")
+        if plugins_from is None and directory in self._bases:
+            return
+        if plugins_from is not None and (plugins_from, file) in self._plugins:
+            return
+        body = kustomization.parse(self._files.read(file), file, root=False)
+        self.take(file, Role.DATA)
+        if plugins_from is None:
+            self.kustomization(directory, file, body)
+            return
+        check_plugin_base(body, file)
+        self._plugins.add((plugins_from, file))
+
+        def follow(at: Place, path: str, _: Role) -> str:
+            target = join(directory, local(at, path))
+            if target is None:
+                raise Outside(at, path)
+            self._follow(plugins_from, at, posixpath.relpath(target or ".", plugins_from or "."), Role.PLUGIN)
+            return "./" + posixpath.normpath(path)
+
+        self._rewritten[file] = codec.encode(visit_kustomization(body, file, follow))
+
+    def _missing(self, target: str, role: Role) -> str:
+        if (missing := self._files.tree.left_out_at(target)) is not None:
+            return f"{missing} is a link, a submodule or a clash of case and was left out of the artifact"
+        if self._files.tree.has_directory(target):
+            return f"that is a directory, not a {role.value}"
+        return f"there is no {target} in the artifact; a remote base has to be copied (vendored) into the repository"
+
+
+class Outside(Terminal):
+    """A reference leads out of the artifact."""
+
+    def __init__(self, place: Place, text: str) -> None:
+        super().__init__(
+            "BuildFailed",
+            f"{place} names {text}, which lies outside the artifact; only files of the same source can be read",
+        )
+
+
+def _generator_names(body: Body) -> tuple[str, ...]:
+    entries = [*(body.get("configMapGenerator") or ()), *(body.get("secretGenerator") or ())]
+    names = (entry.get("name") for entry in entries if isinstance(entry, dict))
+    return tuple(name for name in names if isinstance(name, str) and name)
+
+
+def _digest(tree: Listing, paths: Iterable[str]) -> str:
+    whole = hashlib.sha256()
+    for path in sorted(paths):
+        if (entry := tree.get(path)) is not None:
+            whole.update(f"{path}\0{entry.sha256}\n".encode())
+    return f"sha256:{whole.hexdigest()}"
+
+
+def _nearby(tree: Listing, directory: str) -> str:
+    """Directories a person may have meant."""
+    above = parent(directory)
+    while above and not tree.has_directory(above):
+        above = parent(above)
+    start = len(above) + 1 if above else 0
+    names = sorted({entry.path[start:].partition("/")[0] for entry in tree.under(above) if "/" in entry.path[start:]})
+    wanted = directory[start:].partition("/")[0]
+    close = difflib.get_close_matches(wanted, names, n=3, cutoff=0.6)
+    where = above or "the root"
+    if not names:
+        return f"{where} has no directories"
+    shown = ", ".join(close or names[:10])
+    return f"{where} has {'something like it: ' if close else 'the directories '}{shown}"

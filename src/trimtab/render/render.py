@@ -1,0 +1,171 @@
+"""From a directory of an artifact to objects, each with the file and line it was written in."""
+
+import asyncio
+from collections import OrderedDict
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from trimtab.artifacts.store import Store
+from trimtab.base.errors import Terminal
+from trimtab.manifests import codec
+from trimtab.manifests.refs import Body, Manifest
+from trimtab.manifests.yaml import load, manifests_of
+from trimtab.render import plain
+from trimtab.render.cache import Results
+from trimtab.render.checks import check
+from trimtab.render.closure import Closure, Reading, read
+from trimtab.render.files import Files
+from trimtab.render.kustomization import ORIGIN_ANNOTATIONS
+from trimtab.render.kustomize import Kustomize
+from trimtab.render.options import Options
+from trimtab.render.provenance import Origins, strip
+from trimtab.render.unsure import Unsure
+
+IN_LOOP_BYTES: Final = 256 << 10
+"""More than this is parsed in a thread, so that the event loop goes on."""
+KNOWN_READINGS: Final = 2_048
+_NEEDS_HASH: Final = b"needs-hash"
+_CHUNK_BYTES: Final = 4 << 20
+_CHUNK_DOCUMENTS: Final = 500
+
+
+class Rendered(NamedTuple):
+    """The desired objects, in kustomize's order. `digest` changes with any of them, `closure` with any file read."""
+
+    manifests: tuple[Manifest, ...]
+    closure: str
+    digest: str
+
+
+class Renderer:
+    """Builds directories of artifacts. Plain ones in process, the rest by kustomize."""
+
+    def __init__(self, store: Store | None, kustomize: Path | None, work_dir: Path) -> None:
+        """Results of kustomize are kept in `store`; without one, nothing is kept. `work_dir` is private to us."""
+        self._kustomize = Kustomize(kustomize, work_dir / "builds") if kustomize else None
+        self._results = Results(store, work_dir / "results") if store else None
+        self._readings: OrderedDict[tuple[str, str, str], Reading] = OrderedDict()
+
+    def closure(self, files: Files, path: str, options: Options) -> Closure:
+        """Which files decide the build of `path`, without building it. Raises Terminal."""
+        return self._read(files, path, options).closure
+
+    def kustomization(self, files: Files, path: str, options: Options) -> Body:
+        """The kustomization of `path` with `options` worked in, as it would be built. Raises Terminal."""
+        return self._read(files, path, options).body
+
+    async def render(self, files: Files, path: str, options: Options) -> Rendered:
+        """The objects of `path`. Raises Terminal (reason ArtifactFailed, BuildFailed), Transient for a dead worker."""
+        reading = self._read(files, path, options)
+        if reading.size <= IN_LOOP_BYTES:
+            manifests = self._in_process(files, reading, options)
+        else:
+            manifests = await asyncio.to_thread(self._in_process, files, reading, options)
+        if manifests is None:
+            if reading.plain:
+                reading = read(files, path, options, in_process=False)
+            manifests = await self._by_kustomize(files, reading)
+        plain.stamp(manifests, options.common_metadata)
+        check(manifests)
+        digest = codec.digest([manifest.body for manifest in manifests])
+        return Rendered(tuple(manifests), reading.closure.digest, digest)
+
+    def _read(self, files: Files, path: str, options: Options) -> Reading:
+        key = (files.tree.digest, path, options.digest)
+        if (known := self._readings.get(key)) is not None:
+            self._readings.move_to_end(key)
+            return known
+        reading = self._readings[key] = read(files, path, options)
+        if len(self._readings) > KNOWN_READINGS:
+            self._readings.popitem(last=False)
+        return reading
+
+    def _in_process(self, files: Files, reading: Reading, options: Options) -> list[Manifest] | None:
+        """The objects of a plain directory; None if kustomize has to build it."""
+        if not reading.plain:
+            return None
+        manifests = plain.read_manifests(files, reading.manifests)
+        try:
+            return plain.build(manifests, options)
+        except Unsure:
+            return None
+
+    async def _by_kustomize(self, files: Files, reading: Reading) -> list[Manifest]:
+        if self._kustomize is None:
+            raise Terminal(
+                "BuildFailed",
+                f"{reading.directory or 'the root of the artifact'} needs kustomize, which is not installed; "
+                f"install kustomize 5.8 or newer, or run the set-up that builds it",
+            )
+        key = codec.digest([reading.closure.digest, reading.directory, reading.body, self._kustomize.identity])[7:]
+        if self._results is not None and (kept := await asyncio.to_thread(self._results.get, key)) is not None:
+            return kept
+        work = await asyncio.to_thread(_prepare, files, reading)
+        output = await self._kustomize.build(reading.directory, work.contents)
+        manifests = await asyncio.to_thread(_objects, output, work)
+        if self._results is not None:
+            await asyncio.to_thread(self._results.put, key, manifests)
+        return manifests
+
+
+class _Work(NamedTuple):
+    """One build: what kustomize gets to see, and how its objects are traced back."""
+
+    contents: dict[str, bytes]
+    origins: Origins
+    keep_notes: bool
+    directory: str
+
+
+def _prepare(files: Files, reading: Reading) -> _Work:
+    """Read and check every file, so that a mistake in one is told with its line. Raises Terminal."""
+    contents = {path: files.read(path) for path in reading.closure.files}
+    manifests = [one for path in reading.manifests for one in manifests_of(load(contents[path], path))]
+    for path in reading.patches:
+        load(contents[path], path)
+    origins = Origins(reading.directory, manifests)
+    for path, names in reading.generators.items():
+        if path in contents:
+            origins.add_generators(path, contents[path].decode(errors="replace"), names)
+    wanted = [*(reading.body.get("buildMetadata") or ())]
+    keep_notes = ORIGIN_ANNOTATIONS in wanted
+    # A hash over a whole object would take in our note; such objects go without a line.
+    noted = keep_notes or any(_NEEDS_HASH in data for data in contents.values())
+    contents.update(reading.rewritten)
+    contents[_root_file(reading)] = codec.encode(
+        {
+            **codec.decode(contents[_root_file(reading)]),
+            "buildMetadata": wanted if noted else [*wanted, ORIGIN_ANNOTATIONS],
+            "sortOptions": reading.body.get("sortOptions") or {"order": "fifo"},
+        }
+    )
+    return _Work(contents, origins, keep_notes, reading.directory)
+
+
+def _root_file(reading: Reading) -> str:
+    return reading.closure.kustomization or "/".join(filter(None, (reading.directory, "kustomization.yaml")))
+
+
+def _objects(output: bytes, work: _Work) -> list[Manifest]:
+    where = f"build of {work.directory or 'the root'}"
+    found: list[Manifest] = []
+    for chunk in _chunks(output):
+        for body, _ in manifests_of(load(chunk, where, dialect="kubernetes")):
+            origin = work.origins.of(body)
+            if not work.keep_notes:
+                strip(body)
+            found.append(Manifest(body, origin))
+    return found
+
+
+def _chunks(output: bytes) -> list[bytes]:
+    """`output` in parts that the reader takes; kustomize writes `---` at the start of a line only between documents."""
+    chunks: list[list[bytes]] = [[]]
+    size = 0
+    for document in output.split(b"\n---\n"):
+        if chunks[-1] and (size + len(document) > _CHUNK_BYTES or len(chunks[-1]) >= _CHUNK_DOCUMENTS):
+            chunks.append([])
+            size = 0
+        chunks[-1].append(document)
+        size += len(document)
+    return [b"\n---\n".join(chunk) for chunk in chunks]

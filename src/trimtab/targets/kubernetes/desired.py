@@ -1,0 +1,174 @@
+"""From rendered manifests to what will be sent: owner labels, per-object rules, and the refusals before any request."""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from trimtab.base.errors import Terminal
+from trimtab.manifests import codec
+from trimtab.manifests.refs import Body, Gvk, Key, Manifest, Origin, Ref
+
+PREFIX = "kustomize.toolkit.fluxcd.io/"
+_SERVER_FIELDS = ("uid", "resourceVersion", "managedFields", "creationTimestamp", "generation", "selfLink")
+_OUR_GROUPS = (
+    "source.toolkit.fluxcd.io",
+    "kustomize.toolkit.fluxcd.io",
+    "helm.toolkit.fluxcd.io",
+    "image.toolkit.fluxcd.io",
+    "notification.toolkit.fluxcd.io",
+)
+
+
+class Mode(StrEnum):
+    """How server-side apply treats an object (annotation or label `kustomize.toolkit.fluxcd.io/ssa`)."""
+
+    OVERRIDE = "override"
+    MERGE = "merge"
+    IF_NOT_PRESENT = "ifnotpresent"
+    IGNORE = "ignore"
+
+
+class Owner(NamedTuple):
+    """The app that owns objects, as labels say it. `prefix` is the label prefix of the app's kind."""
+
+    prefix: str
+    key: Key
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return {f"{self.prefix}name": self.key.name, f"{self.prefix}namespace": self.key.namespace}
+
+    @classmethod
+    def of(cls, body: Body, prefix: str = PREFIX) -> "Owner | None":
+        """Who owns a live object, going by its labels."""
+        labels = body.get("metadata", {}).get("labels") or {}
+        name, namespace = labels.get(f"{prefix}name"), labels.get(f"{prefix}namespace")
+        return cls(prefix, Key(namespace, name)) if name and namespace else None
+
+
+class Desired(NamedTuple):
+    """One object as it will be sent. `payload` is its JSON, `digest` that of the payload."""
+
+    ref: Ref
+    gvk: Gvk
+    payload: bytes
+    digest: str
+    origin: Origin
+    mode: Mode = Mode.OVERRIDE
+    enabled: bool = True
+    drift: str = ""
+
+    @property
+    def watched(self) -> bool:
+        """Whether it carries our labels, so that its health reaches us by watch."""
+        return self.enabled and self.mode not in (Mode.IF_NOT_PRESENT, Mode.IGNORE)
+
+    @property
+    def body(self) -> Body:
+        decoded: Body = codec.decode(self.payload)
+        return decoded
+
+
+def rule(body: Body, name: str, prefix: str = PREFIX) -> str:
+    """The value of a per-object rule, from annotations or labels, in lower case; empty where it is not set."""
+    metadata = body.get("metadata", {})
+    value = (metadata.get("annotations") or {}).get(prefix + name) or (metadata.get("labels") or {}).get(prefix + name)
+    return str(value or "").lower()
+
+
+def prepare(
+    manifests: Iterable[Manifest],
+    owner: Owner,
+    *,
+    namespaced: Mapping[Gvk, bool],
+    protected_namespace: str,
+    installs_us: bool = False,
+) -> list[Desired]:
+    """Stamp the owner on `manifests` and refuse what must never be sent (ENGINE.md §3).
+
+    `namespaced` tells the scope of the kinds that are known; a kind that is not known yet keeps what it declares.
+    Raises Terminal (ValidationFailed) that names every refused object with its file and line.
+    """
+    wanted: list[Desired] = []
+    refused: list[str] = []
+    seen: dict[Ref, Origin] = {}
+    for manifest in manifests:
+        item = _prepare_one(manifest, owner, namespaced.get(manifest.gvk))
+        complaint = _complaint(item, manifest.body, namespaced.get(manifest.gvk), protected_namespace, installs_us)
+        if not complaint and item.ref in seen:
+            complaint = f"is declared twice, first at {seen[item.ref]}"
+        if complaint:
+            refused.append(f"{item.ref} ({manifest.origin}) {complaint}")
+        seen.setdefault(item.ref, manifest.origin)
+        wanted.append(item)
+    if refused:
+        raise Terminal("ValidationFailed", f"{len(refused)} refused before any request: " + "; ".join(refused))
+    return wanted
+
+
+def _prepare_one(manifest: Manifest, owner: Owner, namespaced: bool | None) -> Desired:
+    body: Body = {name: value for name, value in manifest.body.items() if name != "status"}
+    metadata = dict(body["metadata"])
+    metadata.pop("creationTimestamp", None)
+    if namespaced is False:
+        metadata.pop("namespace", None)
+    metadata["labels"] = {**(metadata.get("labels") or {}), **owner.labels}
+    body["metadata"] = metadata
+    if body["kind"] == "Secret" and body["apiVersion"] == "v1" and "stringData" in body:
+        body = _fold_string_data(body)
+    if body["kind"] == "ClusterRole" and body.get("aggregationRule") and "rules" in body:
+        # the aggregation controller refills rules for ever (ENGINE.md §8, D8)
+        body = {name: value for name, value in body.items() if name != "rules"}
+    payload = codec.canonical(body)
+    mode = rule(body, "ssa")
+    return Desired(
+        ref=Ref.of(body),
+        gvk=manifest.gvk,
+        payload=payload,
+        digest=codec.digest(payload),
+        origin=manifest.origin,
+        mode=Mode(mode) if mode in set(Mode) else Mode.OVERRIDE,
+        enabled=rule(body, "reconcile") != "disabled",
+        drift=rule(body, "drift", "trimtab.dev/"),
+    )
+
+
+def _fold_string_data(body: Body) -> Body:
+    """`stringData` is write-only: drift behind it could not be seen, so it becomes `data` before it is sent."""
+    import base64
+
+    data = dict(body.get("data") or {})
+    for name, text in (body.get("stringData") or {}).items():
+        data[name] = base64.b64encode(str(text).encode()).decode()
+    folded = {name: value for name, value in body.items() if name != "stringData"}
+    folded["data"] = data
+    return folded
+
+
+def _complaint(item: Desired, body: Body, namespaced: bool | None, protected: str, installs_us: bool) -> str:
+    metadata = body["metadata"]
+    foreign = [name for name in _SERVER_FIELDS[:3] if metadata.get(name)]
+    mode = rule(body, "ssa")
+    if namespaced and not item.ref.namespace:
+        return "has no namespace: set metadata.namespace, or spec.targetNamespace of the Kustomization"
+    if foreign:
+        return f"sets metadata.{foreign[0]}, which only the server may: remove it from the file"
+    if metadata.get("ownerReferences"):
+        return "sets metadata.ownerReferences, which would let the garbage collector delete it: remove them"
+    if mode and mode not in set(Mode):
+        return f"has {PREFIX}ssa: {mode!r}: it must be Override, Merge, IfNotPresent or Ignore"
+    if item.drift not in ("", "correct", "alert", "ignore"):
+        return f"has trimtab.dev/drift: {item.drift!r}: it must be correct, alert or ignore"
+    if body["kind"] == "Secret" and "sops" in body:
+        return "is still encrypted by SOPS: set spec.decryption, or decrypt the file"
+    if installs_us:
+        return ""
+    if body["kind"] == "CustomResourceDefinition" and str(metadata["name"]).endswith(
+        tuple("." + g for g in _OUR_GROUPS)
+    ):
+        return "is one of the controller's own CRDs: `trimtab install` manages those"
+    if body["kind"] == "Namespace" and metadata["name"] == protected:
+        return "is the controller's own namespace: `trimtab install` manages it"
+    if body["kind"] == "Lease" and item.ref.namespace == protected:
+        return "is a Lease in the controller's own namespace"
+    return ""

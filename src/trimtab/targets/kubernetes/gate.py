@@ -1,0 +1,127 @@
+"""The gate: nothing is written unless everything that can be judged passes (ENGINE.md §2).
+
+Every new or changed object is sent as a server-side dry-run, since only the server knows its webhooks and policies. A
+refusal that is caused only by something the same set creates is deferred: such an object is judged by schema now, as
+far as that is possible before its namespace is there, and by a real dry-run right before its own stage.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterable
+from typing import NamedTuple, TypeAlias
+
+from trimtab.kube.client import Client
+from trimtab.kube.discovery import StaleGroup
+from trimtab.kube.errors import ApiError, BadRequest, Forbidden, Invalid, NotFound, UnknownKind, Unreachable
+from trimtab.manifests import codec
+from trimtab.targets.kubernetes.desired import Desired
+from trimtab.targets.kubernetes.sighting import MANAGER
+
+_PROBE_NAMESPACE = "default"
+
+
+class Passed(NamedTuple):
+    """The server would take it."""
+
+    item: Desired
+
+
+class Refused(NamedTuple):
+    """The server would not; `message` has its words. `transient`: it may change its mind by itself."""
+
+    item: Desired
+    message: str
+    transient: bool
+
+    def __str__(self) -> str:
+        return f"{self.item.ref} ({self.item.origin}): {self.message}"
+
+
+class Deferred(NamedTuple):
+    """It can be judged only after what it waits for has been created."""
+
+    item: Desired
+    message: str
+
+
+Judgement: TypeAlias = Passed | Refused | Deferred
+
+
+class Providers(NamedTuple):
+    """What a set creates that others in it may lean on."""
+
+    namespaces: frozenset[str]
+    kinds: frozenset[tuple[str, str]]
+    roles: frozenset[str]
+
+    @classmethod
+    def of(cls, items: Iterable[Desired]) -> "Providers":
+        namespaces, kinds, roles = set(), set(), set()
+        for item in items:
+            if item.ref.kind == "Namespace" and not item.ref.group:
+                namespaces.add(item.ref.name)
+            elif item.ref.kind == "CustomResourceDefinition":
+                spec = item.body.get("spec") or {}
+                kinds.add((spec.get("group", ""), (spec.get("names") or {}).get("kind", "")))
+            elif item.ref.kind in ("Role", "ClusterRole"):
+                roles.add(item.ref.name)
+        return cls(frozenset(namespaces), frozenset(kinds), frozenset(roles))
+
+
+async def judge(client: Client, items: Collection[Desired], providers: Providers) -> list[Judgement]:
+    """Ask the server about each of `items`, all at once (the client bounds what is in flight)."""
+    return await asyncio.gather(*(_judge_one(client, item, providers) for item in items))
+
+
+async def _judge_one(client: Client, item: Desired, providers: Providers) -> Judgement:
+    try:
+        resource = await client.discovery.find(item.gvk)
+        await client.apply(
+            resource, item.ref.name, item.ref.namespace, item.payload, field_manager=MANAGER, dry_run=True
+        )
+    except UnknownKind as unknown:
+        if (item.gvk.group, item.gvk.kind) in providers.kinds:
+            return Deferred(item, "its kind is defined in the same set")
+        return Refused(item, f"{unknown}: install what defines it first, or fix apiVersion and kind", True)
+    except NotFound as missing:
+        if item.ref.namespace in providers.namespaces and f'namespaces "{item.ref.namespace}" not found' in str(
+            missing
+        ):
+            return await _probe(client, item)
+        if item.ref.kind.endswith("Binding") and any(f'"{role}" not found' in str(missing) for role in providers.roles):
+            return Deferred(item, "its role is in the same set")
+        return Refused(item, missing.message, True)
+    except ApiError as failure:
+        return Refused(item, failure.message, failure.transient or isinstance(failure, Forbidden))
+    except (StaleGroup, Unreachable) as failure:
+        return Refused(item, str(failure), True)
+    return Passed(item)
+
+
+async def _probe(client: Client, item: Desired) -> Judgement:
+    """Judge the form of an object whose namespace is not there yet: a dry-run creation under another namespace.
+
+    Only what cannot depend on the namespace counts: a malformed or invalid object. Anything else the server says about
+    the other namespace (quota, policy, rights) is left to the real dry-run before the object's own stage.
+    """
+    waiting = Deferred(item, f"namespace {item.ref.namespace} is created in the same set")
+    resource = await client.discovery.find(item.gvk)
+    body = item.body
+    body["metadata"] = {
+        **{name: value for name, value in body["metadata"].items() if name not in ("name", "namespace")},
+        "generateName": "trimtab-probe-",
+        "namespace": _PROBE_NAMESPACE,
+    }
+    try:
+        await client.create(resource, codec.clone(body), _PROBE_NAMESPACE, dry_run=True, field_manager=MANAGER)
+    except (Invalid, BadRequest) as refusal:
+        if _about_the_probe(refusal.message):
+            return waiting
+        return Refused(item, refusal.message, False)
+    except (ApiError, Unreachable):
+        return waiting
+    return waiting
+
+
+def _about_the_probe(message: str) -> bool:
+    """Refusals that our own change of name and namespace may have caused."""
+    return "metadata.name" in message or "generateName" in message or "namespace" in message

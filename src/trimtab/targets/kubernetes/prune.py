@@ -1,0 +1,112 @@
+"""What may be deleted, and the deletion itself (ENGINE.md §5).
+
+The choice is pure and comes first; every deletion then looks at the live object once more and carries its uid and
+version as preconditions. The numbers P1 to P16 are those of ENGINE.md.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from trimtab.kube.client import Client
+from trimtab.kube.discovery import StaleGroup
+from trimtab.kube.errors import ApiError, Conflict, NotFound, UnknownKind, Unreachable
+from trimtab.manifests import order
+from trimtab.manifests.refs import Ref
+from trimtab.targets.contract import Effect, Outcome
+from trimtab.targets.kubernetes.desired import Owner, rule
+from trimtab.targets.kubernetes.inventory import Entry, Inventory
+from trimtab.targets.kubernetes.sighting import MANAGER
+
+_NEVER = ("default", "kube-system", "kube-public", "kube-node-lease")
+
+
+class Deletion(NamedTuple):
+    """One object that left the desired set."""
+
+    entry: Entry
+
+
+def leaving(inventory: Inventory, wanted: Collection[Ref]) -> list[Deletion]:
+    """What is on record and no longer wanted, in the order of deletion: the reverse of the order of apply."""
+    gone = [entry for ref, entry in inventory.items() if ref not in wanted]
+    return [Deletion(entry) for entry in sorted(gone, key=lambda item: order.apply_key(item.ref), reverse=True)]
+
+
+def in_bands(deletions: Iterable[Deletion]) -> list[list[Deletion]]:
+    """Deletions that may go side by side, band after band."""
+    bands: list[list[Deletion]] = []
+    for deletion in deletions:
+        ref = deletion.entry.ref
+        if bands and _band(bands[-1][0].entry.ref) == _band(ref):
+            bands[-1].append(deletion)
+        else:
+            bands.append([deletion])
+    return bands
+
+
+def _band(ref: Ref) -> tuple[int, int]:
+    key = order.apply_key(ref)
+    return key.stage, key.band
+
+
+async def delete(client: Client, deletion: Deletion, owner: Owner, protected_namespace: str) -> Outcome:
+    """Delete one object if it is still ours, and say what became of it.
+
+    DELETED: a read confirmed that it is gone. RELEASED: it is not ours to delete, it leaves the record and stays in the
+    cluster. WAITING: it is on its way out and stays on record until it is gone. FAILED: it is tried again.
+    """
+    entry = deletion.entry
+    if entry.ref.kind == "Namespace" and entry.ref.name in (*_NEVER, protected_namespace):
+        return Outcome(entry.ref, Effect.RELEASED, "a namespace that is never deleted (P7)")
+    try:
+        resource = await client.discovery.find(entry.gvk)
+    except UnknownKind:
+        return Outcome(entry.ref, Effect.RELEASED, "its kind is no longer served")
+    except StaleGroup as stale:
+        return Outcome(entry.ref, Effect.FAILED, str(stale))
+    try:
+        live = await client.get(resource, entry.ref.name, entry.ref.namespace)
+        if (reason := _not_ours(live, entry, owner)) is not None:
+            return Outcome(entry.ref, Effect.RELEASED, reason)
+        metadata = live["metadata"]
+        if not metadata.get("deletionTimestamp"):
+            await client.delete(
+                resource,
+                entry.ref.name,
+                entry.ref.namespace,
+                uid=metadata["uid"],
+                resource_version=metadata["resourceVersion"],
+            )
+        after = await client.get(resource, entry.ref.name, entry.ref.namespace)
+        if after["metadata"]["uid"] != metadata["uid"]:
+            return Outcome(entry.ref, Effect.RELEASED, "somebody created it anew")
+    except NotFound:
+        return Outcome(entry.ref, Effect.DELETED)
+    except Conflict:
+        return Outcome(entry.ref, Effect.FAILED, "it changed while it was being deleted, it is looked at again")
+    except (ApiError, Unreachable) as failure:
+        return Outcome(entry.ref, Effect.FAILED, str(failure))
+    finalizers = ", ".join(after["metadata"].get("finalizers") or ()) or "the garbage collector"
+    return Outcome(entry.ref, Effect.WAITING, f"is being deleted, waits for {finalizers}")
+
+
+def _not_ours(live: dict[str, object], entry: Entry, owner: Owner) -> str | None:
+    """Why a live object must not be deleted by `owner`; None if it may (P1, P6, P9)."""
+    metadata = live["metadata"]
+    assert isinstance(metadata, dict)  # noqa: S101 - every object of the API has one
+    holder = Owner.of(live, owner.prefix)
+    applied = any(
+        item.get("manager") == MANAGER and item.get("operation") == "Apply"
+        for item in metadata.get("managedFields") or ()
+    )
+    if rule(live, "prune") == "disabled" or rule(live, "reconcile") == "disabled":
+        return "it asks not to be pruned"
+    if entry.uid and metadata.get("uid") != entry.uid:
+        return "another object has taken its name"
+    if holder != owner:
+        return f"it belongs to {holder.key}" if holder else "it does not carry our labels"
+    if not applied:
+        return "we never applied it"
+    if any(item.get("controller") for item in metadata.get("ownerReferences") or ()):
+        return "another object controls it"
+    return None

@@ -1,0 +1,63 @@
+"""What one look at a live object told us, reduced to what decides: identity, ownership, projection, health."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from trimtab.diff import fields
+from trimtab.health.assess import Context, assess
+from trimtab.health.verdict import Verdict
+from trimtab.manifests.refs import Body, Gvk, Ref
+from trimtab.targets.kubernetes.desired import Owner
+
+MANAGER = "kustomize-controller"
+
+
+class Sighting(NamedTuple):
+    """An object as the server had it at `version`.
+
+    `owned` is the digest of the fields we own (empty: none), `projection` that of their live values (ENGINE.md §8).
+    """
+
+    ref: Ref
+    gvk: Gvk
+    uid: str
+    version: str
+    owned: str
+    projection: str
+    verdict: Verdict
+    owner: Owner | None
+    controlled: bool
+
+    @property
+    def key(self) -> Ref:
+        return self.ref
+
+    def undisturbed(self, baseline: "Sighting") -> bool:
+        """The fields that we own, and their values, are those of `baseline`."""
+        return (self.uid, self.owned, self.projection) == (baseline.uid, baseline.owned, baseline.projection)
+
+    def older_than(self, other: "Sighting") -> bool:
+        """The server had this before `other`. Versions of one object are compared as numbers (Kubernetes ≥ 1.35)."""
+        if self.uid != other.uid:
+            return False
+        try:
+            return int(self.version) <= int(other.version)
+        except ValueError:
+            return self.version == other.version
+
+
+def sight(body: Body, now: datetime, manager: str = MANAGER) -> Sighting:
+    """Reduce a live object, or the server's answer to an apply, to a Sighting."""
+    metadata = body["metadata"]
+    entry = fields.owned_entry(body, manager)
+    return Sighting(
+        ref=Ref.of(body),
+        gvk=Gvk.of(body["apiVersion"], body["kind"]),
+        uid=metadata.get("uid", ""),
+        version=metadata.get("resourceVersion", ""),
+        owned=fields.owned_digest(entry) if entry else "",
+        projection=fields.projection_digest(body, entry) if entry else "",
+        verdict=assess(body, Context(now=now)),
+        owner=Owner.of(body),
+        controlled=any(owner.get("controller") for owner in metadata.get("ownerReferences") or ()),
+    )

@@ -1,0 +1,233 @@
+"""Kubernetes as a target: observe by shared watches, plan purely, converge stage by stage.
+
+One target per cluster, shared by all apps. Reading by watch happens under the reader's identity; every write and every
+dry-run happens under the account of the app (`Wish.client`).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from trimtab.base.clock import Clock
+from trimtab.base.tasks import Tasks
+from trimtab.health.verdict import State, Verdict
+from trimtab.kube.client import Client
+from trimtab.kube.discovery import StaleGroup
+from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
+from trimtab.manifests import order
+from trimtab.manifests.refs import Gvk, Key, Ref
+from trimtab.targets.contract import Action, Change, Effect, Outcome, Plan
+from trimtab.targets.kubernetes import drift, gate, prune
+from trimtab.targets.kubernetes.apply import apply, read
+from trimtab.targets.kubernetes.desired import Desired, Mode, Owner
+from trimtab.targets.kubernetes.inventory import Entry, Inventory
+from trimtab.targets.kubernetes.sighting import Sighting, sight
+from trimtab.targets.kubernetes.tracking import UNSEEN, News, Tracked, Tracker
+from trimtab.targets.kubernetes.watches import Watches
+
+_DEPLOYMENT_BAND = order.apply_key(Ref("apps", "Deployment", "n", "n")).band
+_WEBHOOK_BAND = order.apply_key(Ref("admissionregistration.k8s.io", "MutatingWebhookConfiguration", "", "n")).band
+
+
+class Wish(NamedTuple):
+    """What one app wants: its objects, what it owns already, and under whose account."""
+
+    owner: Owner
+    client: Client
+    items: tuple[Desired, ...]
+    inventory: Inventory
+    prune: bool
+    drift: str = "correct"
+
+
+class Observed(NamedTuple):
+    """What is known of the objects of one app."""
+
+    tracked: Mapping[Ref, Tracked]
+
+
+KubePlan = Plan[Desired]
+
+
+class KubernetesTarget:
+    """One cluster. `tell(app, news)` is called from the watches when something moved that matters to an app."""
+
+    def __init__(
+        self,
+        reader: Client,
+        tasks: Tasks,
+        clock: Clock,
+        *,
+        tell: Callable[[Key, News], None],
+        protected_namespace: str,
+    ) -> None:
+        self._clock = clock
+        self._protected = protected_namespace
+        self.watches = Watches(reader, tasks, clock, self._heard)
+        self.tracker = Tracker(tell, self.watches.last_seen)
+
+    async def observe(self, wish: Wish) -> Observed:
+        """Make sure that every kind of `wish` is watched, and return what is known of its objects."""
+        kinds = {item.gvk for item in wish.items} | {entry.gvk for entry in wish.inventory.values()}
+        await self.watches.ensure(kinds)
+        app = wish.owner.key
+        return Observed({item.ref: self.tracker.track(item.ref, app) for item in wish.items})
+
+    def plan(self, wish: Wish, observed: Observed) -> KubePlan:
+        """Which objects need a call at all, stage by stage, and which left."""
+        stages: tuple[list[Change[Desired]], ...] = ([], [], [])
+        for item in sorted(wish.items, key=lambda item: order.apply_key(item.ref)):
+            action, why = _decide(item, observed.tracked[item.ref])
+            change = Change(item.ref, action, item, why, item.origin)
+            stages[order.stage(item.ref.kind, item.ref.group)].append(change)
+        wanted = {item.ref for item in wish.items}
+        leaving = prune.leaving(wish.inventory, wanted) if wish.prune else []
+        deletions = tuple(
+            Change[Desired](deletion.entry.ref, Action.DELETE, None, "it left the desired state", None)
+            for deletion in leaving
+        )
+        return Plan(tuple(map(tuple, stages)), deletions)
+
+    async def judge(self, wish: Wish, plan: KubePlan) -> list[gate.Judgement]:
+        """The gate for everything in `plan` that is new or changed."""
+        return await gate.judge(wish.client, _items(plan, Action.APPLY), gate.Providers.of(wish.items))
+
+    async def converge(
+        self, wish: Wish, plan: KubePlan, judgements: Sequence[gate.Judgement] = ()
+    ) -> AsyncIterator[Outcome]:
+        """Do exactly what `plan` says and yield what became of each object.
+
+        A failure of one object is its own: the others go on. What waits for a definition to be established, or was
+        refused after being deferred, is yielded as WAITING or FAILED and is left for the next pass; nothing is deleted
+        in a pass where something failed.
+        """
+        deferred = {judged.item.ref for judged in judgements if isinstance(judged, gate.Deferred)}
+        clean = True
+        for number, stage in enumerate(plan.stages):
+            todo = [change for change in stage if change.action in (Action.APPLY, Action.CORRECT)]
+            if todo and (blocking := self._not_established(plan, number)):
+                clean = False
+                for change in todo:
+                    yield Outcome(change.ref, Effect.WAITING, f"waits until {blocking} is established", change.origin)
+                continue
+            refused = await self._judge_late(wish, [change for change in todo if change.ref in deferred])
+            for outcome in refused:
+                clean = False
+                yield outcome
+            if refused:
+                continue
+            for wave in _waves(todo):
+                for outcome in await asyncio.gather(*(self._act(wish, change) for change in wave)):
+                    clean = clean and outcome.effect is not Effect.FAILED
+                    yield outcome
+        if clean and plan.deletions:
+            async for outcome in self.delete(wish, [wish.inventory[change.ref] for change in plan.deletions]):
+                yield outcome
+
+    async def delete(self, wish: Wish, entries: Sequence[Entry]) -> AsyncIterator[Outcome]:
+        """Delete `entries` band by band in reverse order, each under its preconditions."""
+        wanted = {item.ref for item in wish.items}
+        inventory = {entry.ref: entry for entry in entries if entry.ref not in wanted}
+        for band in prune.in_bands(prune.leaving(inventory, wanted)):
+            jobs = (prune.delete(wish.client, deletion, wish.owner, self._protected) for deletion in band)
+            for outcome in await asyncio.gather(*jobs):
+                if outcome.effect in (Effect.DELETED, Effect.RELEASED):
+                    self.tracker.forget(outcome.ref, wish.owner.key)
+                yield outcome
+
+    def verdict(self, ref: Ref) -> Verdict:
+        """How a tracked object is doing, as last seen."""
+        tracked = self.tracker.get(ref)
+        return tracked.verdict if tracked else UNSEEN
+
+    async def verdict_of(self, client: Client, gvk: Gvk, ref: Ref) -> Verdict:
+        """How any object is doing: by watch if it is tracked, else by a read under the account of `client`."""
+        if self.tracker.get(ref) is not None:
+            return self.verdict(ref)
+        try:
+            resource = await client.discovery.find(gvk)
+            return sight(await client.get(resource, ref.name, ref.namespace), self._clock.now()).verdict
+        except NotFound:
+            return Verdict(State.NotFound, "the object is not there")
+        except (ApiError, Unreachable, UnknownKind, StaleGroup) as failure:
+            return Verdict(State.Unknown, str(failure))
+
+    async def look_again(self, client: Client, items: Sequence[Desired]) -> None:
+        """Read `items` anew: a verdict may change with time alone, and some kinds may not be watched."""
+        await asyncio.gather(*(self._look(client, item) for item in items))
+
+    async def _look(self, client: Client, item: Desired) -> None:
+        tracked = self.tracker.get(item.ref)
+        if tracked is None:
+            return
+        with contextlib.suppress(ApiError, Unreachable, UnknownKind, StaleGroup):
+            live = await read(client, item)
+            if live is not None:
+                tracked.look(sight(live, self._clock.now()))
+
+    async def _act(self, wish: Wish, change: Change[Desired]) -> Outcome:
+        item = change.after
+        assert item is not None  # noqa: S101 - deletions go another way
+        tracked = self.tracker.track(item.ref, wish.owner.key)
+        if change.action is Action.APPLY:
+            return (await apply(wish.client, item, tracked, self.tracker, self._clock)).outcome
+        mode = item.drift or wish.drift
+        if mode == "ignore":
+            tracked.accept()
+            return Outcome(item.ref, Effect.UNCHANGED, origin=item.origin)
+        report = await drift.settle(wish.client, item, tracked, self.tracker, self._clock, correct=mode == "correct")
+        if mode == "alert" and report.outcome.effect is not Effect.FAILED:
+            tracked.accept()
+        return report.outcome
+
+    async def _judge_late(self, wish: Wish, changes: Sequence[Change[Desired]]) -> list[Outcome]:
+        """The real dry-run of what was deferred, right before its own stage. Refusals hold the whole stage."""
+        items = [change.after for change in changes if change.after is not None]
+        judged = await gate.judge(wish.client, items, gate.Providers(frozenset(), frozenset(), frozenset()))
+        return [
+            Outcome(refusal.item.ref, Effect.FAILED, refusal.message, refusal.item.origin, refusal.transient)
+            for refusal in judged
+            if isinstance(refusal, gate.Refused)
+        ]
+
+    def _not_established(self, plan: KubePlan, number: int) -> str:
+        """The definition of an earlier stage that is not ready to be used yet, or nothing."""
+        for stage in plan.stages[:number]:
+            for change in stage:
+                if change.ref.kind == "CustomResourceDefinition" and not self.verdict(change.ref).good:
+                    return str(change.ref)
+        return ""
+
+    def _heard(self, ref: Ref, sighting: Sighting | None) -> None:
+        self.tracker.observe(ref, sighting)
+
+
+def _decide(item: Desired, tracked: Tracked) -> tuple[Action, str]:
+    if not item.enabled or item.mode is Mode.IGNORE:
+        return Action.SKIP, "the object asks to be left alone"
+    if tracked.as_wished(item.digest):
+        return Action.KEEP, ""
+    if item.mode is Mode.IF_NOT_PRESENT and tracked.baseline is not None and not tracked.missing:
+        return Action.KEEP, "it is applied only where it is not present"
+    if tracked.baseline is not None and tracked.desired == item.digest:
+        return Action.CORRECT, "it was deleted" if tracked.missing else "it was changed by somebody else"
+    return Action.APPLY, "new" if tracked.seen is None else "changed"
+
+
+def _items(plan: KubePlan, action: Action) -> list[Desired]:
+    return [
+        change.after
+        for stage in plan.stages
+        for change in stage
+        if change.action is action and change.after is not None
+    ]
+
+
+def _waves(changes: Sequence[Change[Desired]]) -> list[list[Change[Desired]]]:
+    """Within a stage: what workloads lean on, then workloads and the rest, then webhooks."""
+    waves: tuple[list[Change[Desired]], ...] = ([], [], [])
+    for change in changes:
+        band = order.apply_key(change.ref).band
+        waves[0 if band < _DEPLOYMENT_BAND else 1 if band < _WEBHOOK_BAND else 2].append(change)
+    return [wave for wave in waves if wave]

@@ -1,0 +1,98 @@
+"""The shared watches: one per kind as applied, for all objects that carry an owner label, whichever app owns them."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+
+from trimtab.base.clock import Clock
+from trimtab.base.tasks import Tasks
+from trimtab.kube.client import Client
+from trimtab.kube.discovery import StaleGroup
+from trimtab.kube.errors import UnknownKind
+from trimtab.kube.informer import Applied, Event, Informer
+from trimtab.kube.resource import Resource
+from trimtab.manifests import codec
+from trimtab.manifests.refs import Gvk, Ref
+from trimtab.targets.kubernetes.desired import PREFIX
+from trimtab.targets.kubernetes.sighting import Sighting, sight
+
+SYNC_TIMEOUT_S = 20.0
+
+
+class Watches:
+    """Watches of one cluster under one reader identity. `heard` is told of every change (None: gone)."""
+
+    def __init__(
+        self, client: Client, tasks: Tasks, clock: Clock, heard: Callable[[Ref, Sighting | None], None], label: str = ""
+    ) -> None:
+        self._client = client
+        self._tasks = tasks
+        self._clock = clock
+        self._heard = heard
+        self._label = label or f"{PREFIX}name"
+        self._informers: dict[Gvk, Informer[Sighting]] = {}
+
+    async def ensure(self, kinds: Iterable[Gvk]) -> None:
+        """Watch each of `kinds` that the server knows, and wait until what is there has been seen.
+
+        A kind that may not be watched is left to the interval: `problem` says why.
+        """
+        fresh = [
+            kind for kind in set(kinds) if kind not in self._informers or not self._informers[kind].synced.is_set()
+        ]
+        if fresh:
+            await asyncio.gather(*map(self._ensure_one, fresh))
+
+    async def _ensure_one(self, kind: Gvk) -> None:
+        informer = self._informers.get(kind)
+        if informer is None:
+            resource = await self._find(kind)
+            if resource is None:
+                return
+            # another app may have come first while we asked
+            informer = self._informers.get(kind) or self._watch(resource)
+        if informer.problem is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(informer.synced.wait(), SYNC_TIMEOUT_S)
+
+    async def _find(self, kind: Gvk) -> Resource | None:
+        try:
+            return await self._client.discovery.find(kind)
+        except (UnknownKind, StaleGroup):
+            return None
+
+    def _watch(self, resource: Resource) -> Informer[Sighting]:
+        informer = Informer(self._client, resource, decode=self._decode, key_of=_ref_of, label_selector=self._label)
+        informer.add_handler(self._hear)
+        self._informers[resource.gvk] = informer
+        informer.start(self._tasks)
+        return informer
+
+    def last_seen(self, ref: Ref) -> Sighting | None:
+        """What the watch of any served version last showed of `ref`."""
+        for kind, informer in self._informers.items():
+            if kind.group == ref.group and kind.kind == ref.kind and (sighting := informer.store.get(ref)):
+                return sighting
+        return None
+
+    def covers(self, kind: Gvk) -> bool:
+        """Whether changes of this kind reach us by watch."""
+        informer = self._informers.get(kind)
+        return informer is not None and informer.synced.is_set() and informer.problem is None
+
+    def problems(self) -> dict[Gvk, str]:
+        """The kinds that cannot be watched, and why."""
+        return {kind: informer.problem for kind, informer in self._informers.items() if informer.problem}
+
+    def _decode(self, data: bytes) -> Sighting:
+        return sight(codec.decode(data), self._clock.now())
+
+    def _hear(self, event: Event[Sighting]) -> None:
+        if isinstance(event, Applied):
+            self._heard(event.new.ref, event.new)
+        else:
+            self._heard(event.old.ref, None)
+
+
+def _ref_of(sighting: Sighting) -> Ref:
+    return sighting.ref

@@ -1,0 +1,232 @@
+"""The generated definitions, looked at without a server: shape, words, and the agreement with the structs."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import inspect
+
+from trimtab.api.crd import DEFINITIONS, Definition, crd, crds, schema_of
+from trimtab.api.kustomize import Kustomization
+from trimtab.api.source import GitRepository
+from trimtab.manifests.refs import Body
+
+GOLDEN = Path(__file__).parent / "golden"
+DESIGN = Path(__file__).parents[2].parent / "shared" / "design" / "API.md"
+
+
+def root(definition: Definition) -> Body:
+    schema: Body = crd(definition)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def nodes(schema: Body, path: str = "") -> Iterator[tuple[str, Body]]:
+    yield path, schema
+    for name, child in schema.get("properties", {}).items():
+        yield from nodes(child, f"{path}.{name}" if path else name)
+    if "items" in schema:
+        yield from nodes(schema["items"], f"{path}[]")
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from nodes(schema["additionalProperties"], f"{path}{{}}")
+
+
+def leaves(value: Any, path: str = "") -> Iterator[str]:
+    match value:
+        case dict():
+            for name, child in value.items():
+                yield from leaves(child, f"{path}.{name}" if path else name)
+        case list():
+            for child in value:
+                yield from leaves(child, f"{path}[]")
+        case _:
+            yield path
+
+
+both = pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda one: one.gvk.kind)
+
+
+@both
+def test_schemas_are_written_out_in_full_and_say_what_every_field_means(definition: Definition) -> None:
+    assert "$ref" not in json.dumps(crd(definition))
+    for path, node in nodes(root(definition)):
+        assert node["type"] in {"object", "array", "string", "integer", "boolean"}, path
+        if path != "metadata" and not path.endswith(("[]", "{}")):
+            assert node.get("description"), f"{path} has no description"
+
+
+@both
+def test_every_text_that_can_name_something_has_an_end(definition: Definition) -> None:
+    for path, node in nodes(root(definition)["properties"]["spec"]):
+        if path.endswith(("ame", "amespace", "interval", "timeout", "url", "Interval", "path")):
+            assert "maxLength" in node or path in {"ignore[].target.name", "ignore[].target.namespace"} | {
+                "patches[].target.name",
+                "patches[].target.namespace",
+                "images[].name",
+                "images[].newName",
+            }, path
+
+
+@both
+def test_the_struct_s_own_default_is_the_server_s(definition: Definition) -> None:
+    def check(info: Any, path: str) -> int:
+        match info:
+            case inspect.Metadata():
+                return check(info.type, path)
+            case inspect.UnionType(types=types):
+                return sum(check(one, path) for one in types)
+            case inspect.VarTupleType(item_type=item):
+                return check(item, f"{path}[]")
+            case inspect.StructType(fields=fields):
+                count = 0
+                for field in fields:
+                    keywords = getattr(field.type, "extra_json_schema", None) or {}
+                    if "default" in keywords:
+                        assert field.default == keywords["default"], f"{path}.{field.encode_name}"
+                        count += 1
+                    count += check(field.type, f"{path}.{field.encode_name}")
+                return count
+            case _:
+                return 0
+
+    assert check(inspect.type_info(definition.struct), "") > 0
+
+
+def test_a_decision_that_deletes_has_no_default() -> None:
+    spec = root(DEFINITIONS[1])["properties"]["spec"]
+    assert "default" not in spec["properties"]["prune"]
+    assert spec["required"] == ["interval", "prune", "sourceRef"]
+
+
+@both
+def test_a_new_object_has_never_been_observed(definition: Definition) -> None:
+    assert root(definition)["properties"]["status"]["default"] == {"observedGeneration": -1}
+
+
+@both
+def test_lists_are_replaced_whole(definition: Definition) -> None:
+    # A list merged by key has an entry in managedFields for every item: for a thousand objects, half a megabyte.
+    assert not {path for path, node in nodes(root(definition)) if "x-kubernetes-list-type" in node}
+
+
+@both
+def test_no_variable_of_a_build_is_looked_for_in_a_definition(definition: Definition) -> None:
+    annotations = crd(definition)["metadata"]["annotations"]
+    assert annotations == {"kustomize.toolkit.fluxcd.io/substitute": "disabled"}
+
+
+def test_names_categories_and_columns_are_flux_s() -> None:
+    names = {one["spec"]["names"]["kind"]: one["spec"]["names"] for one in crds()}
+    assert names["GitRepository"]["shortNames"] == ["gitrepo"]
+    assert names["Kustomization"]["shortNames"] == ["ks"]
+    assert names["GitRepository"]["categories"] == ["all", "fluxcd", "fluxcd-sources"]
+    assert names["Kustomization"]["categories"] == ["all", "fluxcd", "fluxcd-appliers"]
+    columns = {
+        one["spec"]["names"]["kind"]: [
+            column["name"] for column in one["spec"]["versions"][0]["additionalPrinterColumns"]
+        ]
+        for one in crds()
+    }
+    assert columns == {
+        "GitRepository": ["URL", "Age", "Ready", "Status"],
+        "Kustomization": ["Age", "Ready", "Status"],
+    }
+
+
+def test_a_type_without_words_is_an_error_and_no_hole_in_the_schema() -> None:
+    class Odd(msgspec.Struct):
+        number: float
+
+    with pytest.raises(TypeError, match="no words for FloatType"):
+        schema_of(Odd)
+
+
+@pytest.mark.parametrize(
+    ("file", "struct"), [("gitrepository.json", GitRepository), ("kustomization.json", Kustomization)]
+)
+def test_the_samples_of_the_other_tests_have_every_field(file: str, struct: type[Any]) -> None:
+    definition = next(one for one in DEFINITIONS if one.struct is struct)
+    schema = {
+        path
+        for path, node in nodes(root(definition))
+        if node["type"] not in {"object", "array"} and not path.endswith(("{}", "[]"))
+    }
+    # Either of the two, never both.
+    schema.discard("spec.kubeConfig.configMapRef.name")
+    sample = set(leaves(json.loads((GOLDEN / file).read_text())))
+    assert schema - sample == set()
+
+
+# --- the tables of the design
+
+
+def parts(text: str) -> list[str]:
+    """`text` split where a comma, semicolon or `xor` stands outside of braces."""
+    found, depth, current = [], 0, ""
+    for token in re.split(r"([{}();,]| xor )", text):
+        depth += (token in "{(") - (token in "})") if token else 0
+        if depth == 0 and token in {",", ";", " xor "}:
+            found.append(current)
+            current = ""
+        else:
+            current += token
+    return [part.strip() for part in [*found, current] if part.strip()]
+
+
+def expand(text: str) -> list[str]:
+    """The paths that a cell or a sentence of API.md names."""
+    text = text.replace("\\|", "|").replace("[]", "").strip()
+    if " / " in text and "{" not in text:
+        first, *others = text.split(" / ")
+        prefix = first.rpartition(".")[0]
+        return [first, *(f"{prefix}.{other}" if prefix else other for other in others)]
+    matched = re.fullmatch(r"([A-Za-z.]+)[^{(]*?\s*(?:[{(](.*)[})])?", text, re.DOTALL)
+    assert matched, text
+    name, inner = matched.groups()
+    inside = re.sub(r"^≤\d+:\s*", "", inner or "")
+    return [name, *(f"{name}.{path}" for part in parts(inside) for path in expand(part))]
+
+
+def section(title: str) -> str:
+    if not DESIGN.exists():
+        pytest.skip("the tables of API.md are not beside this repository")
+    found = re.search(rf"^### {re.escape(title)}.*?$(.*?)^### ", DESIGN.read_text(), re.MULTILINE | re.DOTALL)
+    assert found, title
+    return found[1]
+
+
+def has(schema: Body, path: str) -> bool:
+    name, _, rest = path.partition(".")
+    while schema["type"] == "array":
+        schema = schema["items"]
+    if isinstance(schema.get("additionalProperties"), dict):
+        return True
+    child = schema.get("properties", {}).get(name)
+    return child is not None and (not rest or has(child, rest))
+
+
+@pytest.mark.parametrize(("title", "index", "least"), [("1.1 GitRepository", 0, 32), ("1.8 Kustomization", 1, 85)])
+def test_every_field_of_the_design_s_tables_is_in_the_schema(title: str, index: int, least: int) -> None:
+    text = section(title)
+    rows = re.findall(r"^\| (?!spec field)([^|-](?:[^|\\]|\\\|)*?) \|", text, re.MULTILINE)
+    spec = [path for row in rows for path in expand(row)]
+    status = re.search(r"^status: (.*?)\.\n(?:\n|- )", text, re.MULTILINE | re.DOTALL)
+    assert status
+    observed = [path for part in parts(status[1].replace("\n", " ")) for path in expand(part)]
+    properties = root(DEFINITIONS[index])["properties"]
+    missing = [f"spec.{path}" for path in spec if not has(properties["spec"], path)]
+    missing += [f"status.{path}" for path in observed if not has(properties["status"], path)]
+    assert missing == []
+    assert len(spec) + len(observed) >= least, "the tables were not read"
+
+
+def test_every_field_of_an_artifact_is_in_the_schema() -> None:
+    text = re.search(r"^artifact: (\{.*?\})", section("1.7 Source status.artifact"), re.MULTILINE)
+    assert text
+    artifact = root(DEFINITIONS[0])["properties"]["status"]["properties"]["artifact"]
+    paths = expand(f"artifact {text[1]}")[1:]
+    assert len(paths) == 7
+    assert all(has(artifact, path.removeprefix("artifact.")) for path in paths)

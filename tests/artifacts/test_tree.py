@@ -1,0 +1,64 @@
+"""The index: order, ranges, digests."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimtab.artifacts.tree import Entry, Tree, decode_tree, encode_tree, without_collisions
+
+SHA = "ab" * 32
+
+
+def tree(*paths: str, left_out: tuple[str, ...] = ()) -> Tree:
+    return Tree.of([Entry(path, SHA, 1) for path in paths], left_out)
+
+
+paths = st.lists(st.text(alphabet="a-/.0b", min_size=1, max_size=6).filter(lambda p: "//" not in p), unique=True)
+
+
+@given(paths, st.text(alphabet="a-.0b", min_size=1, max_size=3).filter(lambda d: d != "."))
+def test_under_is_what_starts_with_the_directory(found: list[str], directory: str):
+    whole = tree(*found)
+    expected = sorted(path for path in found if path.startswith(directory + "/"))
+    assert [entry.path for entry in whole.under(directory)] == expected
+    assert whole.has_directory(directory) == bool(expected)
+    assert all(whole.get(path) for path in found)
+
+
+def test_neighbours_with_a_common_prefix_are_not_below():
+    whole = tree("apps-x/a", "apps/a", "apps.yaml", "apps0/a")
+    assert [entry.path for entry in whole.under("apps")] == ["apps/a"]
+    assert len(whole.under(".")) == len(whole.under("")) == 4
+
+
+def test_closure_changes_with_content_mode_absence_and_links_inside_only():
+    base = tree("apps/a.yaml", "other/b.yaml")
+    assert base.closure(["apps"]) == tree("apps/a.yaml", "other/c.yaml").closure(["apps"])
+    assert base.closure(["apps"]) != tree("apps/a.yaml", "apps/b.yaml").closure(["apps"])
+    assert base.closure(["apps"]) != tree("apps/a.yaml", left_out=("apps/link",)).closure(["apps"])
+    assert base.closure(["apps", "gone"]) != tree("apps/a.yaml", "gone").closure(["apps", "gone"])
+    executable = Tree.of([Entry("apps/a.yaml", SHA, 1, True)])
+    assert executable.closure(["apps"]) != base.closure(["apps"])
+
+
+def test_digest_does_not_depend_on_hints():
+    assert Tree.of([Entry("a", SHA, 1, False, "1" * 40)]).digest == Tree.of([Entry("a", SHA, 1)]).digest
+
+
+def test_encoding_round_trip():
+    whole = Tree.of([Entry("ä/b", SHA, 3, True, "1" * 40)], ["link"])
+    assert decode_tree(encode_tree(whole)) == whole
+    with pytest.raises(ValueError, match="format"):
+        decode_tree(b"[99,[],[]]")
+
+
+def test_left_out_links_hide_what_is_below_them():
+    whole = tree("a", left_out=("base",))
+    assert whole.left_out_at("base/kustomization.yaml") == "base"
+    assert whole.left_out_at("bases") is None
+
+
+def test_all_of_a_case_collision_is_left_out():
+    kept, collided = without_collisions([Entry("A.yaml", SHA, 1), Entry("a.yaml", SHA, 1), Entry("b", SHA, 1)])
+    assert [entry.path for entry in kept] == ["b"]
+    assert collided == ["A.yaml", "a.yaml"]

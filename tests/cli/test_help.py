@@ -1,0 +1,71 @@
+"""`trimtab` starts quickly, explains itself, and keeps usage errors apart from findings."""
+
+import subprocess
+import sys
+import time
+
+import click
+import pytest
+
+from trimtab import __version__
+from trimtab.cli.main import cli
+
+COMMANDS = cli.list_commands(click.Context(cli))
+HELP_LIMIT_S = 0.25
+
+
+def trimtab(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "trimtab.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+
+
+def test_help_is_there_within_a_quarter_of_a_second() -> None:
+    # The best of several: what is measured is the program, not what else the machine does.
+    times = []
+    for _ in range(5):
+        started = time.monotonic()
+        assert trimtab("--help").returncode == 0
+        times.append(time.monotonic() - started)
+    assert min(times) < HELP_LIMIT_S
+
+
+def test_help_imports_neither_the_network_nor_the_event_loop() -> None:
+    program = (
+        "import sys; from trimtab.cli.main import cli; "
+        "cli.main(['--help'], standalone_mode=False); "
+        "sys.exit(', '.join(sorted({'aiohttp', 'msgspec', 'rich', 'yaml', 'asyncio'} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert done.stderr.strip() == ""
+
+
+def test_the_overview_names_every_command() -> None:
+    overview = trimtab("--help").stdout
+    assert [name for name in COMMANDS if f"  {name} " not in overview] == []
+
+
+def test_without_a_command_the_overview_is_shown() -> None:
+    done = trimtab()
+    assert (done.returncode, done.stdout) == (0, trimtab("--help").stdout)
+
+
+def test_the_version_is_printed() -> None:
+    assert trimtab("--version").stdout == f"trimtab {__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_loads_and_explains_itself(command: str) -> None:
+    done = trimtab(command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"Usage: trimtab {command}") or "python -m" in done.stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("get", "--nonsense"), ("get", "pods"), ("reconcile",)])
+def test_usage_errors_exit_with_1_and_never_with_2(arguments: tuple[str, ...]) -> None:
+    assert trimtab(*arguments).returncode == 1
+
+
+def test_a_bad_duration_is_a_usage_error_that_shows_a_good_one() -> None:
+    done = trimtab("--timeout", "5 minutes", "get")
+    assert done.returncode == 1
+    assert "1h30m" in done.stderr

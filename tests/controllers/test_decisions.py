@@ -1,0 +1,150 @@
+"""The pure decisions of the controllers: dependencies, health, history, what is not served."""
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from trimtab.api.kustomize import Dependency, Kustomization, KustomizationSpec, KustomizationStatus, SourceRef
+from trimtab.api.meta import ObjectMeta
+from trimtab.base.errors import Terminal, Waiting
+from trimtab.controllers import dependencies, health, progress, supported
+from trimtab.controllers.history import record
+from trimtab.health.verdict import State, Verdict
+from trimtab.manifests.conditions import find
+from trimtab.manifests.refs import Key, Ref
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def app(name, *depends_on, source="repo", annotations=None, **spec):
+    return Kustomization(
+        metadata=ObjectMeta(name=name, namespace="ns", annotations=annotations or {}),
+        spec=KustomizationSpec(
+            source_ref=SourceRef(kind="GitRepository", name=source),
+            interval="1m",
+            prune=True,
+            depends_on=tuple(Dependency(name=other) for other in depends_on),
+            **spec,
+        ),
+    )
+
+
+def world(*apps):
+    return {item.key: item for item in apps}
+
+
+def check(item, others, at):
+    dependencies.check(item, others, "r2", {Key("ns", name): revision for name, revision in at.items()}.get)
+
+
+def test_an_app_without_dependencies_goes_on():
+    item = app("a")
+    check(item, world(item), {})
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [({}, "ns/b is not ready"), ({"b": "r1"}, "ns/b is not at revision r2 yet")],
+)
+def test_an_app_waits_for_its_dependency_to_be_ready_at_the_same_revision(at, words):
+    item = app("a", "b")
+    with pytest.raises(Waiting, match=words):
+        check(item, world(item, app("b")), at)
+
+
+def test_a_dependency_from_another_source_need_not_be_at_the_same_revision():
+    item = app("a", "b")
+    check(item, world(item, app("b", source="other")), {"b": "x9"})
+
+
+def test_a_missing_dependency_is_named():
+    item = app("a", "b")
+    with pytest.raises(Waiting, match="ns/b does not exist"):
+        check(item, world(item), {})
+
+
+def test_a_circle_is_found_however_long_and_only_by_those_in_it():
+    a, b, c, d = app("a", "b"), app("b", "c"), app("c", "a"), app("d", "a")
+    others = world(a, b, c, d)
+    assert dependencies.find_cycle(a.key, others) == [a.key, b.key, c.key, a.key]
+    assert dependencies.find_cycle(d.key, others) == []
+    with pytest.raises(Terminal, match="ns/a → ns/b → ns/c → ns/a"):
+        check(a, others, {})
+
+
+def test_dependents_are_those_that_name_it():
+    a, b, c = app("a"), app("b", "a"), app("c", "b")
+    assert dependencies.dependents(a.key, [a, b, c]) == [b.key]
+
+
+def verdicts(*states):
+    return {Ref("", "ConfigMap", "n", f"c{i}"): Verdict(state, state) for i, state in enumerate(states)}
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ((), health.Health.GOOD),
+        ((State.Current, State.Suspended), health.Health.GOOD),
+        ((State.Current, State.InProgress), health.Health.PENDING),
+        ((State.Unknown,), health.Health.PENDING),
+        ((State.NotFound,), health.Health.PENDING),
+        ((State.InProgress, State.Failed), health.Health.BAD),
+    ],
+)
+def test_one_bad_object_makes_the_app_bad_and_one_pending_object_pending(states, expected):
+    assert health.judge(verdicts(*states)).health is expected
+
+
+def test_the_message_names_what_stands_in_the_way_and_counts_the_rest():
+    message = health.judge(verdicts(*[State.InProgress] * 13)).message
+    assert message.startswith("ConfigMap/n/c0: InProgress")
+    assert message.endswith("and 3 more")
+
+
+def test_history_has_the_latest_first_counts_returns_and_keeps_five():
+    history = ()
+    for number in range(6):
+        history = record(history, f"d{number}", f"r{number}", NOW, 1.0)
+    assert [entry.digest for entry in history] == ["d5", "d4", "d3", "d2", "d1"]
+    again = record(history, "d3", "r9", NOW, 2.0)
+    assert (again[0].digest, again[0].total_reconciliations, again[0].metadata["revision"]) == ("d3", 2, "r9")
+    assert len(again) == 5
+
+
+def test_ready_clears_what_was_pending_and_is_of_this_generation():
+    status = progress.working(KustomizationStatus(), 3, "on it", NOW)
+    assert find(status.conditions, "Ready").status == "Unknown"
+    assert status.observed_generation == -1
+    done = progress.ready(status, 3, "ReconciliationSucceeded", "Applied", NOW)
+    assert [(c.type, c.status) for c in done.conditions] == [("Ready", "True")]
+    assert done.observed_generation == 3
+
+
+def test_a_stalled_failure_is_observed_and_a_passing_one_is_not():
+    stalled = progress.failed(KustomizationStatus(), 3, "BuildFailed", "no", NOW, stalled=True)
+    assert find(stalled.conditions, "Stalled").true
+    assert stalled.observed_generation == 3
+    retried = progress.failed(stalled, 4, "ValidationFailed", "no", NOW, stalled=False)
+    assert find(retried.conditions, "Stalled") is None
+    assert find(retried.conditions, "Reconciling").reason == "ProgressingWithRetry"
+    assert retried.observed_generation == 3
+
+
+def test_an_unchanged_failure_leaves_the_status_equal_so_that_nothing_is_written():
+    once = progress.failed(KustomizationStatus(), 3, "BuildFailed", "no", NOW, stalled=True)
+    later = datetime(2026, 11, 2, tzinfo=UTC)
+    assert progress.failed(once, 3, "BuildFailed", "no", later, stalled=True) == once
+
+
+def test_what_is_not_served_is_refused_by_name():
+    supported.check(app("a"))
+    with pytest.raises(Terminal, match=r"spec\.force"):
+        supported.check(app("a", force=True))
+    with pytest.raises(Terminal, match="trimtab.dev/drift: 'maybe'"):
+        supported.check(app("a", annotations={"trimtab.dev/drift": "maybe"}))
+    with pytest.raises(Terminal, match="OCIRepository"):
+        item = app("a")
+        source = msgspec.structs.replace(item.spec.source_ref, kind="OCIRepository")
+        supported.check(msgspec.structs.replace(item, spec=msgspec.structs.replace(item.spec, source_ref=source)))

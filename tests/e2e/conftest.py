@@ -1,0 +1,65 @@
+"""One controller for the whole session; the tests keep to namespaces of their own."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.world import Api, Controller, World, until
+from trimtab.api.crd import crds
+from trimtab.cluster.gitserver import GitServer
+
+
+@pytest.fixture(scope="session")
+def git_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("git")
+
+
+@pytest.fixture(scope="session")
+def git_url(git_root: Path) -> Iterator[str]:
+    """A git server in a thread of its own; the address below which repositories are."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    server = GitServer(git_root)
+    asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+    yield server.url("x").removesuffix("/x.git")
+    asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+
+
+@pytest.fixture(scope="session")
+def api(kubeconfig: Path) -> Api:
+    """The API server with our kinds installed."""
+    api = Api(kubeconfig)
+    for crd in crds():
+        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        if api.get(f"{path}/{crd['metadata']['name']}") is None:
+            api.create(path, crd)
+    until(lambda: api.get("/apis/kustomize.toolkit.fluxcd.io/v1"), "the kinds are served")
+    until(lambda: api.get("/apis/source.toolkit.fluxcd.io/v1"), "the kinds are served")
+    if api.get("/api/v1/namespaces/flux-system") is None:
+        api.create("/api/v1/namespaces", {"metadata": {"name": "flux-system"}})
+    return api
+
+
+@pytest.fixture(scope="session")
+def world(
+    api: Api, kubeconfig: Path, git_root: Path, git_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    controller = Controller(kubeconfig, tmp_path_factory.mktemp("trimtab"))
+    controller.start()
+    yield World(api, git_url, git_root, controller)
+    assert controller.stop() == 0, controller.log[-3000:]
+    assert "Traceback" not in controller.log, controller.log[-6000:]
+
+
+@pytest.fixture
+def ns(world: World, request: pytest.FixtureRequest) -> str:
+    """A namespace of the test's own."""
+    stem = "".join(c if c.isalnum() else "-" for c in request.node.name.lower()).removeprefix("test-")
+    return world.namespace(stem)

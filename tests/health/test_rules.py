@@ -1,0 +1,229 @@
+"""What the verdict on each kind is, and that it says what is waited for."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimtab.health.assess import RULES, Context, assess, recheck_after
+from trimtab.health.verdict import State, Verdict
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+JUST_NOW = Context(now=NOW, first_seen=NOW)
+
+
+def later(seconds, **more):
+    return Context(now=NOW + timedelta(seconds=seconds), first_seen=NOW, **more)
+
+
+def body(api_version, kind, *, metadata=None, **fields):
+    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": "x", **(metadata or {})}, **fields}
+
+
+def deployment(*, metadata=None, paused=False, conditions=None, **status):
+    full = {"replicas": 3, "updatedReplicas": 3, "readyReplicas": 3, "availableReplicas": 3, **status}
+    told = {"Progressing": ("True", "NewReplicaSetAvailable"), "Available": ("True", ""), **(conditions or {})}
+    full["conditions"] = [
+        {"type": type_, "status": says, "reason": reason, "message": f"{type_} says {says}"}
+        for type_, (says, reason) in told.items()
+    ]
+    spec = {"replicas": 3, "progressDeadlineSeconds": 600, "paused": paused}
+    return body("apps/v1", "Deployment", metadata=metadata, spec=spec, status=full)
+
+
+@pytest.mark.parametrize(
+    ("live", "expected"),
+    [
+        (deployment(), Verdict(State.Current, "3 of 3 replicas available")),
+        (deployment(availableReplicas=2), Verdict(State.InProgress, "2 of 3 replicas available")),
+        (deployment(updatedReplicas=1), Verdict(State.InProgress, "1 of 3 replicas updated")),
+        (deployment(replicas=4), Verdict(State.InProgress, "1 old replicas still ending")),
+        (deployment(paused=True, updatedReplicas=1), Verdict(State.Suspended, "the rollout is paused")),
+        (
+            deployment(conditions={"Progressing": ("False", "ProgressDeadlineExceeded")}),
+            Verdict(State.Failed, "Progressing says False"),
+        ),
+        (
+            deployment(conditions={"Progressing": ("True", "ReplicaSetUpdated")}),
+            Verdict(State.InProgress, "the new ReplicaSet is not available yet"),
+        ),
+        (
+            deployment(metadata={"generation": 3}, observedGeneration=2),
+            Verdict(State.InProgress, "generation 3 not observed yet, at 2"),
+        ),
+        (
+            deployment(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a/b"]}, paused=True),
+            Verdict(State.Terminating, "waits for a/b"),
+        ),
+    ],
+)
+def test_deployments(live, expected):
+    assert assess(live, JUST_NOW) == expected
+
+
+def pod(phase, *, policy="Always", **container):
+    status = {"phase": phase, "containerStatuses": [{"name": "app", **container}]}
+    return body("v1", "Pod", spec={"restartPolicy": policy}, status=status)
+
+
+@pytest.mark.parametrize(
+    ("live", "state", "message"),
+    [
+        (pod("Failed", state={"terminated": {"exitCode": 137, "reason": "OOMKilled"}}), State.Failed, "OOMKilled"),
+        (pod("Pending", state={"waiting": {"reason": "ImagePullBackOff", "message": "no"}}), State.Failed, "no"),
+        (pod("Pending", state={"waiting": {"reason": "ContainerCreating"}}), State.InProgress, "Pending"),
+        (
+            pod("Running", policy="OnFailure", state={"waiting": {"reason": "CrashLoopBackOff"}}),
+            State.InProgress,
+            "to end",
+        ),
+        (
+            pod("Running", policy="OnFailure", state={"waiting": {"reason": "ErrImagePull"}}),
+            State.Failed,
+            "ErrImagePull",
+        ),
+        (pod("Succeeded"), State.Current, "end"),
+    ],
+)
+def test_pods(live, state, message):
+    verdict = assess(live, JUST_NOW)
+    assert verdict.state is state
+    assert message in verdict.message
+
+
+def test_a_pod_may_be_unschedulable_for_a_moment():
+    live = body(
+        "v1",
+        "Pod",
+        status={
+            "phase": "Pending",
+            "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3"}],
+        },
+    )
+    assert assess(live, later(14)).state is State.InProgress
+    assert recheck_after(live, later(10)) == 5.0
+    assert assess(live, later(15)) == Verdict(State.Failed, "unschedulable: 0/3")
+    assert recheck_after(live, later(15)) is None
+
+
+def load_balancer(notes=None):
+    spec = {"type": "LoadBalancer", "clusterIP": "10.0.0.1"}
+    return body("v1", "Service", metadata={"annotations": notes or {}}, spec=spec, status={"loadBalancer": {}})
+
+
+@pytest.mark.parametrize("live", [load_balancer(), body("networking.k8s.io/v1", "Ingress")])
+def test_an_address_is_waited_for_a_minute(live):
+    assert assess(live, later(59)).state is State.InProgress
+    assert recheck_after(live, later(59)) == 1.0
+    verdict = assess(live, later(60))
+    assert verdict.state is State.Current
+    assert "no address" in verdict.message
+    assert recheck_after(live, later(60)) is None
+
+
+def test_an_address_is_waited_for_as_long_as_the_annotation_asks():
+    live = load_balancer({"trimtab.dev/wait-for-address": "true"})
+    assert assess(live, later(3600)).state is State.InProgress
+    assert recheck_after(live, later(1)) is None
+    live["status"] = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
+    assert assess(live, JUST_NOW).good
+
+
+def test_without_a_first_sight_the_age_is_that_of_the_object():
+    live = load_balancer()
+    live["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    assert assess(live, Context(now=NOW + timedelta(seconds=59))).state is State.InProgress
+    assert assess(live, Context(now=NOW + timedelta(seconds=61))).state is State.Current
+
+
+def claim(phase):
+    return body("v1", "PersistentVolumeClaim", spec={"storageClassName": "slow"}, status={"phase": phase})
+
+
+def test_a_pending_claim_of_a_class_that_waits_for_a_pod_is_current():
+    classes = {"slow": {"volumeBindingMode": "WaitForFirstConsumer"}}
+    assert assess(claim("Pending"), JUST_NOW).state is State.InProgress
+    assert assess(claim("Pending"), later(0, lookup=lambda ref: classes.get(ref.name))).state is State.Current
+    assert assess(claim("Pending"), later(0, lookup=lambda ref: None)).state is State.InProgress
+    assert assess(claim("Lost"), JUST_NOW).bad
+    assert assess(claim("Bound"), JUST_NOW).good
+
+
+def test_advisory_kinds_never_fail():
+    broken = [{"type": "AbleToScale", "status": "False", "message": "no scale"}]
+    scaler = body("autoscaling/v2", "HorizontalPodAutoscaler", status={"conditions": broken})
+    assert assess(scaler, JUST_NOW) == Verdict(State.Current, "no scale")
+    blocked = [{"type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods"}]
+    budget = body("policy/v1", "PodDisruptionBudget", status={"conditions": blocked})
+    assert assess(budget, JUST_NOW) == Verdict(State.Current, "InsufficientPods")
+
+
+def test_a_job_is_done_when_it_is_complete():
+    running = body("batch/v1", "Job", spec={"completions": 3}, status={"startTime": "x", "succeeded": 1, "active": 2})
+    assert assess(running, JUST_NOW) == Verdict(State.InProgress, "1 of 3 completions, 2 active")
+
+
+def test_a_cron_job_is_current_whatever_its_last_run_did():
+    status = {"lastScheduleTime": "2026-01-01T01:00:00Z", "lastSuccessfulTime": "2026-01-01T00:00:00Z"}
+    late = assess(body("batch/v1", "CronJob", status=status), JUST_NOW)
+    assert late.good
+    assert "has not succeeded" in late.message
+    assert assess(body("batch/v1", "CronJob", spec={"suspend": True}), JUST_NOW).state is State.Suspended
+
+
+def test_a_custom_object_gets_a_moment_for_its_first_status():
+    live = body("example.com/v1", "Widget", metadata={"generation": 1})
+    assert assess(live, later(4)) == Verdict(State.InProgress, "no status yet")
+    assert recheck_after(live, later(4)) == 1.0
+    assert assess(live, later(5)).state is State.Current
+    assert assess(live, Context(now=NOW)).state is State.Current
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind"), [("v1", "ConfigMap"), ("rbac.authorization.k8s.io/v1", "Role"), ("v1", "ServiceAccount")]
+)
+def test_kinds_without_a_status_are_current_at_once(api_version, kind):
+    assert assess(body(api_version, kind), JUST_NOW) == Verdict(State.Current)
+
+
+def test_our_own_kinds_follow_the_generic_rule():
+    def app(status, **spec):
+        return body(
+            "kustomize.toolkit.fluxcd.io/v1", "Kustomization", metadata={"generation": 2}, spec=spec, status=status
+        )
+
+    def told(type_, says, **more):
+        return {"observedGeneration": 2, "conditions": [{"type": type_, "status": says, "message": "m", **more}]}
+
+    assert assess(app({"observedGeneration": -1}), JUST_NOW).state is State.InProgress
+    assert assess(app(told("Ready", "True")), JUST_NOW) == Verdict(State.Current, "m")
+    assert assess(app(told("Ready", "False", reason="BuildFailed")), JUST_NOW).bad
+    assert assess(app(told("Ready", "False", reason="DependencyNotReady")), JUST_NOW).state is State.InProgress
+    assert assess(app(told("Stalled", "True")), JUST_NOW).bad
+    assert assess(app(told("Ready", "False"), suspend=True), JUST_NOW).state is State.Suspended
+
+
+anything = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.text("Ready False", max_size=6)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(
+                ["conditions", "type", "status", "reason", "phase", "replicas", "state", "waiting", "loadBalancer",
+                 "containerStatuses", "restartCount", "terminated", "ingress", "updateStrategy", "rollingUpdate"]
+            ),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=15,
+)  # fmt: skip
+
+
+@given(st.sampled_from([*RULES, ("example.com", "Widget")]), anything, anything)
+def test_odd_shapes_are_read_as_missing(kind, spec, status):
+    group, name = kind
+    live = body(f"{group}/v1" if group else "v1", name, spec=spec, status=status)
+    assert isinstance(assess(live, JUST_NOW), Verdict)
+    recheck_after(live, JUST_NOW)

@@ -1,0 +1,191 @@
+"""Real remotes on loopback: bare repositories, https with a CA of its own, and an sshd."""
+
+import datetime
+import ipaddress
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+WHO = {
+    "GIT_AUTHOR_NAME": "A",
+    "GIT_AUTHOR_EMAIL": "a@example.org",
+    "GIT_COMMITTER_NAME": "A",
+    "GIT_COMMITTER_EMAIL": "a@example.org",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "PATH": os.environ["PATH"],
+}
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A bare repository that is written to without a work tree."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path) -> "Repository":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(path)], check=True, env=WHO)
+        return cls(path)
+
+    def git(self, *arguments: str, stdin: bytes = b"") -> str:
+        done = subprocess.run(
+            ["git", "--git-dir", str(self.path), *arguments], input=stdin, capture_output=True, env=WHO
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode().strip()
+
+    def blob(self, data: bytes) -> str:
+        return self.git("hash-object", "-w", "--stdin", stdin=data)
+
+    def tree(self, *lines: str) -> str:
+        """A tree of `mode type oid<TAB>name` lines, with whatever names."""
+        return self.git("mktree", "--missing", "-z", stdin="\0".join(lines).encode() + b"\0" if lines else b"")
+
+    def commit(self, files: dict[str, bytes], *, branch: str = "main", replace: bool = False) -> str:
+        """Write `files` on top of the branch and return the commit."""
+        ref = f"refs/heads/{branch}"
+        data = [f"commit {ref}\ncommitter A <a@example.org> {int(time.time())} +0000\ndata 1\nx\n".encode()]
+        if self.has(ref):
+            data.append(f"from {ref}^0\n".encode())
+        if replace:
+            data.append(b"deleteall\n")
+        for path, content in files.items():
+            data.append(b"M 100644 inline %b\ndata %d\n%b\n" % (path.encode(), len(content), content))
+        subprocess.run(
+            ["git", "--git-dir", str(self.path), "fast-import", "--quiet", "--force"],
+            input=b"".join(data),
+            check=True,
+            env=WHO,
+        )
+        return self.git("rev-parse", ref)
+
+    def commit_tree(self, tree: str, *, branch: str = "main") -> str:
+        commit = self.git("commit-tree", "-m", "x", tree)
+        self.git("update-ref", f"refs/heads/{branch}", commit)
+        return commit
+
+    def has(self, ref: str) -> bool:
+        code = subprocess.run(["git", "--git-dir", str(self.path), "show-ref", "-q", ref], env=WHO).returncode
+        return code == 0
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A CA and a server certificate for 127.0.0.1 and localhost."""
+
+    ca: bytes
+    context: ssl.SSLContext
+
+    @classmethod
+    def create(cls, directory: Path) -> "Authority":
+        ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+        ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test ca")])
+        ca = _certificate(ca_name, ca_name, ca_key.public_key(), ca_key, is_ca=True)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "git")])
+        own = _certificate(name, ca_name, key.public_key(), ca_key, is_ca=False)
+        pem = directory / "server.pem"
+        pem.write_bytes(
+            own.public_bytes(serialization.Encoding.PEM)
+            + key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem)
+        return cls(ca.public_bytes(serialization.Encoding.PEM), context)
+
+
+def _certificate(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    signer: ec.EllipticCurvePrivateKey,
+    *,
+    is_ca: bool,
+) -> x509.Certificate:
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+    )
+    if not is_ca:
+        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(signer, hashes.SHA256())
+
+
+@dataclass(frozen=True)
+class Sshd:
+    """An sshd for one user and one key, in the foreground."""
+
+    port: int
+    process: "subprocess.Popen[bytes]"
+    identity: bytes
+    locked_identity: bytes
+    passphrase: bytes
+    host_key: bytes
+
+    @staticmethod
+    def available() -> bool:
+        return Path("/usr/sbin/sshd").exists() and shutil.which("ssh-keygen") is not None
+
+    @property
+    def known_hosts(self) -> bytes:
+        return f"[127.0.0.1]:{self.port} ".encode() + self.host_key
+
+    @classmethod
+    def start(cls, directory: Path) -> "Sshd":
+        for name, passphrase in (("host", ""), ("identity", ""), ("locked", "opensesame")):
+            keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", name, "-f", str(directory / name)]
+            subprocess.run(keygen, check=True)
+        authorized = directory / "authorized_keys"
+        authorized.write_bytes((directory / "identity.pub").read_bytes() + (directory / "locked.pub").read_bytes())
+        authorized.chmod(0o600)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        (directory / "sshd_config").write_text(
+            f"ListenAddress 127.0.0.1:{port}\nHostKey {directory}/host\nAuthorizedKeysFile {authorized}\n"
+            "PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n"
+            f"PidFile none\nAcceptEnv GIT_PROTOCOL\n"
+        )
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)
+        process = subprocess.Popen(
+            ["/usr/sbin/sshd", "-D", "-e", "-f", str(directory / "sshd_config")], stderr=subprocess.DEVNULL
+        )
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)  # noqa: TID251 - sshd says nothing when it is ready
+        return cls(
+            port=port,
+            process=process,
+            identity=(directory / "identity").read_bytes(),
+            locked_identity=(directory / "locked").read_bytes(),
+            passphrase=b"opensesame",
+            host_key=(directory / "host.pub").read_bytes(),
+        )
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()

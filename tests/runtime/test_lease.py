@@ -1,0 +1,262 @@
+import asyncio
+import time
+from collections.abc import Callable
+
+import pytest
+
+from trimtab.base.clock import SystemClock
+from trimtab.base.tasks import Tasks
+from trimtab.base.telemetry import Telemetry
+from trimtab.kube.client import Client
+from trimtab.runtime.lease import LEASES, Elector
+
+NAME = "kustomize-controller-leader-election"
+
+
+class Skipping(SystemClock):
+    """The machine's clock, for a process that was stopped for a while."""
+
+    skipped = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.skipped
+
+
+class Candidate:
+    """An elector, and what happens under its leadership."""
+
+    def __init__(self, client: Client, home: str, identity: str, **options) -> None:
+        self.clock = Skipping()
+        self.elector = Elector(
+            client, home, NAME, identity, self.clock, **{"duration_s": 3.0, "renew_s": 0.3, **options}
+        )
+        self.terms = 0
+        self.at_work = False
+        self.cleanup_s = 0.0
+        self.tasks = Tasks(identity)
+
+    async def lead(self) -> None:
+        self.terms += 1
+        self.at_work = True
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(self.cleanup_s)
+            self.at_work = False
+
+    def start(self) -> asyncio.Task:
+        return self.tasks.spawn(self.elector.run(self.lead), name="run")
+
+    async def stop(self) -> None:
+        await self.tasks.close()
+
+
+@pytest.fixture
+async def candidate(client, home):
+    made: list[Candidate] = []
+
+    def make(identity: str, *, over: Client = client, **options) -> Candidate:
+        made.append(Candidate(over, home, identity, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.stop()
+
+
+async def until(condition: Callable[[], bool], *, seconds: float = 8.0) -> float:
+    """Wait for `condition`; how long it took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, "it did not happen in time"
+        await asyncio.sleep(0.02)
+    return time.monotonic() - started
+
+
+async def spec(client: Client, home: str) -> dict:
+    return (await client.get(LEASES, NAME, home))["spec"]
+
+
+async def test_the_first_leads_at_once_and_writes_what_client_go_would(candidate, client, home):
+    one = candidate("one")
+    one.start()
+    await until(lambda: one.at_work, seconds=2)
+    lease = await spec(client, home)
+    assert lease["holderIdentity"] == "one"
+    assert lease["leaseDurationSeconds"] == 3
+    assert lease.get("leaseTransitions", 0) == 0
+    assert lease["acquireTime"].endswith("Z")
+    assert len(lease["renewTime"].split(".")[1]) == 7
+    assert 2 < one.elector.remaining() <= 3
+
+
+async def test_the_lease_is_renewed_without_reading_it_first(candidate, client, home, wire):
+    one = candidate("one")
+    one.start()
+    await until(lambda: one.at_work)
+    before = await spec(client, home)
+    wire.requests.clear()
+    await asyncio.sleep(1)
+    assert [request.method for request in wire.requests] == ["PATCH"] * len(wire.requests)
+    after = await spec(client, home)
+    assert after["renewTime"] > before["renewTime"]
+    assert after["acquireTime"] == before["acquireTime"]
+
+
+async def test_only_one_of_many_leads_and_a_standby_takes_over_at_once_after_a_release(candidate, client, home):
+    many = [candidate(f"c{number}") for number in range(4)]
+    for one in many:
+        one.start()
+    await until(lambda: any(one.at_work for one in many))
+    await asyncio.sleep(1)
+    [leader] = [one for one in many if one.at_work]
+    assert all(one.elector.remaining() == 0 for one in many if one is not leader)
+    await leader.stop()
+    assert (await spec(client, home))["holderIdentity"] != leader.elector.identity
+    took = await until(lambda: any(one.at_work for one in many if one is not leader))
+    assert took < 1.5  # far below the duration
+    assert (await spec(client, home))["leaseTransitions"] >= 1
+
+
+async def test_a_release_leaves_nobody_as_holder(candidate, client, home):
+    one = candidate("one")
+    one.start()
+    await until(lambda: one.at_work)
+    await one.stop()
+    lease = await spec(client, home)
+    assert (lease.get("holderIdentity", ""), lease["leaseDurationSeconds"]) == ("", 1)
+    assert not one.elector.leading
+
+
+async def test_the_lease_is_kept_until_the_work_has_ended(candidate, client, home):
+    one, two = candidate("one"), candidate("two")
+    one.cleanup_s = 4.5  # longer than the Lease lasts by itself
+    one.start()
+    await until(lambda: one.at_work)
+    two.start()
+    stopping = asyncio.ensure_future(one.stop())
+    while not stopping.done():
+        assert not (one.at_work and two.at_work)
+        await asyncio.sleep(0.02)
+    await until(lambda: two.at_work)
+
+
+async def test_a_live_foreign_holder_means_standby_said_once(candidate, client, home, caplog):
+    caplog.set_level("INFO")
+    body = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": NAME, "namespace": home},
+        "spec": {
+            "holderIdentity": "flux-pod_123",
+            "leaseDurationSeconds": 2,
+            # Long ago by our clock: other people's clocks prove nothing.
+            "renewTime": "2020-01-01T00:00:00.000000Z",
+            "leaseTransitions": 7,
+        },
+    }
+    await client.create(LEASES, body, home)
+    one = candidate("one")
+    started = time.monotonic()
+    one.start()
+    for number in range(5):  # flux lives
+        await asyncio.sleep(0.5)
+        renewed = {"spec": {"renewTime": f"2020-01-01T00:00:0{number + 1}.000000Z"}}
+        await client.merge_patch(LEASES, NAME, home, renewed)
+        assert not one.at_work
+    assert one.elector.holder == "flux-pod_123"
+    assert caplog.text.count("is held by flux-pod_123, standing by") == 1
+    await until(lambda: one.at_work)  # flux died
+    assert time.monotonic() - started > 2.5 + 1.5
+    lease = await spec(client, home)
+    assert (lease["holderIdentity"], lease["leaseTransitions"]) == ("one", 8)
+
+
+async def test_a_holder_that_cannot_renew_stops_its_work_before_another_begins(
+    candidate, client, home, wire, kubeconfig
+):
+    from trimtab.base.http import AiohttpTransport
+    from trimtab.kube import config
+
+    other_wire = AiohttpTransport()
+    one = candidate("one", renew_deadline_s=1.5)
+    two = candidate("two", over=Client(config.load(kubeconfig), other_wire))
+    one.start()
+    await until(lambda: one.at_work)
+    two.start()
+    wire.cut = True
+    await until(lambda: not one.at_work)
+    assert not two.at_work
+    assert one.elector.remaining() == 0
+    await until(lambda: two.at_work)
+    wire.cut = False
+    await asyncio.sleep(1)
+    assert (one.at_work, one.terms) == (False, 1)
+    await two.stop()
+    await until(lambda: one.at_work)  # it stood by again
+    assert one.terms == 2
+    await other_wire.close()
+
+
+async def test_a_process_that_was_stopped_knows_at_once_that_it_may_not_write(candidate, client, home):
+    one = candidate("one")
+    one.start()
+    await until(lambda: one.at_work)
+    one.clock.skipped = 60.0
+    assert one.elector.leading  # nobody told it
+    assert one.elector.remaining() == 0
+
+
+async def test_a_lease_taken_by_another_ends_the_work_at_the_next_renewal(candidate, client, home):
+    one = candidate("one")
+    one.start()
+    await until(lambda: one.at_work)
+    await client.merge_patch(LEASES, NAME, home, {"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 60}})
+    took = await until(lambda: not one.at_work)
+    assert took < 1
+    assert (await spec(client, home))["holderIdentity"] == "thief"
+
+
+async def test_a_lost_answer_is_no_lost_lease(candidate, client, home, wire):
+    one = candidate("one")
+    one.start()
+    await until(lambda: one.at_work)
+    wire.lose_answers = 2
+    await asyncio.sleep(1.5)
+    assert (one.at_work, one.terms, wire.lose_answers) == (True, 1, 0)
+
+
+async def test_work_that_ends_by_itself_ends_the_run_and_its_failure_is_passed_on(client, home):
+    elector = Elector(client, home, NAME, "one", SystemClock(), duration_s=3, renew_s=0.3)
+
+    async def nothing() -> None:
+        assert elector.leading
+
+    async def failing() -> None:
+        raise LookupError("lost the plan")
+
+    await elector.run(nothing)
+    assert not elector.leading
+    with pytest.raises(LookupError, match="lost the plan"):
+        await elector.run(failing)
+    assert (await spec(client, home)).get("holderIdentity", "") == ""
+
+
+async def test_several_leases_are_held_by_one_elector_each(client, home):
+    telemetry = Telemetry()
+    electors = [
+        Elector(client, home, f"lease-{number}", "one", SystemClock(), 3, 0.3, telemetry=telemetry)
+        for number in range(2)
+    ]
+    tasks = Tasks("test")
+    for elector in electors:
+        tasks.spawn(elector.run(lambda: asyncio.Event().wait()), name=elector.name)
+    await until(lambda: all(elector.leading for elector in electors))
+    assert b'trimtab_leading{lease="lease-1"} 1.0' in await telemetry.render()
+    await tasks.close()
+    assert b'trimtab_leading{lease="lease-1"} 0.0' in await telemetry.render()
+
+
+def test_timings_that_could_not_work_are_refused(kubeconfig, client):
+    with pytest.raises(ValueError, match="renew_s < renew_deadline_s < duration_s"):
+        Elector(client, "default", NAME, "one", SystemClock(), duration_s=5, renew_s=5)

@@ -1,0 +1,106 @@
+"""What events mean for an app: baselines, held events, replays, deletions, accepted disturbances."""
+
+from dataclasses import replace  # noqa: F401
+
+import pytest
+
+from trimtab.health.verdict import State, Verdict
+from trimtab.manifests.refs import Gvk, Key, Ref
+from trimtab.targets.kubernetes.sighting import Sighting
+from trimtab.targets.kubernetes.tracking import News, Tracked, Tracker
+
+REF = Ref("apps", "Deployment", "shop", "web")
+APP = Key("flux-system", "shop")
+GOOD = Verdict(State.Current, "")
+BUSY = Verdict(State.InProgress, "0 of 1 available")
+
+
+def seen(version: int, *, owned: str = "o", projection: str = "p", uid: str = "u", verdict: Verdict = GOOD) -> Sighting:
+    return Sighting(REF, Gvk("apps", "v1", "Deployment"), uid, str(version), owned, projection, verdict, None, False)
+
+
+@pytest.fixture
+def tracked() -> Tracked:
+    record = Tracked(REF, APP)
+    record.applied("d1", seen(10))
+    return record
+
+
+def test_an_object_is_as_wished_only_for_the_digest_that_was_applied(tracked):
+    assert tracked.as_wished("d1")
+    assert not tracked.as_wished("d2")
+
+
+def test_an_object_seen_but_never_applied_by_this_process_is_not_as_wished():
+    record = Tracked(REF, APP)
+    record.observe(seen(5))
+    assert not record.as_wished("d1")
+
+
+def test_the_controllers_own_status_writes_are_no_drift_but_news_of_health(tracked):
+    assert tracked.observe(seen(11, verdict=BUSY)) is News.HEALTH
+    assert tracked.as_wished("d1")
+
+
+@pytest.mark.parametrize("change", [{"owned": "x"}, {"projection": "x"}, {"uid": "v"}])
+def test_a_change_of_what_we_own_makes_the_object_suspect(tracked, change):
+    assert tracked.observe(seen(11, **change)) is News.DISTURBED
+    assert not tracked.as_wished("d1")
+
+
+def test_a_replayed_event_older_than_the_baseline_is_ignored(tracked):
+    assert tracked.observe(seen(9, projection="old")) is News.NOTHING
+    assert tracked.as_wished("d1")
+
+
+def test_an_event_that_overtakes_the_answer_is_held_until_the_answer_is_here(tracked):
+    tracked.hold()
+    assert tracked.observe(seen(12, owned="o2", projection="p2")) is News.NOTHING
+    tracked.applied("d2", seen(12, owned="o2", projection="p2"))
+    assert tracked.release() is News.NOTHING
+    assert tracked.as_wished("d2")
+
+
+def test_drift_that_arrives_while_an_apply_is_in_flight_is_found_afterwards(tracked):
+    tracked.hold()
+    tracked.observe(seen(13, projection="theirs"))
+    tracked.applied("d2", seen(12))
+    assert tracked.release() is News.DISTURBED
+
+
+def test_a_deletion_is_a_disturbance_and_the_verdict_says_not_found(tracked):
+    assert tracked.observe(None) is News.DISTURBED
+    assert tracked.verdict.state is State.NotFound
+    assert not tracked.as_wished("d1")
+
+
+def test_an_accepted_disturbance_is_no_news_until_it_changes(tracked):
+    tracked.observe(seen(11, projection="theirs"))
+    tracked.accept()
+    assert tracked.observe(seen(12, projection="theirs")) is News.NOTHING
+    assert tracked.observe(seen(13, projection="theirs too")) is News.DISTURBED
+
+
+def test_a_disturbance_is_told_once(tracked):
+    assert tracked.observe(seen(11, projection="a")) is News.DISTURBED
+    assert tracked.observe(seen(12, projection="b")) is News.NOTHING
+
+
+def test_the_tracker_tells_the_owner_and_knows_what_a_watch_showed_before():
+    told = []
+    before = seen(3)
+    tracker = Tracker(lambda app, news: told.append((app, news)), {REF: before}.get)
+    record = tracker.track(REF, APP)
+    assert record.seen is before
+    record.applied("d1", seen(4))
+    tracker.observe(REF, seen(5, projection="theirs"))
+    assert told == [(APP, News.DISTURBED)]
+
+
+def test_an_object_taken_over_by_another_app_starts_anew_and_the_old_one_cannot_forget_it():
+    tracker = Tracker(lambda app, news: None, lambda ref: None)
+    tracker.track(REF, APP).applied("d1", seen(4))
+    other = Key("flux-system", "other")
+    assert tracker.track(REF, other).baseline is None
+    tracker.forget(REF, APP)
+    assert tracker.get(REF) is not None
