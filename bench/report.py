@@ -121,10 +121,10 @@ def comparison(now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
 
 def _rows(run: Run) -> Iterator[Sequence[str]]:
     for phase in run.phases:
-        budget = _verdict(run, phase)
+        verdict = _verdict(run, phase)
+        budget = "missed" if verdict not in ("", "kept") else verdict
         if isinstance(phase, Drift):
-            seconds = f"p50 {phase.p50_s} p95 {phase.p95_s}"
-            yield (str(run.n), "drift", str(phase.trials), seconds, "", "", "", "", "", "", budget)
+            yield (str(run.n), "drift p95", f"{phase.trials}", f"{phase.p95_s:.3f}", *[""] * 6, budget)
             continue
         ratio = floor_ratio(run, phase)
         flux = FLUX.get((run.n, phase.phase))

@@ -133,8 +133,8 @@ async def main(arguments: argparse.Namespace) -> int:
     print("\n" + report.table(runs) + "\n")
     if BASELINE.exists():
         print(report.comparison(result, json.loads(BASELINE.read_text())) + "\n")
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    path = arguments.results / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
     path.write_text(json.dumps(result, indent=2) + "\n")
     print(f"written to {path}")
     if arguments.save_baseline:
@@ -167,6 +167,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--phases", default=",".join(measure.PHASES), help="first,push,one,noop,drift")
     parser.add_argument("--timeout", type=float, default=900.0, help="seconds a phase may take (900)")
     parser.add_argument("--concurrent", type=int, help="workers of the controllers (their own default)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures go (bench/results)")
     parser.add_argument("--save-baseline", action="store_true", help="make this run the one to compare with")
     parser.add_argument("--strict", action="store_true", help="exit with 2 when a budget is missed")
     if REFERENCE.is_dir():

@@ -39,12 +39,14 @@ class Server:
         self.sent: Counter[str] = Counter()
 
     async def call(self, verb: str, path: str, body: Any = None, *, kind: str = MERGE) -> Any:
-        """One request; 409 counts as an answer. Raises Refused for any other error."""
+        """One request. 409 counts as an answer, and so does 404 to a GET: None. Raises Refused for any other error."""
         counted = ("PATCH" if kind == MERGE else "APPLY") if verb == "PATCH" else verb
         self.sent[counted] += 1
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         async with self.session.request(verb, path, data=data, headers={"Content-Type": kind}) as response:
             text = await response.read()
+            if response.status == 404 and verb == "GET":
+                return None
             if response.status >= 300 and response.status != 409:
                 raise Refused(f"{verb} {path}: {response.status} {text[:300].decode(errors='replace')}")
             return json.loads(text)

@@ -142,9 +142,10 @@ def test_what_is_not_served_is_refused_by_name():
     supported.check(app("a"))
     with pytest.raises(Terminal, match=r"spec\.force"):
         supported.check(app("a", force=True))
-    with pytest.raises(Terminal, match="trimtab.dev/drift: 'maybe'"):
+    with pytest.raises(Terminal, match=r"trimtab\.dev/drift: 'maybe'"):
         supported.check(app("a", annotations={"trimtab.dev/drift": "maybe"}))
+    item = app("a")
+    source = msgspec.structs.replace(item.spec.source_ref, kind="OCIRepository")
+    other = msgspec.structs.replace(item, spec=msgspec.structs.replace(item.spec, source_ref=source))
     with pytest.raises(Terminal, match="OCIRepository"):
-        item = app("a")
-        source = msgspec.structs.replace(item.spec.source_ref, kind="OCIRepository")
-        supported.check(msgspec.structs.replace(item, spec=msgspec.structs.replace(item.spec, source_ref=source)))
+        supported.check(other)

@@ -75,8 +75,8 @@ def test_an_invalid_object_in_a_namespace_of_the_same_commit_holds_everything_ba
 
 
 def test_all_refusals_are_named_at_once(world, ns, pair):
-    broken = config("{}").replace("{colour: red}", "[1]")
-    pair.commit({"bad/one.yaml": broken.format("one", ""), "bad/two.yaml": broken.format("two", "")})
+    broken = {f"bad/{name}.yaml": config(name).replace("{colour: red}", "[1]") for name in ("one", "two")}
+    pair.commit(broken)
     world.poke(ns)
     message = world.failed(ns, "bad", "ValidationFailed", "2 objects were refused")
     assert "bad/one.yaml:1" in message

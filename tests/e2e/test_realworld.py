@@ -104,7 +104,9 @@ def address(body: dict[str, Any], namespace: str) -> str:
     api, kind = body["apiVersion"], body["kind"]
     root = f"/apis/{api}" if "/" in api else f"/api/{api}"
     plural = PLURALS.get(kind, kind.lower() + "s")
-    scope = "" if kind in ("Namespace", "ClusterRole") else f"/namespaces/{body['metadata'].get('namespace', namespace)}"
+    scope = (
+        "" if kind in ("Namespace", "ClusterRole") else f"/namespaces/{body['metadata'].get('namespace', namespace)}"
+    )
     return f"{root}{scope}/{plural}/{body['metadata']['name']}"
 
 
@@ -156,9 +158,7 @@ def test_a_real_path_converges_stays_quiet_heals_and_goes_away(world, ns, served
     # a manual scale and a manual deletion are healed
     where = next(where for where in live if "/deployments/" in where)
     wanted = live[where]["spec"]["replicas"]
-    declares = any(
-        address(body, ns) == where and body["spec"].get("replicas") is not None for body in objects
-    )
+    declares = any(address(body, ns) == where and body["spec"].get("replicas") is not None for body in objects)
     if declares:
         world.api.merge(where, {"spec": {"replicas": wanted + 3}})
         until(lambda: world.api.get(where)["spec"]["replicas"] == wanted, "the scale is healed", 10)
@@ -214,7 +214,7 @@ def test_removing_the_file_of_a_real_app_removes_its_objects(world, ns, served):
     commit = repo.commit(
         {
             "kubernetes-manifests/adservice.yaml": None,
-            "kubernetes-manifests/kustomization.yaml": kustomization.replace("- adservice.yaml\n", ""),
+            "kubernetes-manifests/kustomization.yaml": kustomization.replace(" - adservice.yaml\n", ""),
         }
     )
     world.poke(ns)

@@ -163,6 +163,14 @@ class Controller:
             stdout=log,
             stderr=log,
         )
+        until(self._answers, lambda: f"it does not start: {self.log[-2000:]}")
+
+    def _answers(self) -> bool:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/healthz", timeout=5).close()
+        except OSError:
+            return False
+        return True
 
     def stop(self) -> int:
         assert self.process

@@ -1,5 +1,6 @@
 """A layer at the transport's seam: it counts what passes, and answers, breaks or delays what a test picks."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -24,27 +25,42 @@ class Canned:
         pass
 
 
-class Cut:
-    """A real answer of which only the first bytes arrive."""
+class Stream:
+    """A real endless answer into which a test can speak, or which it can break."""
 
-    def __init__(self, response: Response, after: int, failure: Exception) -> None:
+    def __init__(self, response: Response) -> None:
         self.status = response.status
         self.headers = response.headers
         self._response = response
-        self._after = after
-        self._failure = failure
+        self._said: asyncio.Queue[bytes | Exception] = asyncio.Queue()
+
+    def say(self, what: bytes | Exception) -> None:
+        self._said.put_nowait(what)
 
     async def read(self, limit: int = MAX_BODY) -> bytes:
-        await self._response.close()
-        raise self._failure
+        return await self._response.read(limit)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        left = self._after
-        async for chunk in self._response.chunks():
-            yield chunk[:left]
-            left -= len(chunk)
-            if left <= 0:
-                raise self._failure
+        real = aiter(self._response.chunks())
+        while True:
+            server = asyncio.ensure_future(anext(real, None))
+            test = asyncio.ensure_future(self._said.get())
+            try:
+                await asyncio.wait({server, test}, return_when=asyncio.FIRST_COMPLETED)
+                if test.done():
+                    said = test.result()
+                    if isinstance(said, Exception):
+                        raise said
+                    yield said
+                    return  # nothing of the server's may follow what it never said
+                chunk = server.result()
+                if chunk is None:
+                    return
+                yield chunk
+            finally:
+                server.cancel()
+                test.cancel()
+                await asyncio.wait({server, test})
 
     async def close(self) -> None:
         await self._response.close()
@@ -60,13 +76,19 @@ class Faults:
         self.real = AiohttpTransport()
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
+        self.streams: dict[str, Stream] = {}  # the last opened of each path
 
     async def send(self, request: Request) -> Response:
         self.requests.append(request)
         for fault in self.faults:
             if (response := await fault(request)) is not None:
                 return response
-        return await self.real.send(request)
+        response = await self.real.send(request)
+        if request.url.query.get("watch") and response.status == 200:
+            stream = Stream(response)
+            self.streams[request.url.path] = stream
+            return stream
+        return response
 
     def sent(self, method: str = "", path: str = "") -> list[Request]:
         """The requests so far, in order."""

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.kube.conftest import CONFIG_MAPS, NAMESPACES, config_map
-from tests.kube.faults import Canned, Cut, Faults
+from tests.kube.faults import Canned, Faults
 from trimtab.base.http import TransportError
 from trimtab.kube import errors
 from trimtab.kube.client import Client
@@ -222,6 +222,22 @@ async def test_retries_end_and_the_error_names_the_server(client: Client, home: 
     assert len(faults.sent("GET")) == 4
 
 
+async def test_no_more_requests_are_in_flight_than_there_are_slots(client: Client, home: str, faults: Faults):
+    narrow, running, most = Client(client.config, faults, limiter=Limiter(2)), 0, 0
+
+    async def count(request: Any) -> Canned:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return Canned(200, b"{}")
+
+    faults.faults.append(count)
+    await asyncio.gather(*[narrow.get(CONFIG_MAPS, "a", home) for _ in range(10)])
+    assert most == 2
+
+
 async def test_a_slot_is_free_while_its_request_pauses(client: Client, home: str, faults: Faults):
     narrow = Client(client.config, faults, limiter=Limiter(1), seed=1)
     faults.answer(BUSY, method="GET", path="/configmaps/slow")
@@ -268,13 +284,12 @@ async def test_a_stream_that_goes_silent_or_breaks_says_which(client: Client, ho
         async for _ in client.stream(CONFIG_MAPS.path(home), query | {"resourceVersion": "0"}, idle_timeout=0.3):
             pass
 
-    async def cut(request: Any) -> Any:
-        return Cut(await faults.real.send(request), 100, TransportError("reset by peer"))
-
-    faults.faults.append(cut)
-    with pytest.raises(errors.Unreachable, match="reset by peer") as caught:
-        async for _ in client.stream(CONFIG_MAPS.path(home), query, idle_timeout=5):
-            pass
+    path = CONFIG_MAPS.path(home)
+    async with client.watching(path, query, idle_timeout=5) as lines:
+        faults.streams[path].say(TransportError("reset by peer"))
+        with pytest.raises(errors.Unreachable, match="reset by peer") as caught:
+            async for _ in lines:
+                pass
     assert not isinstance(caught.value, errors.Silent)
 
 

@@ -137,6 +137,13 @@ async def test_a_definition_that_comes_and_goes_is_noticed_in_about_a_second(
     assert (await client.discovery.find_by_name("wix")).gvk == gvk
     body = {"apiVersion": gvk.api_version, "kind": "Widget", "metadata": {"name": "a"}}
     await client.apply(found, "a", "default", body, field_manager="t")
+    # A second kind in the group changes no APIService: only its definition tells.
+    await asyncio.sleep(1.0)
+    started = loop.time()
+    await client.apply(CRDS, f"gadgets.{group}", "", definition(group, "Gadget"), field_manager="t")
+    await client.discovery.wait_for(Gvk(group, "v1", "Gadget"), 10)
+    assert loop.time() - started < 2.0
+    await client.delete(CRDS, f"gadgets.{group}")
     await client.delete(CRDS, name)
 
     async def gone() -> bool:

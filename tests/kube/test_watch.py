@@ -229,6 +229,14 @@ def test_an_unchanged_object_is_no_news_after_a_new_list():
     assert list(store.items) == [Key("ns", "a")]
 
 
+def test_what_an_unfinished_list_showed_is_forgotten():
+    store: Store[dict[str, Any]] = Store(msgspec.json.decode, None)
+    for event in (Init(), Apply(thing("a", 1)), Init(), Apply(thing("b", 2))):
+        assert store.take(event) == []
+    store.take(InitDone())
+    assert list(store.items) == [Key("ns", "b")]
+
+
 def test_objects_may_be_kept_under_another_key():
     store: Store[dict[str, Any]] = Store(msgspec.json.decode, lambda body: body["uid"])
     store.take(Apply(thing("a", 1, uid=7)))

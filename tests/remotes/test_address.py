@@ -127,12 +127,14 @@ def test_names_of_references_that_git_admits(name: str):
     assert check_ref(f"refs/heads/{name}").endswith(name)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["--upload-pack=x", "-x", "@{-1}", "HEAD~1", "main:refs/heads/x", "+refs/*:refs/*", "^main", "refs/heads/../../x"]
-    + ["a" * 300, "main\n", "ma\u200bin", "a b", "", "@", "a/", "/a", "a//b", ".a", "a/.b", "a.lock", "a.lock/b", "a."]
-    + ["a\\b", "a\x7f", "a?", "a[b", "\u202emain", "\udcff"],
+REFUSED_NAMES = (
+    *("--upload-pack=x", "-x", "@{-1}", "HEAD~1", "main:refs/heads/x", "+refs/*:refs/*", "^main", "refs/heads/../../x"),
+    *("a" * 300, "main\n", "ma\u200bin", "a b", "", "@", "a/", "/a", "a//b", ".a", "a/.b", "a.lock", "a.lock/b", "a."),
+    *("a\\b", "a\x7f", "a?", "a[b", "\u202emain", "\udcff"),
 )
+
+
+@pytest.mark.parametrize("name", REFUSED_NAMES)
 def test_names_of_references_that_are_refused(name: str):
     with pytest.raises(ValueError, match="name"):
         check_ref(name)
@@ -144,11 +146,13 @@ def test_what_is_not_a_commit(text: str):
         check_commit(text)
 
 
-@pytest.mark.parametrize(
-    "ip",
-    ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::", "192.0.0.192"]
-    + ["fd00:ec2::254", "100.100.100.200", "0.0.0.0", "224.0.0.1", "::"],
+NEVER_CONTACTED = (
+    *("169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::", "192.0.0.192"),
+    *("fd00:ec2::254", "100.100.100.200", "0.0.0.0", "224.0.0.1", "::"),  # noqa: S104
 )
+
+
+@pytest.mark.parametrize("ip", NEVER_CONTACTED)
 def test_addresses_that_are_never_contacted(ip: str):
     assert refusal(ip)
 

@@ -1,6 +1,6 @@
 """Real remotes on loopback: bare repositories, https with a CA of its own, and an sshd."""
 
-import datetime
+import datetime as dt
 import ipaddress
 import os
 import shutil
@@ -115,15 +115,15 @@ def _certificate(
     *,
     is_ca: bool,
 ) -> x509.Certificate:
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
     )
     if not is_ca:
@@ -164,8 +164,8 @@ class Sshd:
             port = free.getsockname()[1]
         (directory / "sshd_config").write_text(
             f"ListenAddress 127.0.0.1:{port}\nHostKey {directory}/host\nAuthorizedKeysFile {authorized}\n"
-            "PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n"
-            f"PidFile none\nAcceptEnv GIT_PROTOCOL\n"
+            "PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\n"
+            "PermitRootLogin yes\nPidFile none\nAcceptEnv GIT_PROTOCOL\n"
         )
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)

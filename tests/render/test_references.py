@@ -221,7 +221,7 @@ async def test_local_paths_of_every_field_are_followed(renderer, artifact):
         {
             "app/kustomization.yaml": json.dumps(
                 {
-                    "resources": ["a.yaml", "../github.com/org/repo/", "./v1.2/x@y.yaml"],
+                    "resources": [".//a.yaml", "../github.com/org/repo/", "./v1.2/x@y.yaml"],
                     "components": ["../component"],
                     "crds": ["crd.json"],
                     "configurations": ["config.yaml"],

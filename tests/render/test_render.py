@@ -33,6 +33,12 @@ async def refusal(renderer: Renderer, files: Snapshot, path: str = "", options: 
     return refused.value
 
 
+def bomb(*head: str) -> str:
+    """A few hundred bytes of aliases that stand for a thousand million values."""
+    levels = [f"{letter}: &a{at + 1} [{', '.join([f'*a{at}'] * 9)}]" for at, letter in enumerate("bcdefghij")]
+    return "\n".join([*head, *levels])
+
+
 # --- which files an app reads
 
 
@@ -211,7 +217,7 @@ async def test_a_hash_over_a_whole_object_is_that_of_kustomize(renderer, artifac
     files = {
         "kustomization.yaml": "resources: [a.yaml]",
         "a.yaml": "{apiVersion: example.org/v1, kind: A, metadata: "
-        "{name: a, annotations: {kustomize.config.k8s.io/needs-hash: 'true'}}}",
+        "{name: a, annotations: {internal.config.kubernetes.io/needsHashSuffix: enabled}}}",
     }
     write(tmp_path / "direct", files)
     rendered = await renderer.render(artifact(files), "", PLAIN)
@@ -330,11 +336,12 @@ async def test_a_name_that_is_too_long_is_told_before_the_server_is_asked(render
         ("kind: ConfigMap\nmetadata: {name: a}\n", "m.yaml:1:1: object has no apiVersion"),
         ("a: [b\n", "m.yaml:2:1:"),
         ("[" * 25_000 + "]" * 25_000, "more than 200 levels deep"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 5\n", "m.yaml is a pointer of git LFS"),
         ("&a [x, x, x, x, x, x, x, x, x]\n", "expected a Kubernetes object"),
-        ("\n".join(["a: &a0 [lol]"] + [f"{c}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]" for n, c in enumerate("bcdefghij")]),
+        (bomb("a: &a0 [lol]"),
          "aliases expand to more than ten times the file"),
     ],
-    ids=["duplicate", "no apiVersion", "syntax", "depth", "list", "bomb"],
+    ids=["duplicate", "no apiVersion", "syntax", "depth", "LFS", "list", "bomb"],
 )  # fmt: skip
 @pytest.mark.parametrize("kustomization", [{}, {"kustomization.yaml": "resources: [m.yaml]"}], ids=["plain", "built"])
 async def test_a_bad_file_is_told_with_its_line_and_never_reaches_kustomize(
@@ -437,12 +444,10 @@ async def test_workers_are_few_and_a_bad_one_does_not_hold_up_the_others(artifac
 
 async def test_memory_of_the_worker_is_bounded(kustomize, tmp_path):
     """What our reader would refuse, given to kustomize directly: it dies early and alone."""
-    bomb = "\n".join(["apiVersion: v1", "kind: ConfigMap", "metadata: {name: x}", "a: &a0 [lol]"] + [
-        f"{c}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]" for n, c in enumerate("bcdefghij")
-    ])  # fmt: skip
+    text = bomb("apiVersion: v1", "kind: ConfigMap", "metadata: {name: x}", "a: &a0 [lol]")
     worker = Kustomize(kustomize, tmp_path)
     with pytest.raises((Terminal, Transient)):
-        await worker.build("", {"kustomization.yaml": b"resources: [./x.yaml]", "x.yaml": bomb.encode()})
+        await worker.build("", {"kustomization.yaml": b"resources: [./x.yaml]", "x.yaml": text.encode()})
 
 
 async def test_without_kustomize_plain_directories_still_build(artifact, tmp_path):
@@ -530,3 +535,26 @@ async def test_the_loop_goes_on_while_a_large_directory_is_read(renderer, artifa
     finally:
         task.cancel()
     assert longest < 1.0
+
+
+async def test_what_is_known_of_an_app_is_used_again_until_a_file_it_read_changes(renderer, artifact, monkeypatch):
+    files = {
+        "app/kustomization.yaml": "resources: [../base, a.yaml]",
+        "app/a.yaml": config_map("a"),
+        "base/kustomization.yaml": "resources: [b.yaml]",
+        "base/b.yaml": config_map("b"),
+    }
+    before = renderer.closure(artifact(files), "app", PLAIN)
+    with monkeypatch.context() as patched:
+        patched.setattr("trimtab.render.render.read", lambda *_: pytest.fail("followed again"))
+        assert renderer.closure(artifact({**files, "other.yaml": ""}), "app", PLAIN) == before
+    for path, text in {
+        "base/b.yaml": config_map("z"),
+        "base/kustomization.yaml": "resources: [b.yaml]\nnamePrefix: x",
+        "app/a.yaml": "",
+    }.items():
+        assert renderer.closure(artifact({**files, path: text}), "app", PLAIN).digest != before.digest
+    with pytest.raises(Terminal, match="both kustomization files"):
+        renderer.closure(artifact({**files, "base/Kustomization": ""}), "app", PLAIN)
+    with pytest.raises(Terminal, match="no base/b"):
+        renderer.closure(artifact({path: text for path, text in files.items() if path != "base/b.yaml"}), "app", PLAIN)

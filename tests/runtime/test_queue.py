@@ -280,11 +280,11 @@ async def test_a_closed_queue_leaves_no_task_behind(queue):
 def test_a_flood_of_adds_is_deduplicated_fast_and_in_flat_memory():
     queue: Queue[Key] = Queue(SystemClock())
     keys = [Key("apps", f"app-{number}") for number in range(1000)]
-    started = time.perf_counter()
+    started = time.process_time()  # other processes' load is none of ours
     for _ in range(100):
         for key in keys:
             queue.add(key)
-    rate = 100_000 / (time.perf_counter() - started)
+    rate = 100_000 / (time.process_time() - started)
     assert len(queue) == 1000
     assert len(queue._ready) == 1000
     assert rate > 200_000

@@ -1,5 +1,6 @@
 """Ignore rules: git's own judgement is the standard; where Flux reads negation otherwise, a table says how."""
 
+import itertools
 import subprocess
 import time
 from pathlib import Path
@@ -17,6 +18,9 @@ names = st.text(alphabet="abA.-é[] !#*", min_size=1, max_size=4).filter(
     lambda name: name.strip(".") and name.lower() != ".git" and "//" not in name
 )
 paths = st.lists(names, min_size=1, max_size=4).map("/".join)
+# Short paths over few letters, so that patterns over the same letters often match.
+COMPONENTS = ("a", "b", "ab", "aab", "é", ".a")
+EVERY = ["/".join(parts) for depth in (1, 2, 3) for parts in itertools.product(COMPONENTS, repeat=depth)]
 tokens = st.sampled_from(
     [
         "a",
@@ -78,9 +82,10 @@ def git_ignores(repository: Path, lines: list[str], candidates: list[str]) -> se
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lines=st.lists(st.tuples(st.sampled_from(["", "", "!"]), patterns).map("".join), min_size=1, max_size=5),
-    candidates=st.lists(paths, min_size=1, max_size=12, unique=True),
+    others=st.lists(paths, max_size=12, unique=True),
 )
-def test_rules_judge_as_git_does(repository: Path, lines: list[str], candidates: list[str]):
+def test_rules_judge_as_git_does(repository: Path, lines: list[str], others: list[str]):
+    candidates = list(dict.fromkeys(EVERY + others))
     ours = Rules(split_lines("\n".join(lines).encode()), reading="git")
     theirs = git_ignores(repository, lines, candidates)
     assert {path for path in candidates if ours.excludes(path)} == theirs
@@ -89,9 +94,10 @@ def test_rules_judge_as_git_does(repository: Path, lines: list[str], candidates:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lines=st.lists(patterns.filter(lambda line: not line.startswith("!")), min_size=1, max_size=5),
-    candidates=st.lists(paths, min_size=1, max_size=12, unique=True),
+    others=st.lists(paths, max_size=12, unique=True),
 )
-def test_without_negation_both_readings_are_one(repository: Path, lines: list[str], candidates: list[str]):
+def test_without_negation_both_readings_are_one(repository: Path, lines: list[str], others: list[str]):
+    candidates = list(dict.fromkeys(EVERY + others))
     ours = Rules(split_lines("\n".join(lines).encode()))
     theirs = git_ignores(repository, lines, candidates)
     assert {path for path in candidates if ours.excludes(path)} == theirs

@@ -41,8 +41,12 @@ def test_the_owner_is_stamped_and_own_labels_are_kept():
 
 
 def test_equal_objects_have_equal_digests_whatever_the_order_of_their_keys():
-    first = Manifest({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "n"}}, Origin("a"))
-    second = Manifest({"metadata": {"namespace": "n", "name": "x"}, "kind": "ConfigMap", "apiVersion": "v1"}, Origin("b"))
+    first = Manifest(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "n"}}, Origin("a")
+    )
+    second = Manifest(
+        {"metadata": {"namespace": "n", "name": "x"}, "kind": "ConfigMap", "apiVersion": "v1"}, Origin("b")
+    )
     assert one(first).digest == one(second).digest
 
 

@@ -152,5 +152,8 @@ def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
 
 def _words(request: Request, failure: BaseException) -> str:
     address = request.url.with_user(None).with_query(None)
-    cause = "timed out" if isinstance(failure, TimeoutError) else str(failure) or type(failure).__name__
+    if isinstance(failure, aiohttp.ClientConnectorError):
+        cause = f"cannot connect: {failure.os_error.strerror or failure.os_error}"
+    else:
+        cause = "timed out" if isinstance(failure, TimeoutError) else str(failure) or type(failure).__name__
     return f"{request.method} {address}: {cause}"

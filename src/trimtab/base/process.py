@@ -79,7 +79,8 @@ async def run(
     finally:
         if child.returncode is None:
             kill_group(child.pid)
-            await child.wait()
+            # wait() returns when the pipes have ended too, and a full one that nobody reads any more does not end.
+            await asyncio.gather(_discard(child.stdout), _discard(child.stderr), child.wait())
 
 
 def kill_group(pid: int, sig: signal.Signals = signal.SIGKILL) -> None:
@@ -104,6 +105,11 @@ async def _drain(stream: asyncio.StreamReader, max_output: int) -> bytes:
             raise OutputTooLarge(f"more than {max_output} bytes of output")
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+async def _discard(stream: asyncio.StreamReader) -> None:
+    while await stream.read(1 << 16):
+        pass
 
 
 def _limiter(limits: Limits):  # type: ignore[no-untyped-def]  # noqa: ANN202 - runs between fork and exec

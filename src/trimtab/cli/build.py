@@ -127,8 +127,12 @@ def _kustomize() -> Path | None:
     return Path(on_path) if on_path else None
 
 
-def _ignored(root: Path) -> "Ignored":  # noqa: ARG001 - the rules of a source come with the sources
-    return lambda _: False
+def _ignored(root: Path) -> "Ignored":
+    """What a source leaves out of its artifact unless its object says otherwise."""
+    from trimtab.sources.ignore import IGNORE_FILE, rules
+
+    file = root / IGNORE_FILE
+    return rules(None, file.read_bytes() if file.is_file() else b"").excludes
 
 
 def _print(body: "Body", output: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from yarl import URL
 
 from trimtab.api.crd import crds
-from trimtab.api.gvk import CRD
+from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION
 from trimtab.base.errors import Terminal
 from trimtab.base.http import Request, Transport, TransportError
 from trimtab.cluster import children, port
@@ -31,14 +31,12 @@ _KEPT = ("PATH", "HOME", "LANG", "XDG_CACHE_HOME", "KUBEBUILDER_ASSETS")
 async def furnish(client: Client, namespace: str) -> None:
     """Create the install namespace and our definitions, and wait until the API server serves them."""
     await put(client, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-    definitions = await client.discovery.find(CRD)
     for body in crds():
         await put(client, body)
-    async with asyncio.timeout(_READY_S):
-        for body in crds():
-            while not _established(await client.get(definitions, body["metadata"]["name"])):  # noqa: ASYNC110 - remote
-                await asyncio.sleep(_POLL_S)
-    await client.discovery.refresh()
+    for kind in (GIT_REPOSITORY, KUSTOMIZATION):
+        # A definition is established a moment before its kind is listed, and listed a moment before it is served.
+        resource = await client.discovery.wait_for(kind, _READY_S)
+        await client.list(resource, namespace)
 
 
 async def put(client: Client, body: Body) -> None:
@@ -122,8 +120,3 @@ async def _serves(transport: Transport, url: URL) -> bool:
     except TransportError:
         return False
     return response.status == 200
-
-
-def _established(definition: Body) -> bool:
-    conditions = definition.get("status", {}).get("conditions") or ()
-    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)

@@ -1,34 +1,20 @@
-"""`trimtab run`: the composition root. Everything is built here, once, and handed to what needs it."""
+"""`trimtab run`: the controllers, until told to stop."""
 
 import asyncio
 import os
 import signal
 import socket
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from trimtab.cli.connect import DEFAULT_NAMESPACE, Options
 
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What `trimtab run` was told."""
-
-    options: Options
-    storage_path: Path
-    storage_addr: str
-    storage_adv_addr: str
-    metrics_addr: str
-    concurrent: int
-    namespace: str
-    cross_namespace_refs: str
-    default_service_account: str
-    applier: str
-    reader: str
-    leader_elect: bool
+if TYPE_CHECKING:
+    from trimtab.cli.settings import Settings
+    from trimtab.manifests.refs import Key
 
 
 @click.command(
@@ -102,6 +88,7 @@ def run(
 ) -> None:
     """Run the controllers: pull, render, apply, watch, heal, until told to stop."""
     from trimtab.base import logs
+    from trimtab.cli.settings import Settings
 
     logs.setup(log_level.upper())
     settings = Settings(
@@ -114,14 +101,23 @@ def run(
         namespace=namespace,
         cross_namespace_refs=cross_namespace_refs,
         default_service_account=default_service_account,
-        applier=applier,
-        reader=reader,
+        applier=_account(applier, "--applier"),
+        reader=_account(reader, "--reader"),
         leader_elect=leader_elect,
     )
     sys.exit(asyncio.run(_until_told(settings)))
 
 
-async def _until_told(settings: Settings) -> int:
+def _account(text: str, flag: str) -> "Key | None":
+    from trimtab.manifests.refs import Key
+
+    namespace, _, name = text.partition("/")
+    if text and not (namespace and name):
+        raise click.BadParameter(f"{text!r} is not NAMESPACE/NAME", param_hint=flag)
+    return Key(namespace, name) if text else None
+
+
+async def _until_told(settings: "Settings") -> int:
     """Run until SIGTERM or SIGINT; finish what is in flight."""
     from trimtab.cli.process import Process
 

@@ -15,6 +15,11 @@ _ACCOUNT = Gvk("", "v1", "ServiceAccount")
 _NAMESPACE = Gvk("", "v1", "Namespace")
 
 
+def account(client: Client, key: Key) -> Client:
+    """`client`, acting in the name of a ServiceAccount."""
+    return client.acting_as(f"system:serviceaccount:{key.namespace}:{key.name}")
+
+
 class CrossNamespace(StrEnum):
     """Which references across namespaces are followed."""
 
@@ -52,22 +57,22 @@ class Access:
     async def client_for(self, ks: Kustomization) -> Client:
         """The client that acts for `ks`. A missing account is an error, never this process's own rights."""
         name = ks.spec.service_account_name or self._default_account
-        account = Key(ks.metadata.namespace, name) if name else self._applier
-        if account is None:
+        known_as = Key(ks.metadata.namespace, name) if name else self._applier
+        if known_as is None:
             return self._client
-        known = self._accounts.get(account)
+        known = self._accounts.get(known_as)
         if known is not None and self._clock.monotonic() - known[0] < _REMEMBER_S:
             return known[1]
         try:
-            await self._client.get(await self._client.discovery.find(_ACCOUNT), account.name, account.namespace)
+            await self._client.get(await self._client.discovery.find(_ACCOUNT), known_as.name, known_as.namespace)
         except NotFound:
-            self._accounts.pop(account, None)
+            self._accounts.pop(known_as, None)
             raise Transient(
                 "ReconciliationFailed",
-                f"ServiceAccount {account} does not exist: create it, or change spec.serviceAccountName",
+                f"ServiceAccount {known_as} does not exist: create it, or change spec.serviceAccountName",
             ) from None
-        view = self._client.acting_as(f"system:serviceaccount:{account.namespace}:{account.name}")
-        self._accounts[account] = (self._clock.monotonic(), view)
+        view = account(self._client, known_as)
+        self._accounts[known_as] = (self._clock.monotonic(), view)
         return view
 
     async def check_source(self, own: str, other: str) -> None:

@@ -14,9 +14,11 @@ from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.controllers import progress, supported
 from trimtab.controllers.index import Published, SourceId, SourceIndex
+from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound
 from trimtab.kube.informer import Informer
+from trimtab.manifests.conditions import find
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.runtime.controller import Again, Done, Result
 from trimtab.runtime.events import EventType, ObjectRef, Recorder
@@ -61,6 +63,17 @@ class GitRepositories:
         """The longest wait between two tries: the interval."""
         repository = self._world.objects.store.get(key)
         return repository.spec.interval_s if repository else 60.0
+
+    def state(self, key: Key) -> ObjectState | None:
+        """How `key` is doing; None if it is gone."""
+        repository, known = self._world.objects.store.get(key), self._known.get(key)
+        if repository is None:
+            return None
+        condition = find(known.status.conditions, names.ConditionType.READY) if known else None
+        ready = None if condition is None or condition.status == "Unknown" else condition.true
+        artifact = known.status.artifact if known else None
+        revision = artifact.revision if artifact else ""
+        return ObjectState(ready, revision, repository.spec.suspend, repository.spec.interval_s)
 
     async def reconcile(self, key: Key) -> Result:
         """One pass. What it raises decides when the next one is; the status says the same before."""

@@ -15,9 +15,11 @@ from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.scribe import Scribe
+from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
 from trimtab.kube.informer import Informer
 from trimtab.manifests import codec
+from trimtab.manifests.conditions import find
 from trimtab.manifests.refs import Gvk, Key, Ref
 from trimtab.render.options import Options
 from trimtab.render.render import Renderer
@@ -55,9 +57,9 @@ class Surroundings:
 
 
 class Kustomizations:
-    """Reconciles every Kustomization. `on_ready` is told whenever one reaches a revision."""
+    """Reconciles every Kustomization. `on_ready` is told when one reaches a revision, and after how many seconds."""
 
-    def __init__(self, world: Surroundings, on_ready: Callable[[Key], None]) -> None:
+    def __init__(self, world: Surroundings, on_ready: Callable[[Key, float], None]) -> None:
         self._world = world
         self._on_ready = on_ready
         self._apps: dict[Key, App] = {}
@@ -74,6 +76,16 @@ class Kustomizations:
         if ks is None or app is None or app.uid != ks.metadata.uid or app.attempt is None:
             return None
         return app.revision or None if app.attempt.generation == ks.metadata.generation else None
+
+    def state(self, key: Key) -> ObjectState | None:
+        """How `key` is doing; None if it is gone."""
+        ks, app = self._world.objects.store.get(key), self._apps.get(key)
+        if ks is None:
+            return None
+        condition = find(app.status.conditions, names.ConditionType.READY) if app else None
+        ready = None if condition is None or condition.status == "Unknown" else condition.true
+        revision = app.status.last_applied_revision if app else ""
+        return ObjectState(ready, revision, ks.spec.suspend, ks.spec.interval_s)
 
     async def reconcile(self, key: Key) -> Result:
         """One pass. What it raises decides when the next one is; the status says the same before."""
@@ -204,8 +216,7 @@ class Kustomizations:
         refused = [judged for judged in judgements if isinstance(judged, gate.Refused)]
         if refused:
             many = f"{len(refused)} objects were refused" if len(refused) > 1 else "an object was refused"
-            words = "; ".join(map(str, refused))
-            raise Transient(names.Reason.VALIDATION_FAILED, f"{many}, nothing was applied: {words}")
+            raise Transient(names.Reason.VALIDATION_FAILED, f"{many}, nothing was applied: {gate.words(refused)}")
         app.passed.update(judged.item.digest for judged in judgements if isinstance(judged, gate.Passed))
         return judgements
 
@@ -266,7 +277,7 @@ class Kustomizations:
         moved, app.revision = app.revision != revision, revision
         await self.scribe.finish(ks, app, build, published, now - app.began)
         if moved:
-            self._on_ready(ks.key)
+            self._on_ready(ks.key, now - app.began)
         terminating = any(outcome.effect is Effect.WAITING for outcome in outcomes)
         return Again(TERMINATION_LOOK_S if terminating else ks.spec.interval_s)
 

@@ -100,9 +100,7 @@ class Scribe:
     def _ready(self, ks: Kustomization, app: App, published: Published) -> KustomizationStatus:
         revision, now, generation = published.artifact.revision, self._clock.now(), ks.metadata.generation
         message = f"Applied revision: {revision}"
-        status = progress.ready(
-            self._flagged(ks, app), generation, names.Reason.RECONCILIATION_SUCCEEDED, message, now
-        )
+        status = progress.ready(self._flagged(ks, app), generation, names.Reason.RECONCILIATION_SUCCEEDED, message, now)
         if ks.spec.wait or ks.spec.health_checks:
             text = "all objects are healthy"
             status = progress.flagged(status, "Healthy", generation, names.Reason.SUCCEEDED, text, now)

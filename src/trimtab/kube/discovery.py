@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from trimtab.base.tasks import Tasks
-from trimtab.kube.errors import ApiError, CredentialError, StaleGroup, UnknownKind, Unreachable
+from trimtab.kube.errors import NO_ANSWER, StaleGroup, UnknownKind
 from trimtab.kube.informer import Applied, Event, Informer
 from trimtab.kube.kinds import ACCEPT, Kinds, read_groups
 from trimtab.kube.pause import pause
@@ -146,6 +146,10 @@ class Discovery:
                 raise
         return self._look(gvk)
 
+    def serves(self, gvk: Gvk) -> bool:
+        """Whether the kind was served when the server was last asked."""
+        return self._kinds.get(gvk) is not None
+
     async def find_kind(self, group: str, kind: str) -> Resource:
         """As `find`, in the version that the server prefers."""
         if (resource := self._kinds.preferred(group, kind)) is None:
@@ -196,7 +200,7 @@ class Discovery:
         self._dirty.clear()
         try:
             changed = [await self._read(path) for path in _DOCUMENTS]
-        except (ApiError, Unreachable, CredentialError):
+        except NO_ANSWER:
             self._dirty.set()
             raise
         self._done = number
@@ -276,7 +280,7 @@ class Discovery:
                 await clock.sleep(delay)
                 try:
                     await self.refresh()
-                except (ApiError, Unreachable, CredentialError) as failure:
+                except NO_ANSWER as failure:
                     log.info("the kinds of %s could not be read again: %s", self._client.server, failure)
                     continue
                 if self._dirty.is_set() or self._settled():

@@ -223,6 +223,9 @@ class CredentialError(Transient):
         super().__init__("AuthenticationFailed", message)
 
 
+NO_ANSWER = (ApiError, Unreachable, CredentialError, ConfigError)
+"""Whatever a request can end with instead of an answer."""
+
 _BY_STATUS: dict[int, type[ApiError]] = {
     400: BadRequest,
     401: Unauthorized,

@@ -135,7 +135,10 @@ class ExecAuth:
             raise CredentialError(f"credential plugin {plugin.command} printed a certificate without its key")
         if credential.client_certificate_data:
             self._trust.show(credential.client_certificate_data.encode(), credential.client_key_data.encode())
-        self._headers = {"Authorization": bearer(credential.token)} if credential.token else {}
+        try:
+            self._headers = {"Authorization": bearer(credential.token)} if credential.token else {}
+        except ConfigError as failure:
+            raise CredentialError(f"credential plugin {plugin.command}: {failure}") from failure
         self._expires = credential.expiration_timestamp
         return self._headers
 

@@ -11,7 +11,7 @@ import msgspec
 
 from trimtab.base.tasks import Tasks
 from trimtab.kube import watch
-from trimtab.kube.errors import ApiError, CredentialError, Silent, Unreachable, from_status
+from trimtab.kube.errors import NO_ANSWER, ApiError, Silent, from_status
 from trimtab.kube.pause import pause
 from trimtab.kube.resource import Resource
 from trimtab.kube.store import Applied, Deleted, Event, Store
@@ -31,6 +31,7 @@ _SERVER_TIMEOUT_S = (240, 360)
 _SHORTEST_STREAM_S = 1.0
 _BACKOFF_S = (0.2, 30.0)
 _SLOW_S = (25.0, 35.0)
+_EAGER_ATTEMPTS = 6
 
 
 class State(StrEnum):
@@ -91,6 +92,7 @@ class Informer(Generic[T]):
         self._woken = asyncio.Event()
         self._random = random.Random()  # noqa: S311 - jitter
         self._failures = 0
+        self._eager = 0  # attempts that do not wait long although the kind is not there
         self._asked_to_wait = 0.0
         self._opened = float("-inf")
         self._task: asyncio.Task[Any] | None = None
@@ -136,7 +138,10 @@ class Informer(Generic[T]):
         self._woken.set()
 
     def _kinds_changed(self) -> None:
-        if self.state in {State.GONE, State.FORBIDDEN}:
+        if self.state is State.GONE and self._client.discovery.serves(self.resource.gvk):
+            # A kind is announced a moment before it is served.
+            self._eager = _EAGER_ATTEMPTS
+            self._failures = 0
             self.wake()
 
     async def _run(self) -> None:
@@ -168,7 +173,7 @@ class Informer(Generic[T]):
                 type=msgspec.Raw,
             )
             objects = [watch.read(bytes(item), gvk.api_version, gvk.kind) for item in page.items or ()]
-        except (ApiError, Unreachable, CredentialError, msgspec.DecodeError) as failure:
+        except (*NO_ANSWER, msgspec.DecodeError) as failure:
             return self._failed(failure)
         self.last_contact = self._client.clock.monotonic()
         return watch.Page(objects, page.metadata.resource_version, page.metadata.continue_)
@@ -192,7 +197,7 @@ class Informer(Generic[T]):
                         self._failed(from_status(refusal))
                     if (command := self._signal(signal)) is not None:
                         return command
-        except (ApiError, Unreachable, CredentialError, msgspec.DecodeError) as failure:
+        except (*NO_ANSWER, msgspec.DecodeError) as failure:
             return self._signal(self._failed(failure))
         return self._signal(watch.Ended())
 
@@ -241,32 +246,34 @@ class Informer(Generic[T]):
     def _failed(self, failure: Exception) -> watch.Signal:
         self._asked_to_wait = 0.0
         match failure:
-            case ApiError():
-                states = {403: State.FORBIDDEN, 404: State.GONE}
-                words = f"{self.resource} cannot be watched: {failure.message}"
-                if failure.status == 404:
-                    words = f"the cluster does not serve {self.resource} ({self.resource.gvk.version}) any more"
-                if failure.status != 410 and not (failure.status in {400, 422} and self.state is State.LISTING):
-                    self._become(states.get(failure.status, State.RECONNECTING), words)
-                self._asked_to_wait = min(failure.retry_after or 0.0, _BACKOFF_S[1])
-                return (
-                    watch.refusal(failure.details, failure.status) if failure.details else watch.Refused(failure.status)
-                )
+            case ApiError(status=410):
+                self._become(State.RECONNECTING, None)
+            case ApiError(status=400 | 422) if isinstance(self._machine, watch.InitialWatch):
+                pass  # a server without streaming lists; the pages will tell whether anything is wrong
+            case ApiError(status=404):
+                words = f"the cluster does not serve {self.resource} ({self.resource.gvk.version})"
+                self._become(State.GONE, words)
+            case ApiError(status=403):
+                self._become(State.FORBIDDEN, f"{self.resource} cannot be watched: {failure.message}")
             case Silent():
                 self._become(State.RECONNECTING, f"{self.resource}: no word for {self._idle_timeout:g} s")
                 return watch.Quiet()
             case _:
                 self._become(State.RECONNECTING, f"{self.resource} cannot be watched: {failure}")
-                return watch.Broke()
+        if not isinstance(failure, ApiError):
+            return watch.Broke()
+        self._asked_to_wait = min(failure.retry_after or 0.0, _BACKOFF_S[1])
+        return watch.refusal(failure.details, failure.status) if failure.details else watch.Refused(failure.status)
 
     async def _rest(self, speed: watch.Speed) -> None:
         low, high = _BACKOFF_S
-        if speed is watch.Speed.SLOW:
+        if speed is watch.Speed.SLOW and self._eager == 0:
             seconds = self._random.uniform(*_SLOW_S)
         else:
             ceiling = min(high, low * 2**self._failures)
             seconds = max(self._asked_to_wait, self._random.uniform(ceiling / 2, ceiling))
             self._failures = min(self._failures + 1, 16)
+            self._eager = max(0, self._eager - 1)
         self._woken.clear()
         await pause(self._client.clock, seconds, self._woken)
 

@@ -12,6 +12,8 @@ from trimtab.manifests.refs import Key
 
 log = logging.getLogger(__name__)
 
+_LONGEST_WORDS = 300
+
 T = TypeVar("T")
 
 
@@ -91,7 +93,7 @@ class Store(Generic[T]):
         try:
             new = self._decode(thing.raw)
         except (msgspec.MsgspecError, ValueError, KeyError, TypeError) as failure:
-            why = f"{type(failure).__name__}: {failure}"
+            why = f"{type(failure).__name__}: {failure}"[:_LONGEST_WORDS]
             if self.unreadable.get(thing.key) != why:
                 log.warning("%s cannot be read and is left as it was known: %s", thing.key, why)
             self.unreadable[thing.key] = why

@@ -22,7 +22,7 @@ Scalar: TypeAlias = str | int | float | bool | None
 _INT64: Final = range(-(1 << 63), 1 << 63)
 _UINT64_END: Final = 1 << 64
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_DOT_FLOAT = re.compile(r"\.[0-9]+(?:[eE][-+]?[0-9]+)?")
+_DOT_FLOAT = re.compile(r"\.[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+(?:_[0-9]+)*)?")
 _BASE_0 = re.compile(
     r"([-+]?)(?:0[xX](?P<x>[0-9a-fA-F]+)|0[bB](?P<b>[01]+)|0[oO]?(?P<o>[0-7]+)|(?P<d>0|[1-9][0-9]*))", re.ASCII
 )
@@ -203,7 +203,7 @@ def _binary(text: str) -> str:
 
 _STAMP = re.compile(
     r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})"
-    r"(?:(?P<sep>[Tt ])(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{1,2}):(?P<second>[0-9]{1,2})"
+    r"(?:(?P<sep>[Tt]| +)(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{1,2}):(?P<second>[0-9]{1,2})"
     r"(?:[.,](?P<fraction>[0-9]+))?(?P<zone>Z|[-+][0-9]{2}:[0-9]{2})?)?",
     re.ASCII,
 )
@@ -223,7 +223,7 @@ def _timestamp(text: str) -> str | None:
         return f"{date}T00:00:00Z"
     hour, minute, second = int(match["hour"]), int(match["minute"]), int(match["second"])
     zone = match["zone"]
-    if hour > 23 or minute > 59 or second > 59 or (match["sep"] == " ") is not (zone is None):
+    if hour > 23 or minute > 59 or second > 59 or (match["sep"][0] == " ") is not (zone is None):
         return None
     fraction = (match["fraction"] or "")[:9].rstrip("0")
     if zone in (None, "Z", "+00:00", "-00:00"):

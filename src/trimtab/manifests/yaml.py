@@ -25,6 +25,7 @@ from yaml.events import (
 from yaml.reader import ReaderError
 
 from trimtab.base.errors import Terminal
+from trimtab.manifests.folded import refolded
 from trimtab.manifests.refs import Body, Manifest, Origin
 from trimtab.manifests.scalars import HINTS, Dialect, ScalarError, resolve, resolve_key, resolve_tagged
 
@@ -175,11 +176,12 @@ def _place(data: bytes, offset: int) -> tuple[int, int]:
 class _Open:
     """A collection that is being read, the key that waits for its value, and the line of every key before it."""
 
-    __slots__ = ("anchor", "key", "lines", "merges", "value")
+    __slots__ = ("anchor", "flow", "key", "lines", "merges", "value")
 
-    def __init__(self, value: Any, anchor: str | None) -> None:
+    def __init__(self, value: Any, anchor: str | None, *, flow: bool) -> None:
         self.value = value
         self.anchor = anchor
+        self.flow = flow
         self.key: Any = None
         self.lines: list[int] = []
         self.merges: list[tuple[int, dict[str, Any]]] = []
@@ -194,7 +196,8 @@ class _Builder:
     def __init__(self, data: bytes, file: str, dialect: Dialect) -> None:
         self._parser = CParser(data)
         self._file = file
-        self._dialect = dialect
+        self._dialect: Dialect = dialect
+        self._kustomize = dialect == "kustomize"
         self._anchors: dict[str, Any] = {}
         self._nodes = 0
         self._copied = 0
@@ -241,13 +244,15 @@ class _Builder:
                 text = event.value
                 if event.tag is not None:
                     value = self._tagged(event)
+                elif event.style == ">" and self._kustomize:
+                    value = refolded(text)
                 elif not event.implicit[0] or (text and text[0] not in hints):
                     value = text
+                elif not text and top is not None and top.flow and self._kustomize:
+                    # kustomize writes `{a: }` as `{a: ''}` before it reads it for good.
+                    value = ""
                 else:
-                    try:
-                        value = resolve(text, self._dialect)
-                    except ScalarError as error:
-                        raise self._error(event, str(error)) from None
+                    value = self._plain(event)
                 if event.anchor is not None:
                     self._anchors[event.anchor] = value
             elif kind is MappingStartEvent or kind is SequenceStartEvent:
@@ -284,13 +289,19 @@ class _Builder:
                 top.value[top.key] = value
                 top.key = None
 
+    def _plain(self, event: Any) -> Any:
+        try:
+            return resolve(event.value, self._dialect)
+        except ScalarError as error:
+            raise self._error(event, str(error)) from None
+
     def _open(self, event: Any, stack: list[_Open], top: _Open | None) -> _Open:
         mapping = type(event) is MappingStartEvent
         if top is not None and top.key is None and type(top.value) is dict:
             raise self._error(event, f"a {'map' if mapping else 'list'} as a key; keys have to be strings")
         if event.tag is not None and self._short(event.tag) != ("!!map" if mapping else "!!seq"):
             raise self._error(event, f"the tag {self._short(event.tag)} is not supported here")
-        opened = _Open({} if mapping else [], event.anchor)
+        opened = _Open({} if mapping else [], event.anchor, flow=event.flow_style)
         stack.append(opened)
         if len(stack) > MAX_DEPTH:
             raise self._error(event, f"more than {MAX_DEPTH} levels deep")
@@ -305,6 +316,8 @@ class _Builder:
             if type(key) is not str:
                 raise self._error(event, f"the tag {self._short(event.tag)} on a key; keys have to be strings")
         elif not event.implicit[0]:
+            if text == _MERGE and self._kustomize:
+                raise self._error(event, "a quoted << as a key, which kustomize drops without a word")
             key = text
         elif text == _MERGE:
             return _MERGE_KEY
@@ -326,7 +339,7 @@ class _Builder:
         """Make `key` the one that waits for its value."""
         if key is _MERGE_KEY:
             # kubectl takes several merge keys in one map, kustomize does not.
-            if top.merges and self._dialect == "kustomize":
+            if top.merges and self._kustomize:
                 raise self._error(event, "a second << in one map; use one with a list")
         elif key in top.value:
             first = top.lines[list(top.value).index(key)] + 1
@@ -384,7 +397,7 @@ class _Builder:
         value: dict[str, Any] = closed.value
         order = {key: place for place, key in enumerate(value)}
         for place, merge in closed.merges:
-            since = 0 if self._dialect == "kustomize" else place
+            since = 0 if self._kustomize else place
             value.update((key, item) for key, item in merge.items() if order.get(key, -1) < since)
         return value
 

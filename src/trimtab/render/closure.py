@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -52,6 +52,27 @@ class Reading:
     rewritten: Mapping[str, bytes]
     generators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Names in the generators of each kustomization file."""
+    contents: Mapping[str, str] = field(default_factory=dict)
+    """The digest of each file."""
+    bases: Mapping[str, str] = field(default_factory=dict)
+    """The kustomization file of each directory that was followed; empty where files were found by a search."""
+
+    def holds_for(self, files: Files) -> bool:
+        """Whether following the references in `files` would lead to the same again. False where only that can tell."""
+        if not self.bases:
+            return False
+        for path, sha256 in self.contents.items():
+            entry = files.tree.get(path)
+            if entry is None or entry.sha256 != sha256:
+                return False
+        # The files are the same, so what they name is; but a second kustomization file would be a mistake.
+        names = kustomization.FILE_NAMES
+        return not any(
+            path != known and files.tree.get(path) is not None
+            for directory, known in self.bases.items()
+            for path in (join(directory, name) for name in names)
+            if path is not None
+        )
 
 
 def root(files: Files, path: str) -> str:
@@ -98,7 +119,7 @@ def read(files: Files, path: str, options: Options, *, in_process: bool = True) 
 
     body = kustomization.merge(written, options, generated=own is None, exists=exists)
     walk.kustomization(directory, posixpath.join(directory, name), body)
-    return walk.finish(directory, body, own, plain=False)
+    return walk.finish(directory, body, own, searched=options.ignore_missing_components)
 
 
 class _Walk:
@@ -108,7 +129,7 @@ class _Walk:
         self._files = files
         self._size = 0
         self._taken: dict[str, Role] = {}
-        self._bases: set[str] = set()
+        self._bases: dict[str, str] = {}
         self._plugins: set[tuple[str, str]] = set()
         self._rewritten: dict[str, bytes] = {}
         self._generators: dict[str, tuple[str, ...]] = {}
@@ -129,16 +150,19 @@ class _Walk:
 
     def kustomization(self, directory: str, file: str, body: Body) -> None:
         """Follow the kustomization `body` of `file`, and keep our copy of it."""
-        self._bases.add(directory)
+        self._bases[directory] = file
         self._generators[file] = _generator_names(body)
         copy = visit_kustomization(body, file, lambda place, text, role: self._follow(directory, place, text, role))
         self._rewritten[file] = codec.encode(copy)
 
-    def finish(self, directory: str, body: Body, own: str | None, *, plain: bool) -> Reading:
-        """What was found."""
+    def finish(
+        self, directory: str, body: Body, own: str | None, *, plain: bool = False, searched: bool = False
+    ) -> Reading:
+        """What was found; `searched` if a file that is not there now could matter later."""
         of_role = {role: tuple(path for path, is_role in self._taken.items() if is_role is role) for role in Role}
+        contents = {path: self._sha256(path) for path in sorted(self._taken)}
         return Reading(
-            closure=Closure(_digest(self._files.tree, self._taken), tuple(sorted(self._taken)), own),
+            closure=Closure(_digest(contents), tuple(contents), own),
             directory=directory,
             body=body,
             plain=plain,
@@ -147,7 +171,13 @@ class _Walk:
             patches=of_role[Role.PATCH],
             rewritten=self._rewritten,
             generators=self._generators,
+            contents=contents,
+            bases=self._bases if own is not None and not searched else {},
         )
+
+    def _sha256(self, path: str) -> str:
+        entry = self._files.tree.get(path)
+        return entry.sha256 if entry else ""
 
     def _follow(self, directory: str, place: Place, text: str, role: Role) -> str:
         """Go where a reference written in `directory` leads; returns it as kustomize is to see it."""
@@ -222,12 +252,9 @@ def _generator_names(body: Body) -> tuple[str, ...]:
     return tuple(name for name in names if isinstance(name, str) and name)
 
 
-def _digest(tree: Listing, paths: Iterable[str]) -> str:
-    whole = hashlib.sha256()
-    for path in sorted(paths):
-        if (entry := tree.get(path)) is not None:
-            whole.update(f"{path}\0{entry.sha256}\n".encode())
-    return f"sha256:{whole.hexdigest()}"
+def _digest(contents: Mapping[str, str]) -> str:
+    whole = "".join(f"{path}\0{sha256}\n" for path, sha256 in contents.items())
+    return f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
 
 
 def _nearby(tree: Listing, directory: str) -> str:

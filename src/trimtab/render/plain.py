@@ -18,20 +18,26 @@ from trimtab.render.namespace import check_references, set_namespace
 from trimtab.render.options import Options
 from trimtab.render.unsure import Unsure
 
+LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 _STEERING: Final = ("config.kubernetes.io/", "config.k8s.io/", "kustomize.config.k8s.io/", "internal.config.kubernetes")
 
 
 def read_manifests(files: Files, paths: Sequence[str]) -> list[Manifest]:
     """The objects of all `paths` in kustomize's order. Raises Terminal naming file and line."""
-    found: list[Manifest] = []
-    for path in paths:
-        documents = load(files.read(path), path)
-        # kustomize takes lists apart at the end of their file.
-        whole = [document for document in documents if not _is_list(document.value)]
-        found += manifests_of(whole)
-        if len(whole) < len(documents):
-            found += manifests_of([document for document in documents if _is_list(document.value)])
-    return found
+    return [manifest for path in paths for manifest in objects(files.read(path), path)]
+
+
+def objects(data: bytes, path: str) -> list[Manifest]:
+    """The objects in the file `path`. Raises Terminal naming file and line."""
+    if data.startswith(LFS_POINTER):
+        raise Terminal(
+            "BuildFailed",
+            f"{path} is a pointer of git LFS, not a manifest; keep manifests out of LFS, which is not read",
+        )
+    documents = load(data, path)
+    # kustomize takes lists apart at the end of their file.
+    found = manifests_of([document for document in documents if not _is_list(document.value)])
+    return found + manifests_of([document for document in documents if _is_list(document.value)])
 
 
 def build(manifests: Sequence[Manifest], options: Options) -> list[Manifest]:

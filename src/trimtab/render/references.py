@@ -63,8 +63,7 @@ def local(place: Place, reference: Any) -> str:
     if _CONTROL.search(reference):
         raise Terminal("BuildFailed", f"{place} holds a character that no path has here")
     if (
-        "//" in reference
-        or "?" in reference
+        "?" in reference
         or reference.startswith(("/", "~"))
         or _FIRST_COLON.match(reference)
         or "@" in reference.partition("/")[0]

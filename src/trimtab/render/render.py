@@ -24,7 +24,7 @@ from trimtab.render.unsure import Unsure
 IN_LOOP_BYTES: Final = 256 << 10
 """More than this is parsed in a thread, so that the event loop goes on."""
 KNOWN_READINGS: Final = 2_048
-_NEEDS_HASH: Final = b"needs-hash"
+_NEEDS_HASH: Final = b"needsHashSuffix"
 _CHUNK_BYTES: Final = 4 << 20
 _CHUNK_DOCUMENTS: Final = 500
 
@@ -44,7 +44,7 @@ class Renderer:
         """Results of kustomize are kept in `store`; without one, nothing is kept. `work_dir` is private to us."""
         self._kustomize = Kustomize(kustomize, work_dir / "builds") if kustomize else None
         self._results = Results(store, work_dir / "results") if store else None
-        self._readings: OrderedDict[tuple[str, str, str], Reading] = OrderedDict()
+        self._readings: OrderedDict[tuple[str, str], tuple[str, Reading]] = OrderedDict()
 
     def closure(self, files: Files, path: str, options: Options) -> Closure:
         """Which files decide the build of `path`, without building it. Raises Terminal."""
@@ -57,38 +57,31 @@ class Renderer:
     async def render(self, files: Files, path: str, options: Options) -> Rendered:
         """The objects of `path`. Raises Terminal (reason ArtifactFailed, BuildFailed), Transient for a dead worker."""
         reading = self._read(files, path, options)
-        if reading.size <= IN_LOOP_BYTES:
-            manifests = self._in_process(files, reading, options)
+        large = reading.size > IN_LOOP_BYTES
+        if large:
+            manifests = await asyncio.to_thread(_in_process, files, reading, options)
         else:
-            manifests = await asyncio.to_thread(self._in_process, files, reading, options)
+            manifests = _in_process(files, reading, options)
         if manifests is None:
             if reading.plain:
                 reading = read(files, path, options, in_process=False)
             manifests = await self._by_kustomize(files, reading)
-        plain.stamp(manifests, options.common_metadata)
-        check(manifests)
-        digest = codec.digest([manifest.body for manifest in manifests])
-        return Rendered(tuple(manifests), reading.closure.digest, digest)
+        if large:
+            return await asyncio.to_thread(_finish, manifests, reading, options)
+        return _finish(manifests, reading, options)
 
     def _read(self, files: Files, path: str, options: Options) -> Reading:
-        key = (files.tree.digest, path, options.digest)
-        if (known := self._readings.get(key)) is not None:
-            self._readings.move_to_end(key)
-            return known
-        reading = self._readings[key] = read(files, path, options)
+        """What is known of `path`: from the last time, if no file that was read then is another now."""
+        tree = files.tree.digest
+        key = (path, options.digest)
+        known = self._readings.get(key)
+        if known is None or (known[0] != tree and not known[1].holds_for(files)):
+            known = (tree, read(files, path, options))
+        self._readings[key] = (tree, known[1])
+        self._readings.move_to_end(key)
         if len(self._readings) > KNOWN_READINGS:
             self._readings.popitem(last=False)
-        return reading
-
-    def _in_process(self, files: Files, reading: Reading, options: Options) -> list[Manifest] | None:
-        """The objects of a plain directory; None if kustomize has to build it."""
-        if not reading.plain:
-            return None
-        manifests = plain.read_manifests(files, reading.manifests)
-        try:
-            return plain.build(manifests, options)
-        except Unsure:
-            return None
+        return known[1]
 
     async def _by_kustomize(self, files: Files, reading: Reading) -> list[Manifest]:
         if self._kustomize is None:
@@ -108,6 +101,25 @@ class Renderer:
         return manifests
 
 
+def _in_process(files: Files, reading: Reading, options: Options) -> list[Manifest] | None:
+    """The objects of a plain directory; None if kustomize has to build it. Raises Terminal."""
+    if not reading.plain:
+        return None
+    manifests = plain.read_manifests(files, reading.manifests)
+    try:
+        return plain.build(manifests, options)
+    except Unsure:
+        return None
+
+
+def _finish(manifests: list[Manifest], reading: Reading, options: Options) -> Rendered:
+    """What is done with built objects wherever they were built. Raises Terminal."""
+    plain.stamp(manifests, options.common_metadata)
+    check(manifests)
+    digest = codec.digest([manifest.body for manifest in manifests])
+    return Rendered(tuple(manifests), reading.closure.digest, digest)
+
+
 class _Work(NamedTuple):
     """One build: what kustomize gets to see, and how its objects are traced back."""
 
@@ -120,7 +132,7 @@ class _Work(NamedTuple):
 def _prepare(files: Files, reading: Reading) -> _Work:
     """Read and check every file, so that a mistake in one is told with its line. Raises Terminal."""
     contents = {path: files.read(path) for path in reading.closure.files}
-    manifests = [one for path in reading.manifests for one in manifests_of(load(contents[path], path))]
+    manifests = [one for path in reading.manifests for one in plain.objects(contents[path], path)]
     for path in reading.patches:
         load(contents[path], path)
     origins = Origins(reading.directory, manifests)

@@ -203,7 +203,9 @@ class Recorder:
 
     async def _write(self, said: _Said) -> None:
         """Create the event, or raise the count of the one that is there."""
-        series = self._series[said]
+        series = self._series.get(said)
+        if series is None:
+            return  # dropped to make room
         writing = series.unwritten
         namespace = said.namespace or "default"
         if series.created:
@@ -272,8 +274,10 @@ class Recorder:
             oldest = next(iter(self._unwritten["Normal"] or self._unwritten["Warning"]))
             self._drop(oldest, "backlog")
         if len(self._series) > MAX_SERIES:
-            # Least recently said; if it is unwritten still, the backlog was longer than all we remember.
-            self._series.pop(next(said for said, series in self._series.items() if not series.unwritten), None)
+            # The one that was not said for longest.
+            written = (said for said, series in self._series.items() if not series.unwritten)
+            if (stale := next(written, None)) is not None:
+                del self._series[stale]
 
     def _drop(self, said: _Said, cause: str) -> None:
         self._queue.discard(said)

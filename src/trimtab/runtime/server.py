@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TypeAlias
 
 from aiohttp import web
+from yarl import URL
 
 from trimtab.base.clock import Clock, SystemClock
 from trimtab.base.tasks import Tasks
@@ -123,3 +124,12 @@ def _ask(name: str, check: Check) -> str | None:
     except Exception as failure:
         log.exception("check %s failed", name)
         return f"could not be checked: {failure!r}"
+
+
+async def listen(app: web.Application, address: str) -> web.AppRunner:
+    """Serve `app` at `address` (`HOST:PORT`, or `:PORT` for all interfaces). Raises OSError."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+    await runner.setup()
+    url = URL(f"http://{address}")
+    await web.TCPSite(runner, url.host or "0.0.0.0", url.port).start()  # noqa: S104 - asked for by `:PORT`
+    return runner

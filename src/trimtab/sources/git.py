@@ -30,6 +30,7 @@ __all__ = ["ANONYMOUS", "AuthenticationFailed", "Credentials", "GitSource", "Git
 MAX_BYTES = 100 << 20
 MAX_FILES = 50_000
 _CONCURRENT_FETCHES = 4
+_WAIT_S = 600.0  # for others that use the mirror, or all the slots; each of them has its own timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,12 @@ class GitSource:
         """
         mirror = self._mirror(spec.address, credentials)
         try:
-            async with asyncio.timeout(spec.timeout_s), self._slots, mirror.locked():
+            async with (
+                asyncio.timeout(_WAIT_S + spec.timeout_s),
+                mirror.locked(),
+                self._slots,
+                asyncio.timeout(spec.timeout_s),
+            ):
                 async with self._git(spec, credentials) as (git, remote):
                     commit = await mirror.fetch(
                         git,
@@ -123,7 +129,12 @@ class GitSource:
                         timeout=spec.timeout_s,
                     )
                 async with hardened(self._private) as git:
-                    tree = await self._tree(git, mirror, commit, spec, previous)
+                    try:
+                        tree = await self._tree(git, mirror, commit, spec, previous)
+                    except GitFailed:
+                        # It came whole, and now something is missing: the mirror cannot be trusted any more.
+                        await asyncio.to_thread(mirror.drop)
+                        raise
         except TimeoutError as problem:
             late = ProcessTimeout(f"the fetch was stopped after {spec.timeout_s:g} s")
             raise failure(spec.address, late) from problem
@@ -230,10 +241,10 @@ def _selected(listing: Listing, spec: GitSpec, ignore_file: bytes) -> Listing:
 
 
 def _within_limits(spec: GitSpec, commit: str, size: int, files: int) -> None:
-    if size > MAX_BYTES:
-        raise _refused(spec, commit, f"{size} bytes of files; the limit is {MAX_BYTES}. Leave some out by spec.ignore")
     if files > MAX_FILES:
         raise _refused(spec, commit, f"{files} files; the limit is {MAX_FILES}. Leave some out by spec.ignore")
+    if size > MAX_BYTES:
+        raise _refused(spec, commit, f"{size} bytes of files; the limit is {MAX_BYTES}. Leave some out by spec.ignore")
 
 
 def _refused(spec: GitSpec, commit: str, why: str) -> Transient:

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from trimtab.api.source import DEFAULT_BRANCH, GitRef
 from trimtab.base.errors import Terminal
+from trimtab.manifests.semver import Constraint, latest
 from trimtab.remotes.git.names import check_commit, check_ref
 
 _SHOWN = 10
@@ -70,15 +71,13 @@ def target_of(ref: GitRef | None) -> Target:
     try:
         if ref.commit:
             if ref.branch:
-                check_ref(f"refs/heads/{ref.branch}")
+                _short(ref.branch, "refs/heads/")
             return Commit(check_commit(ref.commit), ref.branch)
         if ref.name:
             if not ref.name.startswith("refs/") and ref.name != "HEAD":
                 raise ValueError(f"{ref.name!a} is not a full name, such as refs/heads/{DEFAULT_BRANCH}")
             return Name(check_ref(ref.name))
         if ref.semver:
-            from trimtab.manifests.semver import Constraint
-
             Constraint.parse(ref.semver)
             return Semver(ref.semver)
         if ref.tag:
@@ -124,8 +123,6 @@ def pick(target: Target, ids: Mapping[str, str]) -> Head | None:
         case Name(name):
             return _head(name, name, ids)
         case Semver(text):
-            from trimtab.manifests.semver import Constraint, latest
-
             name = latest(_names(ids, "refs/tags/"), Constraint.parse(text)) or ""
             return _head(f"refs/tags/{name}", name, ids) if name else None
         case Commit(commit, branch):
@@ -166,4 +163,4 @@ def _names(ids: Iterable[str], prefix: str) -> list[str]:
 
 def _short(name: str, prefix: str) -> str:
     check_ref(prefix + name)
-    return name
+    return check_ref(name)

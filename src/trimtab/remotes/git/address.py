@@ -75,6 +75,8 @@ class Address:
 
         Followed only to the same origin, or from http to https on the same host. Raises Terminal (URLInvalid).
         """
+        if not target:
+            raise _refused(self.url, "the server redirects without saying where to")
         base = URL(f"{self.scheme}://{self.authority}{self.path}{suffix}", encoded=True)
         try:
             joined = str(base.join(URL(target, encoded=True)).with_fragment(None)).partition("?")[0]

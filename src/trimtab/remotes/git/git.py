@@ -12,9 +12,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-
 from trimtab.base.errors import Transient
 from trimtab.base.process import Limits, OutputTooLarge, ProcessTimeout, run
 from trimtab.remotes.git.address import Address
@@ -44,7 +41,7 @@ _CONFIG = (
 )
 _SSH = (
     "-F/dev/null",
-    "-oBatchMode=yes",
+    "-oNumberOfPasswordPrompts=1",
     "-oStrictHostKeyChecking=yes",
     "-oGlobalKnownHostsFile=/dev/null",
     "-oUpdateHostKeys=no",
@@ -156,6 +153,11 @@ def failure(address: Address, problem: Exception) -> Transient:
             f"{address}: the host's key is not the one in known_hosts of the Secret; it is not contacted. "
             f"Compare the keys before you change the Secret. git said: {said}"
         )
+    if "publickey" in said or "Load key" in said:
+        return AuthenticationFailed(
+            f"{address}: signing in failed; check identity in the Secret of spec.secretRef: the host has to know its "
+            f"public half, and a key with a passphrase needs it in the key password. git said: {said}"
+        )
     if any(
         words in said for words in ("Authentication failed", "could not read Username", "Permission denied", " 403")
     ):
@@ -181,7 +183,6 @@ def _environment(home: Path) -> dict[str, str]:
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ASKPASS": "false",
-        "SSH_ASKPASS_REQUIRE": "never",
         "GIT_ALLOW_PROTOCOL": "https:http:ssh",
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",
@@ -194,7 +195,8 @@ def _over_http(home: Path, remote: Remote, credentials: Credentials) -> dict[str
     address = remote.address
     config = {"http.userAgent": "trimtab"}
     if address.host not in remote.hosts:
-        config["http.curloptResolve"] = f"{address.host}:{address.port}:{','.join(remote.hosts)}"
+        hosts = ",".join(f"[{host}]" if ":" in host else host for host in remote.hosts)
+        config["http.curloptResolve"] = f"{address.host}:{address.port}:{hosts}"
     if credentials.authorization:
         # Tied to the address: git sends it nowhere else.
         config[f"http.{address.url}.extraHeader"] = f"Authorization: {credentials.authorization}"
@@ -205,29 +207,20 @@ def _over_http(home: Path, remote: Remote, credentials: Credentials) -> dict[str
 
 def _over_ssh(home: Path, credentials: Credentials) -> dict[str, str]:
     known_hosts = _private(home / "known_hosts", credentials.known_hosts)
-    identity = _private(home / "identity", _plain_key(credentials))
-    # git can only be told a program, not its options; so the options are in a program of two lines.
+    # ssh reads no key whose last line is not ended, or whose lines end as on Windows; editors leave both behind.
+    identity = _private(home / "identity", credentials.identity.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n")
     words = ["ssh", *_SSH, f"-oUserKnownHostsFile={known_hosts}", f"-oIdentityFile={identity}"]
+    asking = {"SSH_ASKPASS_REQUIRE": "never"}
+    if credentials.passphrase:
+        _private(home / "passphrase", credentials.passphrase)
+        script = f"#!/bin/sh\nexec cat {shlex.quote(str(home / 'passphrase'))}\n"
+        answer = _private(home / "askpass", script.encode(), mode=0o700)
+        asking = {"SSH_ASKPASS_REQUIRE": "force", "SSH_ASKPASS": str(answer)}
+    else:
+        words.append("-oBatchMode=yes")
+    # git can only be told a program, not its options; so the options are in a program of two lines.
     wrapper = _private(home / "ssh", f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n'.encode(), mode=0o700)
-    return {"GIT_SSH": str(wrapper), "GIT_SSH_VARIANT": "ssh"}
-
-
-def _plain_key(credentials: Credentials) -> bytes:
-    """The private key without its passphrase: ssh runs without anyone who could type it."""
-    key = credentials.identity
-    try:
-        if b"OPENSSH PRIVATE KEY" in key:
-            loaded = serialization.load_ssh_private_key(key, credentials.passphrase or None)
-        else:
-            loaded = serialization.load_pem_private_key(key, credentials.passphrase or None)  # type: ignore[assignment]
-    except (ValueError, TypeError, UnsupportedAlgorithm) as failure:
-        raise AuthenticationFailed(
-            f"the key identity of the Secret is not a private key that can be read: {failure}; "
-            "a key with a passphrase needs it in the key password"
-        ) from failure
-    return loaded.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-    )
+    return {"GIT_SSH": str(wrapper), "GIT_SSH_VARIANT": "ssh", **asking}
 
 
 def _private(path: Path, data: bytes, mode: int = 0o600) -> Path:

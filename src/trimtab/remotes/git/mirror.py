@@ -31,6 +31,7 @@ _ALL_OF_HISTORY = 2147483647
 _NOT_BY_ID = re.compile(
     r"not our ref|unadvertised object|no such remote ref|couldn't find remote ref|not a tree|bad object"
 )
+_FAR_SIDE = re.compile(r"unable to access|Could not read from remote|not our ref|unadvertised object|remote ref")
 _LINK, _SUBMODULE, _FILE, _PROGRAM = "120000", "160000", "100644", "100755"
 
 
@@ -99,7 +100,13 @@ class Mirror:
             log.warning("mirror %s is damaged and made anew: %s", self.path, damage)
             self.drop()
             return await self._first(git, url, commit, ref, kept=kept, exact=exact, timeout=timeout)
-        return await self._pull(git, self.path, url, commit, ref, kept=kept, exact=exact, timeout=timeout)
+        try:
+            return await self._pull(git, self.path, url, commit, ref, kept=kept, exact=exact, timeout=timeout)
+        except GitFailed as problem:
+            if not _FAR_SIDE.search(problem.said):
+                # It may be the commit, or what we have: the next try starts from nothing and will tell.
+                self.drop()
+            raise
 
     async def files(self, git: Git, commit: str) -> Listing:
         """What is in `commit`. Raises GitFailed if it is not complete, HostilePath."""

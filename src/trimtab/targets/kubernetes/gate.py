@@ -67,6 +67,14 @@ class Providers(NamedTuple):
         return cls(frozenset(namespaces), frozenset(kinds), frozenset(roles))
 
 
+def words(refused: Iterable[Refused]) -> str:
+    """Every refusal in one message: object, file and line, and the server's words, once for those who share them."""
+    shared: dict[str, list[str]] = {}
+    for refusal in refused:
+        shared.setdefault(refusal.message, []).append(f"{refusal.item.ref} ({refusal.item.origin})")
+    return "; ".join(f"{', '.join(places)}: {message}" for message, places in shared.items())
+
+
 async def judge(client: Client, items: Collection[Desired], providers: Providers) -> list[Judgement]:
     """Ask the server about each of `items`, all at once (the client bounds what is in flight)."""
     return await asyncio.gather(*(_judge_one(client, item, providers) for item in items))
@@ -81,7 +89,7 @@ async def _judge_one(client: Client, item: Desired, providers: Providers) -> Jud
     except UnknownKind as unknown:
         if (item.gvk.group, item.gvk.kind) in providers.kinds:
             return Deferred(item, "its kind is defined in the same set")
-        return Refused(item, f"{unknown}: install what defines it first, or fix apiVersion and kind", True)
+        return Refused(item, str(unknown), True)
     except NotFound as missing:
         if item.ref.namespace in providers.namespaces and f'namespaces "{item.ref.namespace}" not found' in str(
             missing

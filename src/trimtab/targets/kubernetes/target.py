@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from trimtab.base.clock import Clock
+from trimtab.base.errors import Transient
 from trimtab.base.tasks import Tasks
 from trimtab.health.verdict import State, Verdict
 from trimtab.kube.client import Client
@@ -26,6 +27,8 @@ from trimtab.targets.kubernetes.sighting import Sighting, sight
 from trimtab.targets.kubernetes.tracking import UNSEEN, News, Tracked, Tracker
 from trimtab.targets.kubernetes.watches import Watches
 
+WRITE_MARGIN_S = 2.0
+"""The Lease has to be ours for so many seconds more when a batch of writes begins."""
 _DEPLOYMENT_BAND = order.apply_key(Ref("apps", "Deployment", "n", "n")).band
 _WEBHOOK_BAND = order.apply_key(Ref("admissionregistration.k8s.io", "MutatingWebhookConfiguration", "", "n")).band
 
@@ -51,7 +54,11 @@ KubePlan = Plan[Desired]
 
 
 class KubernetesTarget:
-    """One cluster. `tell(app, news)` is called from the watches when something moved that matters to an app."""
+    """One cluster.
+
+    `tell(app, news)` is called from the watches when something moved that matters to an app; `remaining()` says for
+    how many seconds nobody else can have begun to write.
+    """
 
     def __init__(
         self,
@@ -61,8 +68,10 @@ class KubernetesTarget:
         *,
         tell: Callable[[Key, News], None],
         protected_namespace: str,
+        remaining: Callable[[], float] = lambda: float("inf"),
     ) -> None:
         self._clock = clock
+        self._remaining = remaining
         self._protected = protected_namespace
         self.watches = Watches(reader, tasks, clock, self._heard)
         self.tracker = Tracker(tell, self.watches.last_seen)
@@ -105,6 +114,7 @@ class KubernetesTarget:
         deferred = {judged.item.ref for judged in judgements if isinstance(judged, gate.Deferred)}
         clean = True
         for number, stage in enumerate(plan.stages):
+            self._fence()
             todo = [change for change in stage if change.action in (Action.APPLY, Action.CORRECT)]
             if todo and (blocking := self._not_established(plan, number)):
                 clean = False
@@ -130,6 +140,7 @@ class KubernetesTarget:
         wanted = {item.ref for item in wish.items}
         inventory = {entry.ref: entry for entry in entries if entry.ref not in wanted}
         for band in prune.in_bands(prune.leaving(inventory, wanted)):
+            self._fence()
             jobs = (prune.delete(wish.client, deletion, wish.owner, self._protected) for deletion in band)
             for outcome in await asyncio.gather(*jobs):
                 if outcome.effect in (Effect.DELETED, Effect.RELEASED):
@@ -152,6 +163,11 @@ class KubernetesTarget:
             return Verdict(State.NotFound, "the object is not there")
         except (ApiError, Unreachable, UnknownKind, StaleGroup) as failure:
             return Verdict(State.Unknown, str(failure))
+
+    def _fence(self) -> None:
+        """Begin no batch of writes that may outlast our leadership: a process that slept may still believe in it."""
+        if self._remaining() < WRITE_MARGIN_S:
+            raise Transient("LeadershipLost", "the Lease may be somebody else's: nothing more is written")
 
     async def look_again(self, client: Client, items: Sequence[Desired]) -> None:
         """Read `items` anew: a verdict may change with time alone, and some kinds may not be watched."""

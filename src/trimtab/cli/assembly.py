@@ -1,0 +1,266 @@
+"""The composition root: everything is built here, once, and handed to what needs it."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, MutableMapping
+from functools import partial
+from typing import TypeVar
+
+import msgspec
+
+from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION
+from trimtab.api.kustomize import Kustomization
+from trimtab.api.source import GitRepository
+from trimtab.artifacts import serve
+from trimtab.artifacts.publish import Publisher
+from trimtab.artifacts.store import Store
+from trimtab.base.clock import Clock
+from trimtab.base.http import Transport
+from trimtab.base.tasks import Tasks
+from trimtab.base.telemetry import Subject, Telemetry
+from trimtab.cli.settings import Settings
+from trimtab.controllers import dependencies, gitrepository, kustomization
+from trimtab.controllers.access import Access, CrossNamespace, account
+from trimtab.controllers.index import SourceId, SourceIndex
+from trimtab.controllers.state import ObjectState
+from trimtab.kube.client import Client
+from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
+from trimtab.kube.informer import Applied, Event, Informer
+from trimtab.manifests.refs import Gvk, Key
+from trimtab.render.render import Renderer
+from trimtab.runtime import server
+from trimtab.runtime.controller import Controller, Pass
+from trimtab.runtime.events import Recorder
+from trimtab.runtime.queue import Priority
+from trimtab.runtime.watchdog import Watchdog
+from trimtab.sources.git import GitSource
+from trimtab.targets.kubernetes.target import KubernetesTarget
+from trimtab.targets.kubernetes.tracking import News
+from trimtab.toolchain import binaries
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T", GitRepository, Kustomization)
+
+_GIT_WORKERS = 8
+_GRACE_S = 20.0
+_COLLECT_EVERY_S = 600.0
+_NOT_INSTALLED_S = 5.0
+
+
+class Assembly:
+    """The controllers of one term in office. `checks` is what /readyz asks."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: Client,
+        transport: Transport,
+        clock: Clock,
+        telemetry: Telemetry,
+        checks: MutableMapping[str, server.Check],
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._transport = transport
+        self._clock = clock
+        self._telemetry = telemetry
+        self._checks = checks
+        self._index = SourceIndex()
+
+    async def run(self, tasks: Tasks, remaining: Callable[[], float]) -> None:
+        """Build everything and work until cancelled. `remaining` tells the seconds in which we may still write."""
+        await self._client.discovery.start(tasks)
+        store = Store(self._settings.storage_path / "store")
+        publisher = Publisher(store, f"http://{self._settings.storage_adv_addr}", self._clock)
+        recorders = [
+            Recorder(self._client, component, self._clock, telemetry=self._telemetry)
+            for component in ("source-controller", "kustomize-controller")
+        ]
+        repositories = await self._informer(GIT_REPOSITORY, GitRepository)
+        apps = await self._informer(KUSTOMIZATION, Kustomization)
+        fetcher = self._fetcher(tasks, repositories, store, publisher, recorders[0])
+        kustomizer = await self._kustomizer(tasks, apps, store, recorders[1], remaining)
+        for recorder in recorders:
+            recorder.start(tasks)
+        tasks.keep(partial(self._collect, publisher), name="collect")
+        runner = await server.listen(serve.app(store), self._settings.storage_addr)
+        try:
+            for informer in (repositories, apps):
+                informer.start(tasks)
+            await asyncio.gather(repositories.synced.wait(), apps.synced.wait())
+            fetcher.start(tasks)
+            kustomizer.start(tasks)
+            log.info("running: %d GitRepositories, %d Kustomizations", len(repositories.store), len(apps.store))
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.gather(fetcher.stop(_GRACE_S), kustomizer.stop(_GRACE_S))
+            await asyncio.gather(*(recorder.stop() for recorder in recorders))
+            await runner.cleanup()
+
+    def _fetcher(
+        self,
+        tasks: Tasks,
+        repositories: Informer[GitRepository],
+        store: Store,
+        publisher: Publisher,
+        recorder: Recorder,
+    ) -> Controller[Key]:
+        sources = gitrepository.GitRepositories(
+            gitrepository.Surroundings(
+                client=self._client,
+                objects=repositories,
+                source=GitSource(self._settings.storage_path / "git", store, self._transport, self._clock),
+                publisher=publisher,
+                index=self._index,
+                recorder=recorder,
+                clock=self._clock,
+            )
+        )
+        controller = Controller(
+            "gitrepository",
+            sources.reconcile,
+            clock=self._clock,
+            concurrency=_GIT_WORKERS,
+            backoff_cap=sources.backoff_cap,
+        )
+        self._attach(tasks, controller, repositories, "GitRepository", sources.state)
+        return controller
+
+    async def _kustomizer(
+        self,
+        tasks: Tasks,
+        apps: Informer[Kustomization],
+        store: Store,
+        recorder: Recorder,
+        remaining: Callable[[], float],
+    ) -> Controller[Key]:
+        settings = self._settings
+
+        def tell(app: Key, news: News) -> None:
+            controller.queue.add(app, priority=Priority.REQUEST if news is News.DISTURBED else Priority.EVENT)
+
+        def on_ready(app: Key, seconds: float) -> None:
+            self._telemetry.converged("Kustomization", seconds)
+            for waiting in dependencies.dependents(app, apps.store.values()):
+                controller.queue.add(waiting)
+
+        def on_source(source: SourceId) -> None:
+            for ks in apps.store.values():
+                if (ks.spec.source_ref.kind, ks.source_key) == source:
+                    controller.queue.add(ks.key)
+
+        reader = account(self._client, settings.reader) if settings.reader else self._client
+        found = binaries.find("render")
+        world = kustomization.Surroundings(
+            client=self._client,
+            objects=apps,
+            sources=self._index,
+            renderer=Renderer(store, found["kustomize"] if found else None, settings.storage_path / "render"),
+            target=KubernetesTarget(
+                reader, tasks, self._clock, tell=tell, protected_namespace=settings.namespace, remaining=remaining
+            ),
+            access=Access(
+                self._client,
+                self._clock,
+                namespace=settings.namespace,
+                cross_namespace=CrossNamespace(settings.cross_namespace_refs),
+                default_account=settings.default_service_account,
+                applier=settings.applier,
+            ),
+            recorder=recorder,
+            clock=self._clock,
+            cluster=await self._cluster_id(),
+            namespace=settings.namespace,
+        )
+        kustomizations = kustomization.Kustomizations(world, on_ready)
+        controller = Controller(
+            "kustomization",
+            kustomizations.reconcile,
+            clock=self._clock,
+            concurrency=settings.concurrent,
+            backoff_cap=kustomizations.backoff_cap,
+        )
+        self._index.on_change(on_source)
+        tasks.keep(kustomizations.scribe.laggards.run, name="laggards")
+        self._attach(tasks, controller, apps, "Kustomization", kustomizations.state)
+        return controller
+
+    def _attach(
+        self,
+        tasks: Tasks,
+        controller: Controller[Key],
+        informer: Informer[T],
+        kind: str,
+        state: Callable[[Key], ObjectState | None],
+    ) -> None:
+        """Connect a controller with what feeds it and what watches over it."""
+
+        def measure(done: Pass[Key]) -> None:
+            subject = Subject(kind, done.key.namespace, done.key.name)
+            now = state(done.key)
+            if now is None:
+                self._telemetry.forget(subject)
+                return
+            self._telemetry.reconciled(subject, done.seconds)
+            self._telemetry.ready(subject, now.ready)
+            self._telemetry.suspended(subject, now.suspended)
+            self._telemetry.revision(subject, now.revision)
+            if now.ready and not isinstance(done.outcome, Exception):
+                self._telemetry.succeeded(subject, self._clock.now())
+
+        async def intervals() -> Mapping[Key, float]:
+            states = {key: state(key) for key in informer.store}
+            return {key: now.interval_s for key, now in states.items() if now is not None and not now.suspended}
+
+        informer.add_handler(_feed(controller))
+        controller.on_pass(measure)
+        self._telemetry.watch_queue(controller.name, depth=controller.queue.__len__, oldest=controller.queue.oldest)
+        watchdog = Watchdog(controller, intervals, self._clock, telemetry=self._telemetry)
+        tasks.keep(watchdog.run, name=f"watchdog-{controller.name}")
+        self._checks[f"watchdog {controller.name}"] = watchdog.check
+        self._checks[f"watch {controller.name}"] = partial(getattr, informer, "problem")
+
+    async def _informer(self, gvk: Gvk, struct: type[T]) -> Informer[T]:
+        """An informer over all objects of one of our kinds; waits until the kind is installed."""
+        decoder = msgspec.json.Decoder(struct)
+        while True:
+            try:
+                resource = await self._client.discovery.find(gvk)
+                return Informer(self._client, resource, decode=decoder.decode, key_of=lambda item: item.key)
+            except UnknownKind:
+                log.warning("%s is not installed: run `trimtab install --crds-only`; looking again in 5 s", gvk)
+            except (ApiError, Unreachable) as failure:
+                log.warning("cannot reach the API server, trying again in 5 s: %s", failure)
+            await self._clock.sleep(_NOT_INSTALLED_S)
+
+    async def _cluster_id(self) -> str:
+        namespace = await self._client.discovery.find(Gvk("", "v1", "Namespace"))
+        body = await self._client.get(namespace, "kube-system")
+        return str(body["metadata"]["uid"])
+
+    async def _collect(self, publisher: Publisher) -> None:
+        while True:
+            await self._clock.sleep(_COLLECT_EVERY_S)
+            await publisher.collect()
+
+
+def _feed(controller: Controller[Key]) -> Callable[[Event[T]], None]:
+    """Queue an object when what a person may change of it changed; our own status writes come back unheard."""
+
+    def hear(event: Event[T]) -> None:
+        if not isinstance(event, Applied):
+            controller.queue.add(event.old.key)
+            return
+        old, new = event.old, event.new
+        if old is not None and old.metadata.requested_at != new.metadata.requested_at:
+            controller.queue.add(new.key, priority=Priority.REQUEST)
+        elif old is None or _meaning(old) != _meaning(new):
+            controller.queue.add(new.key)
+
+    return hear
+
+
+def _meaning(item: GitRepository | Kustomization) -> tuple[object, ...]:
+    metadata = item.metadata
+    return metadata.uid, metadata.generation, metadata.deleted, metadata.annotations

@@ -1,0 +1,25 @@
+"""What `trimtab run` was told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trimtab.cli.connect import Options
+from trimtab.manifests.refs import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The flags of `trimtab run`, read. An account that is None stands for the rights of the process itself."""
+
+    options: Options
+    storage_path: Path
+    storage_addr: str
+    storage_adv_addr: str
+    metrics_addr: str
+    concurrent: int
+    namespace: str
+    cross_namespace_refs: str
+    default_service_account: str
+    applier: Key | None
+    reader: Key | None
+    leader_elect: bool

@@ -1,0 +1,107 @@
+"""`trimtab build`: a directory of this machine, as the controller would render it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from .conftest import config_map, write
+
+PROGRAM = "from trimtab.cli.build import build; build(prog_name='trimtab build')"
+
+
+@pytest.fixture
+def build(kustomize, tmp_path):
+    def run(*arguments, cwd=tmp_path):
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, *map(str, arguments)],
+            cwd=cwd,
+            env={"PATH": f"{kustomize.parent}:/usr/bin:/bin", "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+REPOSITORY = {
+    "repo/apps/over/kustomization.yaml": "namePrefix: p-\nresources: [../base]",
+    "repo/apps/base/kustomization.yaml": "resources: [a.yaml]",
+    "repo/apps/base/a.yaml": config_map("a"),
+}
+
+
+def test_the_objects_are_printed_as_yaml_or_json(build, tmp_path):
+    write(tmp_path, REPOSITORY)
+    assert build("repo/apps/over") == (0, "---\n" + config_map("p-a"), "")
+    code, out, _ = build("repo/apps/base", "-o", "json")
+    assert (code, json.loads(out)["metadata"]) == (0, {"name": "a"})
+
+
+def test_the_fields_of_a_kustomization_object_are_worked_in(build, tmp_path):
+    write(tmp_path, REPOSITORY)
+    write(
+        tmp_path,
+        {
+            "ks.yaml": "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: a}\n"
+            "spec: {interval: 1m, prune: true, sourceRef: {kind: GitRepository, name: a}, targetNamespace: apps, "
+            "commonMetadata: {labels: {l: v}}}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n"
+        },
+    )
+    code, out, _ = build("repo/apps/over", "--kustomization-file", "ks.yaml", "-o", "json")
+    assert code == 0
+    assert json.loads(out)["metadata"] == {"name": "p-a", "namespace": "apps", "labels": {"l": "v"}}
+    code, out, _ = build("repo/apps/over", "--kustomization-file", "ks.yaml", "--show-kustomization", "-o", "json")
+    assert code == 0
+    assert json.loads(out) == {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namePrefix": "p-",
+        "namespace": "apps",
+        "resources": ["../base"],
+    }
+
+
+def test_the_repository_is_the_limit_of_what_is_read(build, tmp_path):
+    write(tmp_path, {**REPOSITORY, "repo/.git/HEAD": "", "repo/out/kustomization.yaml": "resources: [../../apart]"})
+    write(tmp_path, {"apart/kustomization.yaml": "resources: []"})
+    assert build("repo/apps/over")[0] == 0
+    code, out, error = build("repo/out")
+    assert (code, out) == (1, "")
+    assert "out/kustomization.yaml: resources[0] names ../../apart, which lies outside the artifact" in error
+    code, _, error = build("repo/apps/over", "--root", "repo/apps/over")
+    assert code == 1
+    assert "--root" in error
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a: 1\na: 2", "bad/x.yaml:2:1: duplicate key 'a'"), ("kind: A", "bad/x.yaml:1:1: object has no apiVersion")],
+)
+def test_mistakes_are_told_with_file_and_line(build, tmp_path, text, expected):
+    write(tmp_path, {"repo/.git/HEAD": "", "repo/bad/x.yaml": text})
+    code, out, error = build("repo/bad")
+    assert (code, out) == (1, "")
+    assert expected in error
+    assert "Traceback" not in error
+
+
+def test_what_a_source_leaves_out_is_left_out(build, tmp_path):
+    write(tmp_path, {"repo/.git/HEAD": "", "repo/.sourceignore": "app/skip/", "repo/app/a.yaml": config_map("a")})
+    write(tmp_path, {"repo/app/.sops.yaml": "creation_rules: []", "repo/app/skip/x.yaml": "not an object"})
+    assert build("repo/app") == (0, "---\n" + config_map("a"), "")
+
+
+def test_a_file_without_a_kustomization_object_is_refused(build, tmp_path):
+    write(tmp_path, {"a/a.yaml": config_map("a")})
+    code, _, error = build("a", "--kustomization-file", "a/a.yaml")
+    assert code == 1
+    assert "holds 0 Kustomization objects" in error
+
+
+def test_help_has_examples(build):
+    code, out, _ = build("--help")
+    assert code == 0
+    assert "trimtab build apps/podinfo" in out
