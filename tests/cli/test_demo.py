@@ -131,4 +131,4 @@ def until(met) -> None:
     deadline = time.monotonic() + HEAL_S
     while not met():
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)  # noqa: TID251 - another process is awaited
+        time.sleep(0.1)

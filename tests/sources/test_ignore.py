@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from trimtab.base.errors import Terminal
@@ -57,7 +57,7 @@ tokens = st.sampled_from(
         "[z-a]",
     ]
 )
-patterns = st.lists(tokens, min_size=1, max_size=6).map("".join)
+patterns = st.lists(tokens, min_size=1, max_size=6).map("".join) | st.text("aab**/?[]-!\\é.", min_size=1, max_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,11 @@ def git_ignores(repository: Path, lines: list[str], candidates: list[str]) -> se
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(["a**/b", "aa**/**/b"], [])
+@example(["*a*ab"], [])
+@example(["**/*a*ab/**/b"], [])
+@example(["[\\a-b]"], [])
+@example(["a/**", "!", "/", "**", "!b"], [])
 @given(
     lines=st.lists(st.tuples(st.sampled_from(["", "", "!"]), patterns).map("".join), min_size=1, max_size=5),
     others=st.lists(paths, max_size=12, unique=True),

@@ -46,11 +46,14 @@ async def run(
     timeout: float = 60.0,
     max_output: int = 64 << 20,
     limits: Limits | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Completed:
     """Run `argv` in a process group of its own and return what it said.
 
     `env` is the whole environment: nothing is inherited. `timeout` is in seconds, `max_output` in bytes for stdout and
-    for stderr each. Raises ProcessTimeout and OutputTooLarge after killing the whole group, OSError if it cannot start.
+    for stderr each. `pass_fds` stay open in the child and its children: a lock held that way outlives this process for
+    as long as they do. Raises ProcessTimeout and OutputTooLarge after killing the whole group, OSError if it cannot
+    start.
     """
     child = await asyncio.create_subprocess_exec(
         *map(str, argv),
@@ -61,6 +64,7 @@ async def run(
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
         preexec_fn=_limiter(limits) if limits else None,
+        pass_fds=pass_fds,
     )
     assert child.stdin is not None  # noqa: S101 - three pipes were asked for
     assert child.stdout is not None  # noqa: S101

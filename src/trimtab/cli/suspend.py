@@ -79,5 +79,5 @@ async def _chosen(
 async def _set(client: "Client", kind: Kind, namespace: str, name: str, *, suspend: bool) -> None:
     resource = await client.discovery.find(kind.gvk)
     # Removing the field rather than writing false gives it back to whoever declares it in git.
-    patch = {"spec": {"suspend": True}}
+    patch = {"spec": {"suspend": True if suspend else None}}
     await client.merge_patch(resource, name, namespace, patch, field_manager="trimtab", type=dict)

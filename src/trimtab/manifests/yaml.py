@@ -90,7 +90,7 @@ def manifests_of(documents: list[Document]) -> list[Manifest]:
     pending = [(document.value, document.origin, "") for document in reversed(documents)]
     while pending:
         value, origin, where = pending.pop()
-        if value is None or value == {}:
+        if value is None or value in ({}, []):
             continue
         body = _object(value, origin, where)
         items = body.get("items")

@@ -34,6 +34,9 @@ _CONFIG = (
     # One pack for each fetch: packs are few and can be counted, loose objects pile up.
     "fetch.unpackLimit=1",
     "http.followRedirects=false",
+    # A connection that stalls is given up, also by a git whose parent was killed.
+    "http.lowSpeedLimit=100",
+    "http.lowSpeedTime=30",
     "transfer.bundleURI=false",
     "credential.helper=",
     "gc.auto=0",
@@ -87,6 +90,7 @@ class Git:
         stdin: bytes = b"",
         timeout: float = 60.0,
         max_output: int = _LISTING_BYTES,
+        pass_fds: Sequence[int] = (),
     ) -> bytes:
         """What `git verb` prints. Raises GitFailed, ProcessTimeout, OutputTooLarge."""
         argv = ["git", *(word for setting in _CONFIG for word in ("-c", setting))]
@@ -104,6 +108,7 @@ class Git:
                 timeout=timeout,
                 max_output=max_output,
                 limits=limits,
+                pass_fds=pass_fds,
             )
         except OSError as problem:
             raise GitFailed(verb, f"cannot be started: {problem}; install git") from problem

@@ -61,6 +61,7 @@ class Mirror:
         self.path = path
         self._clock = clock
         self._lock = asyncio.Lock()
+        self._held: tuple[int, ...] = ()
 
     @contextlib.asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
@@ -76,7 +77,13 @@ class Mirror:
                         await self._clock.sleep(0.05)
                 self._clear()
                 os.utime(file.fileno())
-                yield
+                # Our children hold the lock too: where this process is killed, the next one waits for what is left of
+                # its git, and does not remove locks from under it.
+                self._held = (file.fileno(),)
+                try:
+                    yield
+                finally:
+                    self._held = ()
 
     async def fetch(
         self, git: Git, url: str, commit: str, ref: str, *, slot: str, exact: bool = False, timeout: float
@@ -93,7 +100,7 @@ class Mirror:
             return await self._first(git, url, commit, ref, kept=kept, exact=exact, timeout=timeout)
         try:
             if await self._has(git, commit):
-                await git.run("update-ref", [kept, commit], repository=self.path)
+                await git.run("update-ref", [kept, commit], repository=self.path, pass_fds=self._held)
                 return commit
             await self._tidy(git)
         except GitFailed as damage:
@@ -111,7 +118,10 @@ class Mirror:
     async def files(self, git: Git, commit: str) -> Listing:
         """What is in `commit`. Raises GitFailed if it is not complete, HostilePath."""
         listed = await git.run(
-            "ls-tree", ["-r", "-z", "--full-tree", f"{check_commit(commit)}^{{commit}}"], repository=self.path
+            "ls-tree",
+            ["-r", "-z", "--full-tree", f"{check_commit(commit)}^{{commit}}"],
+            repository=self.path,
+            pass_fds=self._held,
         )
         return await asyncio.to_thread(_parse, listed)
 
@@ -119,7 +129,11 @@ class Mirror:
         """Bytes of each blob. Raises GitFailed if one is missing."""
         asked = "\n".join(oids).encode()
         said = await git.run(
-            "cat-file", ["--batch-check=%(objectname) %(objecttype) %(objectsize)"], repository=self.path, stdin=asked
+            "cat-file",
+            ["--batch-check=%(objectname) %(objecttype) %(objectsize)"],
+            repository=self.path,
+            pass_fds=self._held,
+            stdin=asked,
         )
         sizes: dict[str, int] = {}
         for line in said.decode().splitlines():
@@ -139,6 +153,7 @@ class Mirror:
                 "cat-file",
                 ["--batch"],
                 repository=self.path,
+                pass_fds=self._held,
                 stdin="\n".join(oids).encode(),
                 timeout=timeout,
                 max_output=expected + 100 * len(oids),
@@ -156,7 +171,7 @@ class Mirror:
         # Beside its place and renamed: a repository that is there is one that was complete once.
         fresh = self.path.with_name(f".new-{token_hex(8)}")
         try:
-            await git.run("init", ["--quiet", "--bare", "--template=", "--", str(fresh)])
+            await git.run("init", ["--quiet", "--bare", "--template=", "--", str(fresh)], pass_fds=self._held)
             got = await self._pull(git, fresh, url, commit, ref, kept=kept, exact=exact, timeout=timeout)
             fresh.rename(self.path)
         finally:
@@ -181,6 +196,7 @@ class Mirror:
                 "fetch",
                 [*options, f"--depth={depth}", "--", url, specification],
                 repository=repository,
+                pass_fds=self._held,
                 timeout=timeout,
             )
 
@@ -193,25 +209,30 @@ class Mirror:
         # The reference moved since it was looked at, or the server hands out nothing by id.
         if exact:
             await pull(check_ref(ref), _ALL_OF_HISTORY)
-            await git.run("update-ref", [kept, f"{commit}^{{commit}}"], repository=repository)
+            await git.run("update-ref", [kept, f"{commit}^{{commit}}"], repository=repository, pass_fds=self._held)
             return commit
         await pull(check_ref(ref), 1)
         return await self._commit_of(git, repository, kept)
 
     async def _commit_of(self, git: Git, repository: Path, ref: str) -> str:
         said = await git.run(
-            "rev-parse", ["--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"], repository=repository
+            "rev-parse",
+            ["--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"],
+            repository=repository,
+            pass_fds=self._held,
         )
         return check_commit(said.decode().strip())
 
     async def _has(self, git: Git, commit: str) -> bool:
         # Only what a kept reference points to is known to be complete.
-        said = await git.run("for-each-ref", ["--format=%(objectname)", "refs/kept/"], repository=self.path)
+        said = await git.run(
+            "for-each-ref", ["--format=%(objectname)", "refs/kept/"], repository=self.path, pass_fds=self._held
+        )
         return commit in said.decode().split()
 
     async def _tidy(self, git: Git) -> None:
         if sum(1 for _ in self.path.glob("objects/pack/*.pack")) > _MAX_PACKS:
-            await git.run("repack", ["-a", "-d", "-q"], repository=self.path)
+            await git.run("repack", ["-a", "-d", "-q"], repository=self.path, pass_fds=self._held)
 
     def _clear(self) -> None:
         """Remove what a killed git left: its locks stop every later fetch, its temporary files only take room."""
