@@ -11,14 +11,29 @@ from bench.measure import Drift, Phase
 NOISE = 1.2
 """Runs on the same machine differ by about a fifth: only what is worse than that is worth a look."""
 
+STEADY = 1.5
+"""How much the two floors of a run may differ before its ratios are not worth much."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """All figures for one number of apps."""
+    """All figures for one number of apps: the floor before the phases and after them, and the phases."""
 
     n: int
-    floor: Floor
+    before: Floor
+    after: Floor
     phases: tuple[Phase | Drift, ...]
+
+    def floor(self, phase: str) -> float | None:
+        """The floor of a phase in seconds: the lower of the two, since what else ran can only have raised it."""
+        both = {"first": (self.before.first, self.after.first), "push": (self.before.push, self.after.push)}.get(phase)
+        return min(both) if both else None
+
+    @property
+    def steady(self) -> bool:
+        """Whether the machine was the same before and after. If not, the ratios say little."""
+        pairs = ((self.before.first, self.after.first), (self.before.push, self.after.push))
+        return all(max(pair) <= min(pair) * STEADY for pair in pairs)
 
 
 class Reference(NamedTuple):
@@ -66,16 +81,24 @@ _HEADER = (
 
 def floor_ratio(run: Run, phase: Phase) -> float | None:
     """How many times the floor of the same run the phase took; None for phases without one."""
-    floor = {"first": run.floor.first, "push": run.floor.push}.get(phase.phase)
+    floor = run.floor(phase.phase)
     return phase.seconds / floor if floor else None
 
 
 def table(runs: Sequence[Run]) -> str:
     """All phases of all runs."""
     rows = [row for run in runs for row in _rows(run)]
-    notes = "\n".join(f"floor at {run.n}: first {run.floor.first} s, push {run.floor.push} s" for run in runs)
+    notes = "\n".join(map(_note, runs))
     flux = "of Flux: our figure divided by the one published for Flux 2.9 on a similar machine, not measured here"
     return f"{_aligned([_HEADER, *rows])}\n\n{notes}\n{flux}"
+
+
+def _note(run: Run) -> str:
+    (before, after), busy = (run.before, run.after), "" if run.steady else "; THE MACHINE WAS BUSY, run it again"
+    return (
+        f"floor at {run.n}, before and after: first {before.first:.2f} and {after.first:.2f} s, "
+        f"push {before.push:.2f} and {after.push:.2f} s{busy}"
+    )
 
 
 def missed(runs: Sequence[Run]) -> list[str]:
@@ -92,7 +115,7 @@ def result(runs: Sequence[Run], *, machine: Mapping[str, Any], moment: datetime)
         "runs": [
             {
                 "n": run.n,
-                "floor": asdict(run.floor),
+                "floor": {"before": asdict(run.before), "after": asdict(run.after), "steady": run.steady},
                 "phases": [
                     asdict(phase) | ({"floor_ratio": floor_ratio(run, phase)} if isinstance(phase, Phase) else {})
                     for phase in run.phases

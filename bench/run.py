@@ -1,8 +1,8 @@
 """The benchmark: `python -m bench.run`. Everything it needs it starts, everything it starts it ends.
 
-For every N: a fresh control plane, a git server and `trimtab run`; then the floor of this machine at this moment, then
-the phases of bench/measure.py. A machine is never the same twice, so what counts is the ratio to the floor of the same
-run; seconds of different days are not comparable.
+For every N: a fresh control plane, a git server and `trimtab run`; then the floor of this machine at this moment, the
+phases of bench/measure.py, and the floor again. A machine is never the same twice, so what counts is the ratio to the
+lower of the two floors of the same run; seconds of different days are not comparable.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import floor, measure, report
-from bench.server import connect
+from bench.server import Server, connect
 from trimtab.base.http import AiohttpTransport
 from trimtab.cli import local
 from trimtab.cluster.gitserver import GitServer
@@ -89,17 +89,23 @@ async def measured(n: int, arguments: argparse.Namespace) -> report.Run:
         # The first writes of a fresh server are slow, whoever makes them: they must not raise the floor.
         async for _ in floor.measure(server, _WARM_UP_N):
             pass
-        rows: list[floor.Row] = []
-        async for row in floor.measure(server, n):
-            say(f"floor, {row.floor}: {row.settled or row.seconds:.2f} s")
-            rows.append(row)
-        lowest = floor.summary(rows)
+        before = await floored(server, n)
         run = measure.Measure(server, bench.repository, bench.url, n, pids=[bench.pid], timeout_s=arguments.timeout)
         phases: list[measure.Phase | measure.Drift] = []
         async for phase in run.run(arguments.phases.split(",")):
             say(json.dumps(asdict(phase)))
             phases.append(phase)
-    return report.Run(n, lowest, tuple(phases))
+        after = await floored(server, n)
+    return report.Run(n, before, after, tuple(phases))
+
+
+async def floored(server: Server, n: int) -> floor.Floor:
+    """The floor as it is now."""
+    rows: list[floor.Row] = []
+    async for row in floor.measure(server, n):
+        say(f"floor, {row.floor}: {row.settled or row.seconds:.2f} s")
+        rows.append(row)
+    return floor.summary(rows)
 
 
 async def referred(n: int, arguments: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ def phase(name: str, seconds: float, n: int = 100, **more: Any) -> Phase:
 
 
 def run(*phases: Phase | Drift, n: int = 100) -> report.Run:
-    return report.Run(n, FLOOR, phases)
+    return report.Run(n, FLOOR, FLOOR, phases)
 
 
 def test_the_floor_of_a_phase_is_dry_run_plus_settled() -> None:
@@ -34,6 +34,13 @@ def test_the_floor_of_a_phase_is_dry_run_plus_settled() -> None:
 def test_budgets_are_ratios_to_the_floor_of_the_same_run() -> None:
     assert report.missed([run(phase("first", 6.0), phase("push", 3.0))]) == []
     assert report.missed([run(phase("first", 6.2), phase("push", 3.0))]) == ["first at 100: 3.10 × the floor, budget 3"]
+
+
+def test_the_lower_floor_counts_and_a_busy_machine_is_named() -> None:
+    busy = report.Run(100, Floor(first=9.0, push=1.0, rows=()), FLOOR, (phase("first", 6.0),))
+    assert report.floor_ratio(busy, busy.phases[0]) == 3.0
+    assert "BUSY" in report.table([busy])
+    assert "BUSY" not in report.table([run(phase("first", 6.0))])
 
 
 def test_a_phase_that_did_not_end_is_missed_whatever_it_took() -> None:

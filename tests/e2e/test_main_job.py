@@ -241,7 +241,7 @@ spec:
     served: true
     storage: true
     schema:
-      openAPIV3Schema: {{type: object, properties: {{spec: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}}}
+      openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}
 """
     namespace = f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {ns}-new}}\n"
     widget = f"apiVersion: {group}/v1\nkind: Widget\nmetadata: {{name: w, namespace: {ns}-new}}\nspec: {{size: 3}}\n"

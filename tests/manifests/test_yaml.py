@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.base.errors import Terminal
-from trimtab.manifests import codec
+from trimtab.manifests import codec, yaml
 from trimtab.manifests.refs import Origin, Ref
 from trimtab.manifests.yaml import YamlError, load, manifests_of
 
@@ -101,10 +101,9 @@ def merge_bomb(levels):
         (bomb(2, 40), "ten times the file"),
         (merge_bomb(22), "ten times the file"),
         ("a: &a " + "x" * 100_000 + "\nb: [" + "*a," * 10_000 + "]", "ten times the file"),
-        ("a: &a {" + "k" * 100_000 + ": 1}\nb: [" + "*a," * 10_000 + "]", "ten times the file"),
+        ("a: &a {" + "k" * 1_000 + ": 1}\nb: [" + "*a," * 10_000 + "]", "ten times the file"),
         (chain(1_000), "more than 200 levels deep, counted through aliases"),
         ("---\n" * 2_000, "more than 1,000 documents"),
-        ("[" + "1," * 1_000_001 + "]", "more than 1,000,000 values"),
         (":" * 1_000_000, "mapping values are not allowed"),
         ("\t" * 1_000_000 + "a", "cannot start any token"),
         ("a" * (10 << 20) + "a", "has 10,485,761 bytes"),
@@ -114,7 +113,13 @@ def merge_bomb(levels):
 def test_hostile_input_ends_soon(data, message):
     started = time.process_time()
     assert message in refusal(data)
-    assert time.process_time() - started < 5, "the target is one second on a quiet machine"
+    assert time.process_time() - started < 4, "the target is one second on a quiet machine"
+
+
+def test_values_are_counted(monkeypatch):
+    monkeypatch.setattr(yaml, "MAX_NODES", 10_000)
+    assert "more than 10,000 values in one file" in refusal("[" + "1," * 10_001 + "]")
+    assert load(b"[" + b"1," * 9_999 + b"]", "f")
 
 
 def test_the_limits_admit_what_stays_below_them():
@@ -134,7 +139,7 @@ def test_aliases_are_copies():
 
 def test_origins_count_empty_documents_and_skip_comments():
     text = "# head\n---\n---\n# comment\n\na: 1\n---\n~\n--- # next\nb: 2\n"
-    assert [document.origin for document in load(text.encode(), "f")] == [Origin("f", 6, 3), Origin("f", 10, 5)]
+    assert [document.origin for document in load(text.encode(), "f")] == [Origin("f", 6, 2), Origin("f", 10, 4)]
 
 
 def test_the_dialects_differ_where_the_programs_do():
@@ -208,23 +213,19 @@ spec:
     assert time.process_time() - started < 2, "the target is 200 ms on a quiet machine"
 
 
+# YAML knows more line breaks than JSON, and no controls and non-characters outside of escapes.
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn", "Zl", "Zp"]), max_size=8)
+names = texts.filter(lambda name: name != "<<")
 plain = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.text(max_size=8)),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=6), inner, max_size=4)),
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), texts),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(names, inner, max_size=4)),
     max_leaves=20,
 )
 
 
 @given(plain.filter(lambda read: read is not None))
 def test_json_is_read_as_json(read):
-    text = codec.encode(read).decode().replace("\x7f", "\\u007f")
-    try:
-        documents = load(text.encode(), "f")
-    except YamlError as refused:
-        # YAML has no C1 controls and no non-characters outside of escapes, and JSON need not escape them.
-        assert "control characters" in str(refused) or "<<" in text
-        return
-    assert documents[0].value == read
+    assert load(codec.encode(read), "f")[0].value == read
 
 
 @given(st.binary(max_size=60) | st.text("{}[]:,-&*!|>'\"%#?\n\t ab1<~=\r.", max_size=60).map(str.encode))
@@ -232,10 +233,9 @@ def test_any_input_gives_documents_or_a_refusal(data):
     for dialect in ("kustomize", "kubernetes"):
         try:
             documents = load(data, "f", dialect=dialect)
-        except YamlError as refused:
-            assert str(refused).startswith("f:")
-        else:
-            codec.decode(codec.encode([document.value for document in documents]))
+        except YamlError:
+            continue
+        codec.decode(codec.encode([document.value for document in documents]))
 
 
 def body(name, kind="Widget"):

@@ -129,6 +129,30 @@ async def test_the_default_branch_is_master_as_in_flux():
     )
 
 
+class OldServer(GitServer):
+    """Speaks only the first protocol, and so hands out nothing by id but the tips."""
+
+    async def _git(self, *arguments, stdin=b"", environment=None):
+        return await super()._git(*arguments, stdin=stdin, environment={**(environment or {}), "GIT_PROTOCOL": ""})
+
+
+async def test_servers_that_know_only_the_old_protocol(tmp_path, source):
+    async with OldServer(tmp_path / "r") as server:
+        repository = Repository.create(server.root / "apps.git")
+        first, second = repository.commit({"a": b"1"}), repository.commit({"a": b"2"})
+        third = repository.commit({"a": b"3"})
+        url = server.url("apps")
+        assert (await got(source, spec(url))).revision == f"main@sha1:{third}"
+        for commit, content in ((second, b"2"), (first, b"1")):
+            snapshot = await got(source, spec(url, branch="main", commit=commit))
+            assert snapshot.revision == f"main@sha1:{commit}"
+            assert snapshot.read("a") == content
+        with pytest.raises(Transient, match="name the branch"):
+            await got(source, spec(url, commit="ab" * 20))
+        with pytest.raises(Transient):
+            await got(source, spec(url, branch="main", commit="ab" * 20))
+
+
 async def test_a_commit_needs_no_look(server, repository, source):
     commit = repository.commit({"a": b"1"})
     assert await source.look(spec(server.url("apps"), commit=commit)) == Head(f"sha1:{commit}", commit, "")

@@ -1,7 +1,5 @@
 """What events mean for an app: baselines, held events, replays, deletions, accepted disturbances."""
 
-from dataclasses import replace  # noqa: F401
-
 import pytest
 
 from trimtab.health.verdict import State, Verdict
@@ -104,3 +102,10 @@ def test_an_object_taken_over_by_another_app_starts_anew_and_the_old_one_cannot_
     assert tracker.track(REF, other).baseline is None
     tracker.forget(REF, APP)
     assert tracker.get(REF) is not None
+
+
+def test_a_fight_is_not_answered_in_a_hot_loop_and_calm_restores_the_budget():
+    record = Tracked(REF, APP)
+    allowed = sum(record.may_correct(100.0 + i * 0.05) for i in range(200))
+    assert 30 <= allowed <= 36
+    assert all(record.may_correct(200.0 + i * 0.05) for i in range(20))

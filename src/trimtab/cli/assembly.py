@@ -67,6 +67,7 @@ class Assembly:
         self._telemetry = telemetry
         self._checks = checks
         self._index = SourceIndex()
+        self._closing: list[Callable[[], None]] = []
 
     async def run(self, tasks: Tasks, remaining: Callable[[], float]) -> None:
         """Build everything and work until cancelled. `remaining` tells the seconds in which we may still write."""
@@ -94,6 +95,8 @@ class Assembly:
             log.info("running: %d GitRepositories, %d Kustomizations", len(repositories.store), len(apps.store))
             await asyncio.Event().wait()
         finally:
+            for close in self._closing:
+                close()
             await asyncio.gather(fetcher.stop(_GRACE_S), kustomizer.stop(_GRACE_S))
             await asyncio.gather(*(recorder.stop() for recorder in recorders))
             await runner.cleanup()
@@ -181,7 +184,16 @@ class Assembly:
             concurrency=settings.concurrent,
             backoff_cap=kustomizations.backoff_cap,
         )
+
+        def on_kinds() -> None:
+            """A kind came or went: what could not be applied may be possible now."""
+            for key in apps.store:
+                if kustomizations.revision_of(key) is None:
+                    controller.queue.add(key)
+
         self._index.on_change(on_source)
+        self._client.discovery.add_listener(on_kinds)
+        self._closing.append(partial(self._client.discovery.remove_listener, on_kinds))
         tasks.keep(kustomizations.scribe.laggards.run, name="laggards")
         self._attach(tasks, controller, apps, "Kustomization", kustomizations.state)
         return controller

@@ -33,7 +33,7 @@ from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.scopes import scopes
 from trimtab.targets.kubernetes.target import KubePlan, KubernetesTarget, Wish
 
-SETTLE_GRACE_S = 1.0
+SETTLE_GRACE_S = 3.0
 """How long objects may take to become healthy before the status says that they are awaited."""
 TERMINATION_LOOK_S = 2.0
 PENDING_LOOK_S = 10.0

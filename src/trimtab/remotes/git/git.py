@@ -169,6 +169,12 @@ def failure(address: Address, problem: Exception) -> Transient:
         return AuthenticationFailed(
             f"{address}: signing in failed; check the Secret of spec.secretRef. git said: {said}"
         )
+    if "not our ref" in said or "unadvertised object" in said:
+        return _failed(
+            address,
+            f"the commit is not there, or the server hands out none by its id; name the branch it is on in "
+            f"spec.ref.branch. git said: {said}",
+        )
     if "File size limit" in said or "file size" in said.lower():
         return _failed(address, f"more than {_PACK_BYTES} bytes to fetch. git said: {said}")
     return _failed(address, said)

@@ -39,7 +39,6 @@ async def apply(client: Client, item: Desired, tracked: Tracked, tracker: Tracke
                 item.ref.namespace,
                 item.payload,
                 field_manager=MANAGER,
-                force=item.mode is not Mode.MERGE,
             )
         sighting = sight(answer, clock.now())
         tracked.applied(item.digest, sighting)

@@ -24,7 +24,7 @@ from trimtab.targets.kubernetes.apply import apply, read
 from trimtab.targets.kubernetes.desired import Desired, Mode, Owner
 from trimtab.targets.kubernetes.inventory import Entry, Inventory
 from trimtab.targets.kubernetes.sighting import Sighting, sight
-from trimtab.targets.kubernetes.tracking import UNSEEN, News, Tracked, Tracker
+from trimtab.targets.kubernetes.tracking import CORRECTION_S, UNSEEN, News, Tracked, Tracker
 from trimtab.targets.kubernetes.watches import Watches
 
 WRITE_MARGIN_S = 2.0
@@ -192,6 +192,9 @@ class KubernetesTarget:
         if mode == "ignore":
             tracked.accept()
             return Outcome(item.ref, Effect.UNCHANGED, origin=item.origin)
+        if not tracked.may_correct(self._clock.monotonic()):
+            message = f"somebody else keeps changing it: it is corrected every {CORRECTION_S:g} s only"
+            return Outcome(item.ref, Effect.WAITING, message, item.origin)
         report = await drift.settle(wish.client, item, tracked, self.tracker, self._clock, correct=mode == "correct")
         if mode == "alert" and report.outcome.effect is not Effect.FAILED:
             tracked.accept()

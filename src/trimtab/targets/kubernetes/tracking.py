@@ -12,6 +12,10 @@ from trimtab.health.verdict import State, Verdict
 from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.kubernetes.sighting import Sighting
 
+CORRECTIONS = 30.0
+CORRECTION_S = 2.0
+"""So many corrections of one object in a row, then one every so many seconds: a fight must not become a hot loop."""
+
 UNSEEN = Verdict(State.Unknown, "not seen yet")
 GONE = Verdict(State.NotFound, "the object is not there")
 
@@ -42,6 +46,8 @@ class Tracked:
     suspect: bool = False
     in_flight: int = 0
     _held: list[Sighting | None] = field(default_factory=list)
+    _corrections: float = CORRECTIONS
+    _corrected_at: float = 0.0
 
     @property
     def verdict(self) -> Verdict:
@@ -64,6 +70,15 @@ class Tracked:
     def accept(self) -> None:
         """The disturbance has been reported and is not to be corrected: it is no news until it changes."""
         self.accepted, self.suspect = self.seen, False
+
+    def may_correct(self, now: float) -> bool:
+        """Whether a correction may go ahead at `now` (monotonic seconds); it is counted."""
+        refilled = self._corrections + (now - self._corrected_at) / CORRECTION_S
+        self._corrections, self._corrected_at = min(CORRECTIONS, refilled), now
+        if self._corrections < 1:
+            return False
+        self._corrections -= 1
+        return True
 
     def hold(self) -> None:
         """An apply is on its way: its own event may overtake its answer, so events are kept until `release`."""
