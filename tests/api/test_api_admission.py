@@ -228,7 +228,7 @@ def until(holds: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, "the server did not take up the definition"
-        time.sleep(0.2)  # noqa: TID251 - outside of any loop
+        time.sleep(0.2)
 
 
 def test_short_names_categories_and_columns_in_kubectl(served: Kubectl, home: str) -> None:

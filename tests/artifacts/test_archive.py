@@ -82,7 +82,7 @@ def test_the_standard_library_reads_what_we_write(wanted: list[Packed]):
 
 def test_the_same_files_give_the_same_bytes():
     first = packed(Packed("a", b"1"), Packed(LONG, b"2"))
-    time.sleep(1.1)  # noqa: TID251 - another second on the wall clock
+    time.sleep(1.1)
     assert packed(Packed("a", b"1"), Packed(LONG, b"2")) == first
 
 
@@ -208,7 +208,7 @@ def test_a_bomb_does_not_fill_the_memory():
 
 def test_data_behind_the_end_is_refused():
     good = packed(Packed("a", b"x"))
-    for more in (good, gzip.compress(b""), b"\0", b"x"):
+    for more in (good, gzip.compress(b"", mtime=0), b"\0", b"x"):
         with pytest.raises(BadArchive, match="behind"):
             read(good + more)
     inner = gzip.decompress(good)
@@ -217,7 +217,7 @@ def test_data_behind_the_end_is_refused():
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"x", b"\x1f\x8b", gzip.compress(b""), gzip.compress(b"x" * 512), os.urandom(2000)]
+    "data", [b"", b"x", b"\x1f\x8b", gzip.compress(b"", mtime=0), gzip.compress(b"x" * 512), os.urandom(2000)]
 )
 def test_what_is_no_archive_is_refused(data: bytes):
     with pytest.raises(BadArchive):

@@ -183,7 +183,7 @@ def test_an_interrupt_during_the_start_leaves_nothing(layout):
     deadline = time.monotonic() + 20
     while not ((known := record.read(layout)) and known.components):
         assert time.monotonic() < deadline
-        time.sleep(0.01)  # noqa: TID251 - another process, no clock of ours
+        time.sleep(0.01)
     processes = identities(layout)
     up.send_signal(signal.SIGINT)
     up.wait(timeout=20)

@@ -246,6 +246,18 @@ def test_a_map_declared_empty_is_a_candidate_that_the_response_clears():
     assert changes(live, response, entry) == []
 
 
+def test_what_others_write_into_a_map_declared_empty_is_not_ours_even_when_it_changes_meanwhile():
+    ours = {"f:metadata": {"f:annotations": {}}, "f:spec": {"f:selector": {}}}
+    controller = {**THEIRS, "fieldsV1": {"f:metadata": {"f:annotations": {".": {}, "f:revision": {}}}}}
+    live, response = (deployment(fields=ours, others=(controller,)) for _ in range(2))
+    live["metadata"]["annotations"] = {"revision": "1"}
+    response["metadata"]["annotations"] = {"revision": "2"}
+    live["spec"]["selector"] = {"matchLabels": {}}
+    assert [difference.path for difference in changes(live, response, entry_of(response))] == [
+        "spec.selector.matchLabels.app"
+    ], "a selector is owned as a whole: nobody owns a part of it"
+
+
 def test_a_key_that_the_live_item_leaves_out_is_a_defaulted_one():
     entry = entry_of(deployment())
     live = deployment()
@@ -264,6 +276,12 @@ def test_only_what_others_hold_left_in_a_list_is_the_same_as_no_list():
     fields = {"f:spec": {"f:items": {'k:{"name":"ours"}': {"f:name": {}}}}}
     entry = entry_of(deployment(fields=fields))
     assert projection_digest({"spec": {"items": [{"name": "x"}]}}, entry) == projection_digest({"spec": {}}, entry)
+
+
+def test_a_map_that_only_others_keep_there_is_the_same_as_no_map():
+    entry = entry_of(deployment(fields={"f:spec": {"f:strategy": {"f:ours": {}}}, "f:data": {".": {}, "f:ours": {}}}))
+    assert projection_digest({"spec": {"strategy": {"theirs": 1}}}, entry) == projection_digest({}, entry)
+    assert projection_digest({"data": {}}, entry) != projection_digest({}, entry), "a map that is ours as such counts"
 
 
 def test_a_positional_set_is_compared_whole():

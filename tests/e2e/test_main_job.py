@@ -278,14 +278,14 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}, stor
     world.app(ns, "quick", "./app")
     world.ready(ns, "quick")
     path = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{ns}/kustomizations/quick"
-    world.api.merge(path, {"spec": {"wait": True, "timeout": "3s"}})
+    world.api.merge(path, {"spec": {"wait": True, "timeout": "6s"}})
 
     def waiting():
         found = condition(world.get_app(ns, "quick"), "Reconciling")
         return found if "waiting for" in found.get("message", "") else None
 
     assert f"PersistentVolumeClaim/{ns}/data" in until(waiting, "it says what it waits for", 10)["message"]
-    message = world.failed(ns, "quick", "HealthCheckFailed", "timed out after 3 s")
+    message = world.failed(ns, "quick", "HealthCheckFailed", "timed out after 6 s")
     assert f"PersistentVolumeClaim/{ns}/data" in message
 
 

@@ -143,7 +143,7 @@ def test_ties_are_broken_by_group_kind_namespace_and_name():
     assert sorted(backwards, key=apply_key) == refs
 
 
-DOCUMENT = {"foo": ["bar", "baz"], "": 0, "a/b": 1, "c%d": 2, "m~n": 8, " ": 7, 'k"l': 6, "null": None}
+DOCUMENT = {"foo": ["bar", "baz"], "": 0, "a/b": 1, "c%d": 2, "m~n": 8, "~1": 9, " ": 7, 'k"l': 6, "null": None}
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,7 @@ DOCUMENT = {"foo": ["bar", "baz"], "": 0, "a/b": 1, "c%d": 2, "m~n": 8, " ": 7, 
         ("/a~1b", 1),
         ("/c%d", 2),
         ("/m~0n", 8),
+        ("/~01", 9),
         ("/ ", 7),
         ('/k"l', 6),
         ("/null", None),

@@ -96,6 +96,11 @@ def test_precedence_is_that_of_semver_org():
     assert not Version.parse("1.0.0+a").precedes(Version.parse("1.0.0+b"))
 
 
+@pytest.mark.parametrize("tags", [["1.0.0+a", "1.0.0+b", "1.0.0"], ["1.0.0", "1.0.0+b", "1.0.0+a"]])
+def test_builds_of_one_version_are_chosen_by_name(tags):
+    assert latest(tags, Constraint.parse("*")) == "1.0.0+b"
+
+
 numbers = st.integers(0, 12)
 texts = st.builds(
     "{}.{}.{}{}".format, numbers, numbers, numbers, st.sampled_from(["", "-alpha", "-rc.1", "-rc.2", "+build"])

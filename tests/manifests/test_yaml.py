@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.base.errors import Terminal
-from trimtab.manifests import codec, yaml
+from trimtab.manifests import builder, codec
 from trimtab.manifests.refs import Origin, Ref
 from trimtab.manifests.yaml import YamlError, load, manifests_of
 
@@ -117,7 +117,7 @@ def test_hostile_input_ends_soon(data, message):
 
 
 def test_values_are_counted(monkeypatch):
-    monkeypatch.setattr(yaml, "MAX_NODES", 10_000)
+    monkeypatch.setattr(builder, "MAX_NODES", 10_000)
     assert "more than 10,000 values in one file" in refusal("[" + "1," * 10_001 + "]")
     assert load(b"[" + b"1," * 9_999 + b"]", "f")
 

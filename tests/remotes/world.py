@@ -176,7 +176,7 @@ class Sshd:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
-            time.sleep(0.05)  # noqa: TID251 - sshd says nothing when it is ready
+            time.sleep(0.05)
         return cls(
             port=port,
             process=process,

@@ -109,7 +109,7 @@ async def test_a_real_block_is_noticed(clock):
     pulse = Pulse(SystemClock(), blocked_s=0.2)
     task = asyncio.ensure_future(pulse.run())
     await asyncio.sleep(0.01)
-    time.sleep(1.3)  # noqa: TID251 - this is the fault
+    time.sleep(1.3)
     await asyncio.sleep(0.01)
     assert "stood still" in (pulse.check() or "")
     task.cancel()

@@ -471,6 +471,18 @@ async def test_lost_objects_are_an_error_first_and_healed_by_the_next_try(server
     assert paths(await got(source, wanted)) == ["a", "b", "c"]
 
 
+async def test_damage_that_only_a_fetch_notices_is_healed_by_the_next_one(server, repository, source, tmp_path):
+    repository.commit({"a": b"1"})
+    wanted = spec(server.url("apps"))
+    await got(source, wanted)
+    [mirror] = tmp_path.glob("cache/mirrors/*.git")
+    (mirror / "shallow").write_bytes(b"garbage\n")
+    repository.commit({"a": b"2"})
+    with pytest.raises(Transient):
+        await got(source, wanted)
+    assert (await got(source, wanted)).read("a") == b"2"
+
+
 async def test_a_server_that_went_away_during_the_fetch(server, repository, source):
     repository.commit({"a": b"1"})
     wanted = spec(server.url("apps"))

@@ -13,7 +13,7 @@ from aiohttp import web
 from trimtab.base.process import Completed, run
 
 _MAX_BODY = 512 << 20
-_SERVICES = ("/info/refs", "/git-upload-pack", "/git-receive-pack", "/HEAD")
+_SERVICES = ("/info/refs", "/git-upload-pack", "/git-receive-pack")
 
 
 class GitServer:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from trimtab.diff.compare import Difference, compare, same
+from trimtab.diff.compare import Difference, Kind, compare, same
 from trimtab.manifests import codec
 from trimtab.manifests.pointers import ABSENT, Keys, Member, Part, format_path, parse_path
 from trimtab.manifests.refs import Body
@@ -71,7 +71,7 @@ def changes(live: Body, response: Body, entry: Entry) -> list[Difference]:
     are one difference of kind `moved`, with the list of their keys or values on both sides.
     """
     found: list[Difference] = []
-    _differ(_compiled(entry.fields_v1), live, response, (), found)
+    _Comparison(live, response, found).differ(_compiled(entry.fields_v1), live, response, ())
     return found
 
 
@@ -189,60 +189,87 @@ def _reduce(node: _Node, value: Any) -> Any:
     return value
 
 
-def _differ(node: _Node, live: Any, wanted: Any, at: tuple[Part, ...], found: list[Difference]) -> None:
-    if live is ABSENT or wanted is ABSENT:
-        before, after = _reduce(node, live), _reduce(node, wanted)
-        if before is ABSENT and after is not ABSENT:
-            found.append(Difference(format_path(at), "added", None, after))
-        elif after is ABSENT and before is not ABSENT:
-            found.append(Difference(format_path(at), "removed", before, None))
-    elif node.leaf or type(live) is not type(wanted) or not isinstance(live, dict | list):
-        found.extend(compare(live, wanted, at=at))
-    elif isinstance(live, dict):
-        for name, child in node.fields.items():
-            _differ(child, live.get(name, ABSENT), wanted.get(name, ABSENT), (*at, name), found)
-    elif node.values:
-        _differ_members(node, live, wanted, at, found)
-    else:
-        _differ_items(node, live, wanted, at, found)
+class _Comparison:
+    """One walk over a field set along both sides of a comparison."""
 
+    def __init__(self, live: Body, response: Body, found: list[Difference]) -> None:
+        self._bodies = (live, response)
+        self._found = found
 
-def _differ_members(
-    node: _Node, live: list[Any], wanted: list[Any], at: tuple[Part, ...], found: list[Difference]
-) -> None:
-    old = [member for member in live if _identity(member) in node.values]
-    new = [member for member in wanted if _identity(member) in node.values]
-    found.extend(
-        Difference(format_path((*at, Member(member))), "added", None, member) for member in new if member not in old
-    )
-    found.extend(
-        Difference(format_path((*at, Member(member))), "removed", member, None) for member in old if member not in new
-    )
-    _moved([member for member in old if member in new], [member for member in new if member in old], at, found)
-
-
-def _differ_items(
-    node: _Node, live: list[Any], wanted: list[Any], at: tuple[Part, ...], found: list[Difference]
-) -> None:
-    old = {identity: item for identity, _, _, item in _items_of_ours(node, live)}
-    new = {identity: (keys, child, item) for identity, keys, child, item in _items_of_ours(node, wanted)}
-    for identity, (keys, child, item) in new.items():
-        if identity in old:
-            _differ(child, old[identity], item, (*at, keys), found)
+    def differ(self, node: _Node, live: Any, wanted: Any, at: tuple[Part, ...]) -> None:
+        if live is ABSENT or wanted is ABSENT:
+            before, after = _reduce(node, live), _reduce(node, wanted)
+            if before is ABSENT and after is not ABSENT:
+                self._add(at, "added", None, after)
+            elif after is ABSENT and before is not ABSENT:
+                self._add(at, "removed", before, None)
+        elif node.leaf or type(live) is not type(wanted) or not isinstance(live, dict | list):
+            differences = compare(live, wanted, at=at)
+            if differences and not (isinstance(live, dict) and self._is_granular(at)):
+                self._found.extend(differences)
+        elif isinstance(live, dict):
+            for name, child in node.fields.items():
+                self.differ(child, live.get(name, ABSENT), wanted.get(name, ABSENT), (*at, name))
         else:
-            _differ(child, ABSENT, item, (*at, keys), found)
-    for identity, item in old.items():
-        if identity not in new:
+            self._differ_members(node, live, wanted, at)
+            self._differ_items(node, live, wanted, at)
+
+    def _is_granular(self, at: tuple[Part, ...]) -> bool:
+        """Whether the fields of the map at `at` have owners of their own, so that a leaf there is a map declared `{}`.
+
+        In a map that is owned as a whole, nobody can own a part. What stands in the other kind is not ours, and may
+        well change between a look at the object and the apply.
+        """
+        entries = (entry for body in self._bodies for entry in body.get("metadata", {}).get("managedFields") or ())
+        return any(
+            node is not None and not node.leaf
+            for entry in entries
+            for node in (_below(_compiled(_canonical(entry.get("fieldsV1"))), at),)
+        )
+
+    def _differ_members(self, node: _Node, live: list[Any], wanted: list[Any], at: tuple[Part, ...]) -> None:
+        old = [member for member in live if _identity(member) in node.values] if node.values else []
+        new = [member for member in wanted if _identity(member) in node.values] if node.values else []
+        for member in new:
+            if member not in old:
+                self._add((*at, Member(member)), "added", None, member)
+        for member in old:
+            if member not in new:
+                self._add((*at, Member(member)), "removed", member, None)
+        self._moved([member for member in old if member in new], [member for member in new if member in old], at)
+
+    def _differ_items(self, node: _Node, live: list[Any], wanted: list[Any], at: tuple[Part, ...]) -> None:
+        old = {identity: item for identity, _, _, item in _items_of_ours(node, live)}
+        new = {identity: item for identity, _, _, item in _items_of_ours(node, wanted)}
+        for identity in [*new, *(identity for identity in old if identity not in new)]:
             keys, child = node.items[identity]
-            _differ(child, item, ABSENT, (*at, keys), found)
-    common_before = [dict(node.items[identity][0].pairs) for identity in old if identity in new]
-    common_after = [dict(node.items[identity][0].pairs) for identity in new if identity in old]
-    _moved(common_before, common_after, at, found)
+            self.differ(child, old.get(identity, ABSENT), new.get(identity, ABSENT), (*at, keys))
+        before = [dict(node.items[identity][0].pairs) for identity in old if identity in new]
+        after = [dict(node.items[identity][0].pairs) for identity in new if identity in old]
+        self._moved(before, after, at)
+
+    def _moved(self, before: list[Any], after: list[Any], at: tuple[Part, ...]) -> None:
+        if not same(before, after):
+            self._add(at, "moved", before, after)
+
+    def _add(self, at: tuple[Part, ...], kind: Kind, before: Any, after: Any) -> None:
+        self._found.append(Difference(format_path(at), kind, before, after))
 
 
-def _moved(before: list[Any], after: list[Any], at: tuple[Part, ...], found: list[Difference]) -> None:
-    if not same(before, after):
-        found.append(Difference(format_path(at), "moved", before, after))
+def _below(node: _Node, parts: tuple[Part, ...]) -> _Node | None:
+    """The part of a set at `parts`; None where it ends above or has nothing there."""
+    for part in parts:
+        child: _Node | None = None
+        match part:
+            case str():
+                child = node.fields.get(part)
+            case Keys(pairs):
+                known = node.items.get(_identity(tuple(sorted(pairs))))
+                child = known[1] if known else None
+        if child is None:
+            return None
+        node = child
+    return node
 
 
 def _owns(node: _Node, parts: tuple[Part, ...]) -> bool:

@@ -29,7 +29,6 @@ def deployment(body: Body, context: Context) -> Verdict:  # noqa: ARG001 - a rul
         _short(replicas, wanted, "replicas created")
         or _short(updated, wanted, "replicas updated")
         or _surplus(replicas, wanted)
-        or _surplus(replicas, updated)
         or _short(available, updated, "replicas available")
         or _short(number(status, "readyReplicas"), wanted, "replicas ready")
     )

@@ -2,7 +2,8 @@
 
 They differ from npm's: a comma or a space means *and*, and a prerelease is admitted only where the constraints it is
 joined with by *and* name one themselves. A version here is strict (three numbers, no leading zeros), but for a `v` in
-front, as Flux reads tags; the versions inside a constraint may be shortened (`1.2`) and hold wildcards (`1.x`).
+front, as Flux reads tags; the versions inside a constraint may be shortened (`1.2`) and hold wildcards (`1.x`). The
+one thing read otherwise is `1||2 - 3`, which the origin refuses because it takes the bars for a part of a version.
 """
 
 import re
