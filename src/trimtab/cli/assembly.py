@@ -46,6 +46,7 @@ _GIT_WORKERS = 8
 _GRACE_S = 20.0
 _COLLECT_EVERY_S = 600.0
 _NOT_INSTALLED_S = 5.0
+_MIRROR_UNUSED_S = 24 * 3600.0
 
 
 class Assembly:
@@ -80,11 +81,12 @@ class Assembly:
         ]
         repositories = await self._informer(GIT_REPOSITORY, GitRepository)
         apps = await self._informer(KUSTOMIZATION, Kustomization)
-        fetcher = self._fetcher(tasks, repositories, store, publisher, recorders[0])
+        source = GitSource(self._settings.storage_path / "git", store, self._transport, self._clock)
+        fetcher = self._fetcher(tasks, repositories, source, publisher, recorders[0])
         kustomizer = await self._kustomizer(tasks, apps, store, recorders[1], remaining)
         for recorder in recorders:
             recorder.start(tasks)
-        tasks.keep(partial(self._collect, publisher), name="collect")
+        tasks.keep(partial(self._collect, publisher, source), name="collect")
         runner = await server.listen(serve.app(store), self._settings.storage_addr)
         try:
             for informer in (repositories, apps):
@@ -105,7 +107,7 @@ class Assembly:
         self,
         tasks: Tasks,
         repositories: Informer[GitRepository],
-        store: Store,
+        source: GitSource,
         publisher: Publisher,
         recorder: Recorder,
     ) -> Controller[Key]:
@@ -113,7 +115,7 @@ class Assembly:
             gitrepository.Surroundings(
                 client=self._client,
                 objects=repositories,
-                source=GitSource(self._settings.storage_path / "git", store, self._transport, self._clock),
+                source=source,
                 publisher=publisher,
                 index=self._index,
                 recorder=recorder,
@@ -251,10 +253,12 @@ class Assembly:
         body = await self._client.get(namespace, "kube-system")
         return str(body["metadata"]["uid"])
 
-    async def _collect(self, publisher: Publisher) -> None:
+    async def _collect(self, publisher: Publisher, source: GitSource) -> None:
+        """Remove from the cache what nothing refers to any more."""
         while True:
             await self._clock.sleep(_COLLECT_EVERY_S)
             await publisher.collect()
+            await source.sweep(_MIRROR_UNUSED_S)
 
 
 def _feed(controller: Controller[Key]) -> Callable[[Event[T]], None]:

@@ -33,7 +33,7 @@ from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.scopes import scopes
 from trimtab.targets.kubernetes.target import KubePlan, KubernetesTarget, Wish
 
-SETTLE_GRACE_S = 3.0
+SETTLE_GRACE_S = 5.0
 """How long objects may take to become healthy before the status says that they are awaited."""
 TERMINATION_LOOK_S = 2.0
 PENDING_LOOK_S = 10.0
@@ -338,4 +338,15 @@ def _raise_for(outcomes: list[Outcome], build: Build) -> None:
         raise Transient(reason, "; ".join(map(str, failures)))
     waiting = [outcome for outcome in outcomes if outcome.effect is Effect.WAITING and outcome.ref in wanted]
     if waiting:
-        raise Waiting(names.Reason.PROGRESSING, "; ".join(map(str, waiting[:10])), after=2.0)
+        raise Waiting(names.Reason.PROGRESSING, _shared_words(waiting), after=2.0)
+
+
+def _shared_words(outcomes: list[Outcome]) -> str:
+    """What is waited for, once for all the objects that wait for the same."""
+    waiting: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        waiting.setdefault(outcome.message, []).append(str(outcome.ref))
+    return "; ".join(
+        f"{refs[0]}{f' and {len(refs) - 1} more' if len(refs) > 1 else ''}: {message}"
+        for message, refs in waiting.items()
+    )
