@@ -19,7 +19,7 @@ from trimtab.base.http import Transport
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject, Telemetry
 from trimtab.cli.settings import Settings
-from trimtab.controllers import dependencies, gitrepository, kustomization
+from trimtab.controllers import dependencies, gitrepository, kustomization, remote
 from trimtab.controllers.access import Access, CrossNamespace, account
 from trimtab.controllers.index import SourceId, SourceIndex
 from trimtab.controllers.state import ObjectState
@@ -69,48 +69,59 @@ class Assembly:
         self._checks = checks
         self._index = SourceIndex()
         self._closing: list[Callable[[], None]] = []
+        self._recorders: list[Recorder] = []
 
     async def run(self, tasks: Tasks, remaining: Callable[[], float]) -> None:
         """Build everything and work until cancelled. `remaining` tells the seconds in which we may still write."""
         await self._client.discovery.start(tasks)
         store = Store(self._settings.storage_path / "store")
-        publisher = Publisher(store, f"http://{self._settings.storage_adv_addr}", self._clock)
-        recorders = [
-            Recorder(self._client, component, self._clock, telemetry=self._telemetry)
-            for component in ("source-controller", "kustomize-controller")
-        ]
         repositories = await self._informer(GIT_REPOSITORY, GitRepository)
-        apps = await self._informer(KUSTOMIZATION, Kustomization)
-        source = GitSource(self._settings.storage_path / "git", store, self._transport, self._clock)
-        fetcher = self._fetcher(tasks, repositories, source, publisher, recorders[0])
-        kustomizer = await self._kustomizer(tasks, apps, store, recorders[1], remaining)
-        for recorder in recorders:
-            recorder.start(tasks)
-        tasks.keep(partial(self._collect, publisher, source), name="collect")
-        runner = await server.listen(serve.app(store), self._settings.storage_addr)
+        fetches, applies = (name in self._settings.controllers for name in ("source", "kustomize"))
+        fetcher = self._fetcher(tasks, repositories, store) if fetches else self._reader(repositories, store)
+        controllers, informers = [fetcher], [repositories.synced]
+        repositories.start(tasks)
+        if applies:
+            apps = await self._informer(KUSTOMIZATION, Kustomization)
+            controllers.append(await self._kustomizer(tasks, apps, store, remaining))
+            informers.append(apps.synced)
+            apps.start(tasks)
+        runner = await server.listen(serve.app(store), self._settings.storage_addr) if fetches else None
         try:
-            for informer in (repositories, apps):
-                informer.start(tasks)
-            await asyncio.gather(repositories.synced.wait(), apps.synced.wait())
-            fetcher.start(tasks)
-            kustomizer.start(tasks)
-            log.info("running: %d GitRepositories, %d Kustomizations", len(repositories.store), len(apps.store))
+            await asyncio.gather(*(synced.wait() for synced in informers))
+            for controller in controllers:
+                controller.start(tasks)
+            log.info("running: %s", ", ".join(sorted(self._settings.controllers)))
             await asyncio.Event().wait()
         finally:
             for close in self._closing:
                 close()
-            await asyncio.gather(fetcher.stop(_GRACE_S), kustomizer.stop(_GRACE_S))
-            await asyncio.gather(*(recorder.stop() for recorder in recorders))
-            await runner.cleanup()
+            await asyncio.gather(*(controller.stop(_GRACE_S) for controller in controllers))
+            await asyncio.gather(*(recorder.stop() for recorder in self._recorders))
+            if runner is not None:
+                await runner.cleanup()
 
-    def _fetcher(
-        self,
-        tasks: Tasks,
-        repositories: Informer[GitRepository],
-        source: GitSource,
-        publisher: Publisher,
-        recorder: Recorder,
-    ) -> Controller[Key]:
+    def _recorder(self, tasks: Tasks, component: str) -> Recorder:
+        recorder = Recorder(self._client, component, self._clock, telemetry=self._telemetry)
+        recorder.start(tasks)
+        self._recorders.append(recorder)
+        return recorder
+
+    def _reader(self, repositories: Informer[GitRepository], store: Store) -> Controller[Key]:
+        """Takes over the artifacts that another process publishes."""
+        sources = remote.RemoteSources(repositories, self._index, store, self._transport)
+        controller = Controller("artifact", sources.reconcile, clock=self._clock, backoff_cap=remote.BACKOFF_CAP_S)
+
+        def hear(event: Event[GitRepository]) -> None:
+            if (key := remote.is_news(event)) is not None:
+                controller.queue.add(key)
+
+        repositories.add_handler(hear)
+        return controller
+
+    def _fetcher(self, tasks: Tasks, repositories: Informer[GitRepository], store: Store) -> Controller[Key]:
+        publisher = Publisher(store, f"http://{self._settings.storage_adv_addr}", self._clock)
+        source = GitSource(self._settings.storage_path / "git", store, self._transport, self._clock)
+        tasks.keep(partial(self._collect, publisher, source), name="collect")
         sources = gitrepository.GitRepositories(
             gitrepository.Surroundings(
                 client=self._client,
@@ -118,7 +129,7 @@ class Assembly:
                 source=source,
                 publisher=publisher,
                 index=self._index,
-                recorder=recorder,
+                recorder=self._recorder(tasks, "source-controller"),
                 clock=self._clock,
             )
         )
@@ -137,7 +148,6 @@ class Assembly:
         tasks: Tasks,
         apps: Informer[Kustomization],
         store: Store,
-        recorder: Recorder,
         remaining: Callable[[], float],
     ) -> Controller[Key]:
         settings = self._settings
@@ -173,7 +183,7 @@ class Assembly:
                 default_account=settings.default_service_account,
                 applier=settings.applier,
             ),
-            recorder=recorder,
+            recorder=self._recorder(tasks, "kustomize-controller"),
             clock=self._clock,
             cluster=await self._cluster_id(),
             namespace=settings.namespace,

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 GRACE_S = 20.0
 _IN_FLIGHT = 32
+_LEASES = {"kustomize": names.KUSTOMIZE_LEASE, "source": names.SOURCE_LEASE}
 
 
 class Process:
@@ -70,8 +71,9 @@ class Process:
                 await tasks.close()
 
         lead: Callable[[], Awaitable[None]] = work
-        for lease in (names.KUSTOMIZE_LEASE, names.SOURCE_LEASE) if self._settings.leader_elect else ():
-            lead = self._elected(client, lease, lead)
+        for controller, lease in _LEASES.items() if self._settings.leader_elect else ():
+            if controller in self._settings.controllers:
+                lead = self._elected(client, lease, lead)
         return lead
 
     def _elected(

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     help="The controller's own namespace: Leases, shared sources ($RUNTIME_NAMESPACE).",
 )
 @click.option(
+    "--controllers",
+    default="source,kustomize",
+    show_default=True,
+    help="Which of them run here; Flux's own may do the other part.",
+)
+@click.option(
     "--storage-path",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("/data"),
@@ -74,6 +80,7 @@ def run(
     kubeconfig: Path | None,
     context: str | None,
     namespace: str,
+    controllers: str,
     storage_path: Path,
     storage_addr: str,
     storage_adv_addr: str,
@@ -92,6 +99,7 @@ def run(
 
     logs.setup(log_level.upper())
     settings = Settings(
+        controllers=_controllers(controllers),
         options=Options.given(kubeconfig, context, namespace, None, before=before),
         storage_path=storage_path,
         storage_addr=storage_addr,
@@ -106,6 +114,13 @@ def run(
         leader_elect=leader_elect,
     )
     sys.exit(asyncio.run(_until_told(settings)))
+
+
+def _controllers(text: str) -> frozenset[str]:
+    chosen = frozenset(name.strip() for name in text.split(","))
+    if not chosen or chosen - {"source", "kustomize"}:
+        raise click.BadParameter(f"{text!r}: choose from source and kustomize", param_hint="--controllers")
+    return chosen
 
 
 def _account(text: str, flag: str) -> "Key | None":

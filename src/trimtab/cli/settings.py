@@ -11,6 +11,7 @@ from trimtab.manifests.refs import Key
 class Settings:
     """The flags of `trimtab run`, read. An account that is None stands for the rights of the process itself."""
 
+    controllers: frozenset[str]
     options: Options
     storage_path: Path
     storage_addr: str
