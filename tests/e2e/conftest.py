@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,24 @@ def git_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def git_url(git_root: Path) -> Iterator[str]:
-    """A git server in a thread of its own; the address below which repositories are."""
+    """The address below which repositories are served to everybody."""
+    with served(GitServer(git_root)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def private_git_url(git_root: Path) -> Iterator[str]:
+    """The same repositories for `reader` with the password `right`, over plain HTTP."""
+    with served(GitServer(git_root, accounts={"reader": "right"})) as url:
+        yield url
+
+
+@contextmanager
+def served(server: GitServer) -> Iterator[str]:
+    """A git server in a thread of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    server = GitServer(git_root)
     asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
     yield server.url("x").removesuffix("/x.git")
     asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)

@@ -137,6 +137,23 @@ def test_a_missing_secret_is_named(world, ns):
     source_message(world, ns, "AuthenticationFailed", f"Secret {ns}/none does not exist")
 
 
+def test_a_private_repository_without_credentials_says_what_it_needs(world, ns, private_git_url):
+    repo = world.repo(ns)
+    repo.commit({"a/a.yaml": config()})
+    world.source(ns, f"{private_git_url}/{repo.bare.name}")
+    assert "spec.secretRef" in source_message(world, ns, "AuthenticationFailed", "")
+
+
+def test_credentials_are_never_sent_over_plain_http(world, ns, private_git_url):
+    repo = world.repo(ns)
+    repo.commit({"a/a.yaml": config()})
+    secret = {"metadata": {"name": "key"}, "stringData": {"username": "reader", "password": "hunter2-canary"}}
+    world.api.create(f"/api/v1/namespaces/{ns}/secrets", secret)
+    world.source(ns, f"{private_git_url}/{repo.bare.name}", secretRef={"name": "key"})
+    assert "https" in source_message(world, ns, "", "plain")
+    assert "hunter2-canary" not in world.controller.log + str(world.get_source(ns))
+
+
 def test_an_app_whose_source_has_no_artifact_waits_and_says_so(world, ns):
     world.app(ns, "shop", "./app")
     world.failed(ns, "shop", "ArtifactFailed", "has no artifact yet")

@@ -27,6 +27,8 @@ from trimtab.runtime.status import merge_difference, patch_status
 from trimtab.sources.git import Credentials, GitSource, GitSpec
 
 KIND = "GitRepository"
+LEAST_INTERVAL_S = 1.0
+"""An interval of `0s` passes admission, as in Flux; it must not become a busy loop."""
 _SECRET = Gvk("", "v1", "Secret")
 
 
@@ -62,7 +64,7 @@ class GitRepositories:
     def backoff_cap(self, key: Key) -> float:
         """The longest wait between two tries: the interval."""
         repository = self._world.objects.store.get(key)
-        return repository.spec.interval_s if repository else 60.0
+        return max(repository.spec.interval_s, LEAST_INTERVAL_S) if repository else 60.0
 
     def state(self, key: Key) -> ObjectState | None:
         """How `key` is doing; None if it is gone."""
@@ -113,7 +115,7 @@ class GitRepositories:
         artifact = await self._world.publisher.publish(KIND, repository.key, known.snapshot)
         await self._tell(repository, known, artifact)
         self._offer(repository.key, known)
-        return Again(repository.spec.interval_s)
+        return Again(max(repository.spec.interval_s, LEAST_INTERVAL_S))
 
     def _remember(self, repository: GitRepository) -> _Known:
         known = self._known.get(repository.key)

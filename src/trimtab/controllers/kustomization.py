@@ -36,6 +36,8 @@ from trimtab.targets.kubernetes.target import KubePlan, KubernetesTarget, Wish
 SETTLE_GRACE_S = 5.0
 """How long objects may take to become healthy before the status says that they are awaited."""
 TERMINATION_LOOK_S = 2.0
+LEAST_INTERVAL_S = 1.0
+"""An interval of `0s` passes admission, as in Flux; it must not become a busy loop."""
 PENDING_LOOK_S = 10.0
 """How often an object that is awaited is read, for what no event tells."""
 
@@ -68,7 +70,7 @@ class Kustomizations:
     def backoff_cap(self, key: Key) -> float:
         """The longest wait between two tries, in seconds: the app's retryInterval."""
         ks = self._world.objects.store.get(key)
-        return ks.spec.retry_interval_s if ks else 60.0
+        return max(ks.spec.retry_interval_s, LEAST_INTERVAL_S) if ks else 60.0
 
     def revision_of(self, key: Key) -> str | None:
         """The revision at which `key` is ready, as far as this process knows; None while it is not."""
@@ -279,7 +281,7 @@ class Kustomizations:
         if moved:
             self._on_ready(ks.key, now - app.began)
         terminating = any(outcome.effect is Effect.WAITING for outcome in outcomes)
-        return Again(TERMINATION_LOOK_S if terminating else ks.spec.interval_s)
+        return Again(TERMINATION_LOOK_S if terminating else max(ks.spec.interval_s, LEAST_INTERVAL_S))
 
     async def _health(self, ks: Kustomization, build: Build, client: Client) -> health.Judgement:
         target = self._world.target
