@@ -62,12 +62,17 @@ class Board:
         from rich.text import Text
 
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-        for column in ("APP", "STATE", "REVISION"):
-            table.add_column(column, no_wrap=True)
-        table.add_column("MESSAGE", no_wrap=True, overflow="ellipsis")
+        # On a narrow terminal rich takes space from columns that may wrap: from the message, not from name and state.
+        for column, cells in (
+            ("APP", [line.name for line in self]),
+            ("STATE", list(_COLOURS)),
+            ("REVISION", [line.revision for line in self]),
+        ):
+            table.add_column(column, no_wrap=True, width=max(map(len, (column, *cells))))
+        table.add_column("MESSAGE")
         for line in self:
             state = Text(line.state, style=_COLOURS[line.state])
-            table.add_row(line.name, state, line.revision, Text(line.message))
+            table.add_row(line.name, state, line.revision, Text(line.message, no_wrap=True, overflow="ellipsis"))
         return table
 
 
