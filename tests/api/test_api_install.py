@@ -133,7 +133,7 @@ def test_a_tenant_is_let_in_by_binding_one_role(installed: Kubectl, namespace: C
     assert sorted(set(after) - set(before)) == [
         "configmaps  []  []  [get]",
         "secrets  []  []  [get]",
-        "serviceaccounts  []  []  [impersonate]",
+        "serviceaccounts  []  []  [get impersonate]",
     ]
 
 

@@ -1,4 +1,7 @@
-"""One controller for the whole session; the tests keep to namespaces of their own."""
+"""One controller for all tests of this package; they keep to namespaces of their own.
+
+It ends with the package: other tests create objects of our kinds on the same control plane and want them left alone.
+"""
 
 import asyncio
 import threading
@@ -61,7 +64,7 @@ def api(kubeconfig: Path) -> Api:
     return api
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def world(
     api: Api, kubeconfig: Path, git_root: Path, git_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:

@@ -40,6 +40,7 @@ class Api:
         [document] = load(kubeconfig.read_bytes(), str(kubeconfig))
         cluster = document.value["clusters"][0]["cluster"]
         user = document.value["users"][0]["user"]
+        self.cluster = cluster
         self.server = cluster["server"]
         self._tls = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
         with tempfile.NamedTemporaryFile("wb") as pem:

@@ -115,7 +115,7 @@ def _roles() -> list[Body]:
     # RBAC cannot say "those an object of ours names"; `get` without `list` is the nearest: the name must be known.
     tenant = [
         _rule("", ["secrets", "configmaps"], ["get"]),
-        _rule("", ["serviceaccounts"], ["impersonate"]),
+        _rule("", ["serviceaccounts"], ["get", "impersonate"]),
     ]
     aggregate = {f"{_RBAC}/aggregate-to-{role}": "true" for role in ("view", "edit", "admin")}
     return [

@@ -16,7 +16,7 @@ from trimtab.controllers import progress, supported
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
-from trimtab.kube.errors import NotFound
+from trimtab.kube.errors import ApiError, NotFound
 from trimtab.kube.informer import Informer
 from trimtab.manifests.conditions import find
 from trimtab.manifests.refs import Gvk, Key
@@ -94,6 +94,10 @@ class GitRepositories:
         except TrimtabError as failure:
             await self._tell_failure(repository, known, failure)
             raise
+        except ApiError as refusal:
+            told = Transient(names.Reason.READ_OPERATION_FAILED, str(refusal))
+            await self._tell_failure(repository, known, told)
+            raise told from refusal
 
     async def _pass(self, repository: GitRepository, known: _Known) -> Result:
         supported.check_git(repository)

@@ -17,6 +17,7 @@ from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.scribe import Scribe
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
+from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind
 from trimtab.kube.informer import Informer
 from trimtab.manifests import codec
 from trimtab.manifests.conditions import find
@@ -104,9 +105,16 @@ class Kustomizations:
         try:
             return await self._pass(ks, app)
         except TrimtabError as failure:
-            app.revision = ""
-            await self.scribe.fail(ks, app, failure, self._published(ks))
+            await self._fail(ks, app, failure)
             raise
+        except (ApiError, UnknownKind, StaleGroup) as refusal:
+            told = Transient(names.Reason.RECONCILIATION_FAILED, str(refusal))
+            await self._fail(ks, app, told)
+            raise told from refusal
+
+    async def _fail(self, ks: Kustomization, app: App, failure: TrimtabError) -> None:
+        app.revision = ""
+        await self.scribe.fail(ks, app, failure, self._published(ks))
 
     async def _pass(self, ks: Kustomization, app: App) -> Result:
         supported.check(ks)

@@ -1,0 +1,70 @@
+"""With the accounts and rights of `trimtab install`, and nothing more, the main job is done."""
+
+import json
+
+import pytest
+
+from tests.e2e.test_main_job import config, deployment, settings, workload
+from tests.e2e.world import ApiFailure, Controller, World, until
+from trimtab.api.install import install_manifests
+
+
+@pytest.fixture
+def modest(world, api, kubeconfig, git_root, git_url, tmp_path):
+    """The controller as it runs in a cluster: the account trimtab-sync, an applier and a reader."""
+    world.controller.stop()
+    for body in install_manifests(namespace="flux-system", image="trimtab:test"):
+        if body["kind"] in ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"):
+            create(api, body)
+    token = api.create("/api/v1/namespaces/flux-system/serviceaccounts/trimtab-sync/token", {"spec": {}})
+    account = tmp_path / "kubeconfig"
+    account.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "c",
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "clusters": [{"name": "c", "cluster": api.cluster}],
+                "users": [{"name": "u", "user": {"token": token["status"]["token"]}}],
+            }
+        )
+    )
+    accounts = ("--applier", "flux-system/trimtab-applier", "--reader", "flux-system/trimtab-reader")
+    controller = Controller(account, tmp_path / "run", *accounts)
+    controller.start()
+    yield World(api, git_url, git_root, controller)
+    assert controller.stop() == 0
+    assert "Traceback" not in controller.log, controller.log[-4000:]
+    assert "orbidden" not in controller.log, controller.log[-4000:]
+    world.controller.start()
+
+
+def create(api, body):
+    root = f"/apis/{body['apiVersion']}" if "/" in body["apiVersion"] else f"/api/{body['apiVersion']}"
+    namespace = body["metadata"].get("namespace")
+    scope = f"/namespaces/{namespace}" if namespace else ""
+    try:
+        api.create(f"{root}{scope}/{body['kind'].lower()}s", body)
+    except ApiFailure as failure:
+        if failure.code != 409:
+            raise
+
+
+def test_the_main_job_is_done_with_the_rights_that_are_installed(modest, ns):
+    repo = modest.repo(ns)
+    repo.commit({"app/web.yaml": deployment(), "app/settings.yaml": config()})
+    secret = {"metadata": {"name": "key"}, "stringData": {"bearerToken": "x"}}
+    modest.api.create(f"/api/v1/namespaces/{ns}/secrets", secret)
+    modest.source(ns, repo.url)
+    modest.app(ns, "shop", "./app", wait=True)
+    modest.ready(ns, "shop")
+    modest.api.merge(f"/apis/apps/v1/namespaces/{ns}/deployments/web", {"spec": {"replicas": 7}})
+    until(lambda: workload(modest, ns)["spec"]["replicas"] == 2, "drift is healed", 10)
+    commit = repo.commit({"app/settings.yaml": None})
+    modest.poke(ns)
+    modest.ready(ns, "shop", commit)
+    until(lambda: settings(modest, ns) is None, "it is pruned")
+    until(lambda: modest.api.get(f"/api/v1/namespaces/{ns}/events")["items"], "events are written")
+    modest.api.delete(f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{ns}/kustomizations/shop")
+    until(lambda: modest.get_app(ns, "shop") is None, "the app is gone")
