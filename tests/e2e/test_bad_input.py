@@ -184,3 +184,17 @@ def test_what_this_version_does_not_serve_is_refused_and_not_ignored(world, ns, 
     world.app(ns, "shop", "./app", **spec)
     world.failed(ns, "shop", "FeatureGateDisabled", f"spec.{next(iter(spec))}")
     assert settings(world, ns) is None
+
+
+def test_more_objects_than_can_be_recorded_are_refused_before_anything_is_written(world, ns):
+    repo = world.repo(ns)
+    document = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{:05}}}\n"
+    files = {
+        f"app/{part}.yaml": "---\n".join(document.format(part * 900 + i) for i in range(900)) for part in range(11)
+    }
+    repo.commit(files)
+    world.source(ns, repo.url)
+    world.app(ns, "shop", "./app")
+    message = world.failed(ns, "shop", "BuildFailed", "9900 objects")
+    assert "split it" in message
+    assert settings(world, ns, "c00000") is None

@@ -1,6 +1,7 @@
 """How a command reaches a cluster, and the one place where failures become exit codes."""
 
 import functools
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -129,6 +130,10 @@ def _code_of(run: Callable[[], int]) -> int:
         return run()
     except KeyboardInterrupt:
         return Code.INTERRUPTED
+    except BrokenPipeError:
+        # whoever reads has seen enough, as `head` does; nothing more may be written, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Code.OK
     except Failure as failure:
         code, message = failure.code, failure.message
     except (Unreachable, TransportError) as failure:

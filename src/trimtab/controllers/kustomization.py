@@ -9,7 +9,7 @@ from trimtab.api import names
 from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import DeletionPolicy, Kustomization
 from trimtab.base.clock import Clock
-from trimtab.base.errors import Transient, TrimtabError, Waiting
+from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import dependencies, health, supported
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
@@ -34,6 +34,8 @@ from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.scopes import scopes
 from trimtab.targets.kubernetes.target import KubePlan, KubernetesTarget, Wish
 
+MOST_OBJECTS = 9_000
+"""Their inventory is 1.1 MiB, and the server takes no object beyond 1.5 MiB: what cannot be recorded is not begun."""
 SETTLE_GRACE_S = 5.0
 """How long objects may take to become healthy before the status says that they are awaited."""
 TERMINATION_LOOK_S = 2.0
@@ -164,6 +166,12 @@ class Kustomizations:
         if app.build is not None and app.build.inputs == inputs:
             return app.build
         rendered = await self._world.renderer.render(published.snapshot, ks.spec.path, options)
+        if len(rendered.manifests) > MOST_OBJECTS:
+            raise Terminal(
+                names.Reason.BUILD_FAILED,
+                f"{ks.spec.path or 'the path'} renders to {len(rendered.manifests)} objects; the record of one "
+                f"Kustomization holds {MOST_OBJECTS}: split it into several",
+            )
         items = prepare(
             rendered.manifests,
             Owner(PREFIX, ks.key),
