@@ -5,6 +5,7 @@ Two conventions are followed to the letter where an object follows them: kstatus
 is at work rather than broken: a wrong Failed ends a wait that would have been answered.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -19,7 +20,16 @@ from trimtab.health.shape import (
     sections,
 )
 from trimtab.health.verdict import State, Verdict
-from trimtab.health.words import broken_type, negated, phase_state, tone, wished_type, words
+from trimtab.health.words import (
+    broken_type,
+    done_type,
+    ends_done,
+    negated,
+    phase_state,
+    tone,
+    wished_type,
+    words,
+)
 from trimtab.manifests.refs import Body
 
 _SUMMARIES: Final = ("Ready", "Healthy")
@@ -27,6 +37,9 @@ _SUMMARIES: Final = ("Ready", "Healthy")
 _TROUBLE: Final = ("failureMessage", "errorMessage", "error", "lastError", "failureReason")
 _STATE_FIELDS: Final = frozenset({"phase", "state", "status", "health"})
 _NOT_THE_STATE: Final = frozenset({"desired", "previous", "last", "target", "old", "expected", "initial"})
+_ERROR: Final = re.compile(r"error\b", re.IGNORECASE)
+_FRACTION: Final = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
+_COUNTED: Final = (("replicas", "Replicas"), ("members", "Members"), ("nodes", "Nodes"))
 _GRAVITY: Final = {State.Current: 0, State.Suspended: 1, State.InProgress: 2, State.Failed: 3, State.Unknown: 3}
 
 
@@ -43,7 +56,8 @@ def assess_generic(body: Body, *, fresh: bool = False) -> Verdict:
         or _by_conditions(body)
         or _by_phase(body)
         or _by_counters(body)
-        or (Verdict(State.InProgress, "no status yet") if fresh and _silent(body) else Verdict(State.Current))
+        or (_too_early(body) if fresh else None)
+        or Verdict(State.Current)
     )
 
 
@@ -68,15 +82,30 @@ def _behind(body: Body, part: Body) -> Verdict | None:
     return None
 
 
-def _silent(body: Body) -> bool:
-    """Whether nothing was written into the status yet, or only empty lists and zeros."""
-    return not any(section(body, "status").values())
+def _too_early(body: Body) -> Verdict | None:
+    """What a status lacks that its controller may write any moment: all of it, or a condition that can be read."""
+    status = section(body, "status")
+    if not any(status.values()):
+        return Verdict(State.InProgress, "no status yet")
+    told = conditions(status)
+    if told or status.get("conditions") == []:
+        if any(says(item) == "True" and done_type(words(item["type"])) for item in told):
+            return None
+        if told and all(says(item) == "False" and broken_type(words(item["type"])) for item in told):
+            return None
+        return Verdict(State.InProgress, "no condition says yet whether it is ready")
+    return None
 
 
 def _halted(body: Body) -> Verdict | None:
     for field in ("suspend", "suspended", "paused"):
         if section(body, "spec").get(field) is True:
             return Verdict(State.Suspended, f"spec.{field} is true")
+    if section(body, "spec", "updateStrategy", "rollingUpdate").get("paused") is True:
+        return Verdict(State.Suspended, "spec.updateStrategy.rollingUpdate.paused is true")
+    for name, value in section(body, "metadata", "annotations").items():
+        if str(name).endswith("/paused") and str(value).lower() == "true":
+            return Verdict(State.Suspended, f"the annotation {name} says so")
     item = condition(body, "Paused") or condition(body, "Suspended")
     if item is not None and says(item) == "True":
         return Verdict(State.Suspended, explained(item))
@@ -91,9 +120,12 @@ def _by_conditions(body: Body) -> Verdict | None:
     summary = next((item for type_ in _SUMMARIES for item in found if item["type"] == type_), None)
     if summary is not None:
         if says(summary) != "True":
+            refused = condition(body, "Synced")
+            if refused is not None and says(refused) == "False":
+                return Verdict(_tone(refused, State.Failed), _shown(refused))
             return Verdict(_tone(summary) if says(summary) == "False" else State.InProgress, _shown(summary))
         agreed = Verdict(State.Current, str(summary.get("message") or ""))
-        return _behind(body, summary) or _despite(body, found) or agreed
+        return _behind(body, summary) or _despite(body, found, ready=True) or agreed
     worst = _gravest(_of_part(body, item) for item in found)
     if worst is None or worst.state is not State.Current:
         return worst
@@ -112,6 +144,8 @@ def _all_conditions(status: Body) -> Iterator[Condition]:
 def _of_part(body: Body, item: Condition) -> Verdict | None:
     """What one condition says, if its type is one whose meaning can be read."""
     found = words(item["type"])
+    if found == ["progressing"]:
+        return _of_progress(item)
     if not wished_type(found):
         return None
     if negated(found):
@@ -121,17 +155,37 @@ def _of_part(body: Body, item: Condition) -> Verdict | None:
     return Verdict(_tone(item) if says(item) == "False" else State.InProgress, _shown(item))
 
 
-def _despite(body: Body, found: list[Condition]) -> Verdict | None:
+def _of_progress(item: Condition) -> Verdict | None:
+    """A rollout as Deployments tell of it: True also once it is over, and then the reason says what has come of it."""
+    reason = str(item.get("reason") or "")
+    if says(item) == "False":
+        state = State.Current if ends_done(words(reason)) else tone(reason, default=State.Current)
+        return Verdict(state, _shown(item)) if state is not State.Current else None
+    if says(item) == "True" and (not reason or ends_done(words(reason))):
+        return None  # over, or nobody knows
+    return Verdict(State.InProgress, _shown(item))
+
+
+def _despite(body: Body, found: list[Condition], *, ready: bool = False) -> Verdict | None:
     """What still speaks against an object that says it is ready."""
     for item in found:
         if item["type"] == "Synced" and says(item) == "False":
             return Verdict(_tone(item, State.Failed), _shown(item))
     phase = _by_phase(body)
-    return phase if phase is not None and phase.state is not State.Current else None
+    if phase is None or phase.state is State.Current:
+        return None
+    # What is ready and tells of a failure may well tell of another's: a check that failed is still reported.
+    return phase._replace(state=State.InProgress) if phase.state is State.Failed and ready else phase
 
 
 def _tone(item: Condition, default: State = State.InProgress) -> State:
-    return tone(str(item.get("reason") or ""), str(item.get("message") or ""), default=default)
+    errors = sections(item, "errors")
+    if errors and all(words(str(each.get("reason") or ""))[-2:] == ["not", "found"] for each in errors):
+        return State.InProgress  # what it refers to may come, as in a set that is applied out of order
+    message = str(item.get("message") or "")
+    if _ERROR.match(message):
+        return State.Failed
+    return tone(str(item.get("reason") or ""), message, default=default)
 
 
 def _shown(item: Condition) -> str:
@@ -187,11 +241,24 @@ def _sentence(value: Any) -> str:
 
 
 def _by_counters(body: Body) -> Verdict | None:
-    """Replicas, where nothing else was said."""
+    """What is counted, in the status and in its parts, where nothing else was said."""
     status, spec = section(body, "status"), section(body, "spec")
     wanted: Any = spec.get("replicas", status.get("replicas"))
     for field in ("updatedReplicas", "readyReplicas", "availableReplicas"):
         have: Any = status.get(field)
         if is_number(wanted) and is_number(have) and have < wanted:
             return Verdict(State.InProgress, f"{have} of {wanted} replicas {field.removesuffix('Replicas')}")
+    return next(filter(None, (_counted(place) for place in _places(status) if place is not status)), None)
+
+
+def _counted(place: Body) -> Verdict | None:
+    """What one part of a status counts: `members` and `readyMembers`, or a text such as `1/3`."""
+    for total, suffix in _COUNTED:
+        wanted, have = place.get(total), place.get(f"ready{suffix}")
+        if is_number(wanted) and is_number(have) and have < wanted:
+            return Verdict(State.InProgress, f"{have} of {wanted} {total} ready")
+    for field, value in place.items():
+        found = _FRACTION.fullmatch(value) if isinstance(value, str) else None
+        if found and words(field)[-1:] == ["replicas"] and int(found[1]) < int(found[2]):
+            return Verdict(State.InProgress, f"{field} is {value}")
     return None

@@ -55,6 +55,16 @@ def wished_type(found: list[str]) -> bool:
     return bool(found) and bool(_WISHED_TYPE.match(found[-1]))
 
 
+def done_type(found: list[str]) -> bool:
+    """A type whose True says that all is done: `Completed`, `Synced`, as against a first step such as `Created`."""
+    return wished_type(found) and not negated(found)
+
+
+def ends_done(found: list[str]) -> bool:
+    """Whether the last word of a reason says that something is over: `NewReplicaSetAvailable`, `Completed`."""
+    return bool(found) and bool(_DONE.match(found[-1])) and found[-1] != "updated"
+
+
 def tone(*texts: str, default: State = State.InProgress) -> State:
     """Whether what is not as wished has failed or is being worked on; the first text that tells decides."""
     for text in texts:
@@ -70,6 +80,8 @@ def phase_state(text: str) -> State | None:
     found = words(text)
     if found == ["unknown"]:
         return State.Unknown
+    if found == ["missing"]:
+        return None  # of a part: there may be none to have
     for pattern, state in (
         (_BAD, State.Failed),
         (_HALTED, State.Suspended),
