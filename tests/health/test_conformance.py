@@ -1,13 +1,12 @@
 """kstatus' own cases, and Argo CD's: what we say of them, and where we decided otherwise."""
 
 import json
-from collections import Counter
 from datetime import UTC, datetime
 from typing import ClassVar
 
 from yaml import CSafeLoader
 
-from trimtab.health.assess import RULES, Context, assess
+from trimtab.health.assess import Context, assess
 from trimtab.health.generic import assess_generic
 from trimtab.health.verdict import State, Verdict
 
@@ -31,7 +30,7 @@ ARGO = {
     "Missing": {State.NotFound},
 }
 
-# Argo CD says the first of its own rules' kinds, we say the second.
+# Argo CD says otherwise, by its own rules; we keep to ours, and why.
 DECIDED_ARGO = {
     "autoscaling_HorizontalPodAutoscaler_builtin-hpa-v1-degraded": "an HPA is advisory",
     "autoscaling_HorizontalPodAutoscaler_builtin-hpa-v1-degraded-failedgetobjectmetric": "an HPA is advisory",
@@ -42,6 +41,10 @@ DECIDED_ARGO = {
     "core_Pod_builtin-pod-running-restart-never-with-ignore-annotation": "an annotation of Argo CD's own",
     "policy_PodDisruptionBudget_degraded": "a PDB is advisory",
     "policy_PodDisruptionBudget_progressing": "a PDB is advisory",
+    "ceph.rook.io_CephCluster_degraded_warn": "a warning serves, and often heals: it must not end a wait",
+    "core.gardener.cloud_Shoot_unknown": "a component that is not healthy is awaited, which one it is does not matter",
+    "pxc.percona.com_PerconaXtraDBCluster_paused": "what was asked to pause and has paused is suspended",
+    "pxc.percona.com_PerconaXtraDBCluster_stopping": "stopping is on the way to paused, not broken",
 }
 
 
@@ -75,15 +78,24 @@ def test_kstatus_cases_but_for_what_was_decided(conformance):
     assert seen >= DECIDED.keys()
 
 
-def test_argo_cases_of_the_kinds_we_have_rules_for(conformance):
-    wrong = {}
+def test_generic_and_rules_agree_with_argo_but_for_what_was_decided(conformance, capsys):
+    """Judged as if each object had just been seen, as Argo CD's rules judge, which know no time."""
+    differs, false_alarms, total = {}, [], 0
     for case, body in cases(conformance / "health"):
-        if (case["group"], case["kind"]) not in RULES or case["id"] in DECIDED_ARGO:
-            continue
+        total += 1
         verdict = assess(body, Context(now=NOW, first_seen=NOW))
         if verdict.state not in ARGO[case["expected"]]:
-            wrong[case["id"]] = (case["expected"], verdict)
-    assert wrong == {}
+            differs[case["id"]] = (case["expected"], verdict)
+        if verdict.bad and case["expected"] == "Healthy":
+            false_alarms.append(case["id"])
+    rate = 1 - len(differs) / total
+    with capsys.disabled():
+        print(f"\nhealth: generic and rules agree on {rate:.1%} of {total} cases; differ by decision:")
+        for id_ in sorted(differs):
+            print(f"  {id_}: {differs[id_][0]}, ours {differs[id_][1].state} ({DECIDED_ARGO.get(id_, 'NOT DECIDED')})")
+    assert differs.keys() == DECIDED_ARGO.keys()
+    assert false_alarms == [], "a healthy object called Failed ends a wait that would have been answered"
+    assert rate >= 0.92
 
 
 def generic(body, *, fresh):
@@ -92,15 +104,15 @@ def generic(body, *, fresh):
     return assess_generic(body, fresh=fresh)
 
 
-def test_the_generic_rule_alone_reads_most_kinds_right(conformance, record_property):
-    """A floor under what was reached, judged as if each object had just been seen, as Argo's rules judge."""
-    hits, all_of_them, false_alarms = 0, 0, Counter()
+def test_the_generic_rule_alone_reads_most_kinds_right(conformance, capsys):
+    hits, all_of_them, false_alarms = 0, 0, []
     for case, body in cases(conformance / "health"):
         all_of_them += 1
         verdict = generic(body, fresh=True)
         hits += verdict.state in ARGO[case["expected"]]
         if verdict.bad and case["expected"] == "Healthy":
-            false_alarms[case["id"]] += 1
-    record_property("generic_hit_rate", hits / all_of_them)
-    assert hits / all_of_them >= 0.75
-    assert len(false_alarms) <= 4, "a healthy object called Failed ends a wait that would have been answered"
+            false_alarms.append(case["id"])
+    with capsys.disabled():
+        print(f"\nhealth: the generic rule alone agrees on {hits / all_of_them:.1%} of {all_of_them} cases")
+    assert hits / all_of_them >= 0.78
+    assert false_alarms == [], "a healthy object called Failed ends a wait that would have been answered"

@@ -3,10 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.health.assess import RULES, Context, assess, recheck_after
+from trimtab.health.kinds.table import TABLE, find
 from trimtab.health.verdict import State, Verdict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -221,9 +222,48 @@ anything = st.recursive(
 )  # fmt: skip
 
 
-@given(st.sampled_from([*RULES, ("example.com", "Widget")]), anything, anything)
+@given(
+    st.sampled_from([*RULES, ("example.com", "Widget")]),
+    anything,
+    anything,
+)
 def test_odd_shapes_are_read_as_missing(kind, spec, status):
     group, name = kind
     live = body(f"{group}/v1" if group else "v1", name, spec=spec, status=status)
     assert isinstance(assess(live, JUST_NOW), Verdict)
     recheck_after(live, JUST_NOW)
+
+
+FIELDS = [
+    "conditions", "type", "status", "reason", "message", "phase", "state", "health", "observedGeneration", "statuses",
+    "ingress", "parents", "errors", "environments", "active", "proposed", "dry", "sha", "note", "racks", "members",
+    "strategy", "canary", "updateStrategy", "rollingUpdate", "partition", "replicas", "job", "jobStatus",
+    "brokersState",
+    "updateStatus", "printableStatus", "lastOperation", "nodeSets", "count", "expectedNodes", "scale", "statusReplicas",
+]  # fmt: skip
+odd = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from(["Ready", "False", "1/2", "Paused"])),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(FIELDS), inner, max_size=5)),
+    max_leaves=15,
+)
+
+
+@given(st.sampled_from(sorted(TABLE)), st.one_of(odd, st.dictionaries(st.sampled_from(FIELDS), odd)), odd)
+@settings(max_examples=300)
+def test_rules_of_families_read_odd_shapes_as_missing(kind, status, spec):
+    group, name = kind[0].replace("*.", "some."), kind[1].replace("*", "Thing")
+    live = body(f"{group}/v1", name, spec=spec, status=status, metadata={"generation": 2})
+    assert isinstance(assess(live, JUST_NOW), Verdict)
+
+
+@pytest.mark.parametrize(
+    ("group", "kind", "known"),
+    [
+        ("rds.aws.crossplane.io", "DBInstance", True),
+        ("rabbitmq.com", "Queue", True),
+        ("crossplane.io.example.com", "Thing", False),
+        ("argoproj.io", "AppProject", False),
+    ],
+)
+def test_a_family_is_known_by_how_its_group_ends(group, kind, known):
+    assert (find(group, kind) is not None) is known

@@ -5,6 +5,7 @@ from typing import Final
 from trimtab.health import builtin, workloads
 from trimtab.health.context import Context, Rule
 from trimtab.health.generic import assess_generic, behind, custom
+from trimtab.health.kinds.table import find
 from trimtab.health.shape import section
 from trimtab.health.verdict import State, Verdict
 from trimtab.manifests.refs import Body
@@ -33,7 +34,9 @@ FIRST_STATUS_S: Final = 5.0
 """How long a controller is given to write a first status, where the caller says since when it knows the object."""
 
 _OWN_GROUPS: Final = frozenset({"", "apps", "batch", "autoscaling", "policy"})
-_CUSTOM_DESPITE_NAME: Final = frozenset({"snapshot.storage.k8s.io", "gateway.networking.k8s.io", "metrics.k8s.io"})
+_CUSTOM_DESPITE_NAME: Final = frozenset(
+    {"snapshot.storage.k8s.io", "gateway.networking.k8s.io", "metrics.k8s.io", "certmanager.k8s.io"}
+)
 
 
 def assess(body: Body, context: Context) -> Verdict:
@@ -45,7 +48,9 @@ def assess(body: Body, context: Context) -> Verdict:
     group, kind = body.get("apiVersion", "").rpartition("/")[0], body.get("kind", "")
     rule = RULES.get((group, kind))
     if rule is None:
-        return assess_generic(body, fresh=_fresh(group, context))
+        special = find(group, kind)
+        verdict = special(body, context) if special is not None else None
+        return verdict or assess_generic(body, fresh=_fresh(group, context))
     if kind == "Deployment" and section(body, "spec").get("paused") is True:
         # A paused Deployment still observes its generation, but need not: nobody waits for it.
         return rule(body, context)
