@@ -10,7 +10,7 @@ from trimtab.health.shape import section
 from trimtab.health.verdict import State, Verdict
 from trimtab.manifests.refs import Body
 
-__all__ = ["FIRST_STATUS_S", "RULES", "Context", "assess", "recheck_after"]
+__all__ = ["FIRST_STATUS_S", "RULES", "Context", "assess", "deleted", "recheck_after"]
 
 RULES: Final[dict[tuple[str, str], Rule]] = {
     ("apps", "Deployment"): workloads.deployment,
@@ -41,10 +41,9 @@ _CUSTOM_DESPITE_NAME: Final = frozenset(
 
 def assess(body: Body, context: Context) -> Verdict:
     """The verdict on `body`. Never raises on what a server may hold; odd shapes are read as missing."""
-    metadata = section(body, "metadata")
-    if metadata.get("deletionTimestamp"):
-        held = metadata.get("finalizers")
-        return Verdict(State.Terminating, f"waits for {', '.join(map(str, held))}" if held else "being deleted")
+    gone = deleted(body)
+    if gone is not None:
+        return gone
     group, kind = body.get("apiVersion", "").rpartition("/")[0], body.get("kind", "")
     rule = RULES.get((group, kind))
     if rule is None:
@@ -55,6 +54,16 @@ def assess(body: Body, context: Context) -> Verdict:
         # A paused Deployment still observes its generation, but need not: nobody waits for it.
         return rule(body, context)
     return behind(body) or custom(body) or rule(body, context)
+
+
+def deleted(body: Body) -> Verdict | None:
+    """That the object is on its way out, and what holds it; this comes before everything."""
+    metadata = section(body, "metadata")
+    if not metadata.get("deletionTimestamp"):
+        return None
+    held = metadata.get("finalizers")
+    names = ", ".join(map(str, held)) if isinstance(held, list) else ""
+    return Verdict(State.Terminating, f"waits for {names}" if names else "being deleted")
 
 
 def recheck_after(body: Body, context: Context) -> float | None:

@@ -1,0 +1,177 @@
+"""CEL, in the subset that health checks need: compiled once, evaluated with a bound on what it may cost.
+
+The language is that of the CEL specification with its own macros and functions, and of the extensions `split`, `trim`,
+`lowerAscii`, `upperAscii`, `indexOf` and `substring`. Not there: optionals (`?.`), `cel.bind`, quantities, URLs, sets
+and encoders. An evaluation cannot be stopped once it has begun, so what it may cost is bounded before: by the length
+of the text, by how deep comprehensions nest, and by the size of what they run over.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import cel
+
+LENGTH_LIMIT: Final = 4096
+"""Characters of an expression."""
+NESTING_LIMIT: Final = 2
+"""How deep comprehensions may nest."""
+COST_LIMIT: Final = 1_000_000
+"""Steps an evaluation may take by estimate: well below a second."""
+_TEXT_LIMIT: Final = 16 * 1024 * 1024
+_MESSAGE_LIMIT: Final = 300
+
+_TOKENS: Final = re.compile(
+    r'[rR][bB]?(?:"""[\s\S]*?"""|\'\'\'[\s\S]*?\'\'\'|"[^"\n]*"|\'[^\'\n]*\')'
+    r'|"""(?:\\[\s\S]|[^\\])*?"""|\'\'\'(?:\\[\s\S]|[^\\])*?\'\'\''
+    r'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
+    r"|//[^\n]*|\.\s*(?:all|exists|exists_one|existsOne|map|filter)\s*\(|[()\[\]{},+]"
+)
+_BOUND: Final = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
+_GATHERING: Final = ("map", "filter")
+
+
+class ExpressionError(ValueError):
+    """The text is no expression, or one that may not be used here; the message says what is wrong with it."""
+
+
+class EvaluationError(ValueError):
+    """The expression has no answer for this object: a field that is missing, other types, or too much to do."""
+
+
+def _index_of(text: str, part: str) -> int:
+    return text.find(part)
+
+
+def _substring(text: str, start: int, end: int | None = None) -> str:
+    return text[max(start, 0) : end]
+
+
+def _split(text: str, separator: str) -> list[str]:
+    return text.split(separator) if separator else list(text)
+
+
+# None of them makes anything longer than it was given: what can grow could be made to fill the memory.
+_EXTENSIONS: Final[Mapping[str, Callable[..., Any]]] = {
+    "split": _split,
+    "trim": str.strip,
+    "lowerAscii": str.lower,
+    "upperAscii": str.upper,
+    "indexOf": _index_of,
+    "substring": _substring,
+}
+_NATIVE: Final = frozenset(
+    {"size", "contains", "startsWith", "endsWith", "matches", "int", "uint", "double", "string", "bytes", "bool",
+     "timestamp", "duration", "dyn", "type", "has", "all", "exists", "exists_one", "map", "filter",
+     "getFullYear", "getMonth", "getDayOfYear", "getDayOfMonth", "getDate", "getDayOfWeek", "getHours", "getMinutes",
+     "getSeconds", "getMilliseconds"}
+)  # fmt: skip
+
+
+class Expression:
+    """A compiled expression whose answer is true or false."""
+
+    def __init__(self, text: str, program: cel.Program) -> None:
+        self.text = text
+        self._program = program
+        self._loops, self._gathers, self._depth, self._joins, self._items = _shape(text)
+
+    def evaluate(self, variables: Mapping[str, Any]) -> bool:
+        """The answer for `variables`, whose values are JSON. Raises EvaluationError."""
+        self._check_cost(variables)
+        context = cel.Context(variables=dict(variables), functions=dict(_EXTENSIONS))
+        try:
+            answer = self._program.execute(context)
+        except KeyError as missing:
+            raise EvaluationError(f"no such key: {missing.args[0]}") from missing
+        except (TypeError, ValueError, RuntimeError, OverflowError, AttributeError, IndexError) as failure:
+            raise EvaluationError(_shortened(str(failure))) from failure
+        if answer is True or answer is False:
+            return bool(answer)
+        raise EvaluationError("the answer is neither true nor false")
+
+    def _check_cost(self, variables: Mapping[str, Any]) -> None:
+        if not self._loops and not self._joins:
+            return
+        nodes, widest, text = _measure(variables.values())
+        steps = max(widest, self._items) ** self._depth
+        # What gathers copies the list it has gathered so far with every step.
+        cost = steps * 2 * self._loops + steps * (nodes + self._items) * self._gathers
+        if cost > COST_LIMIT or text * self._joins > _TEXT_LIMIT:
+            raise EvaluationError(f"the object is too large for this expression (about {cost} steps)")
+
+
+def compile(text: str, variables: Iterable[str]) -> Expression:  # noqa: A001 - what CEL calls it
+    """Compile `text`, which may use `variables`. Raises ExpressionError."""
+    if len(text) > LENGTH_LIMIT:
+        raise ExpressionError(f"it has {len(text)} characters, more than {LENGTH_LIMIT}")
+    if _shape(text)[2] > NESTING_LIMIT:
+        raise ExpressionError(f"its comprehensions nest deeper than {NESTING_LIMIT}")
+    try:
+        cel.compile(text)
+        # Whatever is not a boolean fails inside, before anything large is converted for us.
+        program = cel.compile(f"({text}\n) ? true : false")
+    except (ValueError, RuntimeError) as failure:
+        raise ExpressionError(_shortened(str(failure))) from failure
+    known, bound = frozenset(variables), frozenset(_BOUND.findall(text))
+    for name in sorted(program.variables()):
+        if name not in known and name not in bound:
+            raise ExpressionError(f"undeclared reference to {name!r}; there is {', '.join(sorted(known))}")
+    for name in sorted(program.functions()):
+        if name[:1].isalpha() and name not in _NATIVE and name not in _EXTENSIONS:
+            raise ExpressionError(f"the function {name!r} is not part of the subset of CEL that is served")
+    return Expression(text, program)
+
+
+def _shape(text: str) -> tuple[int, int, int, int, int]:
+    """How many comprehensions, how many of them gather, how deep they nest, additions, and the items of literals."""
+    loops = gathers = deepest = joins = items = 0
+    stack: list[bool] = []
+    for piece in _TOKENS.findall(text):
+        if piece[0] == "." and piece[-1] == "(":
+            loops += 1
+            gathers += piece[1:-1].strip() in _GATHERING
+            stack.append(True)
+            deepest = max(deepest, sum(stack))
+        elif piece in ("(", "[", "{"):
+            stack.append(False)
+        elif piece in (")", "]", "}"):
+            if stack:
+                stack.pop()
+        elif piece == "+":
+            joins += 1
+        elif piece == ",":
+            items += 1
+    return loops, gathers, deepest, joins, items + 1
+
+
+def _measure(values: Iterable[Any]) -> tuple[int, int, int]:
+    """Nodes, the longest list or map, and the longest text of JSON values."""
+    nodes = widest = text = 0
+    for part in _walk(values):
+        nodes += 1
+        if isinstance(part, (dict, list)):
+            widest = max(widest, len(part))
+        elif isinstance(part, str):
+            text = max(text, len(part))
+    return nodes, widest, text
+
+
+def _walk(values: Iterable[Any]) -> Iterator[Any]:
+    waiting = list(values)
+    while waiting:
+        part = waiting.pop()
+        yield part
+        if isinstance(part, dict):
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
+
+
+def _shortened(message: str) -> str:
+    """The library's words without the echo of the text and its internals, which help nobody."""
+    first = re.sub(r"^Failed to (?:parse|compile) expression .*?: ERROR: ", "", message, flags=re.DOTALL)
+    line = first.split("\n", 1)[0]
+    line = re.sub(r"^<input>:[0-9]+:[0-9]+: ", "", line)
+    line = re.sub(r", expecting \{.*| expecting \{.*", "", line)
+    return line if len(line) <= _MESSAGE_LIMIT else line[:_MESSAGE_LIMIT] + "…"

@@ -1,0 +1,139 @@
+"""Health by expressions: order, meaning, what is refused, and that no expression can hold us up."""
+
+import time
+
+import pytest
+
+from trimtab.health import expressions
+from trimtab.health.assess import Context, assess
+from trimtab.health.checks import VARIABLES, Written, compiled
+from trimtab.health.expressions import EvaluationError, ExpressionError
+from trimtab.health.verdict import State, Verdict
+
+from .test_rules import JUST_NOW, body
+
+READY = "status.conditions.filter(e, e.type == 'Ready').all(e, e.status == 'True')"
+FAILED = "status.conditions.exists(e, e.type == 'Ready' && e.status == 'False')"
+
+
+def answer(text, **variables):
+    return expressions.compile(text, variables).evaluate(variables)
+
+
+def widget(*, metadata=None, **status):
+    return body("example.com/v1", "Widget", metadata=metadata, status=status)
+
+
+def ready(status):
+    return {"conditions": [{"type": "Ready", "status": status}]}
+
+
+def checks(**more):
+    return compiled([Written("example.com/v1", "Widget", **{"current": READY, "failed": FAILED, **more})])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("has(status.n) && status.n == 3", True),
+        ("has(status.other)", False),
+        ("status.l.exists(e, e > 1) && size(status.l) == 2", True),
+        ("status['n'] in [1, 2]", False),
+        ("'a,b'.split(',')[1].upperAscii() == 'B'", True),
+        ("timestamp('2026-01-01T00:00:00Z') < timestamp('2026-01-02T00:00:00Z')", True),
+        ("status.n > 1 // a remark", True),
+    ],
+)
+def test_expressions(text, expected):
+    assert answer(text, status={"n": 3, "l": [1, 2]}) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("status.n ==", "Syntax error"),
+        ("", "Syntax error"),
+        ("true) || (true", "Syntax error"),
+        ("status.?n.orValue(1) == 1", "unsupported syntax"),
+        ("stats.n == 1", "undeclared reference to 'stats'"),
+        ("quantity('1') == 1", "function 'quantity'"),
+        ("'x'.replace('a', 'b') == 'x'", "function 'replace'"),
+        ("[1].all(a, [1].all(b, [1].all(c, true)))", "nest deeper than 2"),
+        ("(" * 3000 + "true" + ")" * 3000, "characters"),
+        ("(" * 120 + "true" + ")" * 120, "ecursion"),
+    ],
+)
+def test_what_is_refused_when_it_is_compiled(text, words):
+    with pytest.raises(ExpressionError) as refusal:
+        expressions.compile(text, VARIABLES)
+    assert words in str(refusal.value)
+    assert len(str(refusal.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("status.a.b == 1", "no such key"), ("status.n", "overload"), ("status.n + 'x' == ''", "overload")],
+)
+def test_what_has_no_answer(text, words):
+    with pytest.raises(EvaluationError, match=words):
+        answer(text, status={"n": 3})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "status.l.all(a, status.l.all(b, a + b >= 0))",
+        "status.l.map(a, status).size() == 500",
+        "status.l.map(a, status)",
+        "r'\\' == '' || status.l.all(a, status.l.all(b, true))",
+        "status.s + status.s == status.s" + " + status.s" * 300,
+    ],
+)
+def test_no_expression_takes_long(text):
+    status = {"l": list(range(5000)), "s": "x" * 1_000_000}
+    begun = time.monotonic()
+    with pytest.raises(EvaluationError, match="too large"):
+        answer(text, status=status)
+    assert time.monotonic() - begun < 1
+
+
+def test_a_simple_expression_may_run_over_a_large_object():
+    assert answer("status.l.all(a, a >= 0)", status={"l": list(range(50_000))}) is True
+
+
+def test_in_progress_failed_current_in_this_order():
+    every = checks(in_progress="has(status.busy)")
+    assert every.assess(widget(busy=1, **ready("False")), JUST_NOW).state is State.InProgress
+    assert every.assess(widget(**ready("False")), JUST_NOW) == Verdict(State.Failed, "the expression failed is true")
+    assert every.assess(widget(**ready("True")), JUST_NOW).state is State.Current
+    assert every.assess(widget(**ready("Unknown")), JUST_NOW) == Verdict(State.InProgress, "no expression is true yet")
+
+
+def test_an_expression_without_an_answer_makes_the_verdict_unknown():
+    verdict = checks().assess(widget(), JUST_NOW)
+    assert verdict == Verdict(State.Unknown, "the expression failed has no answer: no such key: conditions")
+
+
+def test_deletion_and_a_generation_that_was_not_observed_come_first():
+    going = widget(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"}, **ready("True"))
+    assert checks().assess(going, JUST_NOW).state is State.Terminating
+    stale = widget(metadata={"generation": 2}, observedGeneration=1, **ready("True"))
+    assert checks().assess(stale, JUST_NOW).state is State.InProgress
+
+
+def test_objects_that_no_rule_is_meant_for_keep_the_rule_of_their_kind():
+    other = body("example.com/v1", "Gadget", status={"phase": "Failed"})
+    assert checks().assess(other, JUST_NOW) == assess(other, Context(now=JUST_NOW.now))
+    every_kind = compiled([Written("example.com/v1beta1", "", "true")])
+    assert every_kind.assess(other, JUST_NOW).state is State.Current, "no kind is every kind, and of each version"
+
+
+def test_the_whole_object_is_there_as_self_but_for_its_managers():
+    live = widget(metadata={"managedFields": [{}], "name": "w"})
+    rule = compiled([Written("example.com/v1", "", "self.metadata.name == 'w' && !has(metadata.managedFields)")])
+    assert rule.assess(live, JUST_NOW).state is State.Current
+
+
+def test_what_does_not_compile_is_named_by_place_and_name():
+    with pytest.raises(ExpressionError, match=r"^\[1\]\.inProgress: Syntax error"):
+        compiled([Written("v1", "", "true"), Written("v1", "", "true", in_progress="1 +")])
