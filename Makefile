@@ -16,7 +16,7 @@ SOURCES := src tests $(wildcard bench)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench lock clean
+.PHONY: help setup demo test sweep lint format bench lock clean
 
 help: ## Show the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ demo: setup ## See it work: a local cluster, an example repository, and what to 
 
 test: setup ## Run the tests against a real control plane (TESTS=tests/kube, ARGS='-k name', JOBS=0)
 	$(BIN)/pytest $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist loadfile) $(ARGS) $(TESTS)
+
+sweep: setup ## Harm every request of every fault scenario and write tests/faults/REPORT.md (ARGS='c2 --minutes 5')
+	$(BIN)/python -m tests.faults.run $(ARGS)
 
 lint: $(INSTALLED) ## Check formatting, code, types, layers and the size of modules
 	$(BIN)/ruff format --check $(SOURCES)

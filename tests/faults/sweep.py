@@ -1,0 +1,145 @@
+"""Every request of a scenario, harmed in every way, and the end compared with that of an undisturbed run."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tests.faults.scenarios import Scenario
+from tests.faults.transport import Call, Fault, Mode
+from tests.faults.views import Distortion, View
+from tests.faults.world import Ending, Stuck, World
+from trimtab.manifests.refs import Body
+
+
+class Reference(NamedTuple):
+    """The undisturbed run."""
+
+    calls: tuple[tuple[Call, str], ...]
+    objects: Mapping[str, Body]
+    created: Mapping[str, int]
+    deleted: Mapping[str, int]
+
+
+@dataclass
+class Verdict:
+    """What came of one run. `reached` says whether the fault happened: another order may leave no place for it."""
+
+    scenario: str
+    fault: str
+    reached: bool
+    problems: tuple[str, ...]
+    seconds: float
+
+    @property
+    def survived(self) -> bool:
+        return not self.problems
+
+
+@dataclass
+class Trial:
+    """One run of a scenario in a world: with a fault, with a distorted view, or with neither."""
+
+    scenario: Scenario
+    world: World
+    fault: Fault | None = None
+    view: View = field(default_factory=View)
+    restart: bool = False
+
+    async def run(self) -> Ending:
+        """Raises Stuck if it does not get to its end. The wire keeps what was counted."""
+        world = self.world
+        await world.clear()
+        wire = world.begin()
+        wire.view = self.view
+        await self.scenario.prepare(world)
+        wire.armed, wire.fault = True, self.fault
+        undertaker = asyncio.ensure_future(self._undertake())
+        try:
+            await self.scenario.act(world)
+            await world.quiet()
+            if self.restart:
+                await world.again()
+                await self._awake()
+                await world.quiet()
+        finally:
+            undertaker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await undertaker
+        return await world.ending()
+
+    async def _undertake(self) -> None:
+        """Who dies is started again."""
+        while True:
+            await self.world.wire.died.wait()
+            await self.world.again()
+
+    async def _awake(self) -> None:
+        """Give the new life the time to look at everything once."""
+        await asyncio.sleep(0.3)
+
+
+async def learn(scenario: Scenario, world: World) -> Reference:
+    """Run undisturbed, and number what is said."""
+    ending = await Trial(scenario, world).run()
+    wire = world.wire
+    problems = [*ending.problems, *wire.violations]
+    if problems:
+        raise Stuck(f"{scenario.name} undisturbed: {'; '.join(problems)}")
+    return Reference(tuple(wire.calls), ending.objects, dict(wire.created), dict(wire.deleted))
+
+
+async def judge(trial: Trial, reference: Reference) -> Verdict:
+    """Run it, and say what is wrong with the end."""
+    began = time.monotonic()
+    problems: list[str] = []
+    try:
+        ending = await trial.run()
+    except Stuck as stuck:
+        problems.append(f"stuck: {stuck}")
+    else:
+        problems += ending.problems
+        problems += _differences(reference.objects, ending.objects)
+    wire = trial.world.wire
+    problems += [f"refused: {violation}" for violation in wire.violations]
+    for what, before, now in (
+        ("created", reference.created, wire.created),
+        ("deleted", reference.deleted, wire.deleted),
+    ):
+        problems += [
+            f"{path} was {what} {count} times, undisturbed {before.get(path, 0)} times"
+            for path, count in now.items()
+            if count > before.get(path, 0) + 1
+        ]
+    name = f"{trial.fault.mode} at {trial.fault.call}" if trial.fault else str(trial.view.distortion)
+    if trial.view.distortion is not Distortion.NONE:
+        name += f" (seed {trial.view.seed})"
+    reached = wire.fired or trial.fault is None
+    return Verdict(trial.scenario.name, name, reached, tuple(problems), time.monotonic() - began)
+
+
+def _differences(reference: Mapping[str, Body], ending: Mapping[str, Body]) -> list[str]:
+    return [
+        f"{identity} differs: {ending[identity]} instead of {body}"
+        for identity, body in reference.items()
+        if identity in ending and ending[identity] != body
+    ]
+
+
+def plan(reference: Reference) -> list[Fault]:
+    """All faults for one scenario."""
+    return [Fault(call, mode) for call, _ in reference.calls for mode in Mode]
+
+
+def views(seed: int, times: int) -> list[View]:
+    """Distorted views, each kind several times."""
+    kinds = [kind for kind in Distortion if kind is not Distortion.NONE]
+    return [View(kind, seed * 100 + number) for number in range(times) for kind in kinds]
+
+
+def restarts(fault: Fault, chance: random.Random) -> bool:
+    """Whether a run ends with one more restart: who died has had one, of the others a part."""
+    return fault.mode not in (Mode.DIE_BEFORE, Mode.DIE_AFTER) and chance.random() < 0.25

@@ -1,0 +1,270 @@
+"""The network between one world's controllers and everything else: it numbers, it harms, it watches over deletions.
+
+A `Wire` lasts for one run of a scenario. Every life of the controllers speaks through a `Line` of its own: when that
+life ends, its line is cut, and nothing it may still try reaches anybody.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from tests.faults.views import View
+from trimtab.base.http import MAX_BODY, AiohttpTransport, Request, Response, TransportError
+from trimtab.manifests import codec
+
+OWNER = "kustomize.toolkit.fluxcd.io/"
+LATE_S = 0.05
+
+
+class Mode(StrEnum):
+    """What happens to one request."""
+
+    DIE_BEFORE = "die before"
+    DIE_AFTER = "die after"
+    LOST = "reply lost"
+    TWICE = "sent twice"
+    CONFLICT = "409"
+    BUSY = "429"
+    BROKEN = "500"
+    LATE = "timeout"
+    """The client gives up; the server gets the request all the same, a little later."""
+
+
+class Call(NamedTuple):
+    """One request of a scenario, named so that another run finds it again: the nth of its kind."""
+
+    method: str
+    path: str
+    kind: str
+    nth: int
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}{f' ({self.kind})' if self.kind else ''} #{self.nth}"
+
+
+class Target(NamedTuple):
+    """What a request is about, as its path says it."""
+
+    group: str
+    plural: str
+    namespace: str
+    name: str
+
+
+class Fault(NamedTuple):
+    """One request, and what happens to it."""
+
+    call: Call
+    mode: Mode
+
+
+@dataclass
+class Canned:
+    """An answer that is here in full."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    async def read(self, limit: int = MAX_BODY) -> bytes:
+        return self.body
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield self.body
+
+    async def close(self) -> None:
+        pass
+
+
+Guard = Callable[[Target, Mapping[str, str]], Awaitable[str | None]]
+"""Asked before every deletion, with its preconditions: why it must not happen, or None."""
+
+
+@dataclass
+class Wire:
+    """One run. `home` is the namespace of the world: what other worlds do stays out of sight.
+
+    `calls` are the numbered requests in their order, each with the digest of its body; `fault` hits one of them.
+    """
+
+    real: AiohttpTransport
+    server: str
+    home: str
+    guard: Guard
+    fault: Fault | None = None
+    view: View = field(default_factory=View)
+    armed: bool = False
+    fired: bool = False
+    in_flight: int = 0
+    last: float = 0.0
+    calls: list[tuple[Call, str]] = field(default_factory=list)
+    created: Counter[str] = field(default_factory=Counter)
+    deleted: Counter[str] = field(default_factory=Counter)
+    violations: list[str] = field(default_factory=list)
+    died: asyncio.Event = field(default_factory=asyncio.Event)
+    on_apply: Callable[[int], None] | None = None
+    applies: int = 0
+    _seen: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    _late: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def send(self, line: "Line", request: Request) -> Response:
+        """Pass on, or harm."""
+        request = self._narrow(request)
+        if request.url.query.get("watch"):
+            return self.view.distort(request, await self.real.send(request))
+        self.in_flight += 1
+        try:
+            return await self._exchange(line, request)
+        finally:
+            self.in_flight -= 1
+            self.last = asyncio.get_running_loop().time()
+
+    async def _exchange(self, line: "Line", request: Request) -> Response:
+        mode = self._mode(request)
+        if (refusal := await self._refusal(request)) is not None:
+            self.violations.append(refusal)
+            return _status(403, "Forbidden", refusal)
+        if self._is_apply(request):
+            self.applies += 1
+            if self.on_apply is not None:
+                self.on_apply(self.applies)
+        match mode:
+            case Mode.DIE_BEFORE:
+                await self._die(line)
+            case Mode.DIE_AFTER:
+                await self._real(request)
+                await self._die(line)
+            case Mode.LOST:
+                await self._real(request)
+                raise TransportError("connection reset by peer")
+            case Mode.TWICE:
+                await self._real(request)
+            case Mode.CONFLICT:
+                return _status(409, "Conflict", "the object has been modified; please apply your changes again")
+            case Mode.BUSY:
+                return _status(429, "TooManyRequests", "too many requests", {"Retry-After": "0"})
+            case Mode.BROKEN:
+                return _status(500, "InternalError", "etcdserver: leader changed")
+            case Mode.LATE:
+                task = asyncio.ensure_future(self._later(request))
+                self._late.add(task)
+                task.add_done_callback(self._late.discard)
+                raise TransportError("timed out") from TimeoutError()
+        return await self._real(request)
+
+    async def flushed(self) -> None:
+        """Return when what was on its way to the server has arrived."""
+        while self._late:
+            await asyncio.wait(set(self._late))
+
+    def quiet_for(self) -> float:
+        """Seconds since anything was said."""
+        return 0.0 if self.in_flight or self._late else asyncio.get_running_loop().time() - self.last
+
+    async def _die(self, line: "Line") -> None:
+        line.dead = True
+        self.died.set()
+        await asyncio.Event().wait()
+
+    async def _later(self, request: Request) -> None:
+        await asyncio.sleep(LATE_S)
+        with contextlib.suppress(TransportError):
+            await self._real(request)
+
+    async def _real(self, request: Request) -> Canned:
+        response = await self.real.send(request)
+        answer = Canned(response.status, await response.read(), response.headers)
+        if self._is_ours(request) and not request.url.query.get("dryRun"):
+            path = self._path(request)
+            if answer.status == 201 and "/events" not in path:
+                self.created[path] += 1
+            if request.method == "DELETE" and answer.status in (200, 202):
+                self.deleted[path] += 1
+        return answer
+
+    def _mode(self, request: Request) -> Mode | None:
+        """Number the request, and say what is to happen to it."""
+        if not self.armed:
+            return None
+        kind = "dry run" if request.url.query.get("dryRun") else ""
+        name = (request.method, self._path(request), kind)
+        self._seen[name] += 1
+        call = Call(*name, self._seen[name])
+        self.calls.append((call, hashlib.sha256(request.body or b"").hexdigest()[:12]))
+        if self.fired or self.fault is None or self.fault.call != call:
+            return None
+        self.fired = True
+        return self.fault.mode
+
+    async def _refusal(self, request: Request) -> str | None:
+        if request.method != "DELETE" or not self._is_ours(request) or request.url.query.get("dryRun"):
+            return None
+        target = target_of(request.url.path)
+        preconditions = (codec.decode(request.body) if request.body else {}).get("preconditions") or {}
+        return await self.guard(target, preconditions)
+
+    def _is_ours(self, request: Request) -> bool:
+        return str(request.url).startswith(self.server)
+
+    def _is_apply(self, request: Request) -> bool:
+        return (
+            request.method == "PATCH"
+            and "apply-patch" in request.headers.get("Content-Type", "")
+            and not request.url.query.get("dryRun")
+        )
+
+    def _path(self, request: Request) -> str:
+        """The path without what differs from world to world and from run to run."""
+        path = request.url.path if self._is_ours(request) else f"git:{request.url.path}"
+        if "/events/" in path:
+            path = path[: path.index("/events/") + len("/events/")] + "…"
+        return path.replace(self.home, "~")
+
+    def _narrow(self, request: Request) -> Request:
+        """Keep other worlds out of sight, as if each had a cluster of its own."""
+        if request.method != "GET" or not self._is_ours(request):
+            return request
+        url = request.url
+        for plural in ("kustomizations", "gitrepositories"):
+            if url.path.endswith(f"/v1/{plural}"):
+                url = url.with_path(url.path.removesuffix(plural) + f"namespaces/{self.home}/{plural}", keep_query=True)
+        query = dict(url.query)
+        if query.get("labelSelector", "").startswith(OWNER):
+            query["labelSelector"] += f",{OWNER}namespace={self.home}"
+            url = url.with_query(query)
+        return replace(request, url=url)
+
+
+class Line:
+    """The transport of one life."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.dead = False
+
+    async def send(self, request: Request) -> Response:
+        if self.dead:
+            raise TransportError("this life is over")
+        return await self.wire.send(self, request)
+
+
+def target_of(path: str) -> Target:
+    """The object behind a path of the API."""
+    parts = path.strip("/").split("/")
+    group, rest = ("", parts[2:]) if parts[0] == "api" else (parts[1], parts[3:])
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 2:
+        namespace, rest = rest[1], rest[2:]
+    return Target(group, rest[0], namespace, rest[1] if len(rest) > 1 else "")
+
+
+def _status(code: int, reason: str, message: str, headers: Mapping[str, str] | None = None) -> Canned:
+    body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason}
+    return Canned(
+        code, codec.encode(body | {"message": message}), {"Content-Type": "application/json", **(headers or {})}
+    )
