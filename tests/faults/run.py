@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.stage import Stage
-from tests.faults.sweep import Reference, Trial, Verdict, judge, learn, plan, restarts, views
+from tests.faults.sweep import Reference, Verdict, judge, learn, plan, trial_of, views
 from tests.faults.transport import Fault
 from tests.faults.views import View
 from trimtab.cluster.plane import ControlPlane
@@ -114,10 +114,7 @@ async def sweep(stage: Stage, chosen: Sequence[Scenario], figures: Figures, minu
             world = worlds.get(scenario.name)
             if world is None:
                 world = worlds[scenario.name] = await stage.world(scenario, number)
-            if isinstance(how, Fault):
-                trial = Trial(scenario, world, fault=how, restart=restarts(how, chance))
-            else:
-                trial = Trial(scenario, world, view=how, restart=True)
+            trial = trial_of(scenario, world, how, chance)
             verdict = await judge(trial, figures.references[scenario.name])
             figures.verdicts[scenario.name].append(verdict)
             if not verdict.survived:

@@ -22,6 +22,7 @@ class Reference(NamedTuple):
     objects: Mapping[str, Body]
     created: Mapping[str, int]
     deleted: Mapping[str, int]
+    written: Mapping[str, int]
 
 
 @dataclass
@@ -41,13 +42,17 @@ class Verdict:
 
 @dataclass
 class Trial:
-    """One run of a scenario in a world: with a fault, with a distorted view, or with neither."""
+    """One run of a scenario in a world: with a fault, with a distorted view, or with neither.
+
+    `restart` ends it with one more death; whoever is started again finds the disk empty with `lose_cache`.
+    """
 
     scenario: Scenario
     world: World
     fault: Fault | None = None
     view: View = field(default_factory=View)
     restart: bool = False
+    lose_cache: bool = False
 
     async def run(self) -> Ending:
         """Raises Stuck if it does not get to its end. The wire keeps what was counted."""
@@ -62,7 +67,7 @@ class Trial:
             await self.scenario.act(world)
             await world.quiet()
             if self.restart:
-                await world.again()
+                await world.again(lose_cache=self.lose_cache)
                 await self._awake()
                 await world.quiet()
         finally:
@@ -75,7 +80,7 @@ class Trial:
         """Who dies is started again."""
         while True:
             await self.world.wire.died.wait()
-            await self.world.again()
+            await self.world.again(lose_cache=self.lose_cache)
 
     async def _awake(self) -> None:
         """Give the new life the time to look at everything once."""
@@ -89,7 +94,7 @@ async def learn(scenario: Scenario, world: World) -> Reference:
     problems = [*ending.problems, *wire.violations]
     if problems:
         raise Stuck(f"{scenario.name} undisturbed: {'; '.join(problems)}")
-    return Reference(tuple(wire.calls), ending.objects, dict(wire.created), dict(wire.deleted))
+    return Reference(tuple(wire.calls), ending.objects, dict(wire.created), dict(wire.deleted), dict(wire.written))
 
 
 async def judge(trial: Trial, reference: Reference) -> Verdict:
@@ -105,14 +110,17 @@ async def judge(trial: Trial, reference: Reference) -> Verdict:
         problems += _differences(reference.objects, ending.objects)
     wire = trial.world.wire
     problems += [f"refused: {violation}" for violation in wire.violations]
-    for what, before, now in (
-        ("created", reference.created, wire.created),
-        ("deleted", reference.deleted, wire.deleted),
+    # A life that begins anew applies everything once: there is nothing yet to compare with.
+    rebirth = int(trial.restart)
+    for what, before, now, spare in (
+        ("created", reference.created, wire.created, 1),
+        ("deleted", reference.deleted, wire.deleted, 1),
+        ("written", reference.written, wire.written, 1 + rebirth),
     ):
         problems += [
             f"{path} was {what} {count} times, undisturbed {before.get(path, 0)} times"
             for path, count in now.items()
-            if count > before.get(path, 0) + 1
+            if count > before.get(path, 0) + spare
         ]
     name = f"{trial.fault.mode} at {trial.fault.call}" if trial.fault else str(trial.view.distortion)
     if trial.view.distortion is not Distortion.NONE:
@@ -140,6 +148,10 @@ def views(seed: int, times: int) -> list[View]:
     return [View(kind, seed * 100 + number) for number in range(times) for kind in kinds]
 
 
-def restarts(fault: Fault, chance: random.Random) -> bool:
-    """Whether a run ends with one more restart: who died has had one, of the others a part."""
-    return fault.mode not in (Mode.DIE_BEFORE, Mode.DIE_AFTER) and chance.random() < 0.25
+def trial_of(scenario: Scenario, world: World, how: Fault | View, chance: random.Random) -> Trial:
+    """One run. Who died has had a restart; of the others a part gets one at the end. Some disks are lost with it."""
+    lose_cache = chance.random() < 0.2
+    if isinstance(how, View):
+        return Trial(scenario, world, view=how, restart=True, lose_cache=lose_cache)
+    restart = how.mode not in (Mode.DIE_BEFORE, Mode.DIE_AFTER) and chance.random() < 0.25
+    return Trial(scenario, world, how, restart=restart, lose_cache=lose_cache)

@@ -105,6 +105,7 @@ class Wire:
     calls: list[tuple[Call, str]] = field(default_factory=list)
     created: Counter[str] = field(default_factory=Counter)
     deleted: Counter[str] = field(default_factory=Counter)
+    written: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     died: asyncio.Event = field(default_factory=asyncio.Event)
     on_apply: Callable[[int], None] | None = None
@@ -183,6 +184,8 @@ class Wire:
             path = self._path(request)
             if answer.status == 201 and "/events" not in path:
                 self.created[path] += 1
+            if self._is_apply(request) and answer.status in (200, 201):
+                self.written[path] += 1
             if request.method == "DELETE" and answer.status in (200, 202):
                 self.deleted[path] += 1
         return answer

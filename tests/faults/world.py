@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -233,9 +234,11 @@ class World:
         if life is not None:
             await life.kill()
 
-    async def again(self) -> None:
-        """Die and live."""
+    async def again(self, *, lose_cache: bool = False) -> None:
+        """Die and live, perhaps on another disk."""
         await self.die()
+        if lose_cache:
+            await asyncio.to_thread(shutil.rmtree, self.root / self.home, ignore_errors=True)
         self.wire.died.clear()
         await self.live()
 
