@@ -134,8 +134,9 @@ def _bindings(namespace: str, *, multi_tenant: bool) -> list[Body]:
         _rule("coordination.k8s.io", ["leases"], ["create"]),
         _rule("coordination.k8s.io", ["leases"], ["get", "update", "patch"], [SOURCE_LEASE, KUSTOMIZE_LEASE]),
     ]
+    switch = [_rule("", ["configmaps"], _WATCH, ["trimtab-freeze"])]
     here = [
-        _object(f"{_RBAC}/v1", "Role", SYNC, namespace) | {"rules": leases},
+        _object(f"{_RBAC}/v1", "Role", SYNC, namespace) | {"rules": leases + switch},
         _binding("RoleBinding", SYNC, "Role", SYNC, SYNC, namespace),
     ]
     if multi_tenant:

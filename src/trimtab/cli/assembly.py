@@ -21,6 +21,7 @@ from trimtab.base.telemetry import Subject, Telemetry
 from trimtab.cli.settings import Settings
 from trimtab.controllers import dependencies, gitrepository, kustomization, remote
 from trimtab.controllers.access import Access, CrossNamespace, account
+from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.index import SourceId, SourceIndex
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
@@ -165,6 +166,11 @@ class Assembly:
                 if (ks.spec.source_ref.kind, ks.source_key) == source:
                     controller.queue.add(ks.key)
 
+        def on_thaw() -> None:
+            for key in kustomizations.held_back():
+                controller.queue.add(key)
+
+        freeze = Freeze(self._client, settings.namespace, on_thaw)
         reader = account(self._client, settings.reader) if settings.reader else self._client
         found = binaries.find("render")
         world = kustomization.Surroundings(
@@ -173,7 +179,13 @@ class Assembly:
             sources=self._index,
             renderer=Renderer(store, found["kustomize"] if found else None, settings.storage_path / "render"),
             target=KubernetesTarget(
-                reader, tasks, self._clock, tell=tell, protected_namespace=settings.namespace, remaining=remaining
+                reader,
+                tasks,
+                self._clock,
+                tell=tell,
+                protected_namespace=settings.namespace,
+                remaining=remaining,
+                frozen=lambda: freeze.why,
             ),
             access=Access(
                 self._client,
@@ -187,6 +199,7 @@ class Assembly:
             clock=self._clock,
             cluster=await self._cluster_id(),
             namespace=settings.namespace,
+            freeze=freeze,
         )
         kustomizations = kustomization.Kustomizations(world, on_ready)
         controller = Controller(
@@ -206,6 +219,7 @@ class Assembly:
         self._index.on_change(on_source)
         self._client.discovery.add_listener(on_kinds)
         self._closing.append(partial(self._client.discovery.remove_listener, on_kinds))
+        await freeze.start(tasks)
         tasks.keep(kustomizations.scribe.laggards.run, name="laggards")
         self._attach(tasks, controller, apps, "Kustomization", kustomizations.state)
         return controller

@@ -50,6 +50,8 @@ class App:
     `good` is the last build that passed the gate: it stays enforced while a newer one is refused; `passed` are the
     digests of objects that passed for `build`.
     `revision` is the revision whose state is applied and as healthy as asked, in memory at once; empty while it is not.
+    `postponed` says that something may be deleted as soon as something else is gone; `granted` are the deletions that
+    `approval`, the annotation, has approved and that may still be under way.
     `began` and `pending_since` are monotonic seconds.
     """
 
@@ -63,6 +65,9 @@ class App:
     passed: set[str] = field(default_factory=set)
     revision: str = ""
     held: Held | None = None
+    postponed: bool = False
+    approval: str = ""
+    granted: frozenset[str] = frozenset()
     attempt: Attempt | None = None
     began: float = 0.0
     pending_since: float | None = None

@@ -13,7 +13,9 @@ from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import dependencies, health, supported
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
+from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.index import Published, SourceId, SourceIndex
+from trimtab.controllers.pruning import Pruning, budget_of
 from trimtab.controllers.scribe import Scribe
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
@@ -59,6 +61,7 @@ class Surroundings:
     clock: Clock
     cluster: str
     namespace: str
+    freeze: Freeze
 
 
 class Kustomizations:
@@ -68,12 +71,20 @@ class Kustomizations:
         self._world = world
         self._on_ready = on_ready
         self._apps: dict[Key, App] = {}
+        self._pruning = Pruning(world.target, world.freeze, world.objects.store, self._apps, world.namespace)
         self.scribe = Scribe(world.client, world.recorder, world.clock, world.cluster, self._apps.get)
 
     def backoff_cap(self, key: Key) -> float:
         """The longest wait between two tries, in seconds: the app's retryInterval."""
         ks = self._world.objects.store.get(key)
         return max(ks.spec.retry_interval_s, LEAST_INTERVAL_S) if ks else 60.0
+
+    def held_back(self) -> list[Key]:
+        """The apps that would delete something and may not now."""
+        objects = self._world.objects.store
+        return [
+            key for key, app in self._apps.items() if app.held or (key in objects and objects[key].metadata.deleted)
+        ]
 
     def revision_of(self, key: Key) -> str | None:
         """The revision at which `key` is ready, as far as this process knows; None while it is not."""
@@ -120,6 +131,7 @@ class Kustomizations:
 
     async def _pass(self, ks: Kustomization, app: App) -> Result:
         supported.check(ks)
+        budget_of(ks)
         await self._claim(ks)
         published = await self._resolve(ks)
         dependencies.check(ks, self._world.objects.store, published.artifact.revision, self.revision_of)
@@ -199,6 +211,7 @@ class Kustomizations:
     ) -> list[Outcome]:
         target, wish = self._world.target, self._wish(ks, app, build, client)
         plan = self._guard_empty(ks, app, build, target.plan(wish, await target.observe(wish)))
+        plan = await self._pruning.guard(ks, app, wish, plan)
         if plan.quiet:
             app.good = build
             return []
@@ -296,7 +309,7 @@ class Kustomizations:
         await self.scribe.finish(ks, app, build, published, now - app.began)
         if moved:
             self._on_ready(ks.key, now - app.began)
-        terminating = any(outcome.effect is Effect.WAITING for outcome in outcomes)
+        terminating = app.postponed or any(outcome.effect is Effect.WAITING for outcome in outcomes)
         return Again(TERMINATION_LOOK_S if terminating else max(ks.spec.interval_s, LEAST_INTERVAL_S))
 
     async def _health(self, ks: Kustomization, build: Build, client: Client) -> health.Judgement:
@@ -318,6 +331,7 @@ class Kustomizations:
             return Done()
         if ks.spec.prunes_on_deletion and not ks.spec.suspend and app.inventory:
             try:
+                self._pruning.check_frozen()
                 terminating = await self._delete_all(ks, app)
             except TrimtabError as failure:
                 await self.scribe.fail(ks, app, failure, None)

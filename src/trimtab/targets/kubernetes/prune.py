@@ -4,7 +4,7 @@ The choice is pure and comes first; every deletion then looks at the live object
 version as preconditions. The numbers P1 to P16 are those of ENGINE.md.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from trimtab.kube.client import Client
@@ -49,14 +49,21 @@ def _band(ref: Ref) -> tuple[int, int]:
     return key.stage, key.band
 
 
-async def delete(client: Client, deletion: Deletion, owner: Owner, protected_namespace: str) -> Outcome:
-    """Delete one object if it is still ours, and say what became of it.
+def untouchable(ref: Ref, protected_namespace: str) -> bool:
+    """Whether `ref` is a namespace that is never deleted (P7)."""
+    return ref.group == "" and ref.kind == "Namespace" and ref.name in (*_NEVER, protected_namespace)
+
+
+async def delete(
+    client: Client, deletion: Deletion, owner: Owner, protected_namespace: str, frozen: Callable[[], str]
+) -> Outcome:
+    """Delete one object if it is still ours, and say what became of it. `frozen` is asked right before the request.
 
     DELETED: a read confirmed that it is gone. RELEASED: it is not ours to delete, it leaves the record and stays in the
     cluster. WAITING: it is on its way out and stays on record until it is gone. FAILED: it is tried again.
     """
     entry = deletion.entry
-    if entry.ref.kind == "Namespace" and entry.ref.name in (*_NEVER, protected_namespace):
+    if untouchable(entry.ref, protected_namespace):
         return Outcome(entry.ref, Effect.RELEASED, "a namespace that is never deleted (P7)")
     try:
         resource = await client.discovery.find(entry.gvk)
@@ -66,10 +73,12 @@ async def delete(client: Client, deletion: Deletion, owner: Owner, protected_nam
         return Outcome(entry.ref, Effect.FAILED, str(stale))
     try:
         live = await client.get(resource, entry.ref.name, entry.ref.namespace)
-        if (reason := _not_ours(live, entry, owner)) is not None:
+        if (reason := not_ours(live, entry, owner)) is not None:
             return Outcome(entry.ref, Effect.RELEASED, reason)
         metadata = live["metadata"]
         if not metadata.get("deletionTimestamp"):
+            if why := frozen():
+                return Outcome(entry.ref, Effect.FAILED, why)
             await client.delete(
                 resource,
                 entry.ref.name,
@@ -90,7 +99,7 @@ async def delete(client: Client, deletion: Deletion, owner: Owner, protected_nam
     return Outcome(entry.ref, Effect.WAITING, f"is being deleted, waits for {finalizers}")
 
 
-def _not_ours(live: dict[str, object], entry: Entry, owner: Owner) -> str | None:
+def not_ours(live: dict[str, object], entry: Entry, owner: Owner) -> str | None:
     """Why a live object must not be deleted by `owner`; None if it may (P1, P6, P9)."""
     metadata = live["metadata"]
     assert isinstance(metadata, dict)  # noqa: S101 - every object of the API has one

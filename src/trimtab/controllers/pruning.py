@@ -1,0 +1,138 @@
+"""Whether what left the desired state may be deleted now: the guards before every prune (ENGINE.md §5)."""
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from trimtab.api import names
+from trimtab.api.gvk import KUSTOMIZATION
+from trimtab.api.kustomize import Kustomization
+from trimtab.base.errors import Terminal, Waiting
+from trimtab.controllers.app import App, Held
+from trimtab.controllers.freeze import Freeze
+from trimtab.health.verdict import State
+from trimtab.kube.client import Client
+from trimtab.manifests.refs import Key, Ref
+from trimtab.targets.kubernetes import budget, precious
+from trimtab.targets.kubernetes.budget import Budget, Candidate
+from trimtab.targets.kubernetes.desired import PREFIX, Owner
+from trimtab.targets.kubernetes.inventory import Entry
+from trimtab.targets.kubernetes.target import KubePlan, KubernetesTarget, Wish
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+
+
+def budget_of(ks: Kustomization) -> Budget:
+    """The deletion budget of `ks`. Raises Terminal for an annotation of ours about deletion that makes no sense."""
+    annotations, refusal = ks.metadata.annotations, ""
+    chosen = Budget()
+    approval = annotations.get(names.Annotation.APPROVE_PRUNE, "")
+    empty = annotations.get(names.Annotation.ALLOW_EMPTY, "true")
+    if names.Annotation.DELETION_BUDGET in annotations:
+        try:
+            chosen = Budget.parse(annotations[names.Annotation.DELETION_BUDGET])
+        except ValueError as failure:
+            refusal = f"{names.Annotation.DELETION_BUDGET}: {failure}"
+    if approval and not _DIGEST.fullmatch(approval):
+        refusal = f"{names.Annotation.APPROVE_PRUNE}: {approval!r} is no digest as the condition PruneHeld shows it"
+    if empty not in ("true", "false"):
+        refusal = f'{names.Annotation.ALLOW_EMPTY}: {empty!r} is neither "true" nor "false"'
+    if refusal:
+        raise Terminal(names.Reason.VALIDATION_FAILED, f"the annotation {refusal}. Correct it, or remove it")
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """Asks, before anything is deleted, whether it may be. `apps` and `objects` are all Kustomizations, by key."""
+
+    target: KubernetesTarget
+    freeze: Freeze
+    objects: Mapping[Key, Kustomization]
+    apps: Mapping[Key, App]
+    namespace: str
+
+    async def guard(self, ks: Kustomization, app: App, wish: Wish, plan: KubePlan) -> KubePlan:
+        """`plan` without the deletions that have to wait; `app.held` and `app.postponed` say why and how."""
+        app.postponed = False
+        if not plan.deletions:
+            return plan
+        if why := self.freeze.why or self._unknown(ks):
+            app.held = Held("DeletionsFrozen" if self.freeze.why else "UnknownAnnotation", why)
+            return plan._replace(deletions=())
+        return await self._within_budget(ks, app, wish, plan)
+
+    def check_frozen(self) -> None:
+        """Raise Waiting while nothing may be deleted, not even by an app that is itself being deleted."""
+        if why := self.freeze.why:
+            raise Waiting("DeletionsFrozen", f"what it owns cannot be deleted now: {why}")
+
+    def _unknown(self, ks: Kustomization) -> str:
+        """What a newer release may have meant to hold, this one must not delete."""
+        unknown = ", ".join(ks.metadata.unknown_annotations())
+        return f"deletions are held: this version does not know the annotations {unknown}" if unknown else ""
+
+    async def _within_budget(self, ks: Kustomization, app: App, wish: Wish, plan: KubePlan) -> KubePlan:
+        limit = budget_of(ks)
+        approval = ks.metadata.annotations.get(names.Annotation.APPROVE_PRUNE, "")
+        if app.approval != approval:
+            app.approval, app.granted = approval, frozenset()
+        entries = [wish.inventory[change.ref] for change in plan.deletions]
+        looks = await self._look(wish.client, wish.owner, entries)
+        later = {ref for ref, look in looks.items() if look.later}
+        candidates = [
+            Candidate(entry.ref, entry.uid, looks[entry.ref].why if entry.ref in looks else "")
+            for entry in entries
+            if entry.ref not in later and self._counts(entry, looks)
+        ]
+        candidates = [await self._with_contents(wish.client, candidate) for candidate in candidates]
+        decision = budget.decide(candidates, len(wish.inventory), limit, approval=approval, granted=app.granted)
+        app.granted |= {candidate.identity for candidate in decision.approved}
+        app.postponed = bool(later)
+        if decision.held:
+            app.held = Held("DeletionBudget", budget.words(decision, names.Annotation.APPROVE_PRUNE))
+        waiting = later | {candidate.ref for candidate in decision.held}
+        return plan._replace(deletions=tuple(change for change in plan.deletions if change.ref not in waiting))
+
+    def _counts(self, entry: Entry, looks: Mapping[Ref, precious.Look]) -> bool:
+        """Whether deleting `entry` is a decision still to be made, and not under way or nobody's to make."""
+        if entry.ref in looks:
+            return looks[entry.ref].counts
+        seen = self.target.watches.last_seen(entry.ref)
+        return seen is None or seen.verdict.state is not State.Terminating
+
+    async def _look(self, client: Client, owner: Owner, entries: list[Entry]) -> dict[Ref, precious.Look]:
+        leaving = {entry.ref for entry in entries}
+        asked = [entry for entry in entries if precious.may_be(entry.ref)]
+        looks = await asyncio.gather(*(precious.look(client, entry, owner, self.namespace, leaving) for entry in asked))
+        return {entry.ref: look for entry, look in zip(asked, looks, strict=True)}
+
+    async def _with_contents(self, client: Client, candidate: Candidate) -> Candidate:
+        """Another app does not go alone: what it would delete counts with it, and what is precious in there too."""
+        along: list[Entry] = []
+        why = candidate.precious
+        for owner, entries in self._contents(candidate.ref, set()):
+            along += entries
+            for ref, look in (await self._look(client, owner, entries)).items():
+                if look.why and not why:
+                    why = f"it owns {ref}: {look.why}"
+        return candidate._replace(precious=why, along=tuple(entry.ref for entry in along))
+
+    def _contents(self, ref: Ref, seen: set[Key]) -> Iterator[tuple[Owner, list[Entry]]]:
+        key = app_key(ref)
+        child = self.objects.get(key) if key else None
+        if key is None or child is None or key in seen or child.spec.suspend or not child.spec.prunes_on_deletion:
+            return
+        seen.add(key)
+        app = self.apps.get(key) or App.of(child)
+        entries = list(app.inventory.values())
+        yield Owner(PREFIX, key), entries
+        for entry in entries:
+            yield from self._contents(entry.ref, seen)
+
+
+def app_key(ref: Ref) -> Key | None:
+    """The key of `ref` if it is an app of ours."""
+    is_app = (ref.group, ref.kind) == (KUSTOMIZATION.group, KUSTOMIZATION.kind)
+    return Key(ref.namespace, ref.name) if is_app else None
