@@ -6,10 +6,12 @@ from trimtab.base.clock import Clock
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
+from trimtab.kube.resource import Resource
 from trimtab.manifests.refs import Body, Gvk
 from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes.desired import Desired, Mode
 from trimtab.targets.kubernetes.sighting import MANAGER, Sighting, sight
+from trimtab.targets.kubernetes.takeover import is_foreign, take_over
 from trimtab.targets.kubernetes.tracking import Tracked, Tracker
 
 
@@ -33,13 +35,8 @@ async def apply(client: Client, item: Desired, tracked: Tracked, tracker: Tracke
         if item.mode is Mode.IF_NOT_PRESENT and (live := await read(client, item)) is not None:
             answer = live
         else:
-            answer = await client.apply(
-                resource,
-                item.ref.name,
-                item.ref.namespace,
-                item.payload,
-                field_manager=MANAGER,
-            )
+            known = tracked.foreign or (before is not None and before.foreign)
+            answer = await _send(client, resource, item, foreign=known)
         sighting = sight(answer, clock.now())
         tracked.applied(item.digest, sighting)
     except (UnknownKind, StaleGroup, Unreachable) as failure:
@@ -54,6 +51,27 @@ async def apply(client: Client, item: Desired, tracked: Tracked, tracker: Tracke
     else:
         effect = Effect.UNCHANGED if before.version == sighting.version else Effect.CONFIGURED
     return Answer(Outcome(item.ref, effect, origin=item.origin), sighting, answer)
+
+
+async def _send(client: Client, resource: Resource, item: Desired, *, foreign: bool) -> Body:
+    """Apply `item`; where kubectl owns fields of the live object, they become ours before.
+
+    Usually that is known from the dry-run. Where it was not (an object that was not judged, or one without any record
+    of its managers until now) the answer tells, and it costs a second apply.
+    """
+    taking = item.mode is not Mode.MERGE
+    if foreign and taking and (live := await read(client, item)) is not None:
+        await take_over(client, resource, live, MANAGER)
+    answer = await _apply(client, resource, item)
+    if taking and is_foreign(answer, MANAGER):
+        await take_over(client, resource, answer, MANAGER)
+        answer = await _apply(client, resource, item)
+    return answer
+
+
+async def _apply(client: Client, resource: Resource, item: Desired) -> Body:
+    answer: Body = await client.apply(resource, item.ref.name, item.ref.namespace, item.payload, field_manager=MANAGER)
+    return answer
 
 
 async def read(client: Client, item: Desired) -> Body | None:

@@ -13,16 +13,19 @@ from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, BadRequest, Forbidden, Invalid, NotFound, UnknownKind, Unreachable
 from trimtab.manifests import codec
+from trimtab.manifests.refs import Body
 from trimtab.targets.kubernetes.desired import Desired
 from trimtab.targets.kubernetes.sighting import MANAGER
+from trimtab.targets.kubernetes.takeover import is_foreign
 
 _PROBE_NAMESPACE = "default"
 
 
 class Passed(NamedTuple):
-    """The server would take it."""
+    """The server would take it. `foreign`: it is there, and kubectl owns fields of it."""
 
     item: Desired
+    foreign: bool = False
 
 
 class Refused(NamedTuple):
@@ -83,7 +86,7 @@ async def judge(client: Client, items: Collection[Desired], providers: Providers
 async def _judge_one(client: Client, item: Desired, providers: Providers) -> Judgement:
     try:
         resource = await client.discovery.find(item.gvk)
-        await client.apply(
+        answer: Body = await client.apply(
             resource, item.ref.name, item.ref.namespace, item.payload, field_manager=MANAGER, dry_run=True
         )
     except UnknownKind as unknown:
@@ -102,7 +105,7 @@ async def _judge_one(client: Client, item: Desired, providers: Providers) -> Jud
         return Refused(item, failure.message, failure.transient or isinstance(failure, Forbidden))
     except (StaleGroup, Unreachable) as failure:
         return Refused(item, str(failure), True)
-    return Passed(item)
+    return Passed(item, is_foreign(answer, MANAGER))
 
 
 async def _probe(client: Client, item: Desired) -> Judgement:

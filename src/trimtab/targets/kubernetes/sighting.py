@@ -8,6 +8,7 @@ from trimtab.health.assess import Context, assess
 from trimtab.health.verdict import Verdict
 from trimtab.manifests.refs import Body, Gvk, Ref
 from trimtab.targets.kubernetes.desired import Owner
+from trimtab.targets.kubernetes.takeover import is_foreign
 
 MANAGER = "kustomize-controller"
 
@@ -16,6 +17,7 @@ class Sighting(NamedTuple):
     """An object as the server had it at `version`.
 
     `owned` is the digest of the fields we own (empty: none), `projection` that of their live values (ENGINE.md §8).
+    `foreign`: kubectl owns fields that are to be taken over before the next apply.
     """
 
     ref: Ref
@@ -27,6 +29,7 @@ class Sighting(NamedTuple):
     verdict: Verdict
     owner: Owner | None
     controlled: bool
+    foreign: bool = False
 
     @property
     def key(self) -> Ref:
@@ -60,4 +63,5 @@ def sight(body: Body, now: datetime, manager: str = MANAGER) -> Sighting:
         verdict=assess(body, Context(now=now)),
         owner=Owner.of(body),
         controlled=any(owner.get("controller") for owner in metadata.get("ownerReferences") or ()),
+        foreign=is_foreign(body, manager),
     )

@@ -102,7 +102,11 @@ class KubernetesTarget:
 
     async def judge(self, wish: Wish, plan: KubePlan) -> list[gate.Judgement]:
         """The gate for everything in `plan` that is new or changed."""
-        return await gate.judge(wish.client, _items(plan, Action.APPLY), gate.Providers.of(wish.items))
+        judged = await gate.judge(wish.client, _items(plan, Action.APPLY), gate.Providers.of(wish.items))
+        for passed in judged:
+            if isinstance(passed, gate.Passed) and passed.foreign:
+                self.tracker.track(passed.item.ref, wish.owner.key).foreign = True
+        return judged
 
     async def converge(
         self, wish: Wish, plan: KubePlan, judgements: Sequence[gate.Judgement] = ()

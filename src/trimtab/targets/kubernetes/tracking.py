@@ -33,7 +33,7 @@ class Tracked:
     """One object of one app.
 
     `seen` is the newest look, `baseline` the answer to our last apply, `accepted` a disturbance that was reported and
-    is left alone on purpose.
+    is left alone on purpose, `foreign` that fields of kubectl are to be taken over, whether it was seen yet or not.
     """
 
     ref: Ref
@@ -44,6 +44,7 @@ class Tracked:
     accepted: Sighting | None = None
     missing: bool = False
     suspect: bool = False
+    foreign: bool = False
     in_flight: int = 0
     _held: list[Sighting | None] = field(default_factory=list)
     _corrections: float = CORRECTIONS
@@ -65,7 +66,7 @@ class Tracked:
         if self.seen is None or self.seen.older_than(answer) or self.seen.uid != answer.uid:
             self.seen = answer
         self.accepted = None
-        self.suspect = self.missing = False
+        self.suspect = self.missing = self.foreign = False
 
     def accept(self) -> None:
         """The disturbance has been reported and is not to be corrected: it is no news until it changes."""
