@@ -4,9 +4,10 @@ import time
 
 import pytest
 
+from trimtab.api.kustomize import HealthExpr
 from trimtab.health import expressions
 from trimtab.health.assess import Context, assess
-from trimtab.health.checks import VARIABLES, Written, compiled
+from trimtab.health.checks import VARIABLES, compiled
 from trimtab.health.expressions import EvaluationError, ExpressionError
 from trimtab.health.verdict import State, Verdict
 
@@ -29,7 +30,9 @@ def ready(status):
 
 
 def checks(**more):
-    return compiled([Written("example.com/v1", "Widget", **{"current": READY, "failed": FAILED, **more})])
+    return compiled(
+        [HealthExpr(api_version="example.com/v1", kind="Widget", **{"current": READY, "failed": FAILED, **more})]
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,16 +127,23 @@ def test_deletion_and_a_generation_that_was_not_observed_come_first():
 def test_objects_that_no_rule_is_meant_for_keep_the_rule_of_their_kind():
     other = body("example.com/v1", "Gadget", status={"phase": "Failed"})
     assert checks().assess(other, JUST_NOW) == assess(other, Context(now=JUST_NOW.now))
-    every_kind = compiled([Written("example.com/v1beta1", "", "true")])
+    every_kind = compiled([HealthExpr(api_version="example.com/v1beta1", current="true")])
     assert every_kind.assess(other, JUST_NOW).state is State.Current, "no kind is every kind, and of each version"
 
 
 def test_the_whole_object_is_there_as_self_but_for_its_managers():
     live = widget(metadata={"managedFields": [{}], "name": "w"})
-    rule = compiled([Written("example.com/v1", "", "self.metadata.name == 'w' && !has(metadata.managedFields)")])
+    rule = compiled(
+        [HealthExpr(api_version="example.com/v1", current="self.metadata.name == 'w' && !has(metadata.managedFields)")]
+    )
     assert rule.assess(live, JUST_NOW).state is State.Current
 
 
 def test_what_does_not_compile_is_named_by_place_and_name():
     with pytest.raises(ExpressionError, match=r"^\[1\]\.inProgress: Syntax error"):
-        compiled([Written("v1", "", "true"), Written("v1", "", "true", in_progress="1 +")])
+        compiled(
+            [
+                HealthExpr(api_version="v1", current="true"),
+                HealthExpr(api_version="v1", current="true", in_progress="1 +"),
+            ]
+        )

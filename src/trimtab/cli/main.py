@@ -32,6 +32,7 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
     },
     "Offline": {
         "build": Lazy("trimtab.cli.build", "Render a directory as the controller would."),
+        "health": Lazy("trimtab.cli.health", "Judge objects: done, at work, or broken, and why."),
     },
     "Run": {
         "run": Lazy("trimtab.cli.run", "Run the controllers."),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from trimtab.api.kustomize import HealthExpr
 from trimtab.health import expressions
 from trimtab.health.assess import assess, deleted
 from trimtab.health.context import Context
@@ -14,16 +15,6 @@ from trimtab.manifests.refs import Body
 
 VARIABLES: Final = ("apiVersion", "data", "kind", "metadata", "spec", "status", "self")
 """What an expression may refer to: the object's own top-level fields, and the object as `self`."""
-
-
-class Written(NamedTuple):
-    """One rule as it is written; an empty expression is none."""
-
-    api_version: str
-    kind: str
-    current: str
-    in_progress: str = ""
-    failed: str = ""
 
 
 class Check(NamedTuple):
@@ -68,12 +59,12 @@ class Checks(NamedTuple):
         return any(check.meant(body) for check in self.rules)
 
 
-def compiled(rules: Iterable[Written]) -> Checks:
+def compiled(rules: Iterable[HealthExpr]) -> Checks:
     """Compile `rules`. Raises ExpressionError, which names the rule by its place and the expression by its name."""
     return Checks(tuple(_check(index, rule) for index, rule in enumerate(rules)))
 
 
-def _check(index: int, rule: Written) -> Check:
+def _check(index: int, rule: HealthExpr) -> Check:
     steps = []
     for name, state, text in (
         ("inProgress", State.InProgress, rule.in_progress),
