@@ -216,6 +216,14 @@ class Assembly:
                 if kustomizations.revision_of(key) is None:
                     controller.queue.add(key)
 
+        def on_app(event: Event[Kustomization]) -> None:
+            """Expressions of dependants read the whole object, so that each change of it may matter to them."""
+            key = event.new.key if isinstance(event, Applied) else event.old.key
+            for waiting in dependencies.curious(key, apps.store.values()):
+                if kustomizations.revision_of(waiting) is None:
+                    controller.queue.add(waiting)
+
+        apps.add_handler(on_app)
         self._index.on_change(on_source)
         self._client.discovery.add_listener(on_kinds)
         self._closing.append(partial(self._client.discovery.remove_listener, on_kinds))

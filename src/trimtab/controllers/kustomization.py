@@ -10,7 +10,7 @@ from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import DeletionPolicy, Kustomization
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
-from trimtab.controllers import dependencies, health, supported
+from trimtab.controllers import dependencies, expressions, health, supported
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
 from trimtab.controllers.freeze import Freeze
@@ -44,7 +44,7 @@ TERMINATION_LOOK_S = 2.0
 LEAST_INTERVAL_S = 1.0
 """An interval of `0s` passes admission, as in Flux; it must not become a busy loop."""
 PENDING_LOOK_S = 10.0
-"""How often an object that is awaited is read, for what no event tells."""
+"""How often an object that is awaited is read where no event tells of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,7 @@ class Kustomizations:
         ks = self._world.objects.store.get(key)
         if ks is None:
             self._apps.pop(key, None)
+            self._world.target.judges.forget(key)
             return Done()
         app = self._remember(ks)
         if ks.metadata.deleted:
@@ -132,6 +133,7 @@ class Kustomizations:
     async def _pass(self, ks: Kustomization, app: App) -> Result:
         supported.check(ks)
         budget_of(ks)
+        expressions.adopt(ks, self._world.target.judges)
         await self._claim(ks)
         published = await self._resolve(ks)
         dependencies.check(ks, self._world.objects.store, published.artifact.revision, self.revision_of)
@@ -283,9 +285,8 @@ class Kustomizations:
     async def _settle(
         self, ks: Kustomization, app: App, build: Build, client: Client, published: Published, outcomes: list[Outcome]
     ) -> Result:
-        if app.pending_since is not None and app.pending_since + SETTLE_GRACE_S < self._world.clock.monotonic():
-            awaited = [item for item in build.items if not self._world.target.verdict(item.ref).good]
-            await self._world.target.look_again(client, awaited)
+        patient = app.pending_since is not None and app.pending_since + SETTLE_GRACE_S < self._world.clock.monotonic()
+        await self._world.target.look_again(client, ks.key, build.items, unwatched=patient)
         judged = await self._health(ks, build, client)
         now, revision = self._world.clock.monotonic(), published.artifact.revision
         pending_for = now - (app.pending_since or now)
@@ -294,11 +295,13 @@ class Kustomizations:
             case health.Health.PENDING if left > 0:
                 app.pending_since = app.pending_since or now
                 grace = SETTLE_GRACE_S - pending_for
+                look = PENDING_LOOK_S if ks.spec.health_checks else float("inf")
+                look = min(look, self._world.target.next_look(build.items, PENDING_LOOK_S))
                 if grace > 0:
-                    return Again(min(left, grace))
+                    return Again(min(left, grace, look))
                 app.revision = ""
                 await self.scribe.wait(ks, app, revision, f"waiting for {judged.message}")
-                return Again(min(left, PENDING_LOOK_S))
+                return Again(min(left, look))
             case health.Health.PENDING:
                 words = f"health check timed out after {ks.spec.timeout_s:g} s: {judged.message}"
                 raise Transient(names.Reason.HEALTH_CHECK_FAILED, words)
@@ -320,7 +323,7 @@ class Kustomizations:
         for check in ks.spec.health_checks:
             gvk = Gvk.of(check.api_version or "v1", check.kind)
             ref = Ref(gvk.group, gvk.kind, check.namespace or ks.metadata.namespace, check.name)
-            verdicts[ref] = await target.verdict_of(client, gvk, ref)
+            verdicts[ref] = await target.verdict_of(client, gvk, ref, ks.key)
         return health.judge(verdicts)
 
     # --- the end

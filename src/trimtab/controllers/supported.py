@@ -34,8 +34,6 @@ def _unsupported(ks: Kustomization) -> list[str]:
         "spec.decryption": spec.decryption is not None,
         "spec.postBuild": post_build is not None
         and bool(post_build.substitute or post_build.substitute_from or post_build.substitute_strategy == "Always"),
-        "spec.healthCheckExprs": bool(spec.health_check_exprs),
-        "spec.dependsOn[].readyExpr": any(dependency.ready_expr for dependency in spec.depends_on),
         "spec.force": spec.force,
         "spec.ignore": bool(spec.ignore),
         f"spec.sourceRef.kind {spec.source_ref.kind}": spec.source_ref.kind != "GitRepository",

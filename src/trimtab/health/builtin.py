@@ -31,6 +31,13 @@ def job(body: Body, context: Context) -> Verdict:  # noqa: ARG001 - a rule's sig
     return Verdict(State.InProgress, f"{done} of {wanted} completions, {number(status, 'active')} active")
 
 
+def spent(body: Body) -> bool:
+    """Whether it is a Job that is complete and is to be removed for that: one that is gone then has done its work."""
+    if body.get("kind") != "Job" or not str(body.get("apiVersion", "")).startswith("batch/"):
+        return False
+    return "ttlSecondsAfterFinished" in section(body, "spec") and says(condition(body, "Complete")) == "True"
+
+
 def cron_job(body: Body, context: Context) -> Verdict:  # noqa: ARG001
     """Current as soon as it is there; how its last run went is told, not judged."""
     spec, status = section(body, "spec"), section(body, "status")

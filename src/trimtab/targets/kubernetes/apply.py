@@ -37,7 +37,7 @@ async def apply(client: Client, item: Desired, tracked: Tracked, tracker: Tracke
         else:
             known = tracked.foreign or (before is not None and before.foreign)
             answer = await _send(client, resource, item, foreign=known)
-        sighting = sight(answer, clock.now())
+        sighting = sight(answer, clock.now(), judge=tracker.judge)
         tracked.applied(item.digest, sighting)
     except (UnknownKind, StaleGroup, Unreachable) as failure:
         return Answer(Outcome(item.ref, Effect.FAILED, str(failure), item.origin))

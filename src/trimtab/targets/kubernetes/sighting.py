@@ -1,13 +1,16 @@
 """What one look at a live object told us, reduced to what decides: identity, ownership, projection, health."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from trimtab.diff import fields
-from trimtab.health.assess import Context, assess
+from trimtab.health.assess import Context, assess, recheck_after
+from trimtab.health.builtin import spent
+from trimtab.health.shape import created
 from trimtab.health.verdict import Verdict
 from trimtab.manifests.refs import Body, Gvk, Ref
 from trimtab.targets.kubernetes.desired import Owner
+from trimtab.targets.kubernetes.judging import Judge
 from trimtab.targets.kubernetes.takeover import is_foreign
 
 MANAGER = "kustomize-controller"
@@ -18,6 +21,7 @@ class Sighting(NamedTuple):
 
     `owned` is the digest of the fields we own (empty: none), `projection` that of their live values (ENGINE.md §8).
     `foreign`: kubectl owns fields that are to be taken over before the next apply.
+    `due` is when the verdict may change by the mere passing of time; `spent` says that it may go, its work being done.
     """
 
     ref: Ref
@@ -30,6 +34,8 @@ class Sighting(NamedTuple):
     owner: Owner | None
     controlled: bool
     foreign: bool = False
+    due: datetime | None = None
+    spent: bool = False
 
     @property
     def key(self) -> Ref:
@@ -49,10 +55,13 @@ class Sighting(NamedTuple):
             return self.version == other.version
 
 
-def sight(body: Body, now: datetime, manager: str = MANAGER) -> Sighting:
+def sight(body: Body, now: datetime, manager: str = MANAGER, judge: Judge = assess) -> Sighting:
     """Reduce a live object, or the server's answer to an apply, to a Sighting."""
     metadata = body["metadata"]
     entry = fields.owned_entry(body, manager)
+    # The server's own memory of when it first saw the object outlives ours.
+    context = Context(now=now, first_seen=created(body))
+    seconds = recheck_after(body, context)
     return Sighting(
         ref=Ref.of(body),
         gvk=Gvk.of(body["apiVersion"], body["kind"]),
@@ -60,8 +69,10 @@ def sight(body: Body, now: datetime, manager: str = MANAGER) -> Sighting:
         version=metadata.get("resourceVersion", ""),
         owned=fields.owned_digest(entry) if entry else "",
         projection=fields.projection_digest(body, entry) if entry else "",
-        verdict=assess(body, Context(now=now)),
+        verdict=judge(body, context),
         owner=Owner.of(body),
         controlled=any(owner.get("controller") for owner in metadata.get("ownerReferences") or ()),
         foreign=is_foreign(body, manager),
+        due=now + timedelta(seconds=seconds) if seconds is not None else None,
+        spent=spent(body),
     )

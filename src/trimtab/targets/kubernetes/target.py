@@ -23,12 +23,15 @@ from trimtab.targets.kubernetes import drift, gate, prune
 from trimtab.targets.kubernetes.apply import apply, read
 from trimtab.targets.kubernetes.desired import Desired, Mode, Owner
 from trimtab.targets.kubernetes.inventory import Entry, Inventory
+from trimtab.targets.kubernetes.judging import Judges
 from trimtab.targets.kubernetes.sighting import Sighting, sight
 from trimtab.targets.kubernetes.tracking import CORRECTION_S, UNSEEN, News, Tracked, Tracker
 from trimtab.targets.kubernetes.watches import Watches
 
 WRITE_MARGIN_S = 2.0
 """The Lease has to be ours for so many seconds more when a batch of writes begins."""
+_AFTER_S = 0.05
+"""So much later than a verdict is due it is looked at, so that it is not too early."""
 _DEPLOYMENT_BAND = order.apply_key(Ref("apps", "Deployment", "n", "n")).band
 _WEBHOOK_BAND = order.apply_key(Ref("admissionregistration.k8s.io", "MutatingWebhookConfiguration", "", "n")).band
 
@@ -75,8 +78,9 @@ class KubernetesTarget:
         self._clock = clock
         self._remaining = remaining
         self._protected = protected_namespace
-        self.watches = Watches(reader, tasks, clock, self._heard)
-        self.tracker = Tracker(tell, self.watches.last_seen)
+        self.judges = Judges()
+        self.watches = Watches(reader, tasks, clock, self._heard, judge=self.judges.assess)
+        self.tracker = Tracker(tell, self.watches.last_seen, self.judges.assess)
 
     async def observe(self, wish: Wish) -> Observed:
         """Make sure that every kind of `wish` is watched, and return what is known of its objects."""
@@ -158,13 +162,14 @@ class KubernetesTarget:
         tracked = self.tracker.get(ref)
         return tracked.verdict if tracked else UNSEEN
 
-    async def verdict_of(self, client: Client, gvk: Gvk, ref: Ref) -> Verdict:
-        """How any object is doing: by watch if it is tracked, else by a read under the account of `client`."""
+    async def verdict_of(self, client: Client, gvk: Gvk, ref: Ref, app: Key) -> Verdict:
+        """How any object is doing: by watch if it is tracked, else by a read, under the account and rules of `app`."""
         if self.tracker.get(ref) is not None:
             return self.verdict(ref)
         try:
             resource = await client.discovery.find(gvk)
-            return sight(await client.get(resource, ref.name, ref.namespace), self._clock.now()).verdict
+            live = await client.get(resource, ref.name, ref.namespace)
+            return sight(live, self._clock.now(), judge=self.judges.of(app)).verdict
         except NotFound:
             return Verdict(State.NotFound, "the object is not there")
         except (ApiError, Unreachable, UnknownKind, StaleGroup) as failure:
@@ -175,9 +180,40 @@ class KubernetesTarget:
         if self._remaining() < WRITE_MARGIN_S:
             raise Transient("LeadershipLost", "the Lease may be somebody else's: nothing more is written")
 
-    async def look_again(self, client: Client, items: Sequence[Desired]) -> None:
-        """Read `items` anew: a verdict may change with time alone, and some kinds may not be watched."""
-        await asyncio.gather(*(self._look(client, item) for item in items))
+    async def look_again(self, client: Client, app: Key, items: Sequence[Desired], *, unwatched: bool) -> None:
+        """Read anew those of `items` whose verdict may be another now though nothing happened to them.
+
+        Time may have passed, or the rules of the app changed; and `unwatched` includes what no event tells of.
+        """
+        stale = [item for item in items if self._stale(app, item, unwatched=unwatched)]
+        await asyncio.gather(*(self._look(client, item) for item in stale))
+        self.judges.settled(app)
+
+    def next_look(self, items: Sequence[Desired], unwatched_s: float) -> float:
+        """Seconds until `look_again` may find something new; what no event tells of is read every `unwatched_s`."""
+        now, soonest = self._clock.now(), float("inf")
+        for item in items:
+            tracked = self.tracker.get(item.ref)
+            if tracked is None or tracked.verdict.good:
+                continue
+            if not self._told(item):
+                soonest = min(soonest, unwatched_s)
+            if tracked.seen is not None and tracked.seen.due is not None:
+                soonest = min(soonest, max((tracked.seen.due - now).total_seconds(), 0.0) + _AFTER_S)
+        return soonest
+
+    def _stale(self, app: Key, item: Desired, *, unwatched: bool) -> bool:
+        if self.judges.changed(app, item.gvk):
+            return True
+        tracked = self.tracker.get(item.ref)
+        if tracked is None or tracked.verdict.good:
+            return False
+        due = tracked.seen.due if tracked.seen else None
+        return (due is not None and due <= self._clock.now()) or (unwatched and not self._told(item))
+
+    def _told(self, item: Desired) -> bool:
+        """Whether events tell of `item`."""
+        return item.watched and self.watches.covers(item.gvk)
 
     async def _look(self, client: Client, item: Desired) -> None:
         tracked = self.tracker.get(item.ref)
@@ -186,7 +222,7 @@ class KubernetesTarget:
         with contextlib.suppress(ApiError, Unreachable, UnknownKind, StaleGroup):
             live = await read(client, item)
             if live is not None:
-                tracked.look(sight(live, self._clock.now()))
+                tracked.look(sight(live, self._clock.now(), judge=self.judges.assess))
 
     async def _act(self, wish: Wish, change: Change[Desired]) -> Outcome:
         item = change.after

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from trimtab.health.assess import assess
 from trimtab.health.verdict import State, Verdict
 from trimtab.manifests.refs import Key, Ref
+from trimtab.targets.kubernetes.judging import Judge
 from trimtab.targets.kubernetes.sighting import Sighting
 
 CORRECTIONS = 30.0
@@ -17,6 +19,7 @@ CORRECTION_S = 2.0
 """So many corrections of one object in a row, then one every so many seconds: a fight must not become a hot loop."""
 
 UNSEEN = Verdict(State.Unknown, "not seen yet")
+SPENT = Verdict(State.Current, "ran to its end, and is removed for that")
 GONE = Verdict(State.NotFound, "the object is not there")
 
 
@@ -54,6 +57,8 @@ class Tracked:
     def verdict(self) -> Verdict:
         if self.missing:
             return GONE
+        if self.seen is not None and self.seen.spent:
+            return SPENT
         return self.seen.verdict if self.seen else UNSEEN
 
     def as_wished(self, digest: str) -> bool:
@@ -101,6 +106,8 @@ class Tracked:
             self._held.append(sighting)
             return News.NOTHING
         before = self.verdict
+        if sighting is None and self.seen is not None and self.seen.spent:
+            return News.NOTHING
         if sighting is None:
             # a label that was stripped looks the same as a deletion: whoever acts on it asks the server first (D7)
             self.suspect = self.missing = True
@@ -127,10 +134,14 @@ class Tracked:
 class Tracker:
     """All tracked objects of one cluster, by identity.
 
-    `tell` hears what an event means for an app; `last_seen` knows what a watch last showed of an object.
+    `tell` hears what an event means for an app; `last_seen` knows what a watch last showed of an object; `judge` says
+    how an object is doing.
     """
 
-    def __init__(self, tell: Callable[[Key, News], None], last_seen: Callable[[Ref], Sighting | None]) -> None:
+    def __init__(
+        self, tell: Callable[[Key, News], None], last_seen: Callable[[Ref], Sighting | None], judge: Judge = assess
+    ) -> None:
+        self.judge = judge
         self._objects: dict[Ref, Tracked] = {}
         self._tell = tell
         self._last_seen = last_seen

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from trimtab.base.clock import Clock
 from trimtab.base.tasks import Tasks
+from trimtab.health.assess import assess
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import UnknownKind
@@ -14,6 +15,7 @@ from trimtab.kube.resource import Resource
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Gvk, Ref
 from trimtab.targets.kubernetes.desired import PREFIX
+from trimtab.targets.kubernetes.judging import Judge
 from trimtab.targets.kubernetes.sighting import Sighting, sight
 
 SYNC_TIMEOUT_S = 20.0
@@ -23,12 +25,19 @@ class Watches:
     """Watches of one cluster under one reader identity. `heard` is told of every change (None: gone)."""
 
     def __init__(
-        self, client: Client, tasks: Tasks, clock: Clock, heard: Callable[[Ref, Sighting | None], None], label: str = ""
+        self,
+        client: Client,
+        tasks: Tasks,
+        clock: Clock,
+        heard: Callable[[Ref, Sighting | None], None],
+        label: str = "",
+        judge: Judge = assess,
     ) -> None:
         self._client = client
         self._tasks = tasks
         self._clock = clock
         self._heard = heard
+        self._judge = judge
         self._label = label or f"{PREFIX}name"
         self._informers: dict[Gvk, Informer[Sighting]] = {}
 
@@ -85,7 +94,7 @@ class Watches:
         return {kind: informer.problem for kind, informer in self._informers.items() if informer.problem}
 
     def _decode(self, data: bytes) -> Sighting:
-        return sight(codec.decode(data), self._clock.now())
+        return sight(codec.decode(data), self._clock.now(), judge=self._judge)
 
     def _hear(self, event: Event[Sighting]) -> None:
         if isinstance(event, Applied):
