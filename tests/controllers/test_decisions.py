@@ -5,26 +5,34 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from trimtab.api.kustomize import Dependency, Kustomization, KustomizationSpec, KustomizationStatus, SourceRef
+from trimtab.api.kustomize import (
+    Dependency,
+    HealthExpr,
+    Kustomization,
+    KustomizationSpec,
+    KustomizationStatus,
+    SourceRef,
+)
 from trimtab.api.meta import ObjectMeta
 from trimtab.base.errors import Terminal, Waiting
-from trimtab.controllers import dependencies, health, progress, supported
+from trimtab.controllers import dependencies, expressions, health, progress, supported
 from trimtab.controllers.history import record
 from trimtab.health.verdict import State, Verdict
 from trimtab.manifests.conditions import find
 from trimtab.manifests.refs import Key, Ref
+from trimtab.targets.kubernetes.judging import Judges
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def app(name, *depends_on, source="repo", annotations=None, **spec):
+def app(name, *depends_on, source="repo", annotations=None, dependencies=(), **spec):
     return Kustomization(
         metadata=ObjectMeta(name=name, namespace="ns", annotations=annotations or {}),
         spec=KustomizationSpec(
             source_ref=SourceRef(kind="GitRepository", name=source),
             interval="1m",
             prune=True,
-            depends_on=tuple(Dependency(name=other) for other in depends_on),
+            depends_on=(*(Dependency(name=other) for other in depends_on), *dependencies),
             **spec,
         ),
     )
@@ -149,3 +157,31 @@ def test_what_is_not_served_is_refused_by_name():
     other = msgspec.structs.replace(item, spec=msgspec.structs.replace(item.spec, source_ref=source))
     with pytest.raises(Terminal, match="OCIRepository"):
         supported.check(other)
+
+
+def test_an_expression_takes_the_place_of_the_check_of_a_dependency():
+    waits = Dependency(name="b", ready_expr="dep.spec.prune && self.metadata.name == 'a'")
+    item = app("a", dependencies=(waits,))
+    check(item, world(item, app("b")), {})
+    never = app("a", dependencies=(Dependency(name="b", ready_expr="!dep.spec.prune"),))
+    with pytest.raises(Waiting, match=r"spec\.dependsOn\[0\]\.readyExpr is false"):
+        check(never, world(never, app("b")), {"b": "r2"})
+    lost = app("a", dependencies=(Dependency(name="b", ready_expr="dep.status.history[0].digest == ''"),))
+    with pytest.raises(Waiting, match="has no answer for ns/b"):
+        check(lost, world(lost, app("b")), {"b": "r2"})
+
+
+def test_expressions_that_do_not_compile_are_terminal_and_named():
+    judges = Judges()
+    wrong = app("a", dependencies=(Dependency(name="c"), Dependency(name="b", ready_expr="dependency.x")))
+    with pytest.raises(Terminal, match=r"spec\.dependsOn\[1\]\.readyExpr: undeclared reference") as failure:
+        expressions.adopt(wrong, judges)
+    assert failure.value.reason == "InvalidCELExpression"
+    rule = HealthExpr(api_version="example.com/v1", current="1 +")
+    with pytest.raises(Terminal, match=r"spec\.healthCheckExprs\[0\]\.current: Syntax error"):
+        expressions.adopt(app("a", health_check_exprs=(rule,)), judges)
+
+
+def test_who_reads_an_object_by_an_expression_is_told_of_its_changes():
+    reader = app("a", dependencies=(Dependency(name="b", ready_expr="true"),))
+    assert dependencies.curious(Key("ns", "b"), [reader, app("c", "b")]) == [reader.key]

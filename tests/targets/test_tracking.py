@@ -109,3 +109,17 @@ def test_a_fight_is_not_answered_in_a_hot_loop_and_calm_restores_the_budget():
     allowed = sum(record.may_correct(100.0 + i * 0.05) for i in range(200))
     assert 30 <= allowed <= 36
     assert all(record.may_correct(200.0 + i * 0.05) for i in range(20))
+
+
+def test_a_job_that_was_removed_for_being_complete_is_neither_missing_nor_drift(tracked):
+    tracked.observe(seen(11)._replace(spent=True))
+    tracked.observe(seen(12, verdict=Verdict(State.Terminating))._replace(spent=True))
+    assert tracked.verdict.good
+    assert tracked.observe(None) is News.NOTHING
+    assert tracked.as_wished("d1")
+    assert tracked.verdict.good
+
+
+def test_any_other_object_that_is_gone_is_missing(tracked):
+    assert tracked.observe(None) is News.DISTURBED
+    assert not tracked.as_wished("d1")
