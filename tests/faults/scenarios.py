@@ -17,13 +17,17 @@ _APPS = Resource(Gvk("kustomize.toolkit.fluxcd.io", "v1", "Kustomization"), "kus
 
 
 class Scenario(NamedTuple):
-    """`prepare` runs undisturbed; the requests of `act` are the ones that are numbered and harmed."""
+    """`prepare` runs undisturbed; the requests of `act` are the ones that are numbered and harmed.
+
+    `forgets` is the share of deaths that take the cache along: what is begun anew then is the newest revision.
+    """
 
     name: str
     title: str
     revisions: Callable[[str], Revisions]
     prepare: Callable[[World], Awaitable[None]]
     act: Callable[[World], Awaitable[None]]
+    forgets: float = 0.2
 
 
 # --- objects
@@ -278,7 +282,7 @@ SCENARIOS = (
     Scenario("c3", "an object is renamed", _c3, _at_a, _change),
     Scenario("c4", "an app is deleted and prunes", _c4, _at_a, _delete),
     Scenario("c5", "an app is deleted whose account is gone", _c5, _with_account, _delete_without_account),
-    Scenario("c6", "the source moves while it is applied", _c6, _nothing, _moving),
+    Scenario("c6", "the source moves while it is applied", _c6, _nothing, _moving, forgets=0.7),
     Scenario("c12", "a namespace and what lives in it", _c12, _nothing, _first),
     Scenario("c15", "an app is suspended and resumed", _c15, _at_a, _pause),
     Scenario("c16", "a chain of five apps", _c16, _nothing, _chain),

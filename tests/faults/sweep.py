@@ -62,12 +62,18 @@ class Trial:
         wire.view = self.view
         await self.scenario.prepare(world)
         wire.armed, wire.fault = True, self.fault
-        undertaker = asyncio.ensure_future(self._undertake())
+        mourning = asyncio.Lock()
+        undertaker = asyncio.ensure_future(self._undertake(mourning))
         try:
             await self.scenario.act(world)
             await world.quiet()
+            while wire.died.is_set():
+                await asyncio.sleep(0.01)
+            async with mourning:
+                undertaker.cancel()
             if self.restart:
                 await world.again(lose_cache=self.lose_cache)
+            if self.restart or wire.deaths:
                 await self._awake()
                 await world.quiet()
         finally:
@@ -76,11 +82,12 @@ class Trial:
                 await undertaker
         return await world.ending()
 
-    async def _undertake(self) -> None:
+    async def _undertake(self, mourning: asyncio.Lock) -> None:
         """Who dies is started again."""
         while True:
             await self.world.wire.died.wait()
-            await self.world.again(lose_cache=self.lose_cache)
+            async with mourning:
+                await self.world.again(lose_cache=self.lose_cache)
 
     async def _awake(self) -> None:
         """Give the new life the time to look at everything once."""
@@ -150,7 +157,7 @@ def views(seed: int, times: int) -> list[View]:
 
 def trial_of(scenario: Scenario, world: World, how: Fault | View, chance: random.Random) -> Trial:
     """One run. Who died has had a restart; of the others a part gets one at the end. Some disks are lost with it."""
-    lose_cache = chance.random() < 0.2
+    lose_cache = chance.random() < scenario.forgets
     if isinstance(how, View):
         return Trial(scenario, world, view=how, restart=True, lose_cache=lose_cache)
     restart = how.mode not in (Mode.DIE_BEFORE, Mode.DIE_AFTER) and chance.random() < 0.25

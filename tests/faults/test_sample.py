@@ -116,3 +116,18 @@ async def test_a_stale_view_is_really_served(kubeconfig: Path, tmp_path: Path):
         verdict = await judge(Trial(scenario, world, view=view, restart=True), reference)
         assert verdict.survived, verdict.problems
         assert any(path.endswith("/kustomizations") for path in view._first)
+
+
+async def test_an_object_that_left_while_nobody_was_alive_is_not_forgotten(kubeconfig: Path, tmp_path: Path):
+    """Written at one revision by a life that ends before it can say so; the next life knows only the next revision.
+
+    The classic orphan: without a record made before the write, nobody knows of the object any more.
+    """
+    scenario = _BY_NAME["c6"]
+    async with Stage(kubeconfig, tmp_path) as stage:
+        world = await stage.world(scenario, 5)
+        reference = await learn(scenario, world)
+        apply = next(call for call, _ in reference.calls if call.path.endswith("/configmaps/four") and not call.kind)
+        verdict = await judge(Trial(scenario, world, Fault(apply, Mode.DIE_AFTER), lose_cache=True), reference)
+        assert verdict.reached
+        assert verdict.survived, verdict.problems

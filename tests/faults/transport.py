@@ -107,6 +107,7 @@ class Wire:
     deleted: Counter[str] = field(default_factory=Counter)
     written: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
+    deaths: int = 0
     died: asyncio.Event = field(default_factory=asyncio.Event)
     on_apply: Callable[[int], None] | None = None
     applies: int = 0
@@ -169,6 +170,7 @@ class Wire:
 
     async def _die(self, line: "Line") -> None:
         line.dead = True
+        self.deaths += 1
         self.died.set()
         await asyncio.Event().wait()
 
