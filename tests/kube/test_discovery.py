@@ -221,3 +221,21 @@ def test_a_stale_version_is_told_from_the_document_alone():
     assert kinds.stale == {("g", "v2")}
     assert kinds.get(Gvk("g", "v1", "Thing")) is not None
     assert kinds.by_name("thing.v1.g") == kinds.by_name("things")
+
+
+async def test_a_second_term_watches_the_kinds_again(client: Client, tasks: Tasks, namespace):
+    """The tasks of the first term have ended with it: what keeps the kinds fresh has to be started anew."""
+    first = Tasks("first term")
+    await client.discovery.start(first)
+    await first.close()
+    await client.discovery.start(tasks)
+    group = f"{namespace()}.example.org"
+    await client.create(CRDS, definition(group))
+
+    async def served() -> bool:
+        return client.discovery.serves(Gvk(group, "v1", "Widget"))
+
+    try:
+        await until(served)
+    finally:
+        await client.delete(CRDS, f"widgets.{group}")

@@ -108,12 +108,18 @@ class Discovery:
         self._unavailable: dict[tuple[str, str], str] = {}  # group and version, and why
         self._definitions: Informer[_Definition] | None = None
         self._services: Informer[_ApiService] | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def start(self, tasks: Tasks) -> None:
-        """Read what there is, and keep it fresh from then on. Raises as a request does."""
-        if self._definitions is not None:
+        """Read what there is, and keep it fresh as long as `tasks` live; then it may be started again.
+
+        Raises as a request does.
+        """
+        if self._following is not None and not self._following.done():
             return
         await self.refresh()
+        self._vanished.clear()
+        self._unavailable.clear()
         self._definitions = Informer(
             self._client, CRDS, decode=msgspec.json.Decoder(_Definition).decode, metadata_only=True
         )
@@ -122,7 +128,7 @@ class Discovery:
         self._services.add_handler(self._service_changed)
         for informer in (self._definitions, self._services):
             informer.start(tasks)
-        tasks.keep(self._follow, name="discovery")
+        self._following = tasks.keep(self._follow, name="discovery")
 
     def add_listener(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever the kinds that are served have changed."""
