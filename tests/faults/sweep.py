@@ -56,6 +56,12 @@ class Trial:
 
     async def run(self) -> Ending:
         """Raises Stuck if it does not get to its end. The wire keeps what was counted."""
+        try:
+            return await self._run()
+        finally:
+            await self.world.die()
+
+    async def _run(self) -> Ending:
         world = self.world
         await world.clear()
         wire = world.begin()

@@ -32,7 +32,7 @@ from trimtab.targets.kubernetes import inventory
 log = logging.getLogger(__name__)
 
 HASTE = 20.0
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 QUIET_S = 0.06
 _LOOK_S = 0.02
 
