@@ -8,13 +8,14 @@ import asyncio
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from tests.faults.answers import Canned, refusal
 from tests.faults.views import View
-from trimtab.base.http import MAX_BODY, AiohttpTransport, Request, Response, TransportError
+from trimtab.base.http import AiohttpTransport, Request, Response, TransportError
 from trimtab.manifests import codec
 
 OWNER = "kustomize.toolkit.fluxcd.io/"
@@ -63,24 +64,6 @@ class Fault(NamedTuple):
     mode: Mode
 
 
-@dataclass
-class Canned:
-    """An answer that is here in full."""
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    async def read(self, limit: int = MAX_BODY) -> bytes:
-        return self.body
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        yield self.body
-
-    async def close(self) -> None:
-        pass
-
-
 Guard = Callable[[Target, Mapping[str, str]], Awaitable[str | None]]
 """Asked before every deletion, with its preconditions: why it must not happen, or None."""
 
@@ -116,7 +99,9 @@ class Wire:
 
     async def send(self, line: "Line", request: Request) -> Response:
         """Pass on, or harm."""
-        request = self._narrow(request)
+        request = self.view.rewrite(self._narrow(request))
+        if (lie := self.view.answer(request)) is not None:
+            return lie
         if request.url.query.get("watch"):
             return self.view.distort(request, await self.real.send(request))
         self.in_flight += 1
@@ -128,9 +113,9 @@ class Wire:
 
     async def _exchange(self, line: "Line", request: Request) -> Response:
         mode = self._mode(request)
-        if (refusal := await self._refusal(request)) is not None:
-            self.violations.append(refusal)
-            return _status(403, "Forbidden", refusal)
+        if (violation := await self._refusal(request)) is not None:
+            self.violations.append(violation)
+            return refusal(403, "Forbidden", violation)
         if self._is_apply(request):
             self.applies += 1
             if self.on_apply is not None:
@@ -147,11 +132,11 @@ class Wire:
             case Mode.TWICE:
                 await self._real(request)
             case Mode.CONFLICT:
-                return _status(409, "Conflict", "the object has been modified; please apply your changes again")
+                return refusal(409, "Conflict", "the object has been modified; please apply your changes again")
             case Mode.BUSY:
-                return _status(429, "TooManyRequests", "too many requests", {"Retry-After": "0"})
+                return refusal(429, "TooManyRequests", "too many requests", {"Retry-After": "0"})
             case Mode.BROKEN:
-                return _status(500, "InternalError", "etcdserver: leader changed")
+                return refusal(500, "InternalError", "etcdserver: leader changed")
             case Mode.LATE:
                 task = asyncio.ensure_future(self._later(request))
                 self._late.add(task)
@@ -266,10 +251,3 @@ def target_of(path: str) -> Target:
     if rest[0] == "namespaces" and len(rest) > 2:
         namespace, rest = rest[1], rest[2:]
     return Target(group, rest[0], namespace, rest[1] if len(rest) > 1 else "")
-
-
-def _status(code: int, reason: str, message: str, headers: Mapping[str, str] | None = None) -> Canned:
-    body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason}
-    return Canned(
-        code, codec.encode(body | {"message": message}), {"Content-Type": "application/json", **(headers or {})}
-    )

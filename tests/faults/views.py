@@ -4,9 +4,10 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from tests.faults.answers import refusal
 from trimtab.base.http import MAX_BODY, Request, Response, TransportError
 from trimtab.manifests import codec
 
@@ -23,6 +24,7 @@ class Distortion(StrEnum):
     EXPIRE = "410 in mid-stream"
     BREAK = "the stream breaks"
     STALE = "an old view after a restart"
+    PAGES = "lists in pages, and the second page fails"
 
 
 @dataclass
@@ -34,10 +36,31 @@ class View:
     _opened: int = 0
     _first: dict[str, list[bytes]] = field(default_factory=dict)
     _streams: Counter[str] = field(default_factory=Counter)
+    _failed: Counter[str] = field(default_factory=Counter)
+
+    def rewrite(self, request: Request) -> Request:
+        """The request as the server shall see it: with `PAGES`, lists come in many."""
+        if self.distortion is not Distortion.PAGES or not request.url.query.get("limit"):
+            return request
+        return replace(request, url=request.url.update_query(limit="2"))
+
+    def answer(self, request: Request) -> Response | None:
+        """What is said in the server's place: no streaming lists, and once in each list the next page is not there."""
+        if self.distortion is not Distortion.PAGES or request.method != "GET":
+            return None
+        if "sendInitialEvents" in request.url.query:
+            return refusal(422, "Invalid", "sendInitialEvents is forbidden for watch unless the feature is enabled")
+        path = request.url.path
+        if request.url.query.get("continue") and not self._failed[path]:
+            self._failed[path] += 1
+            if random.Random(self.seed + len(path)).random() < 0.5:
+                return refusal(410, "Expired", "the provided continue parameter is too old")
+            return refusal(500, "InternalError", "etcdserver: request timed out")
+        return None
 
     def distort(self, request: Request, response: Response) -> Response:
         """The stream as the client shall see it."""
-        if self.distortion is Distortion.NONE or response.status != 200:
+        if self.distortion in (Distortion.NONE, Distortion.PAGES) or response.status != 200:
             return response
         self._opened += 1
         return _Stream(self, request, response, random.Random(self.seed * 1000 + self._opened))
