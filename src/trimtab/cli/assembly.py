@@ -166,6 +166,9 @@ class Assembly:
                 if (ks.spec.source_ref.kind, ks.source_key) == source:
                     controller.queue.add(ks.key)
 
+        def wake(app: Key) -> None:
+            controller.queue.add(app)
+
         def on_thaw() -> None:
             for key in kustomizations.held_back():
                 controller.queue.add(key)
@@ -201,7 +204,7 @@ class Assembly:
             namespace=settings.namespace,
             freeze=freeze,
         )
-        kustomizations = kustomization.Kustomizations(world, on_ready)
+        kustomizations = kustomization.Kustomizations(world, on_ready, wake)
         controller = Controller(
             "kustomization",
             kustomizations.reconcile,

@@ -52,7 +52,9 @@ class App:
     `revision` is the revision whose state is applied and as healthy as asked, in memory at once; empty while it is not.
     `postponed` says that something may be deleted as soon as something else is gone; `granted` are the deletions that
     `approval`, the annotation, has approved and that may still be under way.
-    `began` and `pending_since` are monotonic seconds.
+    `uncontested` is the build that no other app holds anything of. `waits_since` says since when deletions wait for
+    other apps to plan, `deferred` after how many seconds they are looked at again while nothing is said about that.
+    `began`, `pending_since` and `waits_since` are monotonic seconds.
     """
 
     key: Key
@@ -68,6 +70,9 @@ class App:
     postponed: bool = False
     approval: str = ""
     granted: frozenset[str] = frozenset()
+    uncontested: Build | None = None
+    waits_since: float | None = None
+    deferred: float | None = None
     attempt: Attempt | None = None
     began: float = 0.0
     pending_since: float | None = None

@@ -1,5 +1,6 @@
 """The story of one Kustomization: resolve, render, plan, gate, intend, converge, prune, settle."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +14,9 @@ from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import dependencies, expressions, health, supported
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
+from trimtab.controllers.claims import Claims
 from trimtab.controllers.freeze import Freeze
+from trimtab.controllers.handover import Handover
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.pruning import Pruning, budget_of
 from trimtab.controllers.scribe import Scribe
@@ -65,13 +68,21 @@ class Surroundings:
 
 
 class Kustomizations:
-    """Reconciles every Kustomization. `on_ready` is told when one reaches a revision, and after how many seconds."""
+    """Reconciles every Kustomization.
 
-    def __init__(self, world: Surroundings, on_ready: Callable[[Key, float], None]) -> None:
+    `on_ready` is told when one reaches a revision, and after how many seconds; `wake` gives one another pass.
+    """
+
+    def __init__(
+        self, world: Surroundings, on_ready: Callable[[Key, float], None], wake: Callable[[Key], None]
+    ) -> None:
         self._world = world
         self._on_ready = on_ready
         self._apps: dict[Key, App] = {}
-        self._pruning = Pruning(world.target, world.freeze, world.objects.store, self._apps, world.namespace)
+        objects, target = world.objects.store, world.target
+        self._claims = Claims(wake)
+        self._handover = Handover(target, world.sources, objects, self._apps, self._claims, world.clock)
+        self._pruning = Pruning(target, world.freeze, objects, self._apps, self._handover, world.namespace)
         self.scribe = Scribe(world.client, world.recorder, world.clock, world.cluster, self._apps.get)
 
     def backoff_cap(self, key: Key) -> float:
@@ -109,9 +120,11 @@ class Kustomizations:
         if ks is None:
             self._apps.pop(key, None)
             self._world.target.judges.forget(key)
+            self._claims.forget(key)
             return Done()
         app = self._remember(ks)
         if ks.metadata.deleted:
+            self._claims.forget(key)
             return await self._finalize(ks, app)
         if ks.spec.suspend:
             app.revision = ""
@@ -136,12 +149,18 @@ class Kustomizations:
         expressions.adopt(ks, self._world.target.judges)
         await self._claim(ks)
         published = await self._resolve(ks)
-        dependencies.check(ks, self._world.objects.store, published.artifact.revision, self.revision_of)
-        client = await self._world.access.client_for(ks)
+        revision = published.artifact.revision
+        try:
+            dependencies.check(ks, self._world.objects.store, revision, self.revision_of)
+            client = await self._world.access.client_for(ks)
+        except TrimtabError:
+            await self._plan_ahead(ks, app, published)
+            raise
         try:
             build = await self._build(ks, app, published)
+            self._handover.claim(ks, build, revision)
             self._begin(ks, app, build)
-            outcomes = await self._converge(ks, app, build, client, published.artifact.revision)
+            outcomes = await self._converge(ks, app, build, client, revision)
         except TrimtabError:
             await self._enforce(ks, app, client)
             raise
@@ -196,6 +215,12 @@ class Kustomizations:
         app.passed.clear()
         return app.build
 
+    async def _plan_ahead(self, ks: Kustomization, app: App, published: Published) -> None:
+        """Others must know what an app desires also while it has to wait itself. What fails here is told later."""
+        with contextlib.suppress(TrimtabError):
+            build = await self._build(ks, app, published)
+            self._handover.claim(ks, build, published.artifact.revision)
+
     def _begin(self, ks: Kustomization, app: App, build: Build) -> None:
         """A new wish starts a new deadline; the same one goes on under the old."""
         attempt = Attempt(ks.metadata.generation, build.inputs, ks.metadata.requested_at)
@@ -211,6 +236,7 @@ class Kustomizations:
     async def _converge(
         self, ks: Kustomization, app: App, build: Build, client: Client, revision: str
     ) -> list[Outcome]:
+        await self._handover.contest(ks, app, build)
         target, wish = self._world.target, self._wish(ks, app, build, client)
         plan = self._guard_empty(ks, app, build, target.plan(wish, await target.observe(wish)))
         plan = await self._pruning.guard(ks, app, wish, plan)
@@ -222,6 +248,7 @@ class Kustomizations:
         await self._intend(ks, app, build, revision)
         outcomes = [outcome async for outcome in target.converge(wish, plan, judgements)]
         self._take_stock(app, build, outcomes)
+        self._handover.taken_over(ks.key, (o.ref for o in outcomes if o.effect in (Effect.CREATED, Effect.CONFIGURED)))
         self.scribe.announce(ks, revision, outcomes)
         _raise_for(outcomes, build)
         return outcomes
@@ -275,6 +302,7 @@ class Kustomizations:
         if app.good is None or app.good is app.build:
             return
         target, wish = self._world.target, self._wish(ks, app, app.good, client)
+        wish = wish._replace(items=self._handover.unclaimed(ks.key, wish.items))
         plan = target.plan(wish, await target.observe(wish))
         stages = tuple(tuple(change for change in stage if change.action is Action.CORRECT) for stage in plan.stages)
         outcomes = [outcome async for outcome in target.converge(wish, plan._replace(stages=stages, deletions=()))]
@@ -308,6 +336,8 @@ class Kustomizations:
             case health.Health.BAD:
                 raise Transient(names.Reason.HEALTH_CHECK_FAILED, f"health check failed: {judged.message}")
         app.pending_since = None
+        if app.deferred is not None:
+            return Again(app.deferred)
         moved, app.revision = app.revision != revision, revision
         await self.scribe.finish(ks, app, build, published, now - app.began)
         if moved:
@@ -334,7 +364,11 @@ class Kustomizations:
             return Done()
         if ks.spec.prunes_on_deletion and not ks.spec.suspend and app.inventory:
             try:
-                self._pruning.check_frozen()
+                wait = self._pruning.before_the_end(ks, app)
+                if wait is not None and not wait.quiet:
+                    raise Waiting(names.Reason.PROGRESSING, wait.words, after=wait.after)
+                if wait is not None:
+                    return Again(wait.after)
                 terminating = await self._delete_all(ks, app)
             except TrimtabError as failure:
                 await self.scribe.fail(ks, app, failure, None)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from trimtab.api import names
-from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.errors import Terminal, Waiting
 from trimtab.controllers.app import App, Held
 from trimtab.controllers.freeze import Freeze
+from trimtab.controllers.handover import Handover, Wait, app_key
 from trimtab.health.verdict import State
 from trimtab.kube.client import Client
 from trimtab.manifests.refs import Key, Ref
@@ -51,17 +51,50 @@ class Pruning:
     freeze: Freeze
     objects: Mapping[Key, Kustomization]
     apps: Mapping[Key, App]
+    handover: Handover
     namespace: str
 
     async def guard(self, ks: Kustomization, app: App, wish: Wish, plan: KubePlan) -> KubePlan:
         """`plan` without the deletions that have to wait; `app.held` and `app.postponed` say why and how."""
-        app.postponed = False
+        app.postponed, app.deferred = False, None
+        plan = self._hand_over(app, plan)
         if not plan.deletions:
+            app.waits_since = None
             return plan
         if why := self.freeze.why or self._unknown(ks):
             app.held = Held("DeletionsFrozen" if self.freeze.why else "UnknownAnnotation", why)
             return plan._replace(deletions=())
+        if (wait := self.handover.wait(ks, app)) is not None:
+            app.deferred = wait.after if wait.quiet else None
+            app.postponed = True
+            if not wait.quiet:
+                app.held = Held("HandOver", wait.words)
+            return plan._replace(deletions=())
         return await self._within_budget(ks, app, wish, plan)
+
+    def _hand_over(self, app: App, plan: KubePlan) -> KubePlan:
+        """What another app desires is never deleted: it leaves the record when the other one has applied it (P1)."""
+        elsewhere = self.handover.wanted_elsewhere(app.key, (change.ref for change in plan.deletions))
+        for ref in elsewhere:
+            if self.handover.settled(app.key, ref):
+                self._let_go(app, ref)
+        return plan._replace(deletions=tuple(change for change in plan.deletions if change.ref not in elsewhere))
+
+    def _let_go(self, app: App, ref: Ref) -> None:
+        app.inventory.pop(ref, None)
+        self.target.tracker.forget(ref, app.key)
+
+    def before_the_end(self, ks: Kustomization, app: App) -> Wait | None:
+        """What has to be waited for before an app that is being deleted deletes what it owns; hands over the rest.
+
+        Raises Waiting while deletions are frozen.
+        """
+        self.check_frozen()
+        if (wait := self.handover.wait(ks, app)) is not None:
+            return wait
+        for ref in self.handover.wanted_elsewhere(app.key, list(app.inventory)):
+            self._let_go(app, ref)
+        return None
 
     def check_frozen(self) -> None:
         """Raise Waiting while nothing may be deleted, not even by an app that is itself being deleted."""
@@ -126,13 +159,8 @@ class Pruning:
             return
         seen.add(key)
         app = self.apps.get(key) or App.of(child)
-        entries = list(app.inventory.values())
+        elsewhere = self.handover.wanted_elsewhere(key, app.inventory)
+        entries = [entry for entry in app.inventory.values() if entry.ref not in elsewhere]
         yield Owner(PREFIX, key), entries
         for entry in entries:
             yield from self._contents(entry.ref, seen)
-
-
-def app_key(ref: Ref) -> Key | None:
-    """The key of `ref` if it is an app of ours."""
-    is_app = (ref.group, ref.kind) == (KUSTOMIZATION.group, KUSTOMIZATION.kind)
-    return Key(ref.namespace, ref.name) if is_app else None

@@ -64,6 +64,11 @@ class Desired(NamedTuple):
         return self.enabled and self.mode not in (Mode.IF_NOT_PRESENT, Mode.IGNORE)
 
     @property
+    def wanted(self) -> bool:
+        """Whether it is applied at all."""
+        return self.enabled and self.mode is not Mode.IGNORE
+
+    @property
     def body(self) -> Body:
         decoded: Body = codec.decode(self.payload)
         return decoded

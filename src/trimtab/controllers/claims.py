@@ -1,0 +1,114 @@
+"""Which app desires which object at which revision, as planned by this process. Pure; everything here can be lost.
+
+All apps share one field manager, so the server cannot tell two of them apart: whoever is about to apply or to delete
+asks here first (ENGINE.md §6).
+"""
+
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass, replace
+
+from trimtab.controllers.index import SourceId
+from trimtab.manifests.refs import Key, Ref
+
+_NOBODY: frozenset[Key] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one app desires. `inputs` names the build; `children` are the apps among `refs`."""
+
+    source: SourceId
+    revision: str
+    generation: int
+    inputs: str
+    refs: frozenset[Ref]
+    children: frozenset[Key]
+
+    def moved(self, revision: str, generation: int) -> "Claim":
+        """The same objects at another revision."""
+        return replace(self, revision=revision, generation=generation)
+
+
+class Claims:
+    """The claims of all apps. `wake` gives an app another pass, when what it waits for has happened."""
+
+    def __init__(self, wake: Callable[[Key], None]) -> None:
+        self.wake = wake
+        self._claims: dict[Key, Claim] = {}
+        self._by_ref: dict[Ref, set[Key]] = {}
+        self._granted: dict[Ref, Key] = {}
+        self._contending: dict[Key, set[Key]] = {}
+        self._missing: dict[SourceId, set[Key]] = {}
+        self._awaiting: dict[SourceId, set[Key]] = {}
+
+    def get(self, key: Key) -> Claim | None:
+        return self._claims.get(key)
+
+    def of_source(self, source: SourceId) -> Iterable[tuple[Key, Claim]]:
+        """The claims of all apps fed by `source`."""
+        return ((key, claim) for key, claim in self._claims.items() if claim.source == source)
+
+    def claimants(self, ref: Ref) -> Set[Key]:
+        """The apps that desire `ref`."""
+        return self._by_ref.get(ref, _NOBODY)
+
+    def record(self, key: Key, claim: Claim) -> None:
+        """`key` has planned."""
+        before = self._claims.get(key)
+        if before != claim:
+            self._claims[key] = claim
+            self._reindex(key, before.refs if before else frozenset(), claim.refs)
+            self._arrived(key, claim.source)
+
+    def forget(self, key: Key) -> None:
+        """`key` desires nothing any more: it is gone, or going."""
+        before = self._claims.pop(key, None)
+        if before is not None:
+            self._reindex(key, before.refs, frozenset())
+        self._release(key)
+        for missing in list(self._missing):
+            self._arrived(key, missing)
+
+    def grant(self, ref: Ref, key: Key) -> None:
+        """`key` is the one that applies `ref`, until it no longer claims it."""
+        self._granted[ref] = key
+
+    def granted(self, ref: Ref) -> Key | None:
+        """Who may apply `ref` as long as it claims it."""
+        return self._granted.get(ref)
+
+    def contend(self, key: Key, holders: Iterable[Key]) -> None:
+        """Wake `key` when one of `holders` changes its mind."""
+        for holder in holders:
+            self._contending.setdefault(holder, set()).add(key)
+
+    def wait_for(self, key: Key, source: SourceId, missing: Iterable[Key]) -> None:
+        """Wake `key` when all of `missing` have planned."""
+        self._missing[source] = set(missing)
+        self._awaiting.setdefault(source, set()).add(key)
+
+    def _reindex(self, key: Key, before: frozenset[Ref], after: frozenset[Ref]) -> None:
+        for ref in before - after:
+            self._by_ref[ref].discard(key)
+            if not self._by_ref[ref]:
+                del self._by_ref[ref]
+            if self._granted.get(ref) == key:
+                del self._granted[ref]
+        for ref in after - before:
+            self._by_ref.setdefault(ref, set()).add(key)
+        if before - after:
+            self._release(key)
+
+    def _release(self, holder: Key) -> None:
+        for key in self._contending.pop(holder, ()):
+            self.wake(key)
+
+    def _arrived(self, key: Key, source: SourceId) -> None:
+        self._release(key)
+        missing = self._missing.get(source)
+        if missing is not None:
+            missing.discard(key)
+            if not missing:
+                del self._missing[source]
+                for waiting in self._awaiting.pop(source, ()):
+                    self.wake(waiting)

@@ -1,0 +1,199 @@
+"""Objects that move from one app to another, and objects that two apps want (ENGINE.md §6 and P1).
+
+Before an app deletes, every other app that is fed by the same source must have planned the same revision: what one of
+them desires by then is handed over. Before an app applies, it looks whether another one holds the object and wants it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from trimtab.api import names
+from trimtab.api.gvk import KUSTOMIZATION
+from trimtab.api.kustomize import Kustomization
+from trimtab.base.clock import Clock
+from trimtab.base.errors import Waiting
+from trimtab.controllers.app import App, Build
+from trimtab.controllers.claims import Claim, Claims
+from trimtab.controllers.index import SourceId, SourceIndex
+from trimtab.manifests.refs import Key, Ref
+from trimtab.targets.kubernetes.desired import Desired
+from trimtab.targets.kubernetes.target import KubernetesTarget
+
+GRACE_S = 5.0
+"""How long others may take to plan before the status says that a prune waits for them."""
+_LOOK_S = 2.0
+_CONTEST_LOOK_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Deletions wait for other apps; `words` say for which, `after` is when to look again, `quiet` not to tell yet."""
+
+    words: str
+    after: float
+    quiet: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """Knows who wants what. `apps` and `objects` are all Kustomizations, by key."""
+
+    target: KubernetesTarget
+    sources: SourceIndex
+    objects: Mapping[Key, Kustomization]
+    apps: Mapping[Key, App]
+    claims: Claims
+    clock: Clock
+
+    def claim(self, ks: Kustomization, build: Build, revision: str) -> None:
+        """Tell everybody what `ks` desires at `revision`."""
+        source = SourceId(ks.spec.source_ref.kind, ks.source_key)
+        before, generation = self.claims.get(ks.key), ks.metadata.generation
+        if before is not None and (before.source, before.inputs) == (source, build.inputs):
+            self.claims.record(ks.key, before.moved(revision, generation))
+            return
+        refs = frozenset(item.ref for item in build.items if item.wanted)
+        children = frozenset(key for ref in refs if (key := app_key(ref)) is not None)
+        self.claims.record(ks.key, Claim(source, revision, generation, build.inputs, refs, children))
+
+    # --- before applying
+
+    async def contest(self, ks: Kustomization, app: App, build: Build) -> None:
+        """Return if `ks` may apply all of `build`; raises Waiting that names what others hold, and who.
+
+        A build that has passed is not looked at again: from then on the others find our claim.
+        """
+        if app.uncontested is build:
+            return
+        await self.target.watches.ensure({item.gvk for item in build.items})
+        # no await from here to the grants: two apps never both find an object free
+        held: dict[Ref, Key] = {}
+        for item in build.items:
+            if item.wanted and (holder := self._holder(item.ref, ks.key)) is not None:
+                held[item.ref] = holder
+        for item in build.items:
+            if item.wanted and item.ref not in held:
+                self.claims.grant(item.ref, ks.key)
+        if held:
+            self.claims.contend(ks.key, set(held.values()))
+            raise Waiting(self._reason(held), self._words(held), after=_CONTEST_LOOK_S)
+        app.uncontested = build
+
+    def _holder(self, ref: Ref, me: Key) -> Key | None:
+        """The other app that holds `ref` and wants to keep it."""
+        others = {key for key in self.claims.claimants(ref) if key != me and self._live(key)}
+        granted = self.claims.granted(ref)
+        if granted in others:
+            return granted
+        owner = self._owner(ref)
+        if owner == me:
+            return None
+        if owner is not None and self._live(owner):
+            claim = self.claims.get(owner)
+            keeps = ref in claim.refs if claim else ref in self._inventory(owner)
+            return owner if keeps else None
+        return next((key for key in sorted(others) if ref in self._inventory(key)), None)
+
+    def _reason(self, held: Mapping[Ref, Key]) -> str:
+        current = any(self._current(holder) for holder in held.values())
+        return names.Reason.CONFLICT if current else names.Reason.PROGRESSING
+
+    def _words(self, held: Mapping[Ref, Key]) -> str:
+        def line(ref: Ref, holder: Key) -> str:
+            if self._current(holder):
+                return f"{ref} is managed by Kustomization {holder}, which has it in its source too"
+            return f"{ref} is managed by Kustomization {holder}, which has not planned its newest revision yet"
+
+        lines = "; ".join(line(ref, holder) for ref, holder in held.items())
+        return f"nothing is applied: {lines}. Remove it from one of the two"
+
+    def taken_over(self, me: Key, refs: Iterable[Ref]) -> None:
+        """`me` has applied `refs`: who had one of them on record before can let it go."""
+        mine = set(refs)
+        for key, app in self.apps.items():
+            if key != me and not mine.isdisjoint(app.inventory):
+                self.claims.wake(key)
+
+    # --- before deleting
+
+    def wait(self, ks: Kustomization, app: App) -> Wait | None:
+        """What has to be waited for before `ks` deletes anything; None if nothing has, or the time is over."""
+        source = SourceId(ks.spec.source_ref.kind, ks.source_key)
+        behind = self._behind(source, ks.key)
+        now = self.clock.monotonic()
+        if not behind:
+            return None
+        app.waits_since = now if app.waits_since is None else app.waits_since
+        waited = now - app.waits_since
+        if waited >= ks.spec.timeout_s:
+            return None
+        self.claims.wait_for(ks.key, source, behind)
+        who = ", ".join(map(str, sorted(behind)[:5])) + (f" and {len(behind) - 5} more" if len(behind) > 5 else "")
+        words = f"deletions wait until {who} planned the same revision, for {ks.spec.timeout_s:g} s at most"
+        quiet = waited < GRACE_S
+        return Wait(words, min(ks.spec.timeout_s - waited, GRACE_S - waited if quiet else _LOOK_S), quiet)
+
+    def wanted_elsewhere(self, me: Key, refs: Iterable[Ref]) -> set[Ref]:
+        """Those of `refs` that another live app desires."""
+        return {ref for ref in refs if any(key != me and self._live(key) for key in self.claims.claimants(ref))}
+
+    def settled(self, me: Key, ref: Ref) -> bool:
+        """Whether the app that desires `ref` has made it its own."""
+        seen = self.target.watches.last_seen(ref)
+        if seen is not None:
+            return seen.owner is not None and seen.owner.key != me
+        others = (self.apps.get(key) for key in self.claims.claimants(ref) if key != me)
+        return any(app.inventory[ref].uid != "" for app in others if app and ref in app.inventory)
+
+    def unclaimed(self, me: Key, items: Iterable[Desired]) -> tuple[Desired, ...]:
+        """Those of `items` that no other live app desires."""
+        found = list(items)
+        elsewhere = self.wanted_elsewhere(me, (item.ref for item in found))
+        return tuple(item for item in found if item.ref not in elsewhere)
+
+    def _behind(self, source: SourceId, me: Key) -> set[Key]:
+        """The apps fed by `source` that have not planned its newest revision; apps about to be created count too."""
+        published = self.sources.get(source)
+        if published is None:
+            return set()
+        revision, behind = published.artifact.revision, set()
+        for key, ks in self.objects.items():
+            fed = (ks.spec.source_ref.kind, ks.source_key) == source
+            if key != me and fed and not ks.spec.suspend and not ks.metadata.deleted:
+                claim = self.claims.get(key)
+                if claim is None or (claim.revision, claim.generation) != (revision, ks.metadata.generation):
+                    behind.add(key)
+        for key, claim in self.claims.of_source(source):
+            if self._live(key) and not self.objects[key].spec.suspend:
+                behind.update(child for child in claim.children if child not in self.objects)
+        return behind
+
+    def _live(self, key: Key) -> bool:
+        ks = self.objects.get(key)
+        return ks is not None and not ks.metadata.deleted
+
+    def _current(self, key: Key) -> bool:
+        claim, ks = self.claims.get(key), self.objects.get(key)
+        if claim is None or ks is None:
+            return False
+        published = self.sources.get(claim.source)
+        newest = published.artifact.revision if published else claim.revision
+        return (claim.revision, claim.generation) == (newest, ks.metadata.generation)
+
+    def _owner(self, ref: Ref) -> Key | None:
+        """Who owns the live object, if it is ours: labels on an object that we never applied mean nothing (P9)."""
+        seen = self.target.watches.last_seen(ref)
+        return seen.owner.key if seen is not None and seen.owner is not None and seen.owned else None
+
+    def _inventory(self, key: Key) -> Iterable[Ref]:
+        app = self.apps.get(key)
+        if app is not None:
+            return app.inventory
+        ks = self.objects.get(key)
+        return App.of(ks).inventory if ks is not None else ()
+
+
+def app_key(ref: Ref) -> Key | None:
+    """The key of `ref` if it is an app of ours."""
+    is_app = (ref.group, ref.kind) == (KUSTOMIZATION.group, KUSTOMIZATION.kind)
+    return Key(ref.namespace, ref.name) if is_app else None
