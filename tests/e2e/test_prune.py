@@ -9,7 +9,7 @@ from tests.e2e.test_main_job import config
 from tests.e2e.world import condition, until
 
 APPROVE = "trimtab.dev/approve-prune"
-BUDGET = "trimtab.dev/deletion-budget"
+PRUNE = "kustomize.toolkit.fluxcd.io/prune"
 
 
 def configs(*names):
@@ -316,3 +316,209 @@ def test_p15_the_switch_stops_pruning_and_finalizing_and_lets_them_go_on_at_once
     until(lambda: set(there(world, ns)) == {"b", "c"}, "it goes on at once", 5)
     gone(world, ns, "other", 5)
     not_held(world, ns)
+
+
+def app_path(ns, name="shop"):
+    return f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{ns}/kustomizations/{name}"
+
+
+def warned(world, ns, reason, words):
+    """Wait for a Warning and return its message."""
+
+    def found():
+        events = world.api.get(f"/api/v1/namespaces/{ns}/events")["items"]
+        return next((e["message"] for e in events if e["reason"] == reason and words in e["message"]), None)
+
+    return until(found, f"no {reason} with {words!r}", 40)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"app/c0.yaml": None, "app/c1.yaml": None, "app/c2.yaml": None}, "app"),
+        ({"app/c0.yaml": None, "app/broken.yaml": "a: [\n"}, "app/broken.yaml"),
+        ({"app/c0.yaml": None, "app/kustomization.yaml": "resources: [nowhere.yaml]\n"}, "nowhere.yaml"),
+    ],
+    ids=["missing-path", "broken-file", "missing-resource"],
+)
+def test_p2_what_cannot_be_rendered_is_an_error_and_never_an_empty_wish(world, ns, files, words):
+    repo = start(world, ns, {**configs(*names(3)), "other/o.yaml": config("o")})
+    repo.commit(files)
+    world.poke(ns)
+    world.failed(ns, "shop", words=words)
+    time.sleep(1)
+    assert set(there(world, ns)) == {"c0", "c1", "c2"}
+
+
+def test_p2_a_source_that_is_gone_deletes_nothing(world, ns):
+    start(world, ns, configs(*names(3)))
+    world.api.delete(f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{ns}/gitrepositories/repo")
+    world.poke_app(ns, "shop")
+    world.failed(ns, "shop", "ArtifactFailed")
+    assert set(there(world, ns)) == {"c0", "c1", "c2"}
+
+
+def test_p3_an_empty_render_prunes_only_where_that_is_said_to_be_meant(world, ns):
+    repo = start(world, ns, configs(*names(3)))
+    push(world, ns, repo, {**dict.fromkeys(configs(*names(3))), "app/readme.txt": "empty"})
+    held(world, ns, words="allow-empty")
+    assert len(there(world, ns)) == 3
+    annotate(world, ns, allow_empty="true")
+    until(lambda: not there(world, ns), "they go")
+
+
+def test_p3_a_render_that_is_meant_to_be_empty_still_has_a_budget(world, ns):
+    repo = start(world, ns, configs(*names(12)))
+    annotate(world, ns, allow_empty="true")
+    push(world, ns, repo, {**dict.fromkeys(configs(*names(12))), "app/readme.txt": "empty"})
+    held(world, ns, words="12 deletions")
+    assert len(there(world, ns)) == 12
+
+
+def test_p7_an_object_from_before_us_goes_only_after_an_apply_of_ours_and_never_unlabelled(world, ns):
+    path = f"/api/v1/namespaces/{ns}/configmaps"
+    for name in ("taken", "stripped"):
+        world.api.create(path, {"metadata": {"name": name}, "data": {"old": "yes"}})
+    repo = start(world, ns, configs("taken", "stripped", "c"))
+    annotate(world, ns, drift="ignore")
+    labels = {f"kustomize.toolkit.fluxcd.io/{key}": None for key in ("name", "namespace")}
+    world.api.merge(f"{path}/stripped", {"metadata": {"labels": labels}})
+    push(world, ns, repo, dict.fromkeys(configs("taken", "stripped")))
+    until(lambda: world.api.get(f"{path}/taken") is None, "what we took over goes")
+    assert world.api.get(f"{path}/stripped"), "what does not carry our labels is not ours"
+
+
+def test_p7_the_namespaces_of_the_system_are_never_deleted(world, ns):
+    body = "apiVersion: v1\nkind: Namespace\nmetadata: {name: default}\n"
+    kept = config("kept").replace("{name: kept}", f"{{name: kept, namespace: {ns}}}")
+    repo = start(world, ns, {"app/d.yaml": body, "app/kept.yaml": kept}, targetNamespace=None)
+    annotate(world, ns, deletion_budget="100%")
+    push(world, ns, repo, {"app/d.yaml": None})
+    app = until(lambda: len((app := world.get_app(ns, "shop"))["status"]["inventory"]["entries"]) == 1 and app, "gone")
+    assert not condition(app, "PruneHeld")
+    assert "deletionTimestamp" not in world.api.get("/api/v1/namespaces/default")["metadata"]
+
+
+def test_p9_labels_on_a_foreign_object_mean_nothing_and_what_nobody_records_is_reported_not_deleted(world, ns):
+    repo = start(world, ns, configs("c", "orphan"))
+    labels = {"kustomize.toolkit.fluxcd.io/name": "shop", "kustomize.toolkit.fluxcd.io/namespace": ns}
+    world.api.create(f"/api/v1/namespaces/{ns}/configmaps", {"metadata": {"name": "copied", "labels": labels}})
+    repo.commit({"app/orphan.yaml": None})
+    world.api.merge(f"/api/v1/namespaces/{ns}/configmaps/orphan", {"metadata": {"annotations": {PRUNE: "disabled"}}})
+    world.poke(ns)
+    message = warned(world, ns, "Orphaned", f"ConfigMap/{ns}/orphan")
+    assert "copied" not in message
+    delete_app(world, ns)
+    gone(world, ns)
+    assert set(there(world, ns)) == {"copied", "orphan"}
+
+
+def restarted(world, change):
+    """Do `change` while the controller is down."""
+    world.controller.stop()
+    try:
+        change()
+    finally:
+        world.controller.start()
+
+
+def set_inventory(world, ns, **fields):
+    world.api.merge(f"{app_path(ns)}/status", {"status": {"inventory": fields}})
+
+
+def test_p10_a_list_from_another_cluster_deletes_nothing_and_is_reported(world, ns):
+    repo = start(world, ns, configs(*names(3)))
+    restarted(world, lambda: (set_inventory(world, ns, cluster="another"), repo.commit(dict.fromkeys(configs("c0")))))
+    warned(world, ns, "Orphaned", f"ConfigMap/{ns}/c0")
+    world.poke(ns)
+    until(lambda: {e["id"] for e in entries(world, ns)} == {f"{ns}_c1__ConfigMap", f"{ns}_c2__ConfigMap"}, "a new list")
+    assert set(there(world, ns)) == {"c0", "c1", "c2"}
+
+
+def entries(world, ns, name="shop"):
+    return (world.get_app(ns, name)["status"].get("inventory") or {"entries": []})["entries"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [({"checksum": "sha256:0"}, "checksum"), ({"format": 99}, "99"), ({"entries": [{"id": "x", "v": "v1"}]}, "x")],
+    ids=["checksum", "newer-format", "no-ids"],
+)
+def test_p13_an_inventory_that_cannot_be_trusted_makes_the_app_read_only_until_it_is_repaired(world, ns, fields, words):
+    repo = start(world, ns, configs(*names(3)))
+    before = world.get_app(ns, "shop")["status"]["inventory"]
+    restarted(world, lambda: (set_inventory(world, ns, **fields), repo.commit({"app/c0.yaml": None, **configs("new")})))
+    world.failed(ns, "shop", "ReadOnly", words)
+    world.poke(ns)
+    world.poke_app(ns, "shop")
+    time.sleep(1)
+    assert set(there(world, ns)) == {"c0", "c1", "c2"}, "nothing is applied and nothing deleted"
+    kept = world.get_app(ns, "shop")["status"]["inventory"]
+    assert kept == {**before, **fields}, "what it does not understand it does not write over"
+    world.api.merge(f"{app_path(ns)}/status", {"status": {"inventory": before}})
+    world.poke_app(ns, "shop")
+    world.ready(ns, "shop")
+    until(lambda: set(there(world, ns)) == {"c1", "c2", "new"}, "it goes on when repaired")
+
+
+def test_p11_without_its_account_a_deletion_is_held_and_orphan_releases_it(world, ns):
+    start(world, ns, configs("c"))
+    world.api.merge(app_path(ns), {"spec": {"serviceAccountName": "nobody"}})
+    world.failed(ns, "shop", words="nobody")
+    delete_app(world, ns)
+    world.failed(ns, "shop", words="nobody")
+    time.sleep(2)
+    assert world.get_app(ns, "shop"), "it is held"
+    assert there(world, ns)
+    world.api.merge(app_path(ns), {"spec": {"deletionPolicy": "Orphan"}})
+    gone(world, ns)
+    assert set(there(world, ns)) == {"c"}
+
+
+def test_p11_a_namespace_that_is_deleted_is_not_held_up_and_what_is_outside_stays(world, ns):
+    outside = world.namespace("outside")
+    inner = config("c").replace("{name: c}", f"{{name: c, namespace: {outside}}}")
+    own = config("own").replace("{name: own}", f"{{name: own, namespace: {ns}}}")
+    start(world, ns, {"app/c.yaml": inner, "app/own.yaml": own}, targetNamespace=None)
+    world.api.delete(f"/api/v1/namespaces/{ns}")
+    until(lambda: world.api.get(f"/api/v1/namespaces/{ns}") is None, "the namespace goes", 30)
+    assert set(there(world, outside)) == {"c"}
+
+
+MATRIX = [
+    (suspend, prune, policy, empty)
+    for suspend in (False, True)
+    for prune in (False, True)
+    for policy in ("MirrorPrune", "Delete", "WaitForTermination", "Orphan")
+    for empty in (False, True)
+]
+
+
+@pytest.fixture(scope="module")
+def matrix(world):
+    """Every combination, deleted: what is left of the objects, and of the apps."""
+    ns = world.namespace("p12-matrix")
+    repo = world.repo(ns)
+    files = {f"r{i}/o.yaml": config(f"o{i}") for i, row in enumerate(MATRIX) if not row[3]}
+    files |= {f"r{i}/readme.txt": "empty" for i, row in enumerate(MATRIX) if row[3]}
+    repo.commit(files)
+    world.source(ns, repo.url)
+    for i, (_, prune, policy, _) in enumerate(MATRIX):
+        world.app(ns, f"r{i}", f"./r{i}", prune=prune, deletionPolicy=policy)
+    for i in range(len(MATRIX)):
+        world.ready(ns, f"r{i}")
+    for i, row in enumerate(MATRIX):
+        if row[0]:
+            world.api.merge(app_path(ns, f"r{i}"), {"spec": {"suspend": True}})
+    for i in range(len(MATRIX)):
+        delete_app(world, ns, f"r{i}")
+    for i in range(len(MATRIX)):
+        gone(world, ns, f"r{i}")
+    return set(there(world, ns))
+
+
+@pytest.mark.parametrize("row", MATRIX, ids=lambda row: "-".join(map(str, row)))
+def test_p12_suspend_prune_policy_and_empty_decide_together(matrix, row):
+    suspend, prune, policy, empty = row
+    deletes = not suspend and (policy in ("Delete", "WaitForTermination") or (policy == "MirrorPrune" and prune))
+    assert (f"o{MATRIX.index(row)}" in matrix) == (not empty and not deletes)

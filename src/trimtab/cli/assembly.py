@@ -232,6 +232,7 @@ class Assembly:
         self._closing.append(partial(self._client.discovery.remove_listener, on_kinds))
         await freeze.start(tasks)
         tasks.keep(kustomizations.scribe.laggards.run, name="laggards")
+        tasks.keep(kustomizations.orphans().run, name="orphans")
         self._attach(tasks, controller, apps, "Kustomization", kustomizations.state)
         return controller
 

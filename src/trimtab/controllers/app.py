@@ -6,6 +6,8 @@ from typing import NamedTuple
 import msgspec
 
 from trimtab.api.kustomize import Kustomization, KustomizationStatus
+from trimtab.api.names import Reason
+from trimtab.base.errors import Terminal
 from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.kubernetes import inventory
 from trimtab.targets.kubernetes.desired import Desired
@@ -47,6 +49,7 @@ class App:
 
     `status` is the last one written, without its inventory: the truth until somebody else writes. `inventory` is what
     the app owns as known now, `recorded` the checksum of the list that was written last.
+    `problem` is why the recorded inventory cannot be trusted: until it is repaired nothing is done for the app.
     `good` is the last build that passed the gate: it stays enforced while a newer one is refused; `passed` are the
     digests of objects that passed for `build`.
     `revision` is the revision whose state is applied and as healthy as asked, in memory at once; empty while it is not.
@@ -62,6 +65,7 @@ class App:
     status: KustomizationStatus
     inventory: dict[Ref, Entry]
     recorded: str
+    problem: str = ""
     build: Build | None = None
     good: Build | None = None
     passed: set[str] = field(default_factory=set)
@@ -79,13 +83,30 @@ class App:
 
     @classmethod
     def of(cls, ks: Kustomization) -> "App":
-        """What the object's own status tells. Raises ValueError for an inventory that cannot be read."""
+        """What the object's own status tells. Never raises: an inventory that cannot be read is a `problem`."""
         recorded = ks.status.inventory
         entries = [msgspec.to_builtins(entry) for entry in recorded.entries] if recorded else []
+        found: dict[Ref, Entry] = {}
+        problem = inventory.problem(recorded.format, recorded.checksum, entries) if recorded else ""
+        try:
+            found = inventory.read(entries)
+        except ValueError as failure:
+            problem = problem or str(failure)
         return cls(
             key=ks.key,
             uid=ks.metadata.uid,
             status=msgspec.structs.replace(ks.status, inventory=None),
-            inventory=inventory.read(entries),
-            recorded=recorded.checksum if recorded else "",
+            # what cannot be trusted is neither acted on nor written over
+            inventory={} if problem else found,
+            recorded=recorded.checksum if recorded and not problem else "",
+            problem=problem,
         )
+
+    def check(self) -> None:
+        """Raise Terminal while the inventory cannot be trusted (ENGINE.md, P13)."""
+        if self.problem:
+            raise Terminal(
+                Reason.READ_ONLY,
+                f"status.inventory cannot be trusted: {self.problem}. Nothing is applied, corrected or deleted until "
+                "it is restored, or removed to be built anew, and a reconcile is asked for",
+            )

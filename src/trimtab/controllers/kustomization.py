@@ -18,6 +18,7 @@ from trimtab.controllers.claims import Claims
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.handover import Handover
 from trimtab.controllers.index import Published, SourceId, SourceIndex
+from trimtab.controllers.orphans import Orphans
 from trimtab.controllers.pruning import Pruning, budget_of
 from trimtab.controllers.scribe import Scribe
 from trimtab.controllers.state import ObjectState
@@ -82,7 +83,9 @@ class Kustomizations:
         objects, target = world.objects.store, world.target
         self._claims = Claims(wake)
         self._handover = Handover(target, world.sources, objects, self._apps, self._claims, world.clock)
-        self._pruning = Pruning(target, world.freeze, objects, self._apps, self._handover, world.namespace)
+        self._pruning = Pruning(
+            target, world.freeze, objects, self._apps, self._handover, world.client, world.namespace
+        )
         self.scribe = Scribe(world.client, world.recorder, world.clock, world.cluster, self._apps.get)
 
     def backoff_cap(self, key: Key) -> float:
@@ -96,6 +99,12 @@ class Kustomizations:
         return [
             key for key, app in self._apps.items() if app.held or (key in objects and objects[key].metadata.deleted)
         ]
+
+    def orphans(self) -> Orphans:
+        """What looks for objects of ours that no app has on record."""
+        world = self._world
+        tell = self.scribe.warn_of_orphans
+        return Orphans(world.target.watches, world.objects.store, self._apps, tell, world.clock)
 
     def revision_of(self, key: Key) -> str | None:
         """The revision at which `key` is ready, as far as this process knows; None while it is not."""
@@ -144,6 +153,7 @@ class Kustomizations:
         await self.scribe.fail(ks, app, failure, self._published(ks))
 
     async def _pass(self, ks: Kustomization, app: App) -> Result:
+        app.check()
         supported.check(ks)
         budget_of(ks)
         expressions.adopt(ks, self._world.target.judges)
@@ -170,9 +180,17 @@ class Kustomizations:
 
     def _remember(self, ks: Kustomization) -> App:
         app = self._apps.get(ks.key)
-        if app is None or app.uid != ks.metadata.uid:
+        if app is None or app.uid != ks.metadata.uid or app.problem:
             app = self._apps[ks.key] = App.of(ks)
+            self._leave_other_cluster(ks, app)
         return app
+
+    def _leave_other_cluster(self, ks: Kustomization, app: App) -> None:
+        """A list that was made in another cluster says nothing about this one: it is reported and let go (P10)."""
+        recorded = ks.status.inventory
+        if recorded is not None and recorded.cluster not in ("", self._world.cluster) and not app.problem:
+            self.scribe.orphaned(ks, app.inventory, f"cluster {recorded.cluster}, where they were applied")
+            app.inventory, app.recorded = {}, ""
 
     async def _claim(self, ks: Kustomization) -> None:
         if names.FINALIZER not in ks.metadata.finalizers:
@@ -362,8 +380,12 @@ class Kustomizations:
         """Delete what the app owns, unless it says otherwise, then let the object go."""
         if names.FINALIZER not in ks.metadata.finalizers:
             return Done()
-        if ks.spec.prunes_on_deletion and not ks.spec.suspend and app.inventory:
+        if ks.spec.prunes_on_deletion and not ks.spec.suspend and (app.inventory or app.problem):
             try:
+                if why := await self._pruning.ending(ks):
+                    self.scribe.orphaned(ks, app.inventory, f"the cluster: {why}")
+                    return await self._release(ks, app)
+                app.check()
                 wait = self._pruning.before_the_end(ks, app)
                 if wait is not None and not wait.quiet:
                     raise Waiting(names.Reason.PROGRESSING, wait.words, after=wait.after)
@@ -375,6 +397,10 @@ class Kustomizations:
                 raise
             if terminating and ks.spec.deletion_policy == DeletionPolicy.WAIT_FOR_TERMINATION:
                 return Again(TERMINATION_LOOK_S)
+        return await self._release(ks, app)
+
+    async def _release(self, ks: Kustomization, app: App) -> Result:
+        """Let the object go; what it still owns stays."""
         for ref in app.inventory:
             self._world.target.tracker.forget(ref, ks.key)
         resource = await self._world.client.discovery.find(KUSTOMIZATION)

@@ -6,20 +6,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from trimtab.api import names
+from trimtab.api.gvk import CRD, GIT_REPOSITORY, KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
-from trimtab.base.errors import Terminal, Waiting
+from trimtab.base.errors import Terminal, Transient, Waiting
 from trimtab.controllers.app import App, Held
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.handover import Handover, Wait, app_key
 from trimtab.health.verdict import State
 from trimtab.kube.client import Client
-from trimtab.manifests.refs import Key, Ref
+from trimtab.kube.discovery import StaleGroup
+from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
+from trimtab.manifests.refs import Gvk, Key, Ref
 from trimtab.targets.kubernetes import budget, precious
 from trimtab.targets.kubernetes.budget import Budget, Candidate
 from trimtab.targets.kubernetes.desired import PREFIX, Owner
 from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.target import KubePlan, KubernetesTarget, Wish
 
+_NAMESPACE = Gvk("", "v1", "Namespace")
+_OUR_DEFINITIONS = (
+    f"kustomizations.{KUSTOMIZATION.group}",
+    f"gitrepositories.{GIT_REPOSITORY.group}",
+)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
 
@@ -52,6 +60,7 @@ class Pruning:
     objects: Mapping[Key, Kustomization]
     apps: Mapping[Key, App]
     handover: Handover
+    client: Client
     namespace: str
 
     async def guard(self, ks: Kustomization, app: App, wish: Wish, plan: KubePlan) -> KubePlan:
@@ -63,6 +72,9 @@ class Pruning:
             return plan
         if why := self.freeze.why or self._unknown(ks):
             app.held = Held("DeletionsFrozen" if self.freeze.why else "UnknownAnnotation", why)
+            return plan._replace(deletions=())
+        if why := await self.ending(ks):
+            app.held = Held("Terminating", why)
             return plan._replace(deletions=())
         if (wait := self.handover.wait(ks, app)) is not None:
             app.deferred = wait.after if wait.quiet else None
@@ -95,6 +107,24 @@ class Pruning:
         for ref in self.handover.wanted_elsewhere(app.key, list(app.inventory)):
             self._let_go(app, ref)
         return None
+
+    async def ending(self, ks: Kustomization) -> str:
+        """Why everything of `ks` is going on somebody else's order: its namespace or our own kinds are being deleted.
+
+        Then nothing is pruned: deleting a definition of ours must not empty a cluster (P11, P16).
+        """
+        about = [(CRD, name, "") for name in _OUR_DEFINITIONS] + [(_NAMESPACE, ks.metadata.namespace, "")]
+        for gvk, name, namespace in about:
+            try:
+                body = await self.client.get(await self.client.discovery.find(gvk), name, namespace)
+            except NotFound:
+                return f"{gvk.kind} {name} is gone"
+            except (ApiError, Unreachable, UnknownKind, StaleGroup) as failure:
+                words = f"{gvk.kind} {name} could not be looked at before deleting anything: {failure}"
+                raise Transient(names.Reason.PRUNE_FAILED, words) from failure
+            if body["metadata"].get("deletionTimestamp"):
+                return f"{gvk.kind} {name} is being deleted"
+        return ""
 
     def check_frozen(self) -> None:
         """Raise Waiting while nothing may be deleted, not even by an app that is itself being deleted."""

@@ -3,7 +3,8 @@
 This is the one place where errors become conditions.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -19,11 +20,13 @@ from trimtab.controllers.index import Published
 from trimtab.controllers.laggards import Laggards
 from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound
-from trimtab.manifests.refs import Key
+from trimtab.manifests.refs import Key, Ref
 from trimtab.runtime.events import EventType, ObjectRef, Recorder
 from trimtab.runtime.status import merge_difference, patch_status
 from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes import inventory
+
+log = logging.getLogger(__name__)
 
 _ORIGIN = "org.opencontainers.image.revision"
 _LOWEST_PRIORITY = 50
@@ -96,6 +99,18 @@ class Scribe:
         for outcome in outcomes:
             if outcome.effect in (Effect.CORRECTED, Effect.DRIFTED):
                 self._event(ks, "Warning", "DriftDetected", outcome.message, revision)
+
+    def orphaned(self, ks: Kustomization, refs: Collection[Ref], place: str) -> None:
+        """Say which objects are let go without being deleted, and where they stay."""
+        if refs:
+            listed = ", ".join(str(ref) for ref in sorted(refs)[:_CHANGES_SHOWN])
+            more = f" and {len(refs) - _CHANGES_SHOWN} more" if len(refs) > _CHANGES_SHOWN else ""
+            self.warn_of_orphans(ks, f"{len(refs)} objects are let go and stay in {place}: {listed}{more}")
+
+    def warn_of_orphans(self, ks: Kustomization, message: str) -> None:
+        """A Warning on the app and in the log, which outlives it."""
+        log.warning("Kustomization %s: %s", ks.key, message)
+        self._event(ks, "Warning", "Orphaned", message)
 
     def _ready(self, ks: Kustomization, app: App, published: Published) -> KustomizationStatus:
         revision, now, generation = published.artifact.revision, self._clock.now(), ks.metadata.generation

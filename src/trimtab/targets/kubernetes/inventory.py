@@ -42,6 +42,15 @@ def write(inventory: Inventory, cluster: str) -> dict[str, object]:
     return {"entries": entries, "format": FORMAT, "cluster": cluster, "checksum": checksum(entries)}
 
 
+def problem(form: int, recorded: str, entries: Iterable[Mapping[str, str]]) -> str:
+    """Why a recorded list must not be acted on, or nothing. One without a format was written by Flux and is trusted."""
+    if form > FORMAT:
+        return f"its format is {form}, written by a newer version; this one knows {FORMAT}"
+    if form and checksum(entries) != recorded:
+        return "its checksum does not fit its entries: somebody else has changed or cut it"
+    return ""
+
+
 def checksum(entries: Iterable[Mapping[str, str]]) -> str:
     """The digest that tells a list that was edited or cut from one that we wrote."""
     return codec.digest([[entry["id"], entry.get("v", ""), entry.get("uid", "")] for entry in entries])

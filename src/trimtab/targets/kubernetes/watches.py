@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from trimtab.base.clock import Clock
 from trimtab.base.tasks import Tasks
@@ -83,6 +83,11 @@ class Watches:
             if kind.group == ref.group and kind.kind == ref.kind and (sighting := informer.store.get(ref)):
                 return sighting
         return None
+
+    def sightings(self) -> Iterator[Sighting]:
+        """Everything the watches hold."""
+        for informer in self._informers.values():
+            yield from informer.store.values()
 
     def covers(self, kind: Gvk) -> bool:
         """Whether changes of this kind reach us by watch."""

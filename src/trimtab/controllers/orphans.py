@@ -1,0 +1,80 @@
+"""Objects that are ours and in no inventory: reported, never deleted (ENGINE.md, P9)."""
+
+import logging
+from collections.abc import Callable, Mapping
+
+from trimtab.api.kustomize import Kustomization
+from trimtab.base.clock import Clock
+from trimtab.controllers.app import App
+from trimtab.manifests.refs import Key, Ref
+from trimtab.targets.kubernetes.sighting import Sighting
+from trimtab.targets.kubernetes.watches import Watches
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 10.0
+"""How often what the watches hold is compared with the inventories; costs no request."""
+_SHOWN = 20
+
+
+class Orphans:
+    """Looks for ever. `tell` writes the warning of an app that still exists; of others only the log can speak."""
+
+    def __init__(
+        self,
+        watches: Watches,
+        objects: Mapping[Key, Kustomization],
+        apps: Mapping[Key, App],
+        tell: Callable[[Kustomization, str], None],
+        clock: Clock,
+    ) -> None:
+        self._watches = watches
+        self._objects = objects
+        self._apps = apps
+        self._tell = tell
+        self._clock = clock
+        self._suspected: dict[Ref, Key] = {}
+        self._told: dict[Key, frozenset[Ref]] = {}
+
+    async def run(self) -> None:
+        """Compare, at the pace."""
+        while True:
+            await self._clock.sleep(LOOK_S)
+            self.look()
+
+    def look(self) -> None:
+        """One comparison. What is found twice in a row is told once: the first time it may be on its way."""
+        found = self.find()
+        certain: dict[Key, set[Ref]] = {}
+        for ref in found.keys() & self._suspected.keys():
+            certain.setdefault(found[ref], set()).add(ref)
+        self._suspected = found
+        for key, refs in certain.items():
+            if self._told.get(key, frozenset()) != frozenset(refs):
+                self._report(key, sorted(refs))
+        self._told = {key: frozenset(refs) for key, refs in certain.items()}
+
+    def find(self) -> dict[Ref, Key]:
+        """Every orphan, with the app whose labels it carries."""
+        recorded: set[Ref] = set()
+        for app in self._apps.values():
+            recorded.update(app.inventory)
+        return {
+            sighting.ref: sighting.owner.key
+            for sighting in self._watches.sightings()
+            if sighting.owner is not None and sighting.ref not in recorded and self._ours(sighting, sighting.owner.key)
+        }
+
+    def _ours(self, sighting: Sighting, key: Key) -> bool:
+        """Labels alone mean nothing: we applied it, and nobody else controls it. An app not read yet may know it."""
+        unread = key in self._objects and (key not in self._apps or bool(self._apps[key].problem))
+        return bool(sighting.owned) and not sighting.controlled and not unread
+
+    def _report(self, key: Key, refs: list[Ref]) -> None:
+        more = f" and {len(refs) - _SHOWN} more" if len(refs) > _SHOWN else ""
+        listed = ", ".join(map(str, refs[:_SHOWN])) + more
+        message = f"in no inventory and never deleted by us: {listed}. Delete them, or declare them again"
+        if (ks := self._objects.get(key)) is not None:
+            self._tell(ks, message)
+        else:
+            log.warning("Kustomization %s, which is gone: %s", key, message)
