@@ -34,7 +34,7 @@ from trimtab.runtime.controller import Again, Done, Result
 from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import drop, ensure
 from trimtab.targets.contract import Action, Effect, Outcome
-from trimtab.targets.kubernetes import gate, inventory
+from trimtab.targets.kubernetes import gate, ignore, inventory
 from trimtab.targets.kubernetes.desired import PREFIX, Owner, prepare
 from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.scopes import scopes
@@ -213,7 +213,9 @@ class Kustomizations:
         """Render, unless everything that goes in is as it was the last time."""
         options = Options.from_spec(ks.spec)
         closure = self._world.renderer.closure(published.snapshot, ks.spec.path, options)
-        inputs = codec.digest([closure.digest, msgspec.to_builtins(options), ks.spec.path])
+        rules = ignore.compiled(ks.spec.ignore)
+        ignored = msgspec.to_builtins(ks.spec.ignore)
+        inputs = codec.digest([closure.digest, msgspec.to_builtins(options), ks.spec.path, ignored])
         if app.build is not None and app.build.inputs == inputs:
             return app.build
         rendered = await self._world.renderer.render(published.snapshot, ks.spec.path, options)
@@ -229,7 +231,7 @@ class Kustomizations:
             namespaced=await scopes(self._world.client, rendered.manifests),
             protected_namespace=self._world.namespace,
         )
-        app.build = Build(inputs, rendered.digest, tuple(items))
+        app.build = Build(inputs, rendered.digest, tuple(ignore.marked(items, rules)))
         app.passed.clear()
         return app.build
 
@@ -249,7 +251,9 @@ class Kustomizations:
 
     def _wish(self, ks: Kustomization, app: App, build: Build, client: Client) -> Wish:
         mode = ks.metadata.annotations.get(names.Annotation.DRIFT, names.DriftMode.CORRECT)
-        return Wish(Owner(PREFIX, ks.key), client, build.items, app.inventory, ks.spec.prune, mode)
+        each = ks.metadata.annotations.get(names.Annotation.GATE) == names.GateMode.EACH
+        owner, force = Owner(PREFIX, ks.key), ks.spec.force
+        return Wish(owner, client, build.items, app.inventory, ks.spec.prune, mode, force, each)
 
     async def _converge(
         self, ks: Kustomization, app: App, build: Build, client: Client, revision: str
@@ -262,9 +266,10 @@ class Kustomizations:
             app.good = build
             return []
         judgements = await self._gate(app, wish, plan)
+        plan, refused = gate.admitted(plan, judgements)
         app.good = build
         await self._intend(ks, app, build, revision)
-        outcomes = [outcome async for outcome in target.converge(wish, plan, judgements)]
+        outcomes = refused + [outcome async for outcome in target.converge(wish, plan, judgements)]
         self._take_stock(app, build, outcomes)
         self._handover.taken_over(ks.key, (o.ref for o in outcomes if o.effect in (Effect.CREATED, Effect.CONFIGURED)))
         self.scribe.announce(ks, revision, outcomes)
@@ -292,9 +297,10 @@ class Kustomizations:
         )
         judgements = await self._world.target.judge(wish, plan._replace(stages=asked))
         refused = [judged for judged in judgements if isinstance(judged, gate.Refused)]
-        if refused:
+        if refused and not wish.each:
             many = f"{len(refused)} objects were refused" if len(refused) > 1 else "an object was refused"
-            raise Transient(names.Reason.VALIDATION_FAILED, f"{many}, nothing was applied: {gate.words(refused)}")
+            kind = Terminal if all(judged.stuck for judged in refused) else Transient
+            raise kind(names.Reason.VALIDATION_FAILED, f"{many}, nothing was applied: {gate.words(refused)}")
         app.passed.update(judged.item.digest for judged in judgements if isinstance(judged, gate.Passed))
         return judgements
 

@@ -34,8 +34,6 @@ def _unsupported(ks: Kustomization) -> list[str]:
         "spec.decryption": spec.decryption is not None,
         "spec.postBuild": post_build is not None
         and bool(post_build.substitute or post_build.substitute_from or post_build.substitute_strategy == "Always"),
-        "spec.force": spec.force,
-        "spec.ignore": bool(spec.ignore),
         f"spec.sourceRef.kind {spec.source_ref.kind}": spec.source_ref.kind != "GitRepository",
     }
     return [name for name, is_set in found.items() if is_set]
@@ -45,7 +43,10 @@ def _nonsense(ks: Kustomization) -> Iterator[str]:
     drift = ks.metadata.annotations.get(names.Annotation.DRIFT, "correct")
     if drift not in set(names.DriftMode):
         yield f"the annotation {names.Annotation.DRIFT}: {drift!r} (it must be correct, alert or ignore)"
-    for name in (names.Annotation.GATE, names.Annotation.DEPENDS_ON, names.Annotation.FREEZE):
+    gate = ks.metadata.annotations.get(names.Annotation.GATE, "atomic")
+    if gate not in set(names.GateMode):
+        yield f"the annotation {names.Annotation.GATE}: {gate!r} (it must be atomic or each)"
+    for name in (names.Annotation.DEPENDS_ON, names.Annotation.FREEZE):
         if name in ks.metadata.annotations:
             yield f"the annotation {name}"
 

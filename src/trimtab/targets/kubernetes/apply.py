@@ -1,17 +1,20 @@
 """One object, applied: the only place that writes desired state to a cluster."""
 
+from functools import partial
 from typing import NamedTuple
 
 from trimtab.base.clock import Clock
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
-from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
+from trimtab.kube.errors import ApiError, Invalid, NotFound, UnknownKind, Unreachable
 from trimtab.kube.resource import Resource
 from trimtab.manifests.refs import Body, Gvk
 from trimtab.targets.contract import Effect, Outcome
+from trimtab.targets.kubernetes import recreate
 from trimtab.targets.kubernetes.desired import Desired, Mode
+from trimtab.targets.kubernetes.ignore import lean, release, settled
 from trimtab.targets.kubernetes.sighting import MANAGER, Sighting, sight
-from trimtab.targets.kubernetes.takeover import is_foreign, take_over
+from trimtab.targets.kubernetes.takeover import is_foreign, operations, rewrite
 from trimtab.targets.kubernetes.tracking import Tracked, Tracker
 
 
@@ -23,9 +26,12 @@ class Answer(NamedTuple):
     live: Body | None = None
 
 
-async def apply(client: Client, item: Desired, tracked: Tracked, tracker: Tracker, clock: Clock) -> Answer:
+async def apply(
+    client: Client, item: Desired, tracked: Tracked, tracker: Tracker, clock: Clock, *, force: bool = False
+) -> Answer:
     """Apply `item` by server-side apply with force, and take the answer as the new baseline.
 
+    `force`: the app asks for a new object where the live one cannot become what is wished.
     Never raises for what the server or the network says: a failure is an outcome with their words.
     """
     before = tracked.seen
@@ -36,9 +42,11 @@ async def apply(client: Client, item: Desired, tracked: Tracked, tracker: Tracke
             answer = live
         else:
             known = tracked.foreign or (before is not None and before.foreign)
-            answer = await _send(client, resource, item, foreign=known)
+            answer = await _send_or_recreate(client, resource, item, foreign=known, force=force)
         sighting = sight(answer, clock.now(), judge=tracker.judge)
         tracked.applied(item.digest, sighting)
+    except recreate.LeavingError as leaving:
+        return Answer(Outcome(item.ref, Effect.WAITING, str(leaving), item.origin))
     except (UnknownKind, StaleGroup, Unreachable) as failure:
         return Answer(Outcome(item.ref, Effect.FAILED, str(failure), item.origin))
     except ApiError as failure:
@@ -53,6 +61,19 @@ async def apply(client: Client, item: Desired, tracked: Tracked, tracker: Tracke
     return Answer(Outcome(item.ref, effect, origin=item.origin), sighting, answer)
 
 
+async def _send_or_recreate(client: Client, resource: Resource, item: Desired, *, foreign: bool, force: bool) -> Body:
+    try:
+        return await _send(client, resource, item, foreign=foreign)
+    except Invalid as failure:
+        stuck = await recreate.look(client, item, MANAGER, everywhere=force)
+        if stuck is None:
+            raise
+        if not stuck.may:
+            raise Invalid(failure.status, failure.reason, recreate.words(item, failure)) from failure
+    await recreate.remove(client, resource, stuck.live)
+    return await _send(client, resource, item, foreign=False)
+
+
 async def _send(client: Client, resource: Resource, item: Desired, *, foreign: bool) -> Body:
     """Apply `item`; where kubectl owns fields of the live object, they become ours before.
 
@@ -60,18 +81,46 @@ async def _send(client: Client, resource: Resource, item: Desired, *, foreign: b
     of its managers until now) the answer tells, and it costs a second apply.
     """
     taking = item.mode is not Mode.MERGE
-    if foreign and taking and (live := await read(client, item)) is not None:
-        await take_over(client, resource, live, MANAGER)
-    answer = await _apply(client, resource, item)
+    payload = await _made_ready(client, resource, item, foreign=foreign and taking)
+    answer = await _apply(client, resource, item, payload)
     if taking and is_foreign(answer, MANAGER):
-        await take_over(client, resource, answer, MANAGER)
-        answer = await _apply(client, resource, item)
+        payload = await _made_ready(client, resource, item, foreign=True)
+        answer = await _apply(client, resource, item, payload)
+    if item.ignored:
+        answer = await rewrite(client, resource, answer, MANAGER, partial(release, item=item, manager=MANAGER))
     return answer
 
 
-async def _apply(client: Client, resource: Resource, item: Desired) -> Body:
-    answer: Body = await client.apply(resource, item.ref.name, item.ref.namespace, item.payload, field_manager=MANAGER)
+async def _made_ready(client: Client, resource: Resource, item: Desired, *, foreign: bool) -> bytes:
+    """Mend the record of who owns the fields of the live object, and say what is to be applied to it."""
+    if not foreign and not item.ignored:
+        return item.payload
+    live = await read(client, item)
+    if live is None:
+        return item.payload
+    if foreign:
+        live = await rewrite(client, resource, live, MANAGER, partial(operations, manager=MANAGER))
+    if not item.ignored:
+        return item.payload
+    await rewrite(client, resource, live, MANAGER, partial(release, item=item, manager=MANAGER))
+    return lean(item)
+
+
+async def _apply(client: Client, resource: Resource, item: Desired, payload: bytes, *, dry_run: bool = False) -> Body:
+    name, namespace = item.ref.name, item.ref.namespace
+    answer: Body = await client.apply(resource, name, namespace, payload, field_manager=MANAGER, dry_run=dry_run)
     return answer
+
+
+async def rehearse(client: Client, resource: Resource, item: Desired) -> Body:
+    """What the server would answer to an apply of `item`. Raises what the client raises."""
+    if item.mode is Mode.IF_NOT_PRESENT or item.ignored:
+        live = await read(client, item)
+        if live is not None:
+            if item.mode is Mode.IF_NOT_PRESENT:
+                return live
+            return await _apply(client, resource, item, settled(item, live, MANAGER), dry_run=True)
+    return await _apply(client, resource, item, item.payload, dry_run=True)
 
 
 async def read(client: Client, item: Desired) -> Body | None:

@@ -47,7 +47,11 @@ class Owner(NamedTuple):
 
 
 class Desired(NamedTuple):
-    """One object as it will be sent. `payload` is its JSON, `digest` that of the payload."""
+    """One object as it will be sent. `payload` is its JSON, `digest` that of all that makes it another wish.
+
+    `force`: the object asks to be created anew where it cannot change; `ignored` are the JSON pointers of its fields
+    that are left to others once it exists.
+    """
 
     ref: Ref
     gvk: Gvk
@@ -57,6 +61,8 @@ class Desired(NamedTuple):
     mode: Mode = Mode.OVERRIDE
     enabled: bool = True
     drift: str = ""
+    force: bool = False
+    ignored: tuple[str, ...] = ()
 
     @property
     def watched(self) -> bool:
@@ -135,6 +141,7 @@ def _prepare_one(manifest: Manifest, owner: Owner, namespaced: bool | None) -> D
         mode=Mode(mode) if mode in set(Mode) else Mode.OVERRIDE,
         enabled=rule(body, "reconcile") != "disabled",
         drift=rule(body, "drift", "trimtab.dev/"),
+        force=rule(body, "force") == "enabled",
     )
 
 
@@ -162,6 +169,9 @@ def _complaint(item: Desired, body: Body, namespaced: bool | None, protected: st
         return "sets metadata.ownerReferences, which would let the garbage collector delete it: remove them"
     if mode and mode not in set(Mode):
         return f"has {PREFIX}ssa: {mode!r}: it must be Override, Merge, IfNotPresent or Ignore"
+    for name in ("reconcile", "force", "prune"):
+        if (value := rule(body, name)) not in ("", "enabled", "disabled"):
+            return f"has {PREFIX}{name}: {value!r}: it must be enabled or disabled"
     if item.drift not in ("", "correct", "alert", "ignore"):
         return f"has trimtab.dev/drift: {item.drift!r}: it must be correct, alert or ignore"
     if body["kind"] == "Secret" and "sops" in body:

@@ -11,7 +11,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, Unreachable
 from trimtab.manifests.refs import Body, Ref
 from trimtab.targets.contract import Effect, Outcome
-from trimtab.targets.kubernetes.apply import apply, read
+from trimtab.targets.kubernetes.apply import apply, read, rehearse
 from trimtab.targets.kubernetes.desired import Desired
 from trimtab.targets.kubernetes.sighting import MANAGER
 from trimtab.targets.kubernetes.tracking import Tracked, Tracker
@@ -43,7 +43,14 @@ class Report(NamedTuple):
 
 
 async def settle(
-    client: Client, item: Desired, tracked: Tracked, tracker: Tracker, clock: Clock, *, correct: bool
+    client: Client,
+    item: Desired,
+    tracked: Tracked,
+    tracker: Tracker,
+    clock: Clock,
+    *,
+    correct: bool,
+    force: bool = False,
 ) -> Report:
     """Look at a suspect, bring it back if `correct`, and report what differed.
 
@@ -53,15 +60,13 @@ async def settle(
     try:
         live = await read(client, item)
         if correct:
-            answer = await apply(client, item, tracked, tracker, clock)
+            answer = await apply(client, item, tracked, tracker, clock, force=force)
             if answer.live is None:
                 return Report(answer.outcome)
             wished, outcome = answer.live, answer.outcome
         else:
             resource = await client.discovery.find(item.gvk)
-            wished = await client.apply(
-                resource, item.ref.name, item.ref.namespace, item.payload, field_manager=MANAGER, dry_run=True
-            )
+            wished = await rehearse(client, resource, item)
             outcome = Outcome(item.ref, Effect.UNCHANGED, origin=item.origin)
     except ApiError as failure:
         return Report(Outcome(item.ref, Effect.FAILED, failure.message, item.origin, failure.transient))

@@ -13,7 +13,9 @@ from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, BadRequest, Forbidden, Invalid, NotFound, UnknownKind, Unreachable
 from trimtab.manifests import codec
-from trimtab.manifests.refs import Body
+from trimtab.targets.contract import Effect, Outcome, Plan
+from trimtab.targets.kubernetes import recreate
+from trimtab.targets.kubernetes.apply import rehearse
 from trimtab.targets.kubernetes.desired import Desired
 from trimtab.targets.kubernetes.sighting import MANAGER
 from trimtab.targets.kubernetes.takeover import is_foreign
@@ -29,11 +31,15 @@ class Passed(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The server would not; `message` has its words. `transient`: it may change its mind by itself."""
+    """The server would not; `message` has its words. `transient`: it may change its mind by itself.
+
+    `stuck`: something of the live object cannot change, which only a person can mend.
+    """
 
     item: Desired
     message: str
     transient: bool
+    stuck: bool = False
 
     def __str__(self) -> str:
         return f"{self.item.ref} ({self.item.origin}): {self.message}"
@@ -78,17 +84,35 @@ def words(refused: Iterable[Refused]) -> str:
     return "; ".join(f"{', '.join(places)}: {message}" for message, places in shared.items())
 
 
-async def judge(client: Client, items: Collection[Desired], providers: Providers) -> list[Judgement]:
-    """Ask the server about each of `items`, all at once (the client bounds what is in flight)."""
-    return await asyncio.gather(*(_judge_one(client, item, providers) for item in items))
+def admitted(plan: Plan[Desired], judgements: Iterable[Judgement]) -> tuple[Plan[Desired], list[Outcome]]:
+    """What is left of `plan` where every object is judged for itself, and what to say of the others.
+
+    With something refused nothing is deleted: what left the desired state may have left for its sake.
+    """
+    refused = {judged.item.ref: judged for judged in judgements if isinstance(judged, Refused)}
+    if not refused:
+        return plan, []
+    stages = tuple(tuple(change for change in stage if change.ref not in refused) for stage in plan.stages)
+    return Plan(stages, ()), [
+        Outcome(refusal.item.ref, Effect.FAILED, refusal.message, refusal.item.origin, refusal.transient)
+        for refusal in refused.values()
+    ]
 
 
-async def _judge_one(client: Client, item: Desired, providers: Providers) -> Judgement:
+async def judge(
+    client: Client, items: Collection[Desired], providers: Providers, *, force: bool = False
+) -> list[Judgement]:
+    """Ask the server about each of `items`, all at once (the client bounds what is in flight).
+
+    `force`: the app asks for a new object where a live one cannot become what is wished, so that is no refusal.
+    """
+    return await asyncio.gather(*(_judge_one(client, item, providers, force) for item in items))
+
+
+async def _judge_one(client: Client, item: Desired, providers: Providers, force: bool) -> Judgement:
     try:
         resource = await client.discovery.find(item.gvk)
-        answer: Body = await client.apply(
-            resource, item.ref.name, item.ref.namespace, item.payload, field_manager=MANAGER, dry_run=True
-        )
+        answer = await rehearse(client, resource, item)
     except UnknownKind as unknown:
         if (item.gvk.group, item.gvk.kind) in providers.kinds:
             return Deferred(item, "its kind is defined in the same set")
@@ -101,6 +125,11 @@ async def _judge_one(client: Client, item: Desired, providers: Providers) -> Jud
         if item.ref.kind.endswith("Binding") and any(f'"{role}" not found' in str(missing) for role in providers.roles):
             return Deferred(item, "its role is in the same set")
         return Refused(item, missing.message, True)
+    except Invalid as failure:
+        stuck = await recreate.look(client, item, MANAGER, everywhere=force)
+        if stuck is None:
+            return Refused(item, failure.message, False)
+        return Passed(item) if stuck.may else Refused(item, recreate.words(item, failure), False, stuck=True)
     except ApiError as failure:
         return Refused(item, failure.message, failure.transient or isinstance(failure, Forbidden))
     except (StaleGroup, Unreachable) as failure:

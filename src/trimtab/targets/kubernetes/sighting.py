@@ -9,7 +9,7 @@ from trimtab.health.builtin import spent
 from trimtab.health.shape import created
 from trimtab.health.verdict import Verdict
 from trimtab.manifests.refs import Body, Gvk, Ref
-from trimtab.targets.kubernetes.desired import Owner
+from trimtab.targets.kubernetes.desired import Owner, rule
 from trimtab.targets.kubernetes.judging import Judge
 from trimtab.targets.kubernetes.takeover import is_foreign
 
@@ -22,6 +22,7 @@ class Sighting(NamedTuple):
     `owned` is the digest of the fields we own (empty: none), `projection` that of their live values (ENGINE.md §8).
     `foreign`: kubectl owns fields that are to be taken over before the next apply.
     `due` is when the verdict may change by the mere passing of time; `spent` says that it may go, its work being done.
+    `paused`: the live object asks to be left alone.
     """
 
     ref: Ref
@@ -36,6 +37,7 @@ class Sighting(NamedTuple):
     foreign: bool = False
     due: datetime | None = None
     spent: bool = False
+    paused: bool = False
 
     @property
     def key(self) -> Ref:
@@ -75,4 +77,5 @@ def sight(body: Body, now: datetime, manager: str = MANAGER, judge: Judge = asse
         foreign=is_foreign(body, manager),
         due=now + timedelta(seconds=seconds) if seconds is not None else None,
         spent=spent(body),
+        paused=rule(body, "reconcile") == "disabled",
     )

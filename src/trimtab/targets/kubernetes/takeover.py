@@ -8,7 +8,7 @@ Left alone: what was written through a subresource (`kubectl scale`), what other
 changes by `kubectl label`, `annotate`, `patch`, `set` and `rollout`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from trimtab.kube.client import Client
@@ -51,7 +51,7 @@ def operations(body: Body, manager: str) -> list[Body] | None:
     everything of ours again.
     """
     entries = _entries(body)
-    own = next((entry for entry in entries if _is_own(entry, manager)), None)
+    own = next((entry for entry in entries if is_own(entry, manager)), None)
     foreign = [entry for entry in entries if _is_foreign(entry, manager)]
     if not foreign:
         return None
@@ -92,18 +92,20 @@ def guarded(body: Body, entries: list[Body]) -> list[Body]:
     ]
 
 
-async def take_over(client: Client, resource: Resource, body: Body, manager: str) -> None:
-    """Make what kubectl owns in the live object `body` ours.
+async def rewrite(
+    client: Client, resource: Resource, body: Body, manager: str, patch_of: Callable[[Body], list[Body] | None]
+) -> Body:
+    """Patch the live object `body` by what `patch_of` says of it, and return it as it is then.
 
     Raises what the client raises; Conflict where the object does not stay the same for long enough.
     """
     metadata = body["metadata"]
     for attempt in range(_ATTEMPTS):
-        patch = operations(body, manager)
+        patch = patch_of(body)
         if patch is None:
-            return
+            return body
         try:
-            await client.json_patch(
+            answer: Body = await client.json_patch(
                 resource, metadata["name"], metadata.get("namespace", ""), patch, field_manager=manager
             )
         except (Conflict, Invalid) as refusal:
@@ -113,10 +115,11 @@ async def take_over(client: Client, resource: Resource, body: Body, manager: str
             if body["metadata"]["resourceVersion"] == version:
                 raise
             if attempt + 1 == _ATTEMPTS:
-                words = "it is changed all the time: its fields could not be taken over from kubectl"
+                words = "it is changed all the time: the record of who owns its fields could not be rewritten"
                 raise Conflict(409, "Conflict", words) from refusal
         else:
-            return
+            return answer
+    return body
 
 
 def union(sets: Iterable[FieldSet]) -> FieldSet:
@@ -169,7 +172,8 @@ def _entries(body: Body) -> list[Body]:
     return entries
 
 
-def _is_own(entry: Body, manager: str) -> bool:
+def is_own(entry: Body, manager: str) -> bool:
+    """Whether an entry of managedFields says what `manager` applied to the object itself."""
     return entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource")
 
 

@@ -37,7 +37,11 @@ _WEBHOOK_BAND = order.apply_key(Ref("admissionregistration.k8s.io", "MutatingWeb
 
 
 class Wish(NamedTuple):
-    """What one app wants: its objects, what it owns already, and under whose account."""
+    """What one app wants: its objects, what it owns already, and under whose account.
+
+    `force`: an object that cannot become what is wished is deleted and created anew. `each`: objects are admitted one
+    by one.
+    """
 
     owner: Owner
     client: Client
@@ -45,6 +49,8 @@ class Wish(NamedTuple):
     inventory: Inventory
     prune: bool
     drift: str = "correct"
+    force: bool = False
+    each: bool = False
 
 
 class Observed(NamedTuple):
@@ -87,7 +93,9 @@ class KubernetesTarget:
         kinds = {item.gvk for item in wish.items} | {entry.gvk for entry in wish.inventory.values()}
         await self.watches.ensure(kinds)
         app = wish.owner.key
-        return Observed({item.ref: self.tracker.track(item.ref, app) for item in wish.items})
+        tracked = {item.ref: self.tracker.track(item.ref, app) for item in wish.items}
+        await self.look_again(wish.client, [item for item in wish.items if _is_out_of_sight(item, tracked[item.ref])])
+        return Observed(tracked)
 
     def plan(self, wish: Wish, observed: Observed) -> KubePlan:
         """Which objects need a call at all, stage by stage, and which left."""
@@ -106,7 +114,9 @@ class KubernetesTarget:
 
     async def judge(self, wish: Wish, plan: KubePlan) -> list[gate.Judgement]:
         """The gate for everything in `plan` that is new or changed."""
-        judged = await gate.judge(wish.client, _items(plan, Action.APPLY), gate.Providers.of(wish.items))
+        judged = await gate.judge(
+            wish.client, _items(plan, Action.APPLY), gate.Providers.of(wish.items), force=wish.force
+        )
         for passed in judged:
             if isinstance(passed, gate.Passed) and passed.foreign:
                 self.tracker.track(passed.item.ref, wish.owner.key).foreign = True
@@ -135,8 +145,9 @@ class KubernetesTarget:
             for outcome in refused:
                 clean = False
                 yield outcome
-            if refused:
+            if refused and not wish.each:
                 continue
+            todo = [change for change in todo if change.ref not in {outcome.ref for outcome in refused}]
             for wave in _waves(todo):
                 for outcome in await asyncio.gather(*(self._act(wish, change) for change in wave)):
                     clean = clean and outcome.effect is not Effect.FAILED
@@ -223,13 +234,15 @@ class KubernetesTarget:
             live = await read(client, item)
             if live is not None:
                 tracked.look(sight(live, self._clock.now(), judge=self.judges.assess))
+            elif _is_out_of_sight(item, tracked):
+                tracked.observe(None)
 
     async def _act(self, wish: Wish, change: Change[Desired]) -> Outcome:
         item = change.after
         assert item is not None  # noqa: S101 - deletions go another way
         tracked = self.tracker.track(item.ref, wish.owner.key)
         if change.action is Action.APPLY:
-            return (await apply(wish.client, item, tracked, self.tracker, self._clock)).outcome
+            return (await apply(wish.client, item, tracked, self.tracker, self._clock, force=wish.force)).outcome
         mode = item.drift or wish.drift
         if mode == "ignore":
             tracked.accept()
@@ -237,7 +250,9 @@ class KubernetesTarget:
         if not tracked.may_correct(self._clock.monotonic()):
             message = f"somebody else keeps changing it: it is corrected every {CORRECTION_S:g} s only"
             return Outcome(item.ref, Effect.WAITING, message, item.origin)
-        report = await drift.settle(wish.client, item, tracked, self.tracker, self._clock, correct=mode == "correct")
+        report = await drift.settle(
+            wish.client, item, tracked, self.tracker, self._clock, correct=mode == "correct", force=wish.force
+        )
         if mode == "alert" and report.outcome.effect is not Effect.FAILED:
             tracked.accept()
         return report.outcome
@@ -245,7 +260,9 @@ class KubernetesTarget:
     async def _judge_late(self, wish: Wish, changes: Sequence[Change[Desired]]) -> list[Outcome]:
         """The real dry-run of what was deferred, right before its own stage. Refusals hold the whole stage."""
         items = [change.after for change in changes if change.after is not None]
-        judged = await gate.judge(wish.client, items, gate.Providers(frozenset(), frozenset(), frozenset()))
+        judged = await gate.judge(
+            wish.client, items, gate.Providers(frozenset(), frozenset(), frozenset()), force=wish.force
+        )
         return [
             Outcome(refusal.item.ref, Effect.FAILED, refusal.message, refusal.item.origin, refusal.transient)
             for refusal in judged
@@ -267,6 +284,8 @@ class KubernetesTarget:
 def _decide(item: Desired, tracked: Tracked) -> tuple[Action, str]:
     if not item.enabled or item.mode is Mode.IGNORE:
         return Action.SKIP, "the object asks to be left alone"
+    if tracked.seen is not None and tracked.seen.paused and not tracked.missing:
+        return Action.SKIP, "the live object asks to be left alone"
     if tracked.as_wished(item.digest):
         return Action.KEEP, ""
     if item.mode is Mode.IF_NOT_PRESENT and tracked.baseline is not None and not tracked.missing:
@@ -274,6 +293,11 @@ def _decide(item: Desired, tracked: Tracked) -> tuple[Action, str]:
     if tracked.baseline is not None and tracked.desired == item.digest:
         return Action.CORRECT, "it was deleted" if tracked.missing else "it was changed by somebody else"
     return Action.APPLY, "new" if tracked.seen is None else "changed"
+
+
+def _is_out_of_sight(item: Desired, tracked: Tracked) -> bool:
+    """What was there before us and is left as it is does not carry our label: no watch shows that it goes."""
+    return item.mode is Mode.IF_NOT_PRESENT and tracked.baseline is not None and tracked.baseline.owner is None
 
 
 def _items(plan: KubePlan, action: Action) -> list[Desired]:

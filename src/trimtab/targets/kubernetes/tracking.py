@@ -114,7 +114,12 @@ class Tracked:
             return News.DISTURBED
         if self.seen is not None and sighting.older_than(self.seen):
             return News.NOTHING
+        resumed = self.seen is not None and self.seen.paused and not sighting.paused
         self.seen, self.missing = sighting, False
+        if resumed:
+            # what became of it meanwhile was left alone on purpose: now somebody has to look
+            self.suspect = True
+            return News.DISTURBED
         if self.baseline is not None and not self.suspect and not self._as_known(sighting, self.baseline):
             self.suspect = True
             return News.DISTURBED

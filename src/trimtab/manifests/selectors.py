@@ -1,0 +1,45 @@
+"""Selectors over labels or annotations, in the text form of Kubernetes (`app=web,tier in (a, b),!legacy`)."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+Selects: TypeAlias = Callable[[Mapping[str, str]], bool]
+
+_KEY = r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?"
+_REQUIREMENT = re.compile(
+    rf"\s*(?:(?P<absent>!)\s*(?P<gone>{_KEY})"
+    rf"|(?P<key>{_KEY})\s*(?:(?P<sign>==|=|!=)\s*(?P<value>[^,()\s]*)|\s(?P<among>in|notin)\s*\((?P<values>[^()]*)\))?)"
+    r"\s*(?:,|$)"
+)
+
+
+def parse(text: str) -> Selects:
+    """The selector that `text` says; an empty one selects everything. Raises ValueError."""
+    requirements: list[Selects] = []
+    at = 0
+    while at < len(text):
+        found = _REQUIREMENT.match(text, at)
+        if found is None:
+            raise ValueError(f"{text!r} is not a selector; stuck at character {at + 1}")
+        requirements.append(_requirement(found))
+        at = found.end()
+    return lambda values: all(requirement(values) for requirement in requirements)
+
+
+def _requirement(found: re.Match[str]) -> Selects:
+    if found["absent"]:
+        name = found["gone"]
+        return lambda values: name not in values
+    key = found["key"]
+    if found["among"]:
+        wanted = {value.strip() for value in found["values"].split(",")}
+        if found["among"] == "in":
+            return lambda values: values.get(key) in wanted
+        return lambda values: values.get(key) not in wanted
+    if found["sign"] is None:
+        return lambda values: key in values
+    value = found["value"]
+    if found["sign"] == "!=":
+        return lambda values: values.get(key) != value
+    return lambda values: values.get(key) == value
