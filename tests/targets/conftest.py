@@ -12,7 +12,7 @@ from trimtab.kube import config
 from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound
 from trimtab.manifests.refs import Body, Gvk, Key, Manifest, Origin
-from trimtab.targets.contract import Outcome
+from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes import gate
 from trimtab.targets.kubernetes.apply import apply
 from trimtab.targets.kubernetes.desired import PREFIX, Desired, Owner, prepare
@@ -47,7 +47,9 @@ class Cluster:
         item = body if isinstance(body, Desired) else desired(body)
         judged = await self.judge(item, **options)
         assert isinstance(judged, gate.Passed), judged
-        return await self.apply_unjudged(item, **options)
+        outcome = await self.apply_unjudged(item, **options)
+        assert outcome.effect is not Effect.FAILED, outcome
+        return outcome
 
     async def apply_unjudged(self, item: Desired, **options: Any) -> Outcome:
         tracked = self.tracker.track(item.ref, OWNER.key)

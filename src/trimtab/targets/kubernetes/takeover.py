@@ -32,7 +32,7 @@ _WRITERS = frozenset(
     }
 )
 _APPLIER = "kubectl"
-_ATTEMPTS = 3
+_ATTEMPTS = 6
 
 FieldSet = dict[str, Any]
 """A `fieldsV1`: `{}` is a member of the set, `.` beside children says that the node itself is one, too."""
