@@ -94,7 +94,8 @@ class KubernetesTarget:
         await self.watches.ensure(kinds)
         app = wish.owner.key
         tracked = {item.ref: self.tracker.track(item.ref, app) for item in wish.items}
-        await self.look_again(wish.client, [item for item in wish.items if _is_out_of_sight(item, tracked[item.ref])])
+        unseen = [item for item in wish.items if _is_out_of_sight(item, tracked[item.ref])]
+        await asyncio.gather(*(self._look(wish.client, item) for item in unseen))
         return Observed(tracked)
 
     def plan(self, wish: Wish, observed: Observed) -> KubePlan:
