@@ -27,6 +27,9 @@ def told(*conditions):
         ("Pending", State.InProgress),
         ("ImportInProgress", State.InProgress),
         ("Upgrading", State.InProgress),
+        ("Provisioned", State.Current),
+        ("Initialized", State.Current),
+        ("NotInitialized", State.InProgress),
         ("Failed", State.Failed),
         ("ConfigError", State.Failed),
         ("CrashLoopBackOff", State.Failed),
@@ -61,6 +64,7 @@ def test_phases(phase, state):
         ([("Warning", "True", "", "w"), ("Ready", "True")], State.Current, ""),
         ([("Stalled", "True", "", "s"), ("Ready", "True")], State.Failed, "s"),
         ([("Reconciling", "True", "", "r"), ("Ready", "True")], State.InProgress, "r"),
+        ([("HasErrors", "True", "", "e"), ("Ready", "True")], State.Failed, "HasErrors: e"),
         ([("SomethingElse", "False", "Failed")], State.Current, ""),
         ([("Ready", True)], State.Current, ""),
     ],
@@ -95,3 +99,38 @@ def test_failure_messages_and_counters():
 
 def test_states_that_speak_of_something_else_are_left_out():
     assert assess_generic(widget(desiredState="Failed", previousPhase="Failed")).good
+
+
+def test_an_annotation_or_a_pause_in_the_strategy_suspends():
+    body = widget(conditions=[{"type": "Ready", "status": "False"}])
+    body["metadata"]["annotations"] = {"example.com/paused": "true"}
+    assert assess_generic(body).state is State.Suspended
+    paused = {**widget(), "spec": {"updateStrategy": {"rollingUpdate": {"paused": True}}}}
+    assert assess_generic(paused).state is State.Suspended
+
+
+def test_what_the_status_of_a_fresh_object_lacks_is_awaited():
+    assert assess_generic(widget(conditions=[]), fresh=True).state is State.InProgress
+    assert assess_generic(told(("Scheduled", "True")), fresh=True).state is State.InProgress
+    assert assess_generic(told(("Scheduled", "True"))).good
+    assert assess_generic(told(("Completed", "True")), fresh=True).good
+
+
+def test_parts_are_counted():
+    assert assess_generic(widget(racks={"a": {"members": 3, "readyMembers": 1}})).state is State.InProgress
+    assert assess_generic(widget(scale={"statusReplicas": "1/3"})).state is State.InProgress
+    assert assess_generic(widget(scale={"statusReplicas": "3/3"})).good
+
+
+@pytest.mark.parametrize(
+    ("says", "reason", "state"),
+    [
+        ("True", "NewReplicaSetAvailable", State.Current),
+        ("True", "ReplicaSetUpdated", State.InProgress),
+        ("Unknown", "", State.InProgress),
+        ("False", "ProgressDeadlineExceeded", State.Failed),
+        ("False", "Completed", State.Current),
+    ],
+)
+def test_a_rollout_tells_by_its_reason_how_it_is_over(says, reason, state):
+    assert assess_generic(told(("Available", "True"), ("Progressing", says, reason))).state is state

@@ -13,19 +13,19 @@ _BAD: Final = re.compile(
     r"unsupported|disabled|warning|missing|mismatch|unexpected|decrypt|problem|expired|incompatible)"
 )
 _BUSY: Final = re.compile(
-    r"^(progress|pending|creating|updating|wait|initializ|provision|reconcil|starting|scaling|upgrad|deploying|"
-    r"installing|restart|schedul|queue|stopping|deleting|terminat|import|migrat|clon|apply|applying|configuring|"
+    r"^(progress|pending|creating|updating|wait|initializ(?!ed)|provision(?!ed)|reconcil(?!ed)|starting|scaling|upgrad(?!ed)|deploying|"
+    r"installing|restart|schedul|queue|stopping|deleting|terminat|import|migrat(?!ed)|clon(?!ed)|apply|applying|configuring|"
     r"rolling|rollout|setting|setup|preparing|building|yellow|unknown|syncing|processing|new|partial|unavailable|"
     r"unready|draining|downloading|bootstrap|binding|requested|submitted|modifying)"
 )
 _DONE: Final = re.compile(
     r"^(ready|running|run|active|available|healthy|bound|succe|complete|deployed|ok|green|created|exist|established|"
     r"synced|installed|valid|accepted|open|done|finished|enabled|online|up|compliant|programmed|admitted|connected|"
-    r"provisioned|approved|issued|live|attached|passed|normal|registered|released|applied|at|updated|listening)"
+    r"provisioned|approved|issued|live|attached|passed|normal|registered|released|applied|at|updated|listening|initialized|reconciled|upgraded|migrated|cloned)"
 )
 # A type of a condition is read more narrowly than a sentence: `Warning: True` breaks nothing.
 _BROKEN_TYPE: Final = re.compile(
-    r"^(error|err|fail|failed|failure|invalid|degraded|unhealthy|crash|rejected|aborted|broken|stalled|conflicted)$"
+    r"^(error|errors|err|fail|failed|failure|invalid|degraded|unhealthy|crash|rejected|aborted|broken|stalled|conflicted)$"
 )
 _WISHED_TYPE: Final = re.compile(
     r"^(ready|healthy|available|succeeded|success|successful|complete|completed|synced|synchronized|established|"
