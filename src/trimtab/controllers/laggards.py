@@ -1,13 +1,19 @@
 """Status that may follow later: apps that a commit did not touch, at most fifty a second, coalesced over commits."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from trimtab.api.kustomize import KustomizationStatus
 from trimtab.base.clock import Clock
+from trimtab.kube.errors import ApiError, Unreachable
 from trimtab.manifests.refs import Key
 
+log = logging.getLogger(__name__)
+
 RATE_PER_S = 50.0
+AGAIN_S = 1.0
+"""The pause after a failure."""
 
 
 class Laggards:
@@ -37,6 +43,15 @@ class Laggards:
             await self._some.wait()
             while self._behind:
                 key = next(iter(self._behind))
-                await self._write(key, self._behind.pop(key))
+                status = self._behind.pop(key)
+                try:
+                    await self._write(key, status)
+                except (ApiError, Unreachable) as failure:
+                    log.info("the status of %s was not written: %s", key, failure)
+                    if isinstance(failure, ApiError) and failure.status == 422:
+                        continue  # it will not be taken the next time either
+                    # at the end of the line, and not in the place of a newer one
+                    self._behind.setdefault(key, status)
+                    await self._clock.sleep(AGAIN_S)
                 await self._clock.sleep(1 / RATE_PER_S)
             self._some.clear()

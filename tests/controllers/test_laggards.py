@@ -1,0 +1,36 @@
+"""Status that may follow later still follows, whatever becomes of a single write."""
+
+import asyncio
+
+from trimtab.api.kustomize import KustomizationStatus
+from trimtab.base.clock import SystemClock
+from trimtab.base.tasks import Tasks
+from trimtab.controllers.laggards import Laggards
+from trimtab.kube.errors import ServerError
+from trimtab.manifests.refs import Key
+
+
+class Hasty(SystemClock):
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / 100)
+
+
+async def test_a_status_whose_write_failed_is_written_later_and_holds_nobody_up():
+    written: list[str] = []
+    failures = [ServerError(500, "InternalError", "etcdserver: leader changed")] * 2
+
+    async def write(key: Key, status: KustomizationStatus) -> None:
+        if key.name == "first" and failures:
+            raise failures.pop()
+        written.append(key.name)
+
+    laggards, tasks = Laggards(write, Hasty()), Tasks("test")
+    for name in ("first", "second"):
+        laggards.add(Key("home", name), KustomizationStatus())
+    tasks.keep(laggards.run, name="laggards")
+    async with asyncio.timeout(2):
+        while len(written) < 2:
+            await asyncio.sleep(0.01)
+    await tasks.close()
+    assert written == ["second", "first"]
+    assert not laggards
