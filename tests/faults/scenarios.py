@@ -214,6 +214,24 @@ async def _chain(world: World) -> None:
         await world.ready(name, "A")
 
 
+async def _three(world: World) -> None:
+    world.move("A")
+    await world.source()
+    for name in ("a", "b", "c"):
+        await world.app(name, name)
+    await world.live()
+    for name in ("a", "b", "c"):
+        await world.ready(name, "A")
+    await world.quiet()
+
+
+async def _touch_one(world: World) -> None:
+    world.move("B")
+    await world.poke()
+    for name in ("a", "b", "c"):
+        await world.ready(name, "B")
+
+
 # --- revisions
 
 
@@ -276,6 +294,11 @@ def _c16(ns: str) -> Revisions:
     return {"A": {name: [config_map(ns, name), secret(ns, name)] for name in _CHAIN}}
 
 
+def _untouched(ns: str) -> Revisions:
+    others = {"b": [config_map(ns, "b")], "c": [config_map(ns, "c")]}
+    return {"A": {"a": [config_map(ns, "a")], **others}, "B": {"a": [config_map(ns, "a", "2")], **others}}
+
+
 SCENARIOS = (
     Scenario("c1", "first apply of 12 objects with a definition and its resource", _c1, _nothing, _first),
     Scenario("c2", "a change that prunes three objects", _c2, _at_a, _change),
@@ -286,4 +309,5 @@ SCENARIOS = (
     Scenario("c12", "a namespace and what lives in it", _c12, _nothing, _first),
     Scenario("c15", "an app is suspended and resumed", _c15, _at_a, _pause),
     Scenario("c16", "a chain of five apps", _c16, _nothing, _chain),
+    Scenario("x1", "a commit that touches one app of three", _untouched, _three, _touch_one),
 )
