@@ -7,6 +7,7 @@ import pytest
 
 from tests.e2e.test_main_job import config
 from tests.e2e.world import condition, until
+from trimtab.api.crd import crds
 
 APPROVE = "trimtab.dev/approve-prune"
 PRUNE = "kustomize.toolkit.fluxcd.io/prune"
@@ -353,6 +354,8 @@ def test_p2_what_cannot_be_rendered_is_an_error_and_never_an_empty_wish(world, n
 def test_p2_a_source_that_is_gone_deletes_nothing(world, ns):
     start(world, ns, configs(*names(3)))
     world.api.delete(f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{ns}/gitrepositories/repo")
+    until(lambda: world.get_source(ns) is None, "the source is gone")
+    time.sleep(1)
     world.poke_app(ns, "shop")
     world.failed(ns, "shop", "ArtifactFailed")
     assert set(there(world, ns)) == {"c0", "c1", "c2"}
@@ -428,9 +431,13 @@ def set_inventory(world, ns, **fields):
 
 def test_p10_a_list_from_another_cluster_deletes_nothing_and_is_reported(world, ns):
     repo = start(world, ns, configs(*names(3)))
-    restarted(world, lambda: (set_inventory(world, ns, cluster="another"), repo.commit(dict.fromkeys(configs("c0")))))
-    warned(world, ns, "Orphaned", f"ConfigMap/{ns}/c0")
+    world.api.merge(app_path(ns), {"spec": {"suspend": True}})
+    commit = repo.commit(dict.fromkeys(configs("c0")))
     world.poke(ns)
+    until(lambda: commit in world.get_source(ns)["status"]["artifact"]["revision"], "the source has moved")
+    restarted(world, lambda: set_inventory(world, ns, cluster="another"))
+    world.api.merge(app_path(ns), {"spec": {"suspend": False}})
+    warned(world, ns, "Orphaned", f"ConfigMap/{ns}/c0")
     until(lambda: {e["id"] for e in entries(world, ns)} == {f"{ns}_c1__ConfigMap", f"{ns}_c2__ConfigMap"}, "a new list")
     assert set(there(world, ns)) == {"c0", "c1", "c2"}
 
@@ -441,7 +448,11 @@ def entries(world, ns, name="shop"):
 
 @pytest.mark.parametrize(
     ("fields", "words"),
-    [({"checksum": "sha256:0"}, "checksum"), ({"format": 99}, "99"), ({"entries": [{"id": "x", "v": "v1"}]}, "x")],
+    [
+        ({"checksum": "sha256:0"}, "checksum"),
+        ({"format": 99}, "99"),
+        ({"entries": [{"id": "x", "v": "v1"}], "format": 0}, "not an inventory id"),
+    ],
     ids=["checksum", "newer-format", "no-ids"],
 )
 def test_p13_an_inventory_that_cannot_be_trusted_makes_the_app_read_only_until_it_is_repaired(world, ns, fields, words):
@@ -522,3 +533,21 @@ def test_p12_suspend_prune_policy_and_empty_decide_together(matrix, row):
     suspend, prune, policy, empty = row
     deletes = not suspend and (policy in ("Delete", "WaitForTermination") or (policy == "MirrorPrune" and prune))
     assert (f"o{MATRIX.index(row)}" in matrix) == (not empty and not deletes)
+
+
+def test_p16_deleting_our_own_definition_does_not_empty_the_cluster(world, ns):
+    start(world, ns, configs(*names(3)))
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    [definition] = [body for body in crds() if body["metadata"]["name"].startswith("kustomizations.")]
+    world.api.delete(f"{path}/{definition['metadata']['name']}")
+    try:
+        until(lambda: world.api.get(f"{path}/{definition['metadata']['name']}") is None, "the definition goes", 60)
+        time.sleep(1)
+        assert set(there(world, ns)) == {"c0", "c1", "c2"}
+    finally:
+        until(lambda: world.api.get(f"{path}/{definition['metadata']['name']}") is None, "the definition goes", 60)
+        world.api.create(path, definition)
+        until(lambda: world.api.get("/apis/kustomize.toolkit.fluxcd.io/v1"), "the kind is served again")
+    world.app(ns, "shop", "./app")
+    world.ready(ns, "shop")
+    assert len(entries(world, ns)) == 3
