@@ -123,3 +123,10 @@ def test_a_job_that_was_removed_for_being_complete_is_neither_missing_nor_drift(
 def test_any_other_object_that_is_gone_is_missing(tracked):
     assert tracked.observe(None) is News.DISTURBED
     assert not tracked.as_wished("d1")
+
+
+def test_an_object_that_no_longer_asks_to_be_left_alone_is_looked_at_again(tracked):
+    assert tracked.observe(seen(11)._replace(paused=True)) is News.NOTHING
+    assert tracked.observe(seen(12, projection="theirs")._replace(paused=True)) is News.DISTURBED
+    assert tracked.observe(seen(13, projection="theirs")) is News.DISTURBED
+    assert not tracked.as_wished("d1")
