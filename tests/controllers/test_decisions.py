@@ -151,6 +151,8 @@ def test_what_is_not_served_is_refused_by_name():
     supported.check(app("a"))
     with pytest.raises(Terminal, match=r"spec\.decryption"):
         supported.check(app("a", decryption=Decryption(provider="sops")))
+    with pytest.raises(Terminal, match=r"trimtab\.dev/gate: 'some'"):
+        supported.check(app("a", annotations={"trimtab.dev/gate": "some"}))
     with pytest.raises(Terminal, match=r"trimtab\.dev/drift: 'maybe'"):
         supported.check(app("a", annotations={"trimtab.dev/drift": "maybe"}))
     item = app("a")
