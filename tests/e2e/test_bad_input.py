@@ -174,7 +174,6 @@ def test_the_last_artifact_stays_in_force_while_the_remote_fails(world, ns, pair
         {"postBuild": {"substitute": {"a": "b"}}},
         {"decryption": {"provider": "sops"}},
         {"kubeConfig": {"secretRef": {"name": "x"}}},
-        {"force": True},
     ],
 )
 def test_what_this_version_does_not_serve_is_refused_and_not_ignored(world, ns, spec):
