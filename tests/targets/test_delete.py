@@ -1,8 +1,8 @@
 """The deletion of one object on a real server: what changes between the look and the request is not deleted."""
 
 import pytest
-from tests.e2e.world import Api
 
+from tests.e2e.world import Api
 from trimtab.base.http import AiohttpTransport
 from trimtab.kube import config
 from trimtab.kube.client import Client
