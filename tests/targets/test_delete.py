@@ -52,7 +52,7 @@ def applied(api, request):
 
 async def outcome(client, entry, meanwhile=lambda: ""):
     """`meanwhile` happens after the look and before the request."""
-    return await delete(client, Deletion(entry), OWNER, "flux-system", meanwhile)
+    return await delete(client, Deletion(entry), OWNER, "flux-system", lambda *_: meanwhile())
 
 
 async def test_p8_what_we_applied_is_deleted(api, client, applied):

@@ -27,7 +27,7 @@ from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
 from trimtab.kube.informer import Applied, Event, Informer
-from trimtab.manifests.refs import Gvk, Key
+from trimtab.manifests.refs import Gvk, Key, Ref
 from trimtab.render.render import Renderer
 from trimtab.runtime import server
 from trimtab.runtime.controller import Controller, Pass
@@ -169,6 +169,9 @@ class Assembly:
         def wake(app: Key) -> None:
             controller.queue.add(app)
 
+        def veto(ref: Ref, app: Key) -> str:
+            return kustomizations.veto(ref, app)
+
         def on_thaw() -> None:
             for key in kustomizations.held_back():
                 controller.queue.add(key)
@@ -188,7 +191,7 @@ class Assembly:
                 tell=tell,
                 protected_namespace=settings.namespace,
                 remaining=remaining,
-                frozen=lambda: freeze.why,
+                veto=veto,
             ),
             access=Access(
                 self._client,

@@ -93,6 +93,12 @@ class Kustomizations:
         ks = self._world.objects.store.get(key)
         return max(ks.spec.retry_interval_s, LEAST_INTERVAL_S) if ks else 60.0
 
+    def veto(self, ref: Ref, app: Key) -> str:
+        """Why `app` must not delete `ref` now, asked right before the request; nothing if it may."""
+        if self._handover.wanted_elsewhere(app, [ref]):
+            return "another app desires it by now: it is handed over"
+        return self._world.freeze.why
+
     def held_back(self) -> list[Key]:
         """The apps that would delete something and may not now."""
         objects = self._world.objects.store

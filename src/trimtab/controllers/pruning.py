@@ -66,6 +66,8 @@ class Pruning:
     async def guard(self, ks: Kustomization, app: App, wish: Wish, plan: KubePlan) -> KubePlan:
         """`plan` without the deletions that have to wait; `app.held` and `app.postponed` say why and how."""
         app.postponed, app.deferred = False, None
+        ending = await self.ending(ks) if plan.deletions else ""
+        # no await from here to the end of the wait: a claim that arrives in between must not be missed
         plan = self._hand_over(app, plan)
         if not plan.deletions:
             app.waits_since = None
@@ -73,8 +75,8 @@ class Pruning:
         if why := self.freeze.why or self._unknown(ks):
             app.held = Held("DeletionsFrozen" if self.freeze.why else "UnknownAnnotation", why)
             return plan._replace(deletions=())
-        if why := await self.ending(ks):
-            app.held = Held("Terminating", why)
+        if ending:
+            app.held = Held("Terminating", ending)
             return plan._replace(deletions=())
         if (wait := self.handover.wait(ks, app)) is not None:
             app.deferred = wait.after if wait.quiet else None

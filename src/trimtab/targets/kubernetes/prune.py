@@ -11,7 +11,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, Conflict, NotFound, UnknownKind, Unreachable
 from trimtab.manifests import order
-from trimtab.manifests.refs import Ref
+from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes.desired import Owner, rule
 from trimtab.targets.kubernetes.inventory import Entry, Inventory
@@ -55,9 +55,9 @@ def untouchable(ref: Ref, protected_namespace: str) -> bool:
 
 
 async def delete(
-    client: Client, deletion: Deletion, owner: Owner, protected_namespace: str, frozen: Callable[[], str]
+    client: Client, deletion: Deletion, owner: Owner, protected_namespace: str, veto: Callable[[Ref, Key], str]
 ) -> Outcome:
-    """Delete one object if it is still ours, and say what became of it. `frozen` is asked right before the request.
+    """Delete one object if it is still ours, and say what became of it. `veto` is asked right before the request.
 
     DELETED: a read confirmed that it is gone. RELEASED: it is not ours to delete, it leaves the record and stays in the
     cluster. WAITING: it is on its way out and stays on record until it is gone. FAILED: it is tried again.
@@ -77,7 +77,7 @@ async def delete(
             return Outcome(entry.ref, Effect.RELEASED, reason)
         metadata = live["metadata"]
         if not metadata.get("deletionTimestamp"):
-            if why := frozen():
+            if why := veto(entry.ref, owner.key):
                 return Outcome(entry.ref, Effect.FAILED, why)
             await client.delete(
                 resource,

@@ -78,9 +78,9 @@ class KubernetesTarget:
         tell: Callable[[Key, News], None],
         protected_namespace: str,
         remaining: Callable[[], float] = lambda: float("inf"),
-        frozen: Callable[[], str] = lambda: "",
+        veto: Callable[[Ref, Key], str] = lambda _ref, _app: "",
     ) -> None:
-        self._frozen = frozen
+        self._veto = veto
         self._clock = clock
         self._remaining = remaining
         self._protected = protected_namespace
@@ -163,7 +163,7 @@ class KubernetesTarget:
         inventory = {entry.ref: entry for entry in entries if entry.ref not in wanted}
         for band in prune.in_bands(prune.leaving(inventory, wanted)):
             self._fence()
-            jobs = (prune.delete(wish.client, deletion, wish.owner, self._protected, self._frozen) for deletion in band)
+            jobs = (prune.delete(wish.client, deletion, wish.owner, self._protected, self._veto) for deletion in band)
             for outcome in await asyncio.gather(*jobs):
                 if outcome.effect in (Effect.DELETED, Effect.RELEASED):
                     self.tracker.forget(outcome.ref, wish.owner.key)
