@@ -76,7 +76,9 @@ def world(
 
 
 @pytest.fixture
-def ns(world: World, request: pytest.FixtureRequest) -> str:
-    """A namespace of the test's own."""
+def ns(world: World, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own. Its apps and sources go with the test, so that the next one has the controller."""
     stem = "".join(c if c.isalnum() else "-" for c in request.node.name.lower()).removeprefix("test-")
-    return world.namespace(stem)
+    name = world.namespace(stem)
+    yield name
+    world.let_go(name)

@@ -43,7 +43,8 @@ def test_killed_at_random_moments_it_ends_where_an_undisturbed_run_ends(own, ns)
         wanted = (wanted - {drop}) | {add}
     commit = repo.push()
     own.controller.start()
-    until(lambda: own.get_source(ns)["status"]["artifact"]["revision"].endswith(commit), "the commit is fetched", 30)
+    fetched = lambda: own.get_source(ns)["status"].get("artifact", {}).get("revision", "").endswith(commit)  # noqa: E731
+    until(fetched, lambda: f"{own.get_source(ns)}\n{own.controller.log[-3000:]}", 30)
     app = own.ready(ns, "shop", commit)
     until(lambda: labelled(own, ns) == wanted, lambda: f"{labelled(own, ns)} is not {wanted}", 15)
     ids = {entry["id"] for entry in app["status"]["inventory"]["entries"]}

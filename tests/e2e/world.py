@@ -4,6 +4,7 @@ The tests look at the cluster with a client of their own (the standard library),
 """
 
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -209,6 +210,18 @@ class World:
         name = f"{stem[:30].strip('-')}-{self._sequence}"
         self.api.create("/api/v1/namespaces", {"metadata": {"name": name}})
         return name
+
+    def let_go(self, namespace: str) -> None:
+        """Delete the apps and sources of a namespace; what they applied stays."""
+        for apps in (
+            f"{APPS}/namespaces/{namespace}/kustomizations",
+            f"{SOURCES}/namespaces/{namespace}/gitrepositories",
+        ):
+            for item in (self.api.get(apps) or {"items": []})["items"]:
+                path = f"{apps}/{item['metadata']['name']}"
+                with contextlib.suppress(ApiFailure):
+                    self.api.merge(path, {"spec": {"suspend": True}})
+                    self.api.delete(path)
 
     def repo(self, name: str) -> Repo:
         return Repo(self._git_root, name, self._git_url)

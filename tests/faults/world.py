@@ -212,6 +212,7 @@ class World:
         """Start the controllers, with no memory but what is on disk and in the cluster."""
         line = Line(self.wire)
         settings = Settings(
+            controllers=frozenset({"source", "kustomize"}),
             options=Options(kubeconfig=self._kubeconfig),
             storage_path=self.root / self.home,
             storage_addr="127.0.0.1:0",
