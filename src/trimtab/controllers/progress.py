@@ -21,16 +21,15 @@ def ready(status: Status, generation: int, reason: str, message: str, now: datet
     return msgspec.structs.replace(status, conditions=conditions, observed_generation=generation)
 
 
-def working(status: Status, generation: int, message: str, now: datetime, *, unsettled: bool = True) -> Status:
-    """On the way. `unsettled` says that what was ready before may not be any more."""
+def working(status: Status, generation: int, message: str, now: datetime) -> Status:
+    """On the way: what was ready before may not be any more."""
     conditions = without_condition(status.conditions, ConditionType.STALLED)
     conditions = with_condition(
         conditions, _condition("Reconciling", "True", generation, Reason.PROGRESSING, message), now
     )
-    if unsettled:
-        conditions = with_condition(
-            conditions, _condition("Ready", "Unknown", generation, Reason.PROGRESSING, message), now
-        )
+    conditions = with_condition(
+        conditions, _condition("Ready", "Unknown", generation, Reason.PROGRESSING, message), now
+    )
     return msgspec.structs.replace(status, conditions=conditions)
 
 

@@ -8,7 +8,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, Invalid, NotFound, UnknownKind, Unreachable
 from trimtab.kube.resource import Resource
-from trimtab.manifests.refs import Body, Gvk
+from trimtab.manifests.refs import Body
 from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes import recreate
 from trimtab.targets.kubernetes.desired import Desired, Mode
@@ -125,9 +125,8 @@ async def rehearse(client: Client, resource: Resource, item: Desired) -> Body:
 
 async def read(client: Client, item: Desired) -> Body | None:
     """The live object, or None. Raises what the client raises for anything but its absence."""
-    gvk = Gvk(item.gvk.group, item.gvk.version, item.gvk.kind)
     try:
-        found: Body = await client.get(await client.discovery.find(gvk), item.ref.name, item.ref.namespace)
+        found: Body = await client.get(await client.discovery.find(item.gvk), item.ref.name, item.ref.namespace)
     except NotFound:
         return None
     return found
