@@ -152,6 +152,22 @@ def test_writers_and_collections_at_once_lose_nothing(store: Store):
         collector.join()
 
 
+def test_a_file_that_a_writer_renames_during_a_collection_stops_nothing(store: Store, monkeypatch: pytest.MonkeyPatch):
+    tree = saved(store, a=b"a")
+    listed = Store._files
+
+    def vanishing(kind: Path):
+        temporary = kind / "00" / ".new-0"
+        temporary.write_bytes(b"")
+        for found in listed(kind):
+            temporary.unlink(missing_ok=True)
+            yield found
+
+    monkeypatch.setattr(Store, "_files", staticmethod(vanishing))
+    store.collect([], min_age_s=60)
+    assert store.load(tree.digest) == tree
+
+
 def test_snapshot_writes_what_was_asked_for(store: Store, tmp_path: Path):
     entries = [Entry("a/x.yaml", store.put(b"x"), 1), Entry("a/run", store.put(b"r"), 1, True)]
     snapshot = Snapshot(store, Tree.of([*entries, Entry("b/y", store.put(b"y"), 1)], ["a/link"]), "main@sha1:0")

@@ -125,7 +125,7 @@ class Store:
         dead: list[os.DirEntry[str]] = []
         for found in self._files(self._trees):
             digest = Path(found.path).parent.name + found.name
-            if digest not in kept and found.stat().st_mtime < deadline:
+            if digest not in kept and _older(found, deadline):
                 dead.append(found)
             elif _SHA256.fullmatch(digest):
                 kept.add(digest)
@@ -169,6 +169,14 @@ def _write(path: str, data: bytes | memoryview) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _older(found: "os.DirEntry[str]", deadline: float) -> bool:
+    try:
+        return found.stat().st_mtime < deadline
+    except FileNotFoundError:
+        # A writer has renamed its temporary file since the directory was listed.
+        return False
 
 
 def _remove(found: "os.DirEntry[str]", deadline: float) -> int | None:
