@@ -8,13 +8,14 @@ import msgspec
 
 from trimtab.api import names
 from trimtab.api.gvk import KUSTOMIZATION
-from trimtab.api.kustomize import DeletionPolicy, Kustomization
+from trimtab.api.kustomize import Kustomization
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import dependencies, expressions, health, supported
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
 from trimtab.controllers.claims import Claims
+from trimtab.controllers.farewell import TERMINATION_LOOK_S, Farewell
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.handover import Handover
 from trimtab.controllers.index import Published, SourceId, SourceIndex
@@ -32,7 +33,7 @@ from trimtab.render.options import Options
 from trimtab.render.render import Renderer
 from trimtab.runtime.controller import Again, Done, Result
 from trimtab.runtime.events import Recorder
-from trimtab.runtime.finalizers import drop, ensure
+from trimtab.runtime.finalizers import ensure
 from trimtab.targets.contract import Action, Effect, Outcome
 from trimtab.targets.kubernetes import gate, ignore, inventory
 from trimtab.targets.kubernetes.desired import PREFIX, Owner, prepare
@@ -44,7 +45,6 @@ MOST_OBJECTS = 9_000
 """Their inventory is 1.1 MiB, and the server takes no object beyond 1.5 MiB: what cannot be recorded is not begun."""
 SETTLE_GRACE_S = 5.0
 """How long objects may take to become healthy before the status says that they are awaited."""
-TERMINATION_LOOK_S = 2.0
 LEAST_INTERVAL_S = 1.0
 """An interval of `0s` passes admission, as in Flux; it must not become a busy loop."""
 PENDING_LOOK_S = 10.0
@@ -87,6 +87,7 @@ class Kustomizations:
             target, world.freeze, objects, self._apps, self._handover, world.client, world.namespace
         )
         self.scribe = Scribe(world.client, world.recorder, world.clock, world.cluster, self._apps.get)
+        self._farewell = Farewell(world.client, target, world.access, self._pruning, self.scribe, self._apps)
 
     def backoff_cap(self, key: Key) -> float:
         """The longest wait between two tries, in seconds: the app's retryInterval."""
@@ -140,7 +141,7 @@ class Kustomizations:
         app = self._remember(ks)
         if ks.metadata.deleted:
             self._claims.forget(key)
-            return await self._finalize(ks, app)
+            return await self._farewell.finalize(ks, app)
         if ks.spec.suspend:
             app.revision = ""
             return Done()
@@ -385,54 +386,6 @@ class Kustomizations:
             ref = Ref(gvk.group, gvk.kind, check.namespace or ks.metadata.namespace, check.name)
             verdicts[ref] = await target.verdict_of(client, gvk, ref, ks.key)
         return health.judge(verdicts)
-
-    # --- the end
-
-    async def _finalize(self, ks: Kustomization, app: App) -> Result:
-        """Delete what the app owns, unless it says otherwise, then let the object go."""
-        if names.FINALIZER not in ks.metadata.finalizers:
-            return Done()
-        if ks.spec.prunes_on_deletion and not ks.spec.suspend and (app.inventory or app.problem):
-            try:
-                if why := await self._pruning.ending(ks):
-                    self.scribe.orphaned(ks, app.inventory, f"the cluster: {why}")
-                    return await self._release(ks, app)
-                app.check()
-                wait = self._pruning.before_the_end(ks, app)
-                if wait is not None and not wait.quiet:
-                    raise Waiting(names.Reason.PROGRESSING, wait.words, after=wait.after)
-                if wait is not None:
-                    return Again(wait.after)
-                terminating = await self._delete_all(ks, app)
-            except TrimtabError as failure:
-                await self.scribe.fail(ks, app, failure, None)
-                raise
-            if terminating and ks.spec.deletion_policy == DeletionPolicy.WAIT_FOR_TERMINATION:
-                return Again(TERMINATION_LOOK_S)
-        return await self._release(ks, app)
-
-    async def _release(self, ks: Kustomization, app: App) -> Result:
-        """Let the object go; what it still owns stays."""
-        for ref in app.inventory:
-            self._world.target.tracker.forget(ref, ks.key)
-        resource = await self._world.client.discovery.find(KUSTOMIZATION)
-        await drop(self._world.client, resource, ks.metadata, names.FINALIZER)
-        self._apps.pop(ks.key, None)
-        return Done()
-
-    async def _delete_all(self, ks: Kustomization, app: App) -> bool:
-        """Delete everything on record. Says whether something is still on its way out."""
-        client = await self._world.access.client_for(ks)
-        wish = Wish(Owner(PREFIX, ks.key), client, (), dict(app.inventory), prune=True)
-        outcomes = [outcome async for outcome in self._world.target.delete(wish, list(wish.inventory.values()))]
-        for outcome in outcomes:
-            if outcome.effect in (Effect.DELETED, Effect.RELEASED):
-                app.inventory.pop(outcome.ref, None)
-        self.scribe.announce(ks, app.status.last_applied_revision, outcomes)
-        failures = [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]
-        if failures:
-            raise Transient(names.Reason.PRUNE_FAILED, "; ".join(map(str, failures)))
-        return any(outcome.effect is Effect.WAITING for outcome in outcomes)
 
 
 def _raise_for(outcomes: list[Outcome], build: Build) -> None:

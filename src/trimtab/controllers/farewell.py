@@ -1,0 +1,88 @@
+"""The end of a Kustomization: what it owns is deleted, released, or held, and then the object may go."""
+
+from collections.abc import MutableMapping
+
+from trimtab.api import names
+from trimtab.api.gvk import KUSTOMIZATION
+from trimtab.api.kustomize import DeletionPolicy, Kustomization
+from trimtab.base.errors import Transient, TrimtabError, Waiting
+from trimtab.controllers.access import Access
+from trimtab.controllers.app import App
+from trimtab.controllers.pruning import Pruning
+from trimtab.controllers.scribe import Scribe
+from trimtab.kube.client import Client
+from trimtab.manifests.refs import Key
+from trimtab.runtime.controller import Again, Done, Result
+from trimtab.runtime.finalizers import drop
+from trimtab.targets.contract import Effect
+from trimtab.targets.kubernetes.desired import PREFIX, Owner
+from trimtab.targets.kubernetes.target import KubernetesTarget, Wish
+
+TERMINATION_LOOK_S = 2.0
+"""How often what is on its way out is looked at."""
+
+
+class Farewell:
+    """Finalizes apps that are being deleted. `apps` is what the controller remembers of them all."""
+
+    def __init__(
+        self,
+        client: Client,
+        target: KubernetesTarget,
+        access: Access,
+        pruning: Pruning,
+        scribe: Scribe,
+        apps: MutableMapping[Key, App],
+    ) -> None:
+        self._client = client
+        self._target = target
+        self._access = access
+        self._pruning = pruning
+        self._scribe = scribe
+        self._apps = apps
+
+    async def finalize(self, ks: Kustomization, app: App) -> Result:
+        """Delete what the app owns, unless it says otherwise, then let the object go."""
+        if names.FINALIZER not in ks.metadata.finalizers:
+            return Done()
+        if ks.spec.prunes_on_deletion and not ks.spec.suspend and (app.inventory or app.problem):
+            try:
+                if why := await self._pruning.ending(ks):
+                    self._scribe.orphaned(ks, app.inventory, f"the cluster: {why}")
+                    return await self._release(ks, app)
+                app.check()
+                wait = self._pruning.before_the_end(ks, app)
+                if wait is not None and not wait.quiet:
+                    raise Waiting(names.Reason.PROGRESSING, wait.words, after=wait.after)
+                if wait is not None:
+                    return Again(wait.after)
+                terminating = await self._delete_all(ks, app)
+            except TrimtabError as failure:
+                await self._scribe.fail(ks, app, failure, None)
+                raise
+            if terminating and ks.spec.deletion_policy == DeletionPolicy.WAIT_FOR_TERMINATION:
+                return Again(TERMINATION_LOOK_S)
+        return await self._release(ks, app)
+
+    async def _release(self, ks: Kustomization, app: App) -> Result:
+        """Let the object go; what it still owns stays."""
+        for ref in app.inventory:
+            self._target.tracker.forget(ref, ks.key)
+        resource = await self._client.discovery.find(KUSTOMIZATION)
+        await drop(self._client, resource, ks.metadata, names.FINALIZER)
+        self._apps.pop(ks.key, None)
+        return Done()
+
+    async def _delete_all(self, ks: Kustomization, app: App) -> bool:
+        """Delete everything on record. Says whether something is still on its way out."""
+        client = await self._access.client_for(ks)
+        wish = Wish(Owner(PREFIX, ks.key), client, (), dict(app.inventory), prune=True)
+        outcomes = [outcome async for outcome in self._target.delete(wish, list(wish.inventory.values()))]
+        for outcome in outcomes:
+            if outcome.effect in (Effect.DELETED, Effect.RELEASED):
+                app.inventory.pop(outcome.ref, None)
+        self._scribe.announce(ks, app.status.last_applied_revision, outcomes)
+        failures = [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]
+        if failures:
+            raise Transient(names.Reason.PRUNE_FAILED, "; ".join(map(str, failures)))
+        return any(outcome.effect is Effect.WAITING for outcome in outcomes)
