@@ -57,6 +57,7 @@ class App:
     `approval`, the annotation, has approved and that may still be under way.
     `uncontested` is the build that no other app holds anything of. `waits_since` says since when deletions wait for
     other apps to plan, `deferred` after how many seconds they are looked at again while nothing is said about that.
+    `strange` is what was told about annotations without a meaning.
     `began`, `pending_since` and `waits_since` are monotonic seconds.
     """
 
@@ -77,6 +78,7 @@ class App:
     uncontested: Build | None = None
     waits_since: float | None = None
     deferred: float | None = None
+    strange: list[str] = field(default_factory=list)
     attempt: Attempt | None = None
     began: float = 0.0
     pending_since: float | None = None

@@ -1,11 +1,11 @@
 """The story of one GitRepository: look at the remote, fetch what is new, publish it, say so."""
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
-from trimtab.api import names
+from trimtab.api import annotations, names
 from trimtab.api.gvk import GIT_REPOSITORY
 from trimtab.api.source import Artifact, GitRepository, GitRepositoryStatus
 from trimtab.artifacts.publish import Publisher
@@ -47,11 +47,15 @@ class Surroundings:
 
 @dataclass(slots=True)
 class _Known:
-    """What is remembered of one repository: the status last written, and the tree behind its artifact."""
+    """What is remembered of one repository: the status last written, and the tree behind its artifact.
+
+    `strange` is what was told about annotations without a meaning.
+    """
 
     uid: str
     status: GitRepositoryStatus
     snapshot: Snapshot | None
+    strange: list[str] = field(default_factory=list)
 
 
 class GitRepositories:
@@ -101,6 +105,7 @@ class GitRepositories:
 
     async def _pass(self, repository: GitRepository, known: _Known) -> Result:
         supported.check_git(repository)
+        self._tell_strangers(repository, known)
         if names.FINALIZER not in repository.metadata.finalizers:
             resource = await self._world.client.discovery.find(GIT_REPOSITORY)
             await ensure(self._world.client, resource, repository.metadata, names.FINALIZER)
@@ -200,6 +205,12 @@ class GitRepositories:
             return False
         known.status = status
         return True
+
+    def _tell_strangers(self, repository: GitRepository, known: _Known) -> None:
+        strange = annotations.strangers(KIND, repository.metadata.annotations)
+        if strange and strange != known.strange:
+            self._event(repository, "Warning", annotations.UNKNOWN, "; ".join(strange))
+        known.strange = strange
 
     def _event(self, repository: GitRepository, type_: EventType, reason: str, message: str) -> None:
         involved = ObjectRef(

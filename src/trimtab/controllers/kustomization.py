@@ -20,7 +20,7 @@ from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.handover import Handover
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.orphans import Orphans
-from trimtab.controllers.pruning import Pruning, budget_of
+from trimtab.controllers.pruning import Pruning
 from trimtab.controllers.scribe import Scribe
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
@@ -162,7 +162,7 @@ class Kustomizations:
     async def _pass(self, ks: Kustomization, app: App) -> Result:
         app.check()
         supported.check(ks)
-        budget_of(ks)
+        self.scribe.tell_strangers(ks, app)
         expressions.adopt(ks, self._world.target.judges)
         await self._claim(ks)
         published = await self._resolve(ks)

@@ -1,14 +1,13 @@
 """Whether what left the desired state may be deleted now: the guards before every prune (ENGINE.md §5)."""
 
 import asyncio
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from trimtab.api import names
 from trimtab.api.gvk import CRD, GIT_REPOSITORY, KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
-from trimtab.base.errors import Terminal, Transient, Waiting
+from trimtab.base.errors import Transient, Waiting
 from trimtab.controllers.app import App, Held
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.handover import Handover, Wait, app_key
@@ -28,27 +27,12 @@ _OUR_DEFINITIONS = (
     f"kustomizations.{KUSTOMIZATION.group}",
     f"gitrepositories.{GIT_REPOSITORY.group}",
 )
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
 
 def budget_of(ks: Kustomization) -> Budget:
-    """The deletion budget of `ks`. Raises Terminal for an annotation of ours about deletion that makes no sense."""
-    annotations, refusal = ks.metadata.annotations, ""
-    chosen = Budget()
-    approval = annotations.get(names.Annotation.APPROVE_PRUNE, "")
-    empty = annotations.get(names.Annotation.ALLOW_EMPTY, "true")
-    if names.Annotation.DELETION_BUDGET in annotations:
-        try:
-            chosen = Budget.parse(annotations[names.Annotation.DELETION_BUDGET])
-        except ValueError as failure:
-            refusal = f"{names.Annotation.DELETION_BUDGET}: {failure}"
-    if approval and not _DIGEST.fullmatch(approval):
-        refusal = f"{names.Annotation.APPROVE_PRUNE}: {approval!r} is no digest as the condition PruneHeld shows it"
-    if empty not in ("true", "false"):
-        refusal = f'{names.Annotation.ALLOW_EMPTY}: {empty!r} is neither "true" nor "false"'
-    if refusal:
-        raise Terminal(names.Reason.VALIDATION_FAILED, f"the annotation {refusal}. Correct it, or remove it")
-    return chosen
+    """The deletion budget of `ks`, whose annotations have been found to make sense."""
+    chosen = ks.metadata.annotations.get(names.Annotation.DELETION_BUDGET)
+    return Budget() if chosen is None else Budget.parse(chosen)
 
 
 @dataclass(frozen=True, slots=True)

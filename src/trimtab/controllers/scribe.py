@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
-from trimtab.api import names
+from trimtab.api import annotations, names
 from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization, KustomizationStatus
 from trimtab.base.clock import Clock
@@ -112,6 +112,13 @@ class Scribe:
         log.warning("Kustomization %s: %s", ks.key, message)
         self._event(ks, "Warning", "Orphaned", message)
 
+    def tell_strangers(self, ks: Kustomization, app: App) -> None:
+        """One Warning about annotations of ours without a meaning here; deletions are held for them elsewhere."""
+        strange = annotations.strangers("Kustomization", ks.metadata.annotations)
+        if strange and strange != app.strange:
+            self._event(ks, "Warning", annotations.UNKNOWN, "; ".join(strange))
+        app.strange = strange
+
     def _ready(self, ks: Kustomization, app: App, published: Published) -> KustomizationStatus:
         revision, now, generation = published.artifact.revision, self._clock.now(), ks.metadata.generation
         message = f"Applied revision: {revision}"
@@ -174,8 +181,8 @@ class Scribe:
             uid=ks.metadata.uid,
             resource_version=ks.metadata.resource_version,
         )
-        annotations = {f"{KUSTOMIZATION.group}/revision": revision} if revision else {}
-        self._recorder.record(involved, type_, reason, message, annotations)
+        about = {f"{KUSTOMIZATION.group}/revision": revision} if revision else {}
+        self._recorder.record(involved, type_, reason, message, about)
 
 
 def _handled(ks: Kustomization, status: KustomizationStatus) -> KustomizationStatus:

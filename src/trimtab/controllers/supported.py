@@ -1,20 +1,33 @@
-"""Fields that are part of the API and not served by this version: refused clearly, never ignored silently. Pure."""
+"""What this version does not serve, and what makes no sense: refused clearly, never ignored silently. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 
-from trimtab.api import names
+from trimtab.api import annotations, names
 from trimtab.api.kustomize import Kustomization
+from trimtab.api.meta import ObjectMeta
 from trimtab.api.source import GitRepository
 from trimtab.base.errors import Terminal
 
+_UNSERVED: Mapping[str, tuple[str, ...]] = {
+    names.Annotation.DEPENDS_ON: (),
+    names.Annotation.FREEZE: (),
+    names.Annotation.PLAINTEXT_SECRETS: (names.PlaintextSecrets.ALLOW,),
+}
+_UNSERVED_OF_GIT: Mapping[str, tuple[str, ...]] = {
+    names.Annotation.VERIFY: (),
+    names.Annotation.SIGNER_MATCHES_COMMITTER: ("false",),
+}
+
 
 def check(ks: Kustomization) -> None:
-    """Raise Terminal for what would be applied wrongly if a field of `ks` were ignored."""
-    _refuse("Kustomization", [*_unsupported(ks), *_nonsense(ks)])
+    """Raise Terminal for what would be applied wrongly if a field or an annotation of `ks` were ignored."""
+    _refuse_nonsense("Kustomization", ks.metadata)
+    _refuse("Kustomization", [*_unsupported(ks), *_unserved(ks.metadata, _UNSERVED)])
 
 
 def check_git(repository: GitRepository) -> None:
-    """Raise Terminal for what would be fetched, or trusted, wrongly if a field of `repository` were ignored."""
+    """Raise Terminal for what would be fetched, or trusted, wrongly if a part of `repository` were ignored."""
+    _refuse_nonsense("GitRepository", repository.metadata)
     spec = repository.spec
     found = {
         "spec.verify": spec.verify is not None,
@@ -23,7 +36,8 @@ def check_git(repository: GitRepository) -> None:
         "spec.proxySecretRef": spec.proxy_secret_ref is not None,
         f"spec.provider {spec.provider}": spec.provider not in ("", "generic"),
     }
-    _refuse("GitRepository", [name for name, is_set in found.items() if is_set])
+    unserved = _unserved(repository.metadata, _UNSERVED_OF_GIT)
+    _refuse("GitRepository", [*(name for name, is_set in found.items() if is_set), *unserved])
 
 
 def _unsupported(ks: Kustomization) -> list[str]:
@@ -39,16 +53,22 @@ def _unsupported(ks: Kustomization) -> list[str]:
     return [name for name, is_set in found.items() if is_set]
 
 
-def _nonsense(ks: Kustomization) -> Iterator[str]:
-    drift = ks.metadata.annotations.get(names.Annotation.DRIFT, "correct")
-    if drift not in set(names.DriftMode):
-        yield f"the annotation {names.Annotation.DRIFT}: {drift!r} (it must be correct, alert or ignore)"
-    gate = ks.metadata.annotations.get(names.Annotation.GATE, "atomic")
-    if gate not in set(names.GateMode):
-        yield f"the annotation {names.Annotation.GATE}: {gate!r} (it must be atomic or each)"
-    for name in (names.Annotation.DEPENDS_ON, names.Annotation.FREEZE):
-        if name in ks.metadata.annotations:
-            yield f"the annotation {name}"
+def _unserved(metadata: ObjectMeta, unserved: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Annotations whose meaning would be lost; a value that asks for nothing is no loss."""
+    return [
+        f"the annotation {name}"
+        for name, harmless in unserved.items()
+        if name in metadata.annotations and metadata.annotations[name] not in harmless
+    ]
+
+
+def _refuse_nonsense(kind: str, metadata: ObjectMeta) -> None:
+    found = annotations.complaints(kind, metadata.annotations)
+    if found:
+        raise Terminal(
+            names.Reason.VALIDATION_FAILED,
+            f"{kind} {metadata.key}: the annotation {'; and '.join(found)}. Correct it, or remove it",
+        )
 
 
 def _refuse(kind: str, found: list[str]) -> None:

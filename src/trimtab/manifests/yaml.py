@@ -72,6 +72,10 @@ def manifests_of(documents: list[Document]) -> list[Manifest]:
         if namespace is not None and not isinstance(namespace, str):
             cause = f"{where}{body['kind']} {name}: metadata.namespace is not a string"
             raise YamlError(origin.file, origin.line, 1, cause)
+        for field in ("labels", "annotations"):
+            if not isinstance(metadata.get(field) or {}, dict):
+                cause = f"{where}{body['kind']} {name}: metadata.{field} is not a map"
+                raise YamlError(origin.file, origin.line, 1, cause)
         found.append(Manifest(body, origin))
     return found
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+from trimtab.api import annotations
 from trimtab.base.errors import Terminal
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Body, Gvk, Key, Manifest, Origin, Ref
@@ -160,20 +161,15 @@ def _fold_string_data(body: Body) -> Body:
 def _complaint(item: Desired, body: Body, namespaced: bool | None, protected: str, installs_us: bool) -> str:
     metadata = body["metadata"]
     foreign = [name for name in _SERVER_FIELDS[:3] if metadata.get(name)]
-    mode = rule(body, "ssa")
     if namespaced and not item.ref.namespace:
         return "has no namespace: set metadata.namespace, or spec.targetNamespace of the Kustomization"
     if foreign:
         return f"sets metadata.{foreign[0]}, which only the server may: remove it from the file"
     if metadata.get("ownerReferences"):
         return "sets metadata.ownerReferences, which would let the garbage collector delete it: remove them"
-    if mode and mode not in set(Mode):
-        return f"has {PREFIX}ssa: {mode!r}: it must be Override, Merge, IfNotPresent or Ignore"
-    for name in ("reconcile", "force", "prune"):
-        if (value := rule(body, name)) not in ("", "enabled", "disabled"):
-            return f"has {PREFIX}{name}: {value!r}: it must be enabled or disabled"
-    if item.drift not in ("", "correct", "alert", "ignore"):
-        return f"has trimtab.dev/drift: {item.drift!r}: it must be correct, alert or ignore"
+    labels = metadata.get("labels") or {}
+    if nonsense := annotations.object_complaint(body["kind"], metadata.get("annotations") or {}, labels):
+        return f"has {nonsense}"
     if body["kind"] == "Secret" and "sops" in body:
         return "is still encrypted by SOPS: set spec.decryption, or decrypt the file"
     if installs_us:
