@@ -14,6 +14,8 @@ from tests.faults.views import Distortion, View
 from tests.faults.world import Ending, Stuck, World
 from trimtab.manifests.refs import Body
 
+LONGEST_S = 150.0
+
 
 class Reference(NamedTuple):
     """The undisturbed run."""
@@ -34,6 +36,7 @@ class Verdict:
     reached: bool
     problems: tuple[str, ...]
     seconds: float
+    violations: int = 0
 
     @property
     def survived(self) -> bool:
@@ -80,7 +83,7 @@ class Trial:
             if self.restart:
                 await world.again(lose_cache=self.lose_cache)
             if self.restart or wire.deaths:
-                await self._awake()
+                await world.awake()
                 await world.quiet()
         finally:
             undertaker.cancel()
@@ -94,10 +97,6 @@ class Trial:
             await self.world.wire.died.wait()
             async with mourning:
                 await self.world.again(lose_cache=self.lose_cache)
-
-    async def _awake(self) -> None:
-        """Give the new life the time to look at everything once."""
-        await asyncio.sleep(0.3)
 
 
 async def learn(scenario: Scenario, world: World) -> Reference:
@@ -115,9 +114,14 @@ async def judge(trial: Trial, reference: Reference) -> Verdict:
     began = time.monotonic()
     problems: list[str] = []
     try:
-        ending = await trial.run()
+        async with asyncio.timeout(LONGEST_S):
+            ending = await trial.run()
     except Stuck as stuck:
         problems.append(f"stuck: {stuck}")
+    except TimeoutError:
+        problems.append(f"stuck: not at its end after {LONGEST_S:g} s")
+    except Exception as failure:  # noqa: BLE001 - one run that fails in its own way must not end all others
+        problems.append(f"failed: {failure!r}")
     else:
         problems += ending.problems
         problems += _differences(reference.objects, ending.objects)
@@ -135,11 +139,10 @@ async def judge(trial: Trial, reference: Reference) -> Verdict:
             for path, count in now.items()
             if count > before.get(path, 0) + spare
         ]
-    name = f"{trial.fault.mode} at {trial.fault.call}" if trial.fault else str(trial.view.distortion)
-    if trial.view.distortion is not Distortion.NONE:
-        name += f" (seed {trial.view.seed})"
+    name = name_of(trial.fault or trial.view)
     reached = wire.fired or trial.fault is None
-    return Verdict(trial.scenario.name, name, reached, tuple(problems), time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return Verdict(trial.scenario.name, name, reached, tuple(problems), seconds, len(wire.violations))
 
 
 def _differences(reference: Mapping[str, Body], ending: Mapping[str, Body]) -> list[str]:
@@ -148,6 +151,16 @@ def _differences(reference: Mapping[str, Body], ending: Mapping[str, Body]) -> l
         for identity, body in reference.items()
         if identity in ending and ending[identity] != body
     ]
+
+
+def name_of(how: Fault | View) -> str:
+    """What is done to a run, in words that find it again."""
+    return f"{how.mode} at {how.call}" if isinstance(how, Fault) else f"{how.distortion} (seed {how.seed})"
+
+
+def chance_of(seed: int, scenario: Scenario, how: Fault | View) -> random.Random:
+    """The dice of one run, which fall the same whatever else is run."""
+    return random.Random(f"{seed} {scenario.name} {name_of(how)}")
 
 
 def plan(reference: Reference) -> list[Fault]:

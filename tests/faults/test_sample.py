@@ -11,7 +11,7 @@ import pytest
 from tests.faults.answers import Canned
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Stage
-from tests.faults.sweep import Reference, Trial, Verdict, judge, learn, plan, trial_of, views
+from tests.faults.sweep import Reference, Trial, Verdict, chance_of, judge, learn, plan, trial_of, views
 from tests.faults.transport import Fault, Line, Mode, Target
 from tests.faults.views import Distortion, View
 from tests.faults.world import resource_of, target
@@ -46,7 +46,7 @@ async def test_a_sample_of_all_faults_is_survived(kubeconfig: Path, tmp_path: Pa
             deadline = time.monotonic() + SAMPLE_S
             while jobs and time.monotonic() < deadline:
                 how = jobs.pop()
-                verdicts.append(await judge(trial_of(scenario, world, how, chance), reference))
+                verdicts.append(await judge(trial_of(scenario, world, how, chance_of(seed, scenario, how)), reference))
 
         await asyncio.gather(*map(work, range(len(chosen))))
     lost = [f"{v.scenario}: {v.fault}: {'; '.join(v.problems)}" for v in verdicts if not v.survived]

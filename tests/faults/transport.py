@@ -8,18 +8,21 @@ import asyncio
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
 from tests.faults.answers import Canned, refusal
 from tests.faults.views import View
-from trimtab.base.http import AiohttpTransport, Request, Response, TransportError
+from trimtab.base.http import MAX_BODY, AiohttpTransport, Request, Response, TransportError
 from trimtab.manifests import codec
 
 OWNER = "kustomize.toolkit.fluxcd.io/"
 LATE_S = 0.05
+STAGE_DOMAIN = "example.org"
+"""The groups of the kinds that a world defines end with its name and this."""
+_OWN = ("kustomizations", "gitrepositories")
 
 
 class Mode(StrEnum):
@@ -93,6 +96,8 @@ class Wire:
     deaths: int = 0
     died: asyncio.Event = field(default_factory=asyncio.Event)
     on_apply: Callable[[int], None] | None = None
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever the server took a write to one of our own objects: what waits for their status looks again."""
     applies: int = 0
     _seen: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     _late: set[asyncio.Task[None]] = field(default_factory=set)
@@ -103,7 +108,9 @@ class Wire:
         if (lie := self.view.answer(request)) is not None:
             return lie
         if request.url.query.get("watch"):
-            return self.view.distort(request, await self.real.send(request))
+            response = self.view.distort(request, _Own(await self.real.send(request), self.home, request))
+            line.watched.add(request.url.path.rpartition("/")[2])
+            return response
         self.in_flight += 1
         try:
             return await self._exchange(line, request)
@@ -169,6 +176,8 @@ class Wire:
         answer = Canned(response.status, await response.read(), response.headers)
         if self._is_ours(request) and not request.url.query.get("dryRun"):
             path = self._path(request)
+            if request.method != "GET" and any(f"/{plural}/" in path for plural in _OWN):
+                self.news.set()
             if answer.status == 201 and "/events" not in path:
                 self.created[path] += 1
             if self._is_apply(request) and answer.status in (200, 201):
@@ -220,7 +229,7 @@ class Wire:
         if request.method != "GET" or not self._is_ours(request):
             return request
         url = request.url
-        for plural in ("kustomizations", "gitrepositories"):
+        for plural in _OWN:
             if url.path.endswith(f"/v1/{plural}"):
                 url = url.with_path(url.path.removesuffix(plural) + f"namespaces/{self.home}/{plural}", keep_query=True)
         query = dict(url.query)
@@ -236,11 +245,39 @@ class Line:
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self.dead = False
+        self.watched: set[str] = set()
 
     async def send(self, request: Request) -> Response:
         if self.dead:
             raise TransportError("this life is over")
         return await self.wire.send(self, request)
+
+
+class _Own:
+    """A watch on definitions without those of other worlds: who hears of them asks what kinds there are, again."""
+
+    def __init__(self, response: Response, home: str, request: Request) -> None:
+        self.status, self.headers = response.status, response.headers
+        self._response = response
+        self._strangers = request.url.path.endswith("/customresourcedefinitions") and response.status == 200
+        self._home = f".{home}.{STAGE_DOMAIN}".encode()
+
+    async def read(self, limit: int = MAX_BODY) -> bytes:
+        return await self._response.read(limit)
+
+    async def close(self) -> None:
+        await self._response.close()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        rest = b""
+        async for chunk in self._response.chunks():
+            if not self._strangers:
+                yield chunk
+                continue
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                if f".{STAGE_DOMAIN}".encode() not in line or self._home in line:
+                    yield line + b"\n"
 
 
 def target_of(path: str) -> Target:

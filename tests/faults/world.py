@@ -35,6 +35,8 @@ HASTE = 20.0
 PATIENCE_S = 30.0
 QUIET_S = 0.06
 _LOOK_S = 0.02
+_LOOK_ANYWAY_S = 0.5
+_THOUGHT_S = 0.2
 
 APPS = Resource(Gvk("kustomize.toolkit.fluxcd.io", "v1", "Kustomization"), "kustomizations", True)
 SOURCES = Resource(Gvk("source.toolkit.fluxcd.io", "v1", "GitRepository"), "gitrepositories", True)
@@ -99,6 +101,15 @@ class Life:
         if self.main is not None:
             self.main.cancel()
             await asyncio.wait({self.main}, timeout=5)
+
+    def whereabouts(self) -> str:
+        """Where the controllers are, for who wonders why nothing happens."""
+        places = []
+        for task in self.tasks._tasks:
+            *_, frame = task.get_stack() or [None]
+            if frame is not None and not task.done():
+                places.append(f"{task.get_name()} at {Path(frame.f_code.co_filename).name}:{frame.f_lineno}")
+        return "Tasks: " + ", ".join(places)[:1500]
 
     async def _live(self) -> None:
         while not self.line.dead:
@@ -175,9 +186,11 @@ class World:
                     await self.api.delete(resource, name, self.home)
                 except NotFound:
                     pass
-        order = sorted(self.resources, key=lambda item: item.gvk.kind in _CLUSTER_SCOPED)
-        for resource in order:
-            await self._clear_kind(resource)
+        namespaced = [resource for resource in self.resources if resource.namespaced]
+        await asyncio.gather(*map(self._clear_kind, namespaced))
+        for resource in self.resources:
+            if not resource.namespaced:
+                await self._clear_kind(resource)
 
     async def _clear_kind(self, resource: Resource) -> None:
         async def left() -> bool:
@@ -282,10 +295,7 @@ class World:
         await self.api.create(APPS, _ours("Kustomization", APPS, self.home, name, whole), self.home)
 
     async def get_app(self, name: str) -> Body | None:
-        try:
-            return await self.api.get(APPS, name, self.home)
-        except NotFound:
-            return None
+        return await self._find(APPS, name) if name else None
 
     async def ready(self, name: str, revision: str) -> None:
         """Wait until the app says that it is Ready at `revision`."""
@@ -300,7 +310,7 @@ class World:
                 and app["status"].get("observedGeneration") == app["metadata"]["generation"]
             )
 
-        await until(reached, f"{name} is ready at {revision}", explain=lambda: self._explain(name))
+        await self.until(reached, f"{name} is ready at {revision}", name)
 
     async def fetched(self, revision: str) -> None:
         """Wait until the source says that it has `revision`."""
@@ -309,7 +319,7 @@ class World:
             body = await self.api.get(SOURCES, "repo", self.home)
             return self.commits[revision] in str((body["status"].get("artifact") or {}).get("revision"))
 
-        await until(reached, f"the source has {revision}")
+        await self.until(reached, f"the source has {revision}")
 
     async def gone(self, name: str) -> None:
         """Wait until the app is no more."""
@@ -317,7 +327,30 @@ class World:
         async def reached() -> bool:
             return await self.get_app(name) is None
 
-        await until(reached, f"{name} is gone", explain=lambda: self._explain(name))
+        await self.until(reached, f"{name} is gone", name)
+
+    async def until(self, reached: Callable[[], Awaitable[bool]], what: str, app: str = "") -> None:
+        """Wait until what our own objects say is so. Looks when one of them was written, not all the time."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            self.wire.news.clear()
+            if await reached():
+                return
+            if time.monotonic() > deadline:
+                raise Stuck(f"after {PATIENCE_S:g} s it is not so that {what} ({await self._explain(app)})")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.wire.news.wait(), _LOOK_ANYWAY_S)
+
+    async def awake(self) -> None:
+        """Wait until the present life sees the apps, and give it a moment to think about them."""
+        life = self.life
+        assert life is not None
+
+        async def reached() -> bool:
+            return "kustomizations" in life.line.watched
+
+        await until(reached, "the new life sees its apps")
+        await asyncio.sleep(_THOUGHT_S)
 
     async def quiet(self) -> None:
         """Wait until nobody says anything any more."""
@@ -328,9 +361,19 @@ class World:
         await until(reached, "the world is quiet")
 
     async def _explain(self, name: str) -> str:
-        app = await self.get_app(name)
-        conditions = ((app or {}).get("status") or {}).get("conditions") or []
-        return "; ".join(f"{c['type']}={c['status']} {c['reason']}: {c['message']}" for c in conditions)[:600]
+        """What the app and its source say, and where the controllers are."""
+        said = []
+        for item in (await self.get_app(name), await self._find(SOURCES, "repo")):
+            conditions = ((item or {}).get("status") or {}).get("conditions") or []
+            words = "; ".join(f"{c['type']}={c['status']} {c['reason']}: {c['message']}" for c in conditions)
+            said.append(f"{item['kind']}: {words[:600] or 'says nothing'}" if item else "gone")
+        return ". ".join(said) + (f". {self.life.whereabouts()}" if self.life else ". Nobody lives")
+
+    async def _find(self, resource: Resource, name: str) -> Body | None:
+        try:
+            return await self.api.get(resource, name, self.home)
+        except NotFound:
+            return None
 
     # --- what came of it
 

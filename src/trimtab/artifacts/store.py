@@ -53,8 +53,11 @@ class Store:
         self._blobs = root / "blobs"
         self._trees = root / "trees"
         for kind in (self._blobs, self._trees):
-            for number in range(256):
-                (kind / f"{number:02x}").mkdir(mode=0o700, parents=True, exist_ok=True)
+            kind.mkdir(mode=0o700, parents=True, exist_ok=True)
+            present = frozenset(entry.name for entry in kind.iterdir())
+            for name in (f"{number:02x}" for number in range(256)):
+                if name not in present:
+                    (kind / name).mkdir(mode=0o700, exist_ok=True)
 
     def put(self, data: bytes | memoryview) -> str:
         """Keep `data` and return its SHA-256 (hex). Content that is here already is only marked as in use."""
