@@ -15,11 +15,16 @@ from trimtab.api.kustomize import (
     SourceRef,
 )
 from trimtab.api.meta import ObjectMeta
+from trimtab.api.source import Artifact, GitRepository, GitRepositorySpec, GitRepositoryStatus
+from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Terminal, Waiting
 from trimtab.controllers import dependencies, expressions, health, progress, supported
 from trimtab.controllers.history import record
+from trimtab.controllers.retreat import Retreat
+from trimtab.controllers.ripple import Ripple
 from trimtab.health.verdict import State, Verdict
-from trimtab.manifests.conditions import find
+from trimtab.kube.informer import Applied, Deleted
+from trimtab.manifests.conditions import Condition, find
 from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.kubernetes.judging import Judges
 
@@ -82,9 +87,145 @@ def test_a_circle_is_found_however_long_and_only_by_those_in_it():
         check(a, others, {})
 
 
-def test_dependents_are_those_that_name_it():
-    a, b, c = app("a"), app("b", "a"), app("c", "b")
-    assert dependencies.dependents(a.key, [a, b, c]) == [b.key]
+def test_dependents_are_those_that_name_it_by_field_or_by_annotation():
+    ripple = Ripple()
+    a, b, c = app("a"), app("b", "a"), app("c", annotations=naming("Kustomization/ns/a"))
+    for item in (a, b, c):
+        ripple.app(Applied(None, item))
+    assert ripple.dependents(a.key) == {b.key, c.key}
+    ripple.app(Applied(b, app("b")))
+    ripple.app(Deleted(c, None))
+    assert ripple.dependents(a.key) == set()
+
+
+def test_a_repository_tells_those_that_name_it_when_it_moves_and_nobody_when_nothing_changed():
+    ripple = Ripple()
+    ripple.app(Applied(None, app("a", annotations=naming("GitRepository/ns/repo"))))
+    ripple.app(Applied(None, app("b")))
+    before, after = repository("r1"), repository("r2")
+    assert ripple.repository(Applied(before, after)) == {Key("ns", "a")}
+    assert not ripple.repository(Applied(after, after))
+
+
+def naming(*nodes):
+    return {"trimtab.dev/depends-on": ", ".join(nodes)}
+
+
+def repository(revision, *, ready="True", generation=1):
+    condition = Condition(type="Ready", status=ready, reason="R", message="m", last_transition_time="")
+    artifact = Artifact(path="p", url="u", revision=revision, last_update_time="")
+    return GitRepository(
+        metadata=ObjectMeta(name="repo", namespace="ns", generation=1),
+        spec=GitRepositorySpec(url="https://example.org/x", interval="1m"),
+        status=GitRepositoryStatus(observed_generation=generation, conditions=(condition,), artifact=artifact),
+    )
+
+
+def check_on(item, found):
+    dependencies.check(item, world(item), "r2", {}.get, {found.key: found})
+
+
+def test_a_repository_that_is_named_has_to_be_ready_for_what_is_asked_of_it_now_and_at_the_same_revision():
+    item = app("a", annotations=naming("GitRepository/ns/repo"))
+    check_on(item, repository("r2"))
+    check_on(app("a", source="another", annotations=naming("GitRepository/ns/repo")), repository("r1"))
+    for found, words in [
+        (repository("r2", ready="False"), "GitRepository/ns/repo is not ready: m"),
+        (repository("r2", generation=0), "GitRepository/ns/repo is not ready"),
+        (repository("r1"), "GitRepository/ns/repo is not at revision r2 yet"),
+    ]:
+        with pytest.raises(Waiting, match=words):
+            check_on(item, found)
+    with pytest.raises(Waiting, match="GitRepository/ns/repo does not exist"):
+        dependencies.check(item, world(item), "r2", {}.get, {})
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("b", "'b' is not of the form Kind/namespace/name"),
+        ("Kustomization/ns/b,", "'' is not of the form"),
+        ("Kustomization//b", "is not of the form"),
+        ("Kustomization/ns/B", "is not of the form"),
+        ("Pod/ns/b", "'Pod/ns/b' is of a kind that this version does not serve; it knows Kustomization and Git"),
+        (",".join(["Kustomization/ns/b"] * 300), "it names 300 objects; the limit is 256"),
+    ],
+)
+def test_an_annotation_without_sense_is_terminal_and_says_why(value, words):
+    item = app("a", annotations={"trimtab.dev/depends-on": value})
+    with pytest.raises(Terminal, match=words) as failure:
+        check(item, world(item, app("b")), {"b": "r2"})
+    assert "trimtab.dev/depends-on" in failure.value.message
+    assert failure.value.reason == "ValidationFailed"
+
+
+def test_a_circle_through_fields_and_annotations_is_found():
+    a, b = app("a", "b"), app("b", annotations=naming("GitRepository/ns/a", "Kustomization/ns/a"))
+    with pytest.raises(Terminal, match="ns/a → ns/b → ns/a"):
+        check(a, world(a, b), {})
+    alone = app("c", annotations=naming("Kustomization/ns/c"))
+    with pytest.raises(Terminal, match="ns/c → ns/c"):
+        check(alone, world(alone), {})
+
+
+def test_an_expression_and_an_annotation_have_to_hold_both():
+    waits = Dependency(name="b", ready_expr="dep.spec.prune")
+    item = app("a", dependencies=(waits,), annotations=naming("Kustomization/ns/c"))
+    others = world(item, app("b"), app("c"))
+    check(item, others, {"c": "r2"})
+    with pytest.raises(Waiting, match="ns/c is not ready"):
+        check(item, others, {"b": "r2"})
+    never = msgspec.structs.replace(waits, ready_expr="!dep.spec.prune")
+    closed = app("a", dependencies=(never,), annotations=naming("Kustomization/ns/c"))
+    with pytest.raises(Waiting, match="readyExpr is false"):
+        check(closed, others, {"c": "r2"})
+
+
+def going(item):
+    return msgspec.structs.replace(item, metadata=msgspec.structs.replace(item.metadata, deletion_timestamp="now"))
+
+
+def leaving(*apps):
+    ripple, clock = Ripple(), LoopClock()
+    for item in apps:
+        ripple.app(Applied(None, item))
+    return Retreat(world(*apps), ripple, clock), clock
+
+
+class LoopClock(SystemClock):
+    """Time that passes when it is told to."""
+
+    seconds = 100.0
+
+    def monotonic(self):
+        return self.seconds
+
+
+def test_an_app_that_is_deleted_waits_for_its_dependents_that_are_deleted_too_but_not_for_ever():
+    base, top = going(app("base", timeout="60s")), going(app("top", "base"))
+    retreat, clock = leaving(base, top)
+    assert "ns/top" in retreat.wait(base).words
+    assert retreat.wait(top) is None
+    clock.seconds += 61
+    assert retreat.wait(base) is None
+    assert "ns/top, which depend on it, are not gone after 60 s" in retreat.begin(base)
+    assert retreat.begin(base) == "", "it is said once"
+
+
+def test_an_app_that_is_deleted_waits_a_moment_for_dependents_that_may_be_deleted_next_and_then_goes_alone():
+    base, top = going(app("base")), app("top", "base")
+    retreat, clock = leaving(base, top)
+    assert retreat.wait(base).quiet
+    clock.seconds += 4
+    assert retreat.wait(base) is None
+    assert "ns/top still depend on it and stay" in retreat.begin(base)
+
+
+def test_in_a_circle_nobody_waits_for_the_others_to_go():
+    one, two = going(app("one", "two")), going(app("two", "one"))
+    retreat, _ = leaving(one, two)
+    assert retreat.wait(one) is None
+    assert retreat.wait(two) is None
 
 
 def verdicts(*states):
@@ -186,5 +327,10 @@ def test_expressions_that_do_not_compile_are_terminal_and_named():
 
 
 def test_who_reads_an_object_by_an_expression_is_told_of_its_changes():
+    ripple = Ripple()
     reader = app("a", dependencies=(Dependency(name="b", ready_expr="true"),))
-    assert dependencies.curious(Key("ns", "b"), [reader, app("c", "b")]) == [reader.key]
+    ripple.app(Applied(None, reader))
+    ripple.app(Applied(None, app("c", "b")))
+    before = app("b")
+    after = msgspec.structs.replace(before, spec=msgspec.structs.replace(before.spec, force=True))
+    assert ripple.app(Applied(before, after)) == {reader.key}

@@ -185,4 +185,5 @@ class Reason(StrEnum):
     NON_DETERMINISTIC_RENDER = "NonDeterministicRender"
     LOOKUP_UNSUPPORTED = "LookupUnsupported"
     READ_ONLY = "ReadOnly"
+    DEPENDENTS_LEFT = "DependentsLeft"
     SHARED_CREDENTIAL = "SharedCredential"

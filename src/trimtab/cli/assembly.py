@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from functools import partial
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from trimtab.base.http import Transport
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject, Telemetry
 from trimtab.cli.settings import Settings
-from trimtab.controllers import dependencies, gitrepository, kustomization, remote
+from trimtab.controllers import gitrepository, kustomization, remote
 from trimtab.controllers.access import Access, CrossNamespace, account
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.index import SourceId, SourceIndex
@@ -83,7 +83,7 @@ class Assembly:
         repositories.start(tasks)
         if applies:
             apps = await self._informer(KUSTOMIZATION, Kustomization)
-            controllers.append(await self._kustomizer(tasks, apps, store, remaining))
+            controllers.append(await self._kustomizer(tasks, apps, repositories, store, remaining))
             informers.append(apps.synced)
             apps.start(tasks)
         runner = await server.listen(serve.app(store), self._settings.storage_addr) if fetches else None
@@ -148,6 +148,7 @@ class Assembly:
         self,
         tasks: Tasks,
         apps: Informer[Kustomization],
+        repositories: Informer[GitRepository],
         store: Store,
         remaining: Callable[[], float],
     ) -> Controller[Key]:
@@ -158,7 +159,7 @@ class Assembly:
 
         def on_ready(app: Key, seconds: float) -> None:
             self._telemetry.converged("Kustomization", seconds)
-            for waiting in dependencies.dependents(app, apps.store.values()):
+            for waiting in kustomizations.ripple.dependents(app):
                 controller.queue.add(waiting)
 
         def on_source(source: SourceId) -> None:
@@ -182,6 +183,7 @@ class Assembly:
         world = kustomization.Surroundings(
             client=self._client,
             objects=apps,
+            repositories=repositories,
             sources=self._index,
             renderer=Renderer(store, found["kustomize"] if found else None, settings.storage_path / "render"),
             target=KubernetesTarget(
@@ -223,13 +225,18 @@ class Assembly:
                     controller.queue.add(key)
 
         def on_app(event: Event[Kustomization]) -> None:
-            """Expressions of dependants read the whole object, so that each change of it may matter to them."""
-            key = event.new.key if isinstance(event, Applied) else event.old.key
-            for waiting in dependencies.curious(key, apps.store.values()):
-                if kustomizations.revision_of(waiting) is None:
-                    controller.queue.add(waiting)
+            tell_waiting(kustomizations.ripple.app(event))
+
+        def on_repository(event: Event[GitRepository]) -> None:
+            tell_waiting(kustomizations.ripple.repository(event))
+
+        def tell_waiting(keys: Iterable[Key]) -> None:
+            for key in keys:
+                if kustomizations.revision_of(key) is None:
+                    controller.queue.add(key)
 
         apps.add_handler(on_app)
+        repositories.add_handler(on_repository)
         self._index.on_change(on_source)
         self._client.discovery.add_listener(on_kinds)
         self._closing.append(partial(self._client.discovery.remove_listener, on_kinds))

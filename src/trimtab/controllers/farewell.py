@@ -9,6 +9,7 @@ from trimtab.base.errors import Transient, TrimtabError, Waiting
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App
 from trimtab.controllers.pruning import Pruning
+from trimtab.controllers.retreat import Retreat
 from trimtab.controllers.scribe import Scribe
 from trimtab.kube.client import Client
 from trimtab.manifests.refs import Key
@@ -33,6 +34,7 @@ class Farewell:
         pruning: Pruning,
         scribe: Scribe,
         apps: MutableMapping[Key, App],
+        retreat: Retreat,
     ) -> None:
         self._client = client
         self._target = target
@@ -40,6 +42,7 @@ class Farewell:
         self._pruning = pruning
         self._scribe = scribe
         self._apps = apps
+        self._retreat = retreat
 
     async def finalize(self, ks: Kustomization, app: App) -> Result:
         """Delete what the app owns, unless it says otherwise, then let the object go."""
@@ -51,11 +54,13 @@ class Farewell:
                     self._scribe.orphaned(ks, app.inventory, f"the cluster: {why}")
                     return await self._release(ks, app)
                 app.check()
-                wait = self._pruning.before_the_end(ks, app)
+                wait = self._pruning.before_the_end(ks, app) or self._retreat.wait(ks)
                 if wait is not None and not wait.quiet:
                     raise Waiting(names.Reason.PROGRESSING, wait.words, after=wait.after)
                 if wait is not None:
                     return Again(wait.after)
+                if words := self._retreat.begin(ks):
+                    self._scribe.warn(ks, names.Reason.DEPENDENTS_LEFT, words)
                 terminating = await self._delete_all(ks, app)
             except TrimtabError as failure:
                 await self._scribe.fail(ks, app, failure, None)
@@ -71,6 +76,7 @@ class Farewell:
         resource = await self._client.discovery.find(KUSTOMIZATION)
         await drop(self._client, resource, ks.metadata, names.FINALIZER)
         self._apps.pop(ks.key, None)
+        self._retreat.forget(ks.key)
         return Done()
 
     async def _delete_all(self, ks: Kustomization, app: App) -> bool:

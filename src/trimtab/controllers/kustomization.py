@@ -9,6 +9,7 @@ import msgspec
 from trimtab.api import names
 from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
+from trimtab.api.source import GitRepository
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import dependencies, expressions, health, supported
@@ -21,6 +22,8 @@ from trimtab.controllers.handover import Handover
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.orphans import Orphans
 from trimtab.controllers.pruning import Pruning
+from trimtab.controllers.retreat import Retreat
+from trimtab.controllers.ripple import Ripple
 from trimtab.controllers.scribe import Scribe
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
@@ -57,6 +60,7 @@ class Surroundings:
 
     client: Client
     objects: Informer[Kustomization]
+    repositories: Informer[GitRepository]
     sources: SourceIndex
     renderer: Renderer
     target: KubernetesTarget
@@ -87,7 +91,9 @@ class Kustomizations:
             target, world.freeze, objects, self._apps, self._handover, world.client, world.namespace
         )
         self.scribe = Scribe(world.client, world.recorder, world.clock, world.cluster, self._apps.get)
-        self._farewell = Farewell(world.client, target, world.access, self._pruning, self.scribe, self._apps)
+        self.ripple = Ripple()
+        retreat = Retreat(objects, self.ripple, world.clock)
+        self._farewell = Farewell(world.client, target, world.access, self._pruning, self.scribe, self._apps, retreat)
 
     def backoff_cap(self, key: Key) -> float:
         """The longest wait between two tries, in seconds: the app's retryInterval."""
@@ -141,6 +147,7 @@ class Kustomizations:
         app = self._remember(ks)
         if ks.metadata.deleted:
             self._claims.forget(key)
+            app.revision = ""
             return await self._farewell.finalize(ks, app)
         if ks.spec.suspend:
             app.revision = ""
@@ -168,7 +175,8 @@ class Kustomizations:
         published = await self._resolve(ks)
         revision = published.artifact.revision
         try:
-            dependencies.check(ks, self._world.objects.store, revision, self.revision_of)
+            others, repositories = self._world.objects.store, self._world.repositories.store
+            dependencies.check(ks, others, revision, self.revision_of, repositories)
             client = await self._world.access.client_for(ks)
         except TrimtabError:
             await self._plan_ahead(ks, app, published)

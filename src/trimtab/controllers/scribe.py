@@ -108,9 +108,13 @@ class Scribe:
             self.warn_of_orphans(ks, f"{len(refs)} objects are let go and stay in {place}: {listed}{more}")
 
     def warn_of_orphans(self, ks: Kustomization, message: str) -> None:
+        """Say which objects of `ks` nobody has on record."""
+        self.warn(ks, "Orphaned", message)
+
+    def warn(self, ks: Kustomization, reason: str, message: str) -> None:
         """A Warning on the app and in the log, which outlives it."""
         log.warning("Kustomization %s: %s", ks.key, message)
-        self._event(ks, "Warning", "Orphaned", message)
+        self._event(ks, "Warning", reason, message)
 
     def tell_strangers(self, ks: Kustomization, app: App) -> None:
         """One Warning about annotations of ours without a meaning here; deletions are held for them elsewhere."""

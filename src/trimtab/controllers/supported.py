@@ -9,7 +9,6 @@ from trimtab.api.source import GitRepository
 from trimtab.base.errors import Terminal
 
 _UNSERVED: Mapping[str, tuple[str, ...]] = {
-    names.Annotation.DEPENDS_ON: (),
     names.Annotation.FREEZE: (),
     names.Annotation.PLAINTEXT_SECRETS: (names.PlaintextSecrets.ALLOW,),
 }
