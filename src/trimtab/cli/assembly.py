@@ -23,6 +23,8 @@ from trimtab.controllers import gitrepository, kustomization, remote
 from trimtab.controllers.access import Access, CrossNamespace, account
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.index import SourceId, SourceIndex
+from trimtab.controllers.place import Place
+from trimtab.controllers.places import Places
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
@@ -35,6 +37,7 @@ from trimtab.runtime.events import Recorder
 from trimtab.runtime.queue import Priority
 from trimtab.runtime.watchdog import Watchdog
 from trimtab.sources.git import GitSource
+from trimtab.targets.kubernetes.judging import Judges
 from trimtab.targets.kubernetes.target import KubernetesTarget
 from trimtab.targets.kubernetes.tracking import News
 from trimtab.toolchain import binaries
@@ -177,8 +180,30 @@ class Assembly:
             for key in kustomizations.held_back():
                 controller.queue.add(key)
 
+        judges = Judges()
+
+        def furnish(reader: Client, tasks: Tasks, protected: str) -> KubernetesTarget:
+            return KubernetesTarget(
+                reader,
+                tasks,
+                self._clock,
+                tell=tell,
+                protected_namespace=protected,
+                remaining=remaining,
+                veto=veto,
+                judges=judges,
+            )
+
         freeze = Freeze(self._client, settings.namespace, on_thaw)
         reader = account(self._client, settings.reader) if settings.reader else self._client
+        own = Place(
+            self._client,
+            furnish(reader, tasks, settings.namespace),
+            (await self._cluster_id(),),
+            True,
+            settings.namespace,
+        )
+        places = Places(own, self._transport, self._clock, tasks, furnish, wake)
         found = binaries.find("render")
         world = kustomization.Surroundings(
             client=self._client,
@@ -186,15 +211,7 @@ class Assembly:
             repositories=repositories,
             sources=self._index,
             renderer=Renderer(store, found["kustomize"] if found else None, settings.storage_path / "render"),
-            target=KubernetesTarget(
-                reader,
-                tasks,
-                self._clock,
-                tell=tell,
-                protected_namespace=settings.namespace,
-                remaining=remaining,
-                veto=veto,
-            ),
+            places=places,
             access=Access(
                 self._client,
                 self._clock,
@@ -205,7 +222,6 @@ class Assembly:
             ),
             recorder=self._recorder(tasks, "kustomize-controller"),
             clock=self._clock,
-            cluster=await self._cluster_id(),
             namespace=settings.namespace,
             freeze=freeze,
         )
@@ -241,6 +257,7 @@ class Assembly:
         self._client.discovery.add_listener(on_kinds)
         self._closing.append(partial(self._client.discovery.remove_listener, on_kinds))
         await freeze.start(tasks)
+        tasks.keep(places.run, name="places")
         tasks.keep(kustomizations.scribe.laggards.run, name="laggards")
         tasks.keep(kustomizations.orphans().run, name="orphans")
         self._attach(tasks, controller, apps, "Kustomization", kustomizations.state)

@@ -8,10 +8,12 @@ import msgspec
 from trimtab.api.kustomize import Kustomization, KustomizationStatus
 from trimtab.api.names import Reason
 from trimtab.base.errors import Terminal
+from trimtab.controllers.place import Place
 from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.kubernetes import inventory
 from trimtab.targets.kubernetes.desired import Desired
 from trimtab.targets.kubernetes.inventory import Entry
+from trimtab.targets.kubernetes.target import KubernetesTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class App:
 
     `status` is the last one written, without its inventory: the truth until somebody else writes. `inventory` is what
     the app owns as known now, `recorded` the checksum of the list that was written last.
+    `cluster` is the one that the list is about, `place` the one that the objects go to, once it is known.
     `problem` is why the recorded inventory cannot be trusted: until it is repaired nothing is done for the app.
     `good` is the last build that passed the gate: it stays enforced while a newer one is refused; `passed` are the
     digests of objects that passed for `build`.
@@ -66,6 +69,8 @@ class App:
     status: KustomizationStatus
     inventory: dict[Ref, Entry]
     recorded: str
+    cluster: str = ""
+    place: Place | None = None
     problem: str = ""
     build: Build | None = None
     good: Build | None = None
@@ -101,8 +106,40 @@ class App:
             # what cannot be trusted is neither acted on nor written over
             inventory={} if problem else found,
             recorded=recorded.checksum if recorded and not problem else "",
+            cluster=recorded.cluster if recorded else "",
             problem=problem,
         )
+
+    @property
+    def at(self) -> Place:
+        """The cluster that its objects go to; only after it is known."""
+        assert self.place is not None  # noqa: S101 - every pass begins with it
+        return self.place
+
+    @property
+    def target(self) -> KubernetesTarget:
+        """The same as a target."""
+        return self.at.target
+
+    def settle(self, place: Place) -> dict[Ref, Entry]:
+        """From now on the objects go to `place`. What is left behind in another cluster is returned and let go (P10).
+
+        What was built and judged for one cluster, or under other credentials, is worth nothing for the next.
+        """
+        if self.place is place:
+            return {}
+        before, self.place = self.place, place
+        if before is not None:
+            for ref in self.inventory:
+                before.target.tracker.forget(ref, self.key)
+            self.build = self.good = self.uncontested = self.attempt = None
+            self.passed.clear()
+        behind: dict[Ref, Entry] = {}
+        if not place.holds(self.cluster) and not self.problem:
+            # a list that was made in another cluster says nothing about this one
+            behind, self.inventory, self.recorded = self.inventory, {}, ""
+        self.cluster = place.cluster
+        return behind
 
     def check(self) -> None:
         """Raise Terminal while the inventory cannot be trusted (ENGINE.md, P13)."""

@@ -6,6 +6,7 @@ asks here first (ENGINE.md §6).
 
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from trimtab.controllers.index import SourceId
 from trimtab.manifests.refs import Key, Ref
@@ -13,15 +14,22 @@ from trimtab.manifests.refs import Key, Ref
 _NOBODY: frozenset[Key] = frozenset()
 
 
+class Spot(NamedTuple):
+    """An object in one cluster: apps that go to different clusters never meet."""
+
+    cluster: str
+    ref: Ref
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one app desires. `inputs` names the build; `children` are the apps among `refs`."""
+    """What one app desires. `inputs` names the build; `children` are the apps among them."""
 
     source: SourceId
     revision: str
     generation: int
     inputs: str
-    refs: frozenset[Ref]
+    spots: frozenset[Spot]
     children: frozenset[Key]
 
     def moved(self, revision: str, generation: int) -> "Claim":
@@ -35,8 +43,8 @@ class Claims:
     def __init__(self, wake: Callable[[Key], None]) -> None:
         self.wake = wake
         self._claims: dict[Key, Claim] = {}
-        self._by_ref: dict[Ref, set[Key]] = {}
-        self._granted: dict[Ref, Key] = {}
+        self._by_spot: dict[Spot, set[Key]] = {}
+        self._granted: dict[Spot, Key] = {}
         self._contending: dict[Key, set[Key]] = {}
         self._missing: dict[SourceId, set[Key]] = {}
         self._awaiting: dict[SourceId, set[Key]] = {}
@@ -48,34 +56,34 @@ class Claims:
         """The claims of all apps fed by `source`."""
         return ((key, claim) for key, claim in self._claims.items() if claim.source == source)
 
-    def claimants(self, ref: Ref) -> Set[Key]:
-        """The apps that desire `ref`."""
-        return self._by_ref.get(ref, _NOBODY)
+    def claimants(self, spot: Spot) -> Set[Key]:
+        """The apps that desire `spot`."""
+        return self._by_spot.get(spot, _NOBODY)
 
     def record(self, key: Key, claim: Claim) -> None:
         """`key` has planned."""
         before = self._claims.get(key)
         if before != claim:
             self._claims[key] = claim
-            self._reindex(key, before.refs if before else frozenset(), claim.refs)
+            self._reindex(key, before.spots if before else frozenset(), claim.spots)
             self._arrived(key, claim.source)
 
     def forget(self, key: Key) -> None:
         """`key` desires nothing any more: it is gone, or going."""
         before = self._claims.pop(key, None)
         if before is not None:
-            self._reindex(key, before.refs, frozenset())
+            self._reindex(key, before.spots, frozenset())
         self._release(key)
         for missing in list(self._missing):
             self._arrived(key, missing)
 
-    def grant(self, ref: Ref, key: Key) -> None:
-        """`key` is the one that applies `ref`, until it no longer claims it."""
-        self._granted[ref] = key
+    def grant(self, spot: Spot, key: Key) -> None:
+        """`key` is the one that applies `spot`, until it no longer claims it."""
+        self._granted[spot] = key
 
-    def granted(self, ref: Ref) -> Key | None:
-        """Who may apply `ref` as long as it claims it."""
-        return self._granted.get(ref)
+    def granted(self, spot: Spot) -> Key | None:
+        """Who may apply `spot` as long as it claims it."""
+        return self._granted.get(spot)
 
     def contend(self, key: Key, holders: Iterable[Key]) -> None:
         """Wake `key` when one of `holders` changes its mind."""
@@ -87,15 +95,15 @@ class Claims:
         self._missing[source] = set(missing)
         self._awaiting.setdefault(source, set()).add(key)
 
-    def _reindex(self, key: Key, before: frozenset[Ref], after: frozenset[Ref]) -> None:
-        for ref in before - after:
-            self._by_ref[ref].discard(key)
-            if not self._by_ref[ref]:
-                del self._by_ref[ref]
-            if self._granted.get(ref) == key:
-                del self._granted[ref]
-        for ref in after - before:
-            self._by_ref.setdefault(ref, set()).add(key)
+    def _reindex(self, key: Key, before: frozenset[Spot], after: frozenset[Spot]) -> None:
+        for spot in before - after:
+            self._by_spot[spot].discard(key)
+            if not self._by_spot[spot]:
+                del self._by_spot[spot]
+            if self._granted.get(spot) == key:
+                del self._granted[spot]
+        for spot in after - before:
+            self._by_spot.setdefault(spot, set()).add(key)
         if before - after:
             self._release(key)
 

@@ -1,6 +1,6 @@
 """The end of a Kustomization: what it owns is deleted, released, or held, and then the object may go."""
 
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 
 from trimtab.api import names
 from trimtab.api.gvk import KUSTOMIZATION
@@ -8,6 +8,7 @@ from trimtab.api.kustomize import DeletionPolicy, Kustomization
 from trimtab.base.errors import Transient, TrimtabError, Waiting
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App
+from trimtab.controllers.place import Place
 from trimtab.controllers.pruning import Pruning
 from trimtab.controllers.retreat import Retreat
 from trimtab.controllers.scribe import Scribe
@@ -17,19 +18,22 @@ from trimtab.runtime.controller import Again, Done, Result
 from trimtab.runtime.finalizers import drop
 from trimtab.targets.contract import Effect
 from trimtab.targets.kubernetes.desired import PREFIX, Owner
-from trimtab.targets.kubernetes.target import KubernetesTarget, Wish
+from trimtab.targets.kubernetes.target import Wish
 
 TERMINATION_LOOK_S = 2.0
 """How often what is on its way out is looked at."""
 
 
 class Farewell:
-    """Finalizes apps that are being deleted. `apps` is what the controller remembers of them all."""
+    """Finalizes apps that are being deleted. `apps` is what the controller remembers of them all.
+
+    `enter` tells the cluster of an app, and raises while that cannot be used.
+    """
 
     def __init__(
         self,
         client: Client,
-        target: KubernetesTarget,
+        enter: Callable[[Kustomization, App], Awaitable[Place]],
         access: Access,
         pruning: Pruning,
         scribe: Scribe,
@@ -37,7 +41,7 @@ class Farewell:
         retreat: Retreat,
     ) -> None:
         self._client = client
-        self._target = target
+        self._enter = enter
         self._access = access
         self._pruning = pruning
         self._scribe = scribe
@@ -54,6 +58,7 @@ class Farewell:
                     self._scribe.orphaned(ks, app.inventory, f"the cluster: {why}")
                     return await self._release(ks, app)
                 app.check()
+                place = await self._enter(ks, app)
                 wait = self._pruning.before_the_end(ks, app) or self._retreat.wait(ks)
                 if wait is not None and not wait.quiet:
                     raise Waiting(names.Reason.PROGRESSING, wait.words, after=wait.after)
@@ -61,7 +66,7 @@ class Farewell:
                     return Again(wait.after)
                 if words := self._retreat.begin(ks):
                     self._scribe.warn(ks, names.Reason.DEPENDENTS_LEFT, words)
-                terminating = await self._delete_all(ks, app)
+                terminating = await self._delete_all(ks, app, place)
             except TrimtabError as failure:
                 await self._scribe.fail(ks, app, failure, None)
                 raise
@@ -71,19 +76,19 @@ class Farewell:
 
     async def _release(self, ks: Kustomization, app: App) -> Result:
         """Let the object go; what it still owns stays."""
-        for ref in app.inventory:
-            self._target.tracker.forget(ref, ks.key)
+        for ref in app.inventory if app.place is not None else ():
+            app.target.tracker.forget(ref, ks.key)
         resource = await self._client.discovery.find(KUSTOMIZATION)
         await drop(self._client, resource, ks.metadata, names.FINALIZER)
         self._apps.pop(ks.key, None)
         self._retreat.forget(ks.key)
         return Done()
 
-    async def _delete_all(self, ks: Kustomization, app: App) -> bool:
+    async def _delete_all(self, ks: Kustomization, app: App, place: Place) -> bool:
         """Delete everything on record. Says whether something is still on its way out."""
-        client = await self._access.client_for(ks)
+        client = await self._access.client_for(ks, place, within=0.0)
         wish = Wish(Owner(PREFIX, ks.key), client, (), dict(app.inventory), prune=True)
-        outcomes = [outcome async for outcome in self._target.delete(wish, list(wish.inventory.values()))]
+        outcomes = [outcome async for outcome in place.target.delete(wish, list(wish.inventory.values()))]
         for outcome in outcomes:
             if outcome.effect in (Effect.DELETED, Effect.RELEASED):
                 app.inventory.pop(outcome.ref, None)

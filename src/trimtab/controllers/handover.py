@@ -13,11 +13,10 @@ from trimtab.api.kustomize import Kustomization
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Waiting
 from trimtab.controllers.app import App, Build
-from trimtab.controllers.claims import Claim, Claims
+from trimtab.controllers.claims import Claim, Claims, Spot
 from trimtab.controllers.index import SourceId, SourceIndex
 from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.kubernetes.desired import Desired
-from trimtab.targets.kubernetes.target import KubernetesTarget
 
 GRACE_S = 5.0
 """How long others may take to plan before the status says that a prune waits for them."""
@@ -36,9 +35,9 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """Knows who wants what. `apps` and `objects` are all Kustomizations, by key."""
+    """Knows who wants what. `apps` and `objects` are all Kustomizations, by key; `home` is our own cluster."""
 
-    target: KubernetesTarget
+    home: str
     sources: SourceIndex
     objects: Mapping[Key, Kustomization]
     apps: Mapping[Key, App]
@@ -52,9 +51,11 @@ class Handover:
         if before is not None and (before.source, before.inputs) == (source, build.inputs):
             self.claims.record(ks.key, before.moved(revision, generation))
             return
-        refs = frozenset(item.ref for item in build.items if item.wanted)
-        children = frozenset(key for ref in refs if (key := app_key(ref)) is not None)
-        self.claims.record(ks.key, Claim(source, revision, generation, build.inputs, refs, children))
+        cluster = self._cluster(ks.key)
+        spots = frozenset(Spot(cluster, item.ref) for item in build.items if item.wanted)
+        keys = (app_key(spot.ref) for spot in spots if cluster == self.home)
+        children = frozenset(key for key in keys if key is not None)
+        self.claims.record(ks.key, Claim(source, revision, generation, build.inputs, spots, children))
 
     # --- before applying
 
@@ -65,7 +66,7 @@ class Handover:
         """
         if app.uncontested is build:
             return
-        await self.target.watches.ensure({item.gvk for item in build.items})
+        await app.target.watches.ensure({item.gvk for item in build.items})
         # no await from here to the grants: two apps never both find an object free
         held: dict[Ref, Key] = {}
         for item in build.items:
@@ -73,7 +74,7 @@ class Handover:
                 held[item.ref] = holder
         for item in build.items:
             if item.wanted and item.ref not in held:
-                self.claims.grant(item.ref, ks.key)
+                self.claims.grant(Spot(self._cluster(ks.key), item.ref), ks.key)
         if held:
             self.claims.contend(ks.key, set(held.values()))
             raise Waiting(self._reason(held), self._words(held), after=_CONTEST_LOOK_S)
@@ -81,16 +82,17 @@ class Handover:
 
     def _holder(self, ref: Ref, me: Key) -> Key | None:
         """The other app that holds `ref` and wants to keep it."""
-        others = {key for key in self.claims.claimants(ref) if key != me and self._live(key)}
-        granted = self.claims.granted(ref)
+        spot = Spot(self._cluster(me), ref)
+        others = {key for key in self.claims.claimants(spot) if key != me and self._live(key)}
+        granted = self.claims.granted(spot)
         if granted in others:
             return granted
-        owner = self._owner(ref)
+        owner = self._owner(me, ref)
         if owner == me:
             return None
-        if owner is not None and self._live(owner):
+        if owner is not None and self._live(owner) and self._cluster(owner) == spot.cluster:
             claim = self.claims.get(owner)
-            keeps = ref in claim.refs if claim else ref in self._inventory(owner)
+            keeps = spot in claim.spots if claim else ref in self._inventory(owner)
             return owner if keeps else None
         return next((key for key in sorted(others) if ref in self._inventory(key)), None)
 
@@ -111,7 +113,7 @@ class Handover:
         """`me` has applied `refs`: who had one of them on record before can let it go."""
         mine = set(refs)
         for key, app in self.apps.items():
-            if key != me and not mine.isdisjoint(app.inventory):
+            if key != me and self._cluster(key) == self._cluster(me) and not mine.isdisjoint(app.inventory):
                 self.claims.wake(key)
 
     # --- before deleting
@@ -135,14 +137,17 @@ class Handover:
 
     def wanted_elsewhere(self, me: Key, refs: Iterable[Ref]) -> set[Ref]:
         """Those of `refs` that another live app desires."""
-        return {ref for ref in refs if any(key != me and self._live(key) for key in self.claims.claimants(ref))}
+        cluster = self._cluster(me)
+        spots = (Spot(cluster, ref) for ref in refs)
+        return {s.ref for s in spots if any(key != me and self._live(key) for key in self.claims.claimants(s))}
 
     def settled(self, me: Key, ref: Ref) -> bool:
         """Whether the app that desires `ref` has made it its own."""
-        seen = self.target.watches.last_seen(ref)
+        seen = self.apps[me].target.watches.last_seen(ref)
         if seen is not None:
             return seen.owner is not None and seen.owner.key != me
-        others = (self.apps.get(key) for key in self.claims.claimants(ref) if key != me)
+        spot = Spot(self._cluster(me), ref)
+        others = (self.apps.get(key) for key in self.claims.claimants(spot) if key != me)
         return any(app.inventory[ref].uid != "" for app in others if app and ref in app.inventory)
 
     def unclaimed(self, me: Key, items: Iterable[Desired]) -> tuple[Desired, ...]:
@@ -152,14 +157,19 @@ class Handover:
         return tuple(item for item in found if item.ref not in elsewhere)
 
     def _behind(self, source: SourceId, me: Key) -> set[Key]:
-        """The apps fed by `source` that have not planned its newest revision; apps about to be created count too."""
+        """The apps fed by `source` that have not planned its newest revision; apps about to be created count too.
+
+        An app that goes to another cluster has nothing to take over here.
+        """
         published = self.sources.get(source)
         if published is None:
             return set()
-        revision, behind = published.artifact.revision, set()
+        revision, cluster, behind = published.artifact.revision, self._cluster(me), set()
         for key, ks in self.objects.items():
             fed = (ks.spec.source_ref.kind, ks.source_key) == source
-            if key != me and fed and not ks.spec.suspend and not ks.metadata.deleted:
+            if key == me or not fed or self._cluster(key) != cluster:
+                continue
+            if not ks.spec.suspend and not ks.metadata.deleted:
                 claim = self.claims.get(key)
                 if claim is None or (claim.revision, claim.generation) != (revision, ks.metadata.generation):
                     behind.add(key)
@@ -180,9 +190,18 @@ class Handover:
         newest = published.artifact.revision if published else claim.revision
         return (claim.revision, claim.generation) == (newest, ks.metadata.generation)
 
-    def _owner(self, ref: Ref) -> Key | None:
+    def _cluster(self, key: Key) -> str:
+        """The cluster that `key` goes to, as far as that is known yet."""
+        app, ks = self.apps.get(key), self.objects.get(key)
+        if app is not None and app.place is not None:
+            return app.place.cluster
+        if ks is None or ks.spec.kube_config is None:
+            return self.home
+        return ks.status.inventory.cluster if ks.status.inventory else ""
+
+    def _owner(self, me: Key, ref: Ref) -> Key | None:
         """Who owns the live object, if it is ours: labels on an object that we never applied mean nothing (P9)."""
-        seen = self.target.watches.last_seen(ref)
+        seen = self.apps[me].target.watches.last_seen(ref)
         return seen.owner.key if seen is not None and seen.owner is not None and seen.owned else None
 
     def _inventory(self, key: Key) -> Iterable[Ref]:

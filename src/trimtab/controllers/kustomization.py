@@ -21,13 +21,15 @@ from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.handover import Handover
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.orphans import Orphans
+from trimtab.controllers.place import Place
+from trimtab.controllers.places import Places
 from trimtab.controllers.pruning import Pruning
 from trimtab.controllers.retreat import Retreat
 from trimtab.controllers.ripple import Ripple
 from trimtab.controllers.scribe import Scribe
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
-from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind
+from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
 from trimtab.kube.informer import Informer
 from trimtab.manifests import codec
 from trimtab.manifests.conditions import find
@@ -42,7 +44,7 @@ from trimtab.targets.kubernetes import gate, ignore, inventory
 from trimtab.targets.kubernetes.desired import PREFIX, Owner, prepare
 from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.scopes import scopes
-from trimtab.targets.kubernetes.target import KubePlan, KubernetesTarget, Wish
+from trimtab.targets.kubernetes.target import KubePlan, Wish
 
 MOST_OBJECTS = 9_000
 """Their inventory is 1.1 MiB, and the server takes no object beyond 1.5 MiB: what cannot be recorded is not begun."""
@@ -50,24 +52,25 @@ SETTLE_GRACE_S = 5.0
 """How long objects may take to become healthy before the status says that they are awaited."""
 LEAST_INTERVAL_S = 1.0
 """An interval of `0s` passes admission, as in Flux; it must not become a busy loop."""
+WRITE_S = 1.0
+"""Who writes in the name of an account has seen it at most so many seconds ago."""
 PENDING_LOOK_S = 10.0
 """How often an object that is awaited is read where no event tells of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the controller works with. `cluster` is the uid of the namespace kube-system, `namespace` our own."""
+    """What the controller works with: our own cluster, our `namespace` in it, and the `places` that objects go to."""
 
     client: Client
     objects: Informer[Kustomization]
     repositories: Informer[GitRepository]
     sources: SourceIndex
     renderer: Renderer
-    target: KubernetesTarget
+    places: Places
     access: Access
     recorder: Recorder
     clock: Clock
-    cluster: str
     namespace: str
     freeze: Freeze
 
@@ -84,16 +87,15 @@ class Kustomizations:
         self._world = world
         self._on_ready = on_ready
         self._apps: dict[Key, App] = {}
-        objects, target = world.objects.store, world.target
+        objects, home = world.objects.store, world.places.own.cluster
+        self._judges = world.places.own.target.judges
         self._claims = Claims(wake)
-        self._handover = Handover(target, world.sources, objects, self._apps, self._claims, world.clock)
-        self._pruning = Pruning(
-            target, world.freeze, objects, self._apps, self._handover, world.client, world.namespace
-        )
-        self.scribe = Scribe(world.client, world.recorder, world.clock, world.cluster, self._apps.get)
+        self._handover = Handover(home, world.sources, objects, self._apps, self._claims, world.clock)
+        self._pruning = Pruning(world.freeze, objects, self._apps, self._handover, world.client, world.namespace)
+        self.scribe = Scribe(world.client, world.recorder, world.clock, home, self._apps.get)
         self.ripple = Ripple()
-        retreat = Retreat(objects, self.ripple, world.clock)
-        self._farewell = Farewell(world.client, target, world.access, self._pruning, self.scribe, self._apps, retreat)
+        enter, retreat = self._enter, Retreat(objects, self.ripple, world.clock)
+        self._farewell = Farewell(world.client, enter, world.access, self._pruning, self.scribe, self._apps, retreat)
 
     def backoff_cap(self, key: Key) -> float:
         """The longest wait between two tries, in seconds: the app's retryInterval."""
@@ -117,7 +119,7 @@ class Kustomizations:
         """What looks for objects of ours that no app has on record."""
         world = self._world
         tell = self.scribe.warn_of_orphans
-        return Orphans(world.target.watches, world.objects.store, self._apps, tell, world.clock)
+        return Orphans(world.places, world.objects.store, self._apps, tell, world.clock)
 
     def revision_of(self, key: Key) -> str | None:
         """The revision at which `key` is ready, as far as this process knows; None while it is not."""
@@ -141,7 +143,8 @@ class Kustomizations:
         ks = self._world.objects.store.get(key)
         if ks is None:
             self._apps.pop(key, None)
-            self._world.target.judges.forget(key)
+            self._world.places.leave(key)
+            self._judges.forget(key)
             self._claims.forget(key)
             return Done()
         app = self._remember(ks)
@@ -161,6 +164,12 @@ class Kustomizations:
             told = Transient(names.Reason.RECONCILIATION_FAILED, str(refusal))
             await self._fail(ks, app, told)
             raise told from refusal
+        except Unreachable as silence:
+            if silence.server == self._world.client.server:
+                raise  # nobody could be told
+            told = Transient(names.Reason.RECONCILIATION_FAILED, str(silence))
+            await self._fail(ks, app, told)
+            raise told from silence
 
     async def _fail(self, ks: Kustomization, app: App, failure: TrimtabError) -> None:
         app.revision = ""
@@ -170,14 +179,15 @@ class Kustomizations:
         app.check()
         supported.check(ks)
         self.scribe.tell_strangers(ks, app)
-        expressions.adopt(ks, self._world.target.judges)
+        expressions.adopt(ks, self._judges)
         await self._claim(ks)
         published = await self._resolve(ks)
         revision = published.artifact.revision
         try:
             others, repositories = self._world.objects.store, self._world.repositories.store
             dependencies.check(ks, others, revision, self.revision_of, repositories)
-            client = await self._world.access.client_for(ks)
+            place = await self._enter(ks, app)
+            client = await self._world.access.client_for(ks, place)
         except TrimtabError:
             await self._plan_ahead(ks, app, published)
             raise
@@ -197,15 +207,19 @@ class Kustomizations:
         app = self._apps.get(ks.key)
         if app is None or app.uid != ks.metadata.uid or app.problem:
             app = self._apps[ks.key] = App.of(ks)
-            self._leave_other_cluster(ks, app)
+        if ks.spec.kube_config is None:
+            self._arrive(ks, app, self._world.places.own)
         return app
 
-    def _leave_other_cluster(self, ks: Kustomization, app: App) -> None:
-        """A list that was made in another cluster says nothing about this one: it is reported and let go (P10)."""
-        recorded = ks.status.inventory
-        if recorded is not None and recorded.cluster not in ("", self._world.cluster) and not app.problem:
-            self.scribe.orphaned(ks, app.inventory, f"cluster {recorded.cluster}, where they were applied")
-            app.inventory, app.recorded = {}, ""
+    async def _enter(self, ks: Kustomization, app: App) -> Place:
+        """The cluster that the objects of `ks` go to. Raises while it cannot be used."""
+        place = await self._world.places.of(ks)
+        self._arrive(ks, app, place)
+        return place
+
+    def _arrive(self, ks: Kustomization, app: App, place: Place) -> None:
+        before = app.cluster
+        self.scribe.orphaned(ks, app.settle(place), f"cluster {before}, where they were applied")
 
     async def _claim(self, ks: Kustomization) -> None:
         if names.FINALIZER not in ks.metadata.finalizers:
@@ -230,7 +244,7 @@ class Kustomizations:
         closure = self._world.renderer.closure(published.snapshot, ks.spec.path, options)
         rules = ignore.compiled(ks.spec.ignore)
         ignored = msgspec.to_builtins(ks.spec.ignore)
-        inputs = codec.digest([closure.digest, msgspec.to_builtins(options), ks.spec.path, ignored])
+        inputs = codec.digest([closure.digest, msgspec.to_builtins(options), ks.spec.path, ignored, app.at.cluster])
         if app.build is not None and app.build.inputs == inputs:
             return app.build
         rendered = await self._world.renderer.render(published.snapshot, ks.spec.path, options)
@@ -243,8 +257,9 @@ class Kustomizations:
         items = prepare(
             rendered.manifests,
             Owner(PREFIX, ks.key),
-            namespaced=await scopes(self._world.client, rendered.manifests),
-            protected_namespace=self._world.namespace,
+            namespaced=await scopes(app.at.client, rendered.manifests),
+            protected_namespace=app.at.protected,
+            installs_us=not app.at.home,
         )
         app.build = Build(inputs, rendered.digest, tuple(ignore.marked(items, rules)))
         app.passed.clear()
@@ -252,6 +267,8 @@ class Kustomizations:
 
     async def _plan_ahead(self, ks: Kustomization, app: App, published: Published) -> None:
         """Others must know what an app desires also while it has to wait itself. What fails here is told later."""
+        if app.place is None:
+            return  # nobody else knows anything of that cluster either
         with contextlib.suppress(TrimtabError):
             build = await self._build(ks, app, published)
             self._handover.claim(ks, build, published.artifact.revision)
@@ -274,12 +291,13 @@ class Kustomizations:
         self, ks: Kustomization, app: App, build: Build, client: Client, revision: str
     ) -> list[Outcome]:
         await self._handover.contest(ks, app, build)
-        target, wish = self._world.target, self._wish(ks, app, build, client)
+        target, wish = app.target, self._wish(ks, app, build, client)
         plan = self._guard_empty(ks, app, build, target.plan(wish, await target.observe(wish)))
         plan = await self._pruning.guard(ks, app, wish, plan)
         if plan.quiet:
             app.good = build
             return []
+        await self._world.access.client_for(ks, app.at, within=WRITE_S)
         judgements = await self._gate(app, wish, plan)
         plan, refused = gate.admitted(plan, judgements)
         app.good = build
@@ -310,7 +328,7 @@ class Kustomizations:
             tuple(change for change in stage if change.after is None or change.after.digest not in app.passed)
             for stage in plan.stages
         )
-        judgements = await self._world.target.judge(wish, plan._replace(stages=asked))
+        judgements = await app.target.judge(wish, plan._replace(stages=asked))
         refused = [judged for judged in judgements if isinstance(judged, gate.Refused)]
         if refused and not wish.each:
             many = f"{len(refused)} objects were refused" if len(refused) > 1 else "an object was refused"
@@ -332,7 +350,7 @@ class Kustomizations:
             if outcome.effect in (Effect.DELETED, Effect.RELEASED):
                 app.inventory.pop(outcome.ref, None)
         for item in build.items:
-            tracked = self._world.target.tracker.get(item.ref)
+            tracked = app.target.tracker.get(item.ref)
             if tracked is not None and tracked.baseline is not None and tracked.app == app.key:
                 app.inventory[item.ref] = Entry(item.ref, item.gvk.version, tracked.baseline.uid)
 
@@ -340,7 +358,7 @@ class Kustomizations:
         """While a revision is refused, the last good one stays enforced: drift from it is corrected."""
         if app.good is None or app.good is app.build:
             return
-        target, wish = self._world.target, self._wish(ks, app, app.good, client)
+        target, wish = app.target, self._wish(ks, app, app.good, client)
         wish = wish._replace(items=self._handover.unclaimed(ks.key, wish.items))
         plan = target.plan(wish, await target.observe(wish))
         stages = tuple(tuple(change for change in stage if change.action is Action.CORRECT) for stage in plan.stages)
@@ -353,8 +371,8 @@ class Kustomizations:
         self, ks: Kustomization, app: App, build: Build, client: Client, published: Published, outcomes: list[Outcome]
     ) -> Result:
         patient = app.pending_since is not None and app.pending_since + SETTLE_GRACE_S < self._world.clock.monotonic()
-        await self._world.target.look_again(client, ks.key, build.items, unwatched=patient)
-        judged = await self._health(ks, build, client)
+        await app.target.look_again(client, ks.key, build.items, unwatched=patient)
+        judged = await self._health(ks, app, build, client)
         now, revision = self._world.clock.monotonic(), published.artifact.revision
         pending_for = now - (app.pending_since or now)
         left = ks.spec.timeout_s - pending_for
@@ -363,7 +381,7 @@ class Kustomizations:
                 app.pending_since = app.pending_since or now
                 grace = SETTLE_GRACE_S - pending_for
                 look = PENDING_LOOK_S if ks.spec.health_checks else float("inf")
-                look = min(look, self._world.target.next_look(build.items, PENDING_LOOK_S))
+                look = min(look, app.target.next_look(build.items, PENDING_LOOK_S))
                 if grace > 0:
                     return Again(min(left, grace, look))
                 app.revision = ""
@@ -384,8 +402,8 @@ class Kustomizations:
         terminating = app.postponed or any(outcome.effect is Effect.WAITING for outcome in outcomes)
         return Again(TERMINATION_LOOK_S if terminating else max(ks.spec.interval_s, LEAST_INTERVAL_S))
 
-    async def _health(self, ks: Kustomization, build: Build, client: Client) -> health.Judgement:
-        target = self._world.target
+    async def _health(self, ks: Kustomization, app: App, build: Build, client: Client) -> health.Judgement:
+        target = app.target
         if ks.spec.wait:
             return health.judge({item.ref: target.verdict(item.ref) for item in build.items if item.watched})
         verdicts = {}

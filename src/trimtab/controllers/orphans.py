@@ -1,14 +1,15 @@
 """Objects that are ours and in no inventory: reported, never deleted (ENGINE.md, P9)."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.clock import Clock
 from trimtab.controllers.app import App
+from trimtab.controllers.claims import Spot
+from trimtab.controllers.place import Place
 from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.kubernetes.sighting import Sighting
-from trimtab.targets.kubernetes.watches import Watches
 
 log = logging.getLogger(__name__)
 
@@ -22,18 +23,18 @@ class Orphans:
 
     def __init__(
         self,
-        watches: Watches,
+        places: Iterable[Place],
         objects: Mapping[Key, Kustomization],
         apps: Mapping[Key, App],
         tell: Callable[[Kustomization, str], None],
         clock: Clock,
     ) -> None:
-        self._watches = watches
+        self._places = places
         self._objects = objects
         self._apps = apps
         self._tell = tell
         self._clock = clock
-        self._suspected: dict[Ref, Key] = {}
+        self._suspected: dict[Spot, Key] = {}
         self._told: dict[Key, frozenset[Ref]] = {}
 
     async def run(self) -> None:
@@ -46,24 +47,34 @@ class Orphans:
         """One comparison. What is found twice in a row is told once: the first time it may be on its way."""
         found = self.find()
         certain: dict[Key, set[Ref]] = {}
-        for ref in found.keys() & self._suspected.keys():
-            certain.setdefault(found[ref], set()).add(ref)
+        for spot in found.keys() & self._suspected.keys():
+            certain.setdefault(found[spot], set()).add(spot.ref)
         self._suspected = found
         for key, refs in certain.items():
             if self._told.get(key, frozenset()) != frozenset(refs):
                 self._report(key, sorted(refs))
         self._told = {key: frozenset(refs) for key, refs in certain.items()}
 
-    def find(self) -> dict[Ref, Key]:
+    def find(self) -> dict[Spot, Key]:
         """Every orphan, with the app whose labels it carries."""
-        recorded: set[Ref] = set()
-        for app in self._apps.values():
-            recorded.update(app.inventory)
-        return {
-            sighting.ref: sighting.owner.key
-            for sighting in self._watches.sightings()
-            if sighting.owner is not None and sighting.ref not in recorded and self._ours(sighting, sighting.owner.key)
-        }
+        found: dict[Spot, Key] = {}
+        for place in self._places:
+            recorded: set[Ref] = set()
+            for app in self._apps.values():
+                if app.place is None or app.place.cluster == place.cluster:
+                    recorded.update(app.inventory)
+            for sighting in place.target.watches.sightings():
+                key = sighting.owner.key if sighting.owner is not None else None
+                if key is None or sighting.ref in recorded or not self._ours(sighting, key):
+                    continue
+                if place.home or self._goes_to(key, place):
+                    found[Spot(place.cluster, sighting.ref)] = key
+        return found
+
+    def _goes_to(self, key: Key, place: Place) -> bool:
+        """In another cluster, another controller may have an app of the same name."""
+        app = self._apps.get(key)
+        return app is not None and app.place is place
 
     def _ours(self, sighting: Sighting, key: Key) -> bool:
         """Labels alone mean nothing: we applied it, and nobody else controls it. An app not read yet may know it."""

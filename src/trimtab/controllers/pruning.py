@@ -20,7 +20,7 @@ from trimtab.targets.kubernetes import budget, precious
 from trimtab.targets.kubernetes.budget import Budget, Candidate
 from trimtab.targets.kubernetes.desired import PREFIX, Owner
 from trimtab.targets.kubernetes.inventory import Entry
-from trimtab.targets.kubernetes.target import KubePlan, KubernetesTarget, Wish
+from trimtab.targets.kubernetes.target import KubePlan, Wish
 
 _NAMESPACE = Gvk("", "v1", "Namespace")
 _OUR_DEFINITIONS = (
@@ -39,7 +39,6 @@ def budget_of(ks: Kustomization) -> Budget:
 class Pruning:
     """Asks, before anything is deleted, whether it may be. `apps` and `objects` are all Kustomizations, by key."""
 
-    target: KubernetesTarget
     freeze: Freeze
     objects: Mapping[Key, Kustomization]
     apps: Mapping[Key, App]
@@ -80,7 +79,7 @@ class Pruning:
 
     def _let_go(self, app: App, ref: Ref) -> None:
         app.inventory.pop(ref, None)
-        self.target.tracker.forget(ref, app.key)
+        app.target.tracker.forget(ref, app.key)
 
     def before_the_end(self, ks: Kustomization, app: App) -> Wait | None:
         """What has to be waited for before an app that is being deleted deletes what it owns; hands over the rest.
@@ -133,9 +132,10 @@ class Pruning:
         candidates = [
             Candidate(entry.ref, entry.uid, looks[entry.ref].why if entry.ref in looks else "")
             for entry in entries
-            if entry.ref not in later and self._counts(entry, looks)
+            if entry.ref not in later and self._counts(app, entry, looks)
         ]
-        candidates = [await self._with_contents(wish.client, candidate) for candidate in candidates]
+        if app.place is not None and app.place.home:
+            candidates = [await self._with_contents(wish.client, candidate) for candidate in candidates]
         decision = budget.decide(candidates, len(wish.inventory), limit, approval=approval, granted=app.granted)
         app.granted |= {candidate.identity for candidate in decision.approved}
         app.postponed = bool(later)
@@ -144,11 +144,11 @@ class Pruning:
         waiting = later | {candidate.ref for candidate in decision.held}
         return plan._replace(deletions=tuple(change for change in plan.deletions if change.ref not in waiting))
 
-    def _counts(self, entry: Entry, looks: Mapping[Ref, precious.Look]) -> bool:
+    def _counts(self, app: App, entry: Entry, looks: Mapping[Ref, precious.Look]) -> bool:
         """Whether deleting `entry` is a decision still to be made, and not under way or nobody's to make."""
         if entry.ref in looks:
             return looks[entry.ref].counts
-        seen = self.target.watches.last_seen(entry.ref)
+        seen = app.target.watches.last_seen(entry.ref)
         return seen is None or seen.verdict.state is not State.Terminating
 
     async def _look(self, client: Client, owner: Owner, entries: list[Entry]) -> dict[Ref, precious.Look]:
@@ -161,14 +161,18 @@ class Pruning:
         """Another app does not go alone: what it would delete counts with it, and what is precious in there too."""
         along: list[Entry] = []
         why = candidate.precious
-        for owner, entries in self._contents(candidate.ref, set()):
+        for owner, entries, away in self._contents(candidate.ref, set()):
             along += entries
+            if away:
+                far = next((entry.ref for entry in entries if precious.may_be(entry.ref)), None)
+                why = why or (f"it owns {far} in another cluster, which is not looked into" if far else "")
+                continue
             for ref, look in (await self._look(client, owner, entries)).items():
                 if look.why and not why:
                     why = f"it owns {ref}: {look.why}"
         return candidate._replace(precious=why, along=tuple(entry.ref for entry in along))
 
-    def _contents(self, ref: Ref, seen: set[Key]) -> Iterator[tuple[Owner, list[Entry]]]:
+    def _contents(self, ref: Ref, seen: set[Key]) -> Iterator[tuple[Owner, list[Entry], bool]]:
         key = app_key(ref)
         child = self.objects.get(key) if key else None
         if key is None or child is None or key in seen or child.spec.suspend or not child.spec.prunes_on_deletion:
@@ -177,6 +181,6 @@ class Pruning:
         app = self.apps.get(key) or App.of(child)
         elsewhere = self.handover.wanted_elsewhere(key, app.inventory)
         entries = [entry for entry in app.inventory.values() if entry.ref not in elsewhere]
-        yield Owner(PREFIX, key), entries
-        for entry in entries:
+        yield Owner(PREFIX, key), entries, child.spec.kube_config is not None
+        for entry in entries if child.spec.kube_config is None else ():
             yield from self._contents(entry.ref, seen)

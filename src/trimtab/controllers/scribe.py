@@ -157,7 +157,7 @@ class Scribe:
         change = merge_difference(msgspec.to_builtins(app.status), msgspec.to_builtins(status))
         checksum = self._recorded(app)
         if checksum != app.recorded:
-            change["inventory"] = inventory.write(app.inventory, self._cluster)
+            change["inventory"] = inventory.write(app.inventory, app.cluster or self._cluster)
         if not change:
             return False
         self.laggards.forget(app.key)
@@ -174,7 +174,7 @@ class Scribe:
         """The checksum that the inventory as known now has on record; nothing for one that never was."""
         if not app.inventory and not app.recorded:
             return ""
-        return str(inventory.write(app.inventory, self._cluster)["checksum"])
+        return str(inventory.write(app.inventory, app.cluster or self._cluster)["checksum"])
 
     def _event(self, ks: Kustomization, type_: EventType, reason: str, message: str, revision: str = "") -> None:
         involved = ObjectRef(

@@ -236,6 +236,8 @@ class _Builder:
 
     def build(self, namespace: str, environment: Mapping[str, str]) -> ClusterConfig:
         cluster, user, label = self.cluster, self.user, self.user_home.label
+        if self.home.directory is None:
+            self._refuse_what_is_not_inline()
         server = self._server()
         trust = Trust(
             self.clock,
@@ -259,6 +261,26 @@ class _Builder:
             proxy=self._proxy(server, environment),
             impersonate=Impersonation(user.act_as, user.as_groups or (), user.as_uid) if user.act_as else None,
         )
+
+    def _refuse_what_is_not_inline(self) -> None:
+        """A stranger's kubeconfig may hold addresses and credentials; anything else is refused, used or not."""
+        cluster, user = self.cluster, self.user
+        why = {
+            "exec": "would run a program here" if user.exec is not None else "",
+            "auth-provider": "would run a program here" if user.auth_provider is not None else "",
+            "tokenFile": "names a file" if user.token_file else "",
+            "client-certificate": "names a file" if user.client_certificate else "",
+            "client-key": "names a file" if user.client_key else "",
+            "certificate-authority": "names a file" if cluster.certificate_authority else "",
+            "proxy-url": "would take another road" if cluster.proxy_url else "",
+            "insecure-skip-tls-verify": "would trust any server" if cluster.insecure_skip_tls_verify else "",
+        }
+        refused = [f"{name}, which {what}" for name, what in why.items() if what]
+        if refused:
+            raise ConfigError(
+                f"{self.home.label} has {' and '.join(refused)}: here only the address of a server, its certificate "
+                "authority and credentials are accepted, all of them inline (token, or *-data)"
+            )
 
     def _server(self) -> URL:
         label, cluster = self.home.label, self.cluster

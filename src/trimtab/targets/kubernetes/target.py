@@ -66,7 +66,7 @@ class KubernetesTarget:
     """One cluster.
 
     `tell(app, news)` is called from the watches when something moved that matters to an app; `remaining()` says for
-    how many seconds nobody else can have begun to write.
+    how many seconds nobody else can have begun to write. `judges` are the rules of health, shared between clusters.
     """
 
     def __init__(
@@ -79,12 +79,13 @@ class KubernetesTarget:
         protected_namespace: str,
         remaining: Callable[[], float] = lambda: float("inf"),
         veto: Callable[[Ref, Key], str] = lambda _ref, _app: "",
+        judges: Judges | None = None,
     ) -> None:
         self._veto = veto
         self._clock = clock
         self._remaining = remaining
         self._protected = protected_namespace
-        self.judges = Judges()
+        self.judges = judges or Judges()
         self.watches = Watches(reader, tasks, clock, self._heard, judge=self.judges.assess)
         self.tracker = Tracker(tell, self.watches.last_seen, self.judges.assess)
 
