@@ -74,7 +74,8 @@ def test_a_deletion_is_a_disturbance_and_the_verdict_says_not_found(tracked):
 
 def test_an_accepted_disturbance_is_no_news_until_it_changes(tracked):
     tracked.observe(seen(11, projection="theirs"))
-    tracked.accept()
+    tracked.leave("alert", "d1", seen(11, projection="theirs"))
+    assert tracked.as_wished("d1", "alert")
     assert tracked.observe(seen(12, projection="theirs")) is News.NOTHING
     assert tracked.observe(seen(13, projection="theirs too")) is News.DISTURBED
 
@@ -104,11 +105,34 @@ def test_an_object_taken_over_by_another_app_starts_anew_and_the_old_one_cannot_
     assert tracker.get(REF) is not None
 
 
-def test_a_fight_is_not_answered_in_a_hot_loop_and_calm_restores_the_budget():
-    record = Tracked(REF, APP)
-    allowed = sum(record.may_correct(100.0 + i * 0.05) for i in range(200))
-    assert 30 <= allowed <= 36
-    assert all(record.may_correct(200.0 + i * 0.05) for i in range(20))
+def test_what_was_left_as_it_is_in_one_mode_is_not_as_wished_in_another(tracked):
+    tracked.observe(seen(11, projection="theirs"))
+    tracked.leave("alert", "d1", seen(11, projection="theirs"))
+    assert not tracked.as_wished("d1", "correct")
+    assert not tracked.as_wished("d1", "ignore")
+
+
+def test_a_disturbance_that_was_left_and_goes_back_is_news(tracked):
+    tracked.observe(seen(11, projection="theirs"))
+    tracked.leave("alert", "d1", seen(11, projection="theirs"))
+    assert tracked.observe(seen(12)) is News.DISTURBED
+
+
+def test_a_deletion_that_was_left_is_told_once_and_the_return_of_the_object_is_news(tracked):
+    assert tracked.observe(None) is News.DISTURBED
+    tracked.leave("alert", "d1", None)
+    assert tracked.as_wished("d1", "alert")
+    assert tracked.observe(None) is News.NOTHING
+    assert tracked.observe(seen(14, uid="v")) is News.DISTURBED
+
+
+def test_a_restored_server_is_believed_although_its_versions_are_lower(tracked):
+    tracked.start_over()
+    tracked.observe(seen(3))
+    assert tracked.seen.version == "3"
+    assert not tracked.as_wished("d1")
+    tracked.applied("d1", seen(4))
+    assert tracked.as_wished("d1")
 
 
 def test_a_job_that_was_removed_for_being_complete_is_neither_missing_nor_drift(tracked):

@@ -306,6 +306,28 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
     )
 
 
+class DriftedField(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One field that somebody else had changed. Values are JSON, cut where they are long; of Secrets they are masks."""
+
+    path: Annotated[str, doc("The field.")]
+    found: Annotated[str, doc("The value that was found; absent where the field was.")] = ""
+    declared: Annotated[str, doc("The value that is declared; absent where the field is not.")] = ""
+
+
+class DriftRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One object that had become something else than what is declared. Ours: Flux has no such list."""
+
+    object: Annotated[str, doc("Kind, namespace and name.")]
+    change: Annotated[str, doc("`changed`, `deleted`, or `hidden` where the app's account may not read the object.")]
+    fields: Annotated[tuple[DriftedField, ...], doc("What differed.")] = ()
+    more_fields: Annotated[int, doc("How many more fields differed.")] = 0
+    manager: Annotated[str, doc("Field manager that changed it, where that is known.")] = ""
+    operation: Annotated[str, doc("How it did: `Apply` or `Update`.")] = ""
+    changed_at: Annotated[str, moment("When it did, as the server has it.")] = ""
+    seen_at: Annotated[str, moment("When it was found.")]
+    answer: Annotated[str, doc("What was done: `corrected`, `reported`, `yielded` or `returned`.")]
+
+
 class KustomizationStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What was applied last, and how it went."""
 
@@ -325,6 +347,7 @@ class KustomizationStatus(msgspec.Struct, frozen=True, kw_only=True, rename="cam
         Inventory | None, doc("Every object that was, or is about to be, applied: written before the effect.")
     ] = None
     history: Annotated[tuple[Snapshot, ...], doc("The last rendered states, the latest first; at most five.")] = ()
+    drift: Annotated[tuple[DriftRecord, ...], doc("The last drift that was found, the latest first; at most ten.")] = ()
 
 
 class Kustomization(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

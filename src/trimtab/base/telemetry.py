@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -44,6 +44,7 @@ class _Numbers:
     last_success: float | None = None
     seconds: float = 0.0
     passes: list[int] = field(default_factory=list)
+    drift: dict[str, int] = field(default_factory=dict)
 
 
 class Telemetry:
@@ -118,6 +119,11 @@ class Telemetry:
             numbers.passes[bisect_left(_PASS_BUCKETS_S, seconds)] += 1
             numbers.seconds += seconds
 
+    def drifted(self, subject: Subject, answer: str) -> None:
+        """An object that `subject` owns was changed by others; `answer` is what was done, of a handful of words."""
+        if numbers := self._numbers(subject):
+            numbers.drift[answer] = numbers.drift.get(answer, 0) + 1
+
     def forget(self, subject: Subject) -> None:
         """`subject` is gone, and its series with it."""
         self._objects.pop(subject, None)
@@ -185,7 +191,14 @@ class _Samples(Collector):
         passes = HistogramMetricFamily(
             "gotk_reconcile_duration_seconds", "How long a reconciliation took.", labels=_OBJECT_LABELS
         )
+        drift = CounterMetricFamily(
+            "trimtab_drift",
+            "Objects found changed by others, by what was done: corrected, reported, yielded, returned.",
+            labels=(*_OBJECT_LABELS, "answer"),
+        )
         for subject, numbers in list(self._objects.items()):
+            for answer, count in list(numbers.drift.items()):
+                drift.add_metric((*subject, answer), float(count))
             if numbers.ready is not None:
                 ready.add_metric(subject, numbers.ready)
             if numbers.suspended is not None:
@@ -196,7 +209,7 @@ class _Samples(Collector):
                 success.add_metric(subject, numbers.last_success)
             if numbers.passes:
                 passes.add_metric(subject, _cumulative(numbers.passes), numbers.seconds)
-        yield from (ready, suspended, revision, success, passes)
+        yield from (ready, suspended, revision, success, passes, drift)
 
     def _queue_samples(self) -> Iterator[Metric]:
         depth = GaugeMetricFamily("trimtab_queue_depth", "Keys that are ready to be worked on.", labels=("queue",))

@@ -37,6 +37,7 @@ from trimtab.runtime.events import Recorder
 from trimtab.runtime.queue import Priority
 from trimtab.runtime.watchdog import Watchdog
 from trimtab.sources.git import GitSource
+from trimtab.targets.contract import Drift
 from trimtab.targets.kubernetes.judging import Judges
 from trimtab.targets.kubernetes.target import KubernetesTarget
 from trimtab.targets.kubernetes.tracking import News
@@ -225,7 +226,11 @@ class Assembly:
             namespace=settings.namespace,
             freeze=freeze,
         )
-        kustomizations = kustomization.Kustomizations(world, on_ready, wake)
+
+        def on_drift(app: Key, found: Drift) -> None:
+            self._telemetry.drifted(Subject("Kustomization", app.namespace, app.name), found.answer)
+
+        kustomizations = kustomization.Kustomizations(world, on_ready, wake, on_drift)
         controller = Controller(
             "kustomization",
             kustomizations.reconcile,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from trimtab.api.kustomize import Kustomization, KustomizationStatus
+from trimtab.api.kustomize import DriftRecord, Kustomization, KustomizationStatus
 from trimtab.api.names import Reason
 from trimtab.base.errors import Terminal
 from trimtab.controllers.place import Place
@@ -61,6 +61,7 @@ class App:
     `uncontested` is the build that no other app holds anything of. `waits_since` says since when deletions wait for
     other apps to plan, `deferred` after how many seconds they are looked at again while nothing is said about that.
     `strange` is what was told about annotations without a meaning.
+    `drift` is what is told of drift in the status.
     `began`, `pending_since` and `waits_since` are monotonic seconds.
     """
 
@@ -85,6 +86,7 @@ class App:
     deferred: float | None = None
     strange: list[str] = field(default_factory=list)
     attempt: Attempt | None = None
+    drift: tuple[DriftRecord, ...] = ()
     began: float = 0.0
     pending_since: float | None = None
 
@@ -108,6 +110,7 @@ class App:
             recorded=recorded.checksum if recorded and not problem else "",
             cluster=recorded.cluster if recorded else "",
             problem=problem,
+            drift=ks.status.drift,
         )
 
     @property

@@ -12,7 +12,7 @@ from trimtab.api.kustomize import Kustomization
 from trimtab.api.source import GitRepository
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
-from trimtab.controllers import dependencies, expressions, health, supported
+from trimtab.controllers import dependencies, drifting, expressions, health, supported
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
 from trimtab.controllers.claims import Claims
@@ -39,7 +39,7 @@ from trimtab.render.render import Renderer
 from trimtab.runtime.controller import Again, Done, Result
 from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import ensure
-from trimtab.targets.contract import Action, Effect, Outcome
+from trimtab.targets.contract import Action, Drift, Effect, Outcome
 from trimtab.targets.kubernetes import gate, ignore, inventory
 from trimtab.targets.kubernetes.desired import PREFIX, Owner, prepare
 from trimtab.targets.kubernetes.inventory import Entry
@@ -78,11 +78,16 @@ class Surroundings:
 class Kustomizations:
     """Reconciles every Kustomization.
 
-    `on_ready` is told when one reaches a revision, and after how many seconds; `wake` gives one another pass.
+    `on_ready` is told when one reaches a revision, and after how many seconds; `wake` gives one another pass;
+    `on_drift` is told of all drift.
     """
 
     def __init__(
-        self, world: Surroundings, on_ready: Callable[[Key, float], None], wake: Callable[[Key], None]
+        self,
+        world: Surroundings,
+        on_ready: Callable[[Key, float], None],
+        wake: Callable[[Key], None],
+        on_drift: Callable[[Key, Drift], None] = lambda _app, _drift: None,
     ) -> None:
         self._world = world
         self._on_ready = on_ready
@@ -92,7 +97,7 @@ class Kustomizations:
         self._claims = Claims(wake)
         self._handover = Handover(home, world.sources, objects, self._apps, self._claims, world.clock)
         self._pruning = Pruning(world.freeze, objects, self._apps, self._handover, world.client, world.namespace)
-        self.scribe = Scribe(world.client, world.recorder, world.clock, home, self._apps.get)
+        self.scribe = Scribe(world.client, world.recorder, world.clock, home, self._apps.get, on_drift)
         self.ripple = Ripple()
         enter, retreat = self._enter, Retreat(objects, self.ripple, world.clock)
         self._farewell = Farewell(world.client, enter, world.access, self._pruning, self.scribe, self._apps, retreat)
@@ -278,6 +283,7 @@ class Kustomizations:
         attempt = Attempt(ks.metadata.generation, build.inputs, ks.metadata.requested_at)
         if app.attempt != attempt:
             app.attempt, app.began, app.pending_since = attempt, self._world.clock.monotonic(), None
+            app.target.forgive(app.key)
 
     # --- converge
 
@@ -285,7 +291,8 @@ class Kustomizations:
         mode = ks.metadata.annotations.get(names.Annotation.DRIFT, names.DriftMode.CORRECT)
         each = ks.metadata.annotations.get(names.Annotation.GATE) == names.GateMode.EACH
         owner, force = Owner(PREFIX, ks.key), ks.spec.force
-        return Wish(owner, client, build.items, app.inventory, ks.spec.prune, mode, force, each)
+        before = drifting.applied_before(app, build)
+        return Wish(owner, client, build.items, app.inventory, ks.spec.prune, mode, force, each, before)
 
     async def _converge(
         self, ks: Kustomization, app: App, build: Build, client: Client, revision: str

@@ -13,7 +13,7 @@ from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization, KustomizationStatus
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, TrimtabError, Waiting
-from trimtab.controllers import progress
+from trimtab.controllers import drifting, progress
 from trimtab.controllers.app import App, Build
 from trimtab.controllers.history import record
 from trimtab.controllers.index import Published
@@ -23,7 +23,7 @@ from trimtab.kube.errors import NotFound
 from trimtab.manifests.refs import Key, Ref
 from trimtab.runtime.events import EventType, ObjectRef, Recorder
 from trimtab.runtime.status import merge_difference, patch_status
-from trimtab.targets.contract import Effect, Outcome
+from trimtab.targets.contract import Drift, Effect, Outcome
 from trimtab.targets.kubernetes import inventory
 
 log = logging.getLogger(__name__)
@@ -34,11 +34,20 @@ _CHANGES_SHOWN = 50
 
 
 class Scribe:
-    """One per process. `cluster` is the uid of its namespace kube-system; `find` gives what is remembered of an app."""
+    """One per process. `cluster` is the uid of its namespace kube-system; `find` gives what is remembered of an app.
+    `drifted` is told of all drift.
+    """
 
     def __init__(
-        self, client: Client, recorder: Recorder, clock: Clock, cluster: str, find: Callable[[Key], App | None]
+        self,
+        client: Client,
+        recorder: Recorder,
+        clock: Clock,
+        cluster: str,
+        find: Callable[[Key], App | None],
+        drifted: Callable[[Key, Drift], None],
     ) -> None:
+        self._drifted = drifted
         self._client = client
         self._recorder = recorder
         self._clock = clock
@@ -96,9 +105,13 @@ class Scribe:
             lines = [f"{outcome.ref} {outcome.effect}" for outcome in changed[:_CHANGES_SHOWN]]
             more = [f"and {len(changed) - _CHANGES_SHOWN} more"] if len(changed) > _CHANGES_SHOWN else []
             self._event(ks, "Normal", names.Reason.PROGRESSING, "\n".join(lines + more), revision)
+        if (app := self._find(ks.key)) is not None:
+            app.drift = drifting.remembered(app.drift, outcomes)
         for outcome in outcomes:
             if outcome.effect in (Effect.CORRECTED, Effect.DRIFTED):
-                self._event(ks, "Warning", "DriftDetected", outcome.message, revision)
+                self._event(ks, *drifting.event_of(outcome), outcome.message, revision)
+            if outcome.drift is not None:
+                self._drifted(ks.key, outcome.drift)
 
     def orphaned(self, ks: Kustomization, refs: Collection[Ref], place: str) -> None:
         """Say which objects are let go without being deleted, and where they stay."""
@@ -140,12 +153,13 @@ class Scribe:
         )
 
     def _flagged(self, ks: Kustomization, app: App) -> KustomizationStatus:
-        """The last status, saying whether deletions are held."""
-        kind = names.ConditionType.PRUNE_HELD
+        """The last status, saying whether deletions are held, and what is known of drift."""
+        kind, now = names.ConditionType.PRUNE_HELD, self._clock.now()
+        status = drifting.told(app.status, app, ks.metadata.generation, now)
         if app.held is None:
-            return progress.unflagged(app.status, kind)
-        held, now = app.held, self._clock.now()
-        return progress.flagged(app.status, kind, ks.metadata.generation, held.reason, held.message, now)
+            return progress.unflagged(status, kind)
+        held = app.held
+        return progress.flagged(status, kind, ks.metadata.generation, held.reason, held.message, now)
 
     async def _catch_up(self, key: Key, status: KustomizationStatus) -> None:
         app = self._find(key)

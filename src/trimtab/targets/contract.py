@@ -4,15 +4,20 @@ A `Plan` is one value: it can be printed, shown, approved by its digest, and `co
 """
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from enum import StrEnum
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from trimtab.diff.compare import Difference
+from trimtab.diff.fields import Writer
 from trimtab.health.verdict import Verdict
 from trimtab.manifests.refs import Origin, Ref
 
 Wished_contra = TypeVar("Wished_contra", contravariant=True)
 Observed = TypeVar("Observed")
 Content = TypeVar("Content")
+
+_SHOWN = 5
 
 
 class Action(StrEnum):
@@ -63,6 +68,42 @@ class Effect(StrEnum):
     FAILED = "failed"
 
 
+class Answer(StrEnum):
+    """What was done about drift."""
+
+    CORRECTED = "corrected"
+    REPORTED = "reported"
+    YIELDED = "yielded"  # a fight: it is left to the other writer
+    RETURNED = "returned"  # it was left, and is as it should be again
+
+
+class Drift(NamedTuple):
+    """What one object had become: `differences` lead from there to what is wished.
+
+    `gone`: it had been deleted. `hidden`: the account of the app may not read it, so that it differs is all there is
+    to say. `note` is what else has to be known.
+    """
+
+    ref: Ref
+    differences: tuple[Difference, ...]
+    writer: Writer | None
+    seen: datetime
+    answer: Answer
+    gone: bool = False
+    hidden: bool = False
+    note: str = ""
+
+    def __str__(self) -> str:
+        if self.answer is Answer.RETURNED:
+            return f"{self.ref} is as declared again"
+        what = "deleted" if self.gone else "differs" if self.hidden else "; ".join(map(str, self.differences[:_SHOWN]))
+        more = f" and {len(self.differences) - _SHOWN} more" if len(self.differences) > _SHOWN else ""
+        who = f" by {self.writer.manager} ({self.writer.operation})" if self.writer else ""
+        when = f" at {self.writer.time}" if self.writer and self.writer.time else ""
+        done = "" if self.answer is Answer.REPORTED else f", {self.answer}"
+        return f"{self.ref} {what}{more}{who}{when}{done}" + (f": {self.note}" if self.note else "")
+
+
 class Outcome(NamedTuple):
     """What converge did to one object; `message` has the server's words of a failure."""
 
@@ -71,6 +112,7 @@ class Outcome(NamedTuple):
     message: str = ""
     origin: Origin | None = None
     transient: bool = True
+    drift: Drift | None = None
 
     def __str__(self) -> str:
         place = f" ({self.origin})" if self.origin else ""

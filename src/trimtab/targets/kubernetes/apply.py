@@ -8,6 +8,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, Invalid, NotFound, UnknownKind, Unreachable
 from trimtab.kube.resource import Resource
+from trimtab.manifests import codec
 from trimtab.manifests.refs import Body
 from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes import recreate
@@ -59,6 +60,21 @@ async def apply(
     else:
         effect = Effect.UNCHANGED if before.version == sighting.version else Effect.CONFIGURED
     return Answer(Outcome(item.ref, effect, origin=item.origin), sighting, answer)
+
+
+async def reclaim(client: Client, item: Desired, live: Body, tracked: Tracked, tracker: Tracker, clock: Clock) -> None:
+    """Own again what has the wished values already. Raises Conflict if the object is no longer `live`, and what the
+    client raises.
+    """
+    tracked.hold()
+    try:
+        resource = await client.discovery.find(item.gvk)
+        body: Body = codec.decode(settled(item, live, MANAGER) if item.ignored else item.payload)
+        body["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
+        answer = await _apply(client, resource, item, codec.canonical(body))
+        tracked.applied(item.digest, sight(answer, clock.now(), judge=tracker.judge))
+    finally:
+        tracker.report(tracked, tracked.release())
 
 
 async def _send_or_recreate(client: Client, resource: Resource, item: Desired, *, foreign: bool, force: bool) -> Body:

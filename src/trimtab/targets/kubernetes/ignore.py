@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 from trimtab.api.kustomize import IgnoreRule, Selector
 from trimtab.base.errors import Terminal
 from trimtab.manifests import codec
-from trimtab.manifests.pointers import ABSENT, format_pointer, get_pointer, parse_pointer
+from trimtab.manifests.pointers import (
+    ABSENT,
+    Keys,
+    Member,
+    Part,
+    format_pointer,
+    get_pointer,
+    parse_path,
+    parse_pointer,
+)
 from trimtab.manifests.refs import Body
 from trimtab.manifests.selectors import Selects, parse
 from trimtab.targets.kubernetes.desired import PREFIX, Desired
@@ -98,6 +107,50 @@ def release(body: Body, item: Desired, manager: str) -> list[Body] | None:
         elif left:
             entries.append({**entry, "fieldsV1": left})
     return guarded(body, entries)
+
+
+def pointer_to(item: Desired, answer: Body, path: str, manager: str) -> str:
+    """The pointer by which the field at a readable `path` can be left to others; empty where none can.
+
+    Inside of a value that is owned as a whole, that is the whole value. `answer` is the server's to an apply of `item`.
+    """
+    parts = parse_path(path)
+    tokens, holder = [], item.body
+    for part in parts:
+        token = _token(holder, part)
+        if not token:
+            return ""
+        tokens.append(token)
+        holder = get_pointer(holder, format_pointer((token,)))
+    if not tokens or (len(parts) > 1 and isinstance(parts[-2], Keys) and parts[-1] in dict(parts[-2].pairs)):
+        return ""
+    own = _own(answer, manager)
+    for length in range(len(tokens), 1, -1):
+        place = _steps(own, item.body, tuple(tokens[:length]))
+        if place and (length == len(tokens) or not _node(own, place)):
+            return "" if _is_identity(tuple(tokens[:length])) else format_pointer(tuple(tokens[:length]))
+    return ""
+
+
+def _token(holder: Any, part: Part) -> str:
+    """The step of a pointer into `holder` that `part` stands for, or nothing."""
+    match part:
+        case str() if isinstance(holder, dict) and part in holder:
+            return part
+        case int() if isinstance(holder, list) and part < len(holder):
+            return str(part)
+        case Keys(pairs) if isinstance(holder, list):
+            wanted = f"k:{codec.encode(dict(pairs)).decode()}"
+            return next((str(at) for at, each in enumerate(holder) if _names(wanted, each)), "")
+        case Member(value) if isinstance(holder, list) and value in holder:
+            return str(holder.index(value))
+    return ""
+
+
+def _node(fields: FieldSet, steps: tuple[str, ...]) -> FieldSet:
+    for step in steps:
+        fields = fields[step]
+    return fields
 
 
 def _own(body: Body, manager: str) -> FieldSet:

@@ -8,12 +8,14 @@ from trimtab.health.assess import Context, assess, recheck_after
 from trimtab.health.builtin import spent
 from trimtab.health.shape import created
 from trimtab.health.verdict import Verdict
+from trimtab.manifests import codec
 from trimtab.manifests.refs import Body, Gvk, Ref
 from trimtab.targets.kubernetes.desired import Owner, rule
 from trimtab.targets.kubernetes.judging import Judge
 from trimtab.targets.kubernetes.takeover import is_foreign
 
 MANAGER = "kustomize-controller"
+_BOOKKEEPING = ("managedFields", "resourceVersion", "generation")
 
 
 class Sighting(NamedTuple):
@@ -22,7 +24,8 @@ class Sighting(NamedTuple):
     `owned` is the digest of the fields we own (empty: none), `projection` that of their live values (ENGINE.md §8).
     `foreign`: kubectl owns fields that are to be taken over before the next apply.
     `due` is when the verdict may change by the mere passing of time; `spent` says that it may go, its work being done.
-    `paused`: the live object asks to be left alone.
+    `paused`: the live object asks to be left alone. `leaving`: its deletion has begun.
+    `content` is the digest of all that is declared of it by anybody, where that was asked for.
     """
 
     ref: Ref
@@ -38,14 +41,25 @@ class Sighting(NamedTuple):
     due: datetime | None = None
     spent: bool = False
     paused: bool = False
+    leaving: bool = False
+    content: str = ""
 
     @property
     def key(self) -> Ref:
         return self.ref
 
     def undisturbed(self, baseline: "Sighting") -> bool:
-        """The fields that we own, and their values, are those of `baseline`."""
-        return (self.uid, self.owned, self.projection) == (baseline.uid, baseline.owned, baseline.projection)
+        """The fields that we own, and their values, are those of `baseline`.
+
+        Paths belong to a version: seen through another one, only the set of them can be compared (D6).
+        """
+        if (self.uid, self.owned) != (baseline.uid, baseline.owned):
+            return False
+        return self.projection == baseline.projection or self.gvk != baseline.gvk
+
+    def unchanged(self, before: "Sighting") -> bool:
+        """As `undisturbed`, and no field that is no longer ours has changed either."""
+        return self.undisturbed(before) and (self.content == before.content or not (self.content and before.content))
 
     def older_than(self, other: "Sighting") -> bool:
         """The server had this before `other`. Versions of one object are compared as numbers (Kubernetes ≥ 1.35)."""
@@ -57,8 +71,10 @@ class Sighting(NamedTuple):
             return self.version == other.version
 
 
-def sight(body: Body, now: datetime, manager: str = MANAGER, judge: Judge = assess) -> Sighting:
-    """Reduce a live object, or the server's answer to an apply, to a Sighting."""
+def sight(
+    body: Body, now: datetime, manager: str = MANAGER, judge: Judge = assess, *, closely: bool = False
+) -> Sighting:
+    """Reduce a live object, or the server's answer to an apply, to a Sighting; `closely`: with its `content`."""
     metadata = body["metadata"]
     entry = fields.owned_entry(body, manager)
     # The server's own memory of when it first saw the object outlives ours.
@@ -78,4 +94,12 @@ def sight(body: Body, now: datetime, manager: str = MANAGER, judge: Judge = asse
         due=now + timedelta(seconds=seconds) if seconds is not None else None,
         spent=spent(body),
         paused=rule(body, "reconcile") == "disabled",
+        leaving="deletionTimestamp" in metadata,
+        content=codec.digest(content(body)) if closely else "",
     )
+
+
+def content(body: Body) -> Body:
+    """What only a writer of the object itself changes, and neither its status nor the server's own bookkeeping."""
+    metadata = {name: value for name, value in body["metadata"].items() if name not in _BOOKKEEPING}
+    return {**{name: value for name, value in body.items() if name != "status"}, "metadata": metadata}

@@ -7,6 +7,7 @@ dry-run happens under the account of the app (`Wish.client`).
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from trimtab.base.clock import Clock
@@ -19,13 +20,15 @@ from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
 from trimtab.manifests import order
 from trimtab.manifests.refs import Gvk, Key, Ref
 from trimtab.targets.contract import Action, Change, Effect, Outcome, Plan
-from trimtab.targets.kubernetes import drift, gate, prune
+from trimtab.targets.kubernetes import gate, prune
 from trimtab.targets.kubernetes.apply import apply, read
 from trimtab.targets.kubernetes.desired import Desired, Mode, Owner
+from trimtab.targets.kubernetes.drift import Settler
+from trimtab.targets.kubernetes.fights import Fights, without_parts
 from trimtab.targets.kubernetes.inventory import Entry, Inventory
 from trimtab.targets.kubernetes.judging import Judges
 from trimtab.targets.kubernetes.sighting import Sighting, sight
-from trimtab.targets.kubernetes.tracking import CORRECTION_S, UNSEEN, News, Tracked, Tracker
+from trimtab.targets.kubernetes.tracking import FOUGHT, REWRITTEN, UNSEEN, News, Tracked, Tracker
 from trimtab.targets.kubernetes.watches import Watches
 
 WRITE_MARGIN_S = 2.0
@@ -40,7 +43,8 @@ class Wish(NamedTuple):
     """What one app wants: its objects, what it owns already, and under whose account.
 
     `force`: an object that cannot become what is wished is deleted and created anew. `each`: objects are admitted one
-    by one.
+    by one. `applied_before`: exactly this was applied once, perhaps by a process before this one, so that what differs
+    from it is drift.
     """
 
     owner: Owner
@@ -51,6 +55,7 @@ class Wish(NamedTuple):
     drift: str = "correct"
     force: bool = False
     each: bool = False
+    applied_before: bool = False
 
 
 class Observed(NamedTuple):
@@ -86,7 +91,8 @@ class KubernetesTarget:
         self._remaining = remaining
         self._protected = protected_namespace
         self.judges = judges or Judges()
-        self.watches = Watches(reader, tasks, clock, self._heard, judge=self.judges.assess)
+        self.fights = Fights()
+        self.watches = Watches(reader, tasks, clock, self._heard, judge=self.judges.assess, closely=self._closely)
         self.tracker = Tracker(tell, self.watches.last_seen, self.judges.assess)
 
     async def observe(self, wish: Wish) -> Observed:
@@ -102,11 +108,12 @@ class KubernetesTarget:
     def plan(self, wish: Wish, observed: Observed) -> KubePlan:
         """Which objects need a call at all, stage by stage, and which left."""
         stages: tuple[list[Change[Desired]], ...] = ([], [], [])
-        for item in sorted(wish.items, key=lambda item: order.apply_key(item.ref)):
-            action, why = _decide(item, observed.tracked[item.ref])
+        for item in sorted(map(partial(self._yielding, wish), wish.items), key=lambda item: order.apply_key(item.ref)):
+            action, why = _decide(wish, item, observed.tracked[item.ref])
             change = Change(item.ref, action, item, why, item.origin)
             stages[order.stage(item.ref.kind, item.ref.group)].append(change)
         wanted = {item.ref for item in wish.items}
+        self.fights.keep(wish.owner.key, wanted)
         leaving = prune.leaving(wish.inventory, wanted) if wish.prune else []
         deletions = tuple(
             Change[Desired](deletion.entry.ref, Action.DELETE, None, "it left the desired state", None)
@@ -245,19 +252,8 @@ class KubernetesTarget:
         tracked = self.tracker.track(item.ref, wish.owner.key)
         if change.action is Action.APPLY:
             return (await apply(wish.client, item, tracked, self.tracker, self._clock, force=wish.force)).outcome
-        mode = item.drift or wish.drift
-        if mode == "ignore":
-            tracked.accept()
-            return Outcome(item.ref, Effect.UNCHANGED, origin=item.origin)
-        if not tracked.may_correct(self._clock.monotonic()):
-            message = f"somebody else keeps changing it: it is corrected every {CORRECTION_S:g} s only"
-            return Outcome(item.ref, Effect.WAITING, message, item.origin)
-        report = await drift.settle(
-            wish.client, item, tracked, self.tracker, self._clock, correct=mode == "correct", force=wish.force
-        )
-        if mode == "alert" and report.outcome.effect is not Effect.FAILED:
-            tracked.accept()
-        return report.outcome
+        settler = Settler(wish.client, wish.owner.key, self.tracker, self.fights, self._clock, wish.force)
+        return await settler.settle(item, tracked, item.drift or wish.drift)
 
     async def _judge_late(self, wish: Wish, changes: Sequence[Change[Desired]]) -> list[Outcome]:
         """The real dry-run of what was deferred, right before its own stage. Refusals hold the whole stage."""
@@ -279,22 +275,44 @@ class KubernetesTarget:
                     return str(change.ref)
         return ""
 
+    def forgive(self, app: Key) -> None:
+        """A new revision or a request: what was yielded to others is tried once more."""
+        self.fights.forgive(app)
+        for tracked in self.tracker:
+            if tracked.app == app and tracked.left in (FOUGHT, REWRITTEN):
+                tracked.left, tracked.suspect, tracked.rewrites = "", True, 0
+
+    def _yielding(self, wish: Wish, item: Desired) -> Desired:
+        """`item` without what is left to others for now."""
+        return without_parts(item, self.fights.pointers(wish.owner.key, item.ref))
+
+    def _closely(self, ref: Ref) -> bool:
+        return self.tracker.closely(ref)
+
     def _heard(self, ref: Ref, sighting: Sighting | None) -> None:
         self.tracker.observe(ref, sighting)
 
 
-def _decide(item: Desired, tracked: Tracked) -> tuple[Action, str]:
+def _decide(wish: Wish, item: Desired, tracked: Tracked) -> tuple[Action, str]:
     if not item.enabled or item.mode is Mode.IGNORE:
         return Action.SKIP, "the object asks to be left alone"
     if tracked.seen is not None and tracked.seen.paused and not tracked.missing:
         return Action.SKIP, "the live object asks to be left alone"
-    if tracked.as_wished(item.digest):
+    if tracked.as_wished(item.digest, item.drift or wish.drift):
         return Action.KEEP, ""
     if item.mode is Mode.IF_NOT_PRESENT and tracked.baseline is not None and not tracked.missing:
         return Action.KEEP, "it is applied only where it is not present"
     if tracked.baseline is not None and tracked.desired == item.digest:
         return Action.CORRECT, "it was deleted" if tracked.missing else "it was changed by somebody else"
+    if tracked.desired == item.digest or (not tracked.desired and _was_applied(wish, item)):
+        return Action.CORRECT, "it has not been looked at since"
     return Action.APPLY, "new" if tracked.seen is None else "changed"
+
+
+def _was_applied(wish: Wish, item: Desired) -> bool:
+    """A process before this one has applied exactly `item`."""
+    entry = wish.inventory.get(item.ref)
+    return wish.applied_before and item.mode in (Mode.OVERRIDE, Mode.MERGE) and entry is not None and bool(entry.uid)
 
 
 def _is_out_of_sight(item: Desired, tracked: Tracked) -> bool:

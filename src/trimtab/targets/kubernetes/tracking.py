@@ -4,7 +4,7 @@ A `Baseline` comes from the answer to one of our own applies, never from a read 
 already left the set of fields we own (ENGINE.md §8, D4).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -14,13 +14,16 @@ from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.kubernetes.judging import Judge
 from trimtab.targets.kubernetes.sighting import Sighting
 
-CORRECTIONS = 30.0
-CORRECTION_S = 2.0
-"""So many corrections of one object in a row, then one every so many seconds: a fight must not become a hot loop."""
-
 UNSEEN = Verdict(State.Unknown, "not seen yet")
 SPENT = Verdict(State.Current, "ran to its end, and is removed for that")
 GONE = Verdict(State.NotFound, "the object is not there")
+
+
+FOUGHT = "fight"
+REWRITTEN = "admission"
+"""Why an object is left as it is in every mode, until the next revision or request."""
+REWRITES = 3
+"""So many applies in a row that changed an object although the same was wished: there is no end to it (D9)."""
 
 
 class News(Enum):
@@ -35,8 +38,11 @@ class News(Enum):
 class Tracked:
     """One object of one app.
 
-    `seen` is the newest look, `baseline` the answer to our last apply, `accepted` a disturbance that was reported and
-    is left alone on purpose, `foreign` that fields of kubectl are to be taken over, whether it was seen yet or not.
+    `seen` is the newest look, `baseline` the answer to our last apply, `foreign` that fields of kubectl are to be taken
+    over, whether it was seen yet or not. `left` says why a disturbance stays on purpose (a mode of drift, or what
+    overrules it; empty: it does not), `accepted` what the object was then (None: gone), `told` the digest of what was
+    said about it.
+    `looked_at` is when a kind that cannot be watched was read last, in monotonic seconds.
     """
 
     ref: Ref
@@ -45,13 +51,15 @@ class Tracked:
     baseline: Sighting | None = None
     seen: Sighting | None = None
     accepted: Sighting | None = None
+    left: str = ""
     missing: bool = False
     suspect: bool = False
     foreign: bool = False
     in_flight: int = 0
+    told: str = ""
+    rewrites: int = 0
+    looked_at: float = 0.0
     _held: list[Sighting | None] = field(default_factory=list)
-    _corrections: float = CORRECTIONS
-    _corrected_at: float = 0.0
 
     @property
     def verdict(self) -> Verdict:
@@ -61,30 +69,45 @@ class Tracked:
             return SPENT
         return self.seen.verdict if self.seen else UNSEEN
 
-    def as_wished(self, digest: str) -> bool:
-        """The last apply was of exactly this wish, and nothing has disturbed it since."""
-        return self.desired == digest and self.baseline is not None and not self.suspect and not self.missing
+    def as_wished(self, digest: str, mode: str = "correct") -> bool:
+        """The last apply was of exactly this wish, and what has disturbed it since, if anything, may stay in `mode`."""
+        if self.desired != digest or self.suspect:
+            return False
+        if self.left:
+            return self.left in (mode, FOUGHT, REWRITTEN)
+        return self.baseline is not None and not self.missing
 
     def applied(self, digest: str, answer: Sighting) -> None:
         """Take the answer to an apply as the new baseline."""
+        if self.desired != digest:
+            self.rewrites = 0
         self.desired, self.baseline = digest, answer
         if self.seen is None or self.seen.older_than(answer) or self.seen.uid != answer.uid:
             self.seen = answer
-        self.accepted = None
+        self.accepted, self.left, self.told = None, "", ""
         self.suspect = self.missing = self.foreign = False
 
-    def accept(self) -> None:
-        """The disturbance has been reported and is not to be corrected: it is no news until it changes."""
-        self.accepted, self.suspect = self.seen, False
+    def leave(self, why: str, digest: str, found: Sighting | None) -> None:
+        """The object stays as it was found, None for gone: that is no news until it changes again, or goes back."""
+        self.desired, self.left, self.accepted = digest, why, found
+        # what was seen meanwhile may be another change, which nobody has looked at
+        self.suspect = found is not None and self.seen is not None and not self.seen.older_than(found)
+        self.missing = found is None
+        if found is not None and (self.seen is None or self.seen.older_than(found) or self.seen.uid != found.uid):
+            self.seen = found
 
-    def may_correct(self, now: float) -> bool:
-        """Whether a correction may go ahead at `now` (monotonic seconds); it is counted."""
-        refilled = self._corrections + (now - self._corrected_at) / CORRECTION_S
-        self._corrections, self._corrected_at = min(CORRECTIONS, refilled), now
-        if self._corrections < 1:
+    def doubt(self) -> bool:
+        """Have it looked at in the next pass although nothing tells of a change. Says whether that is news."""
+        if self.suspect or self.left or self.baseline is None:
             return False
-        self._corrections -= 1
+        self.suspect = True
         return True
+
+    def start_over(self) -> None:
+        """Forget every version: the server does not remember them either."""
+        self.baseline = self.seen = self.accepted = None
+        self.left = ""
+        self.suspect, self.missing = True, False
 
     def hold(self) -> None:
         """An apply is on its way: its own event may overtake its answer, so events are kept until `release`."""
@@ -108,6 +131,8 @@ class Tracked:
         before = self.verdict
         if sighting is None and self.seen is not None and self.seen.spent:
             return News.NOTHING
+        if sighting is None and self.left and self.accepted is None:
+            return News.NOTHING
         if sighting is None:
             # a label that was stripped looks the same as a deletion: whoever acts on it asks the server first (D7)
             self.suspect = self.missing = True
@@ -120,7 +145,8 @@ class Tracked:
             # what became of it meanwhile was left alone on purpose: now somebody has to look
             self.suspect = True
             return News.DISTURBED
-        if self.baseline is not None and not self.suspect and not self._as_known(sighting, self.baseline):
+        # What is on its way out is past correcting: when it is gone, it is missing.
+        if not self.suspect and not sighting.leaving and self._disturbed(sighting):
             self.suspect = True
             return News.DISTURBED
         return News.HEALTH if self.verdict != before else News.NOTHING
@@ -132,8 +158,13 @@ class Tracked:
             return News.HEALTH if self.verdict != before else News.NOTHING
         return self.observe(sighting)
 
-    def _as_known(self, sighting: Sighting, baseline: Sighting) -> bool:
-        return sighting.undisturbed(baseline) or (self.accepted is not None and sighting.undisturbed(self.accepted))
+    def _disturbed(self, sighting: Sighting) -> bool:
+        """Something is other than it was when that was last found to be right, or to be left."""
+        if self.left in (FOUGHT, REWRITTEN):
+            return self.accepted is None
+        if self.left:
+            return self.accepted is None or not sighting.unchanged(self.accepted)
+        return self.baseline is not None and not sighting.undisturbed(self.baseline)
 
 
 class Tracker:
@@ -154,8 +185,16 @@ class Tracker:
     def __len__(self) -> int:
         return len(self._objects)
 
+    def __iter__(self) -> Iterator[Tracked]:
+        return iter(list(self._objects.values()))
+
     def get(self, ref: Ref) -> Tracked | None:
         return self._objects.get(ref)
+
+    def closely(self, ref: Ref) -> bool:
+        """Whether of `ref` fields matter, too, that are no longer ours."""
+        known = self._objects.get(ref)
+        return known is not None and bool(known.left)
 
     def track(self, ref: Ref, app: Key) -> Tracked:
         """The record of `ref` for `app`; an object taken over from another app starts anew."""

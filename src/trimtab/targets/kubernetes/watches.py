@@ -22,7 +22,10 @@ SYNC_TIMEOUT_S = 20.0
 
 
 class Watches:
-    """Watches of one cluster under one reader identity. `heard` is told of every change (None: gone)."""
+    """Watches of one cluster under one reader identity. `heard` is told of every change (None: gone).
+
+    `closely` says of which objects more than our own fields is to be looked at.
+    """
 
     def __init__(
         self,
@@ -32,7 +35,9 @@ class Watches:
         heard: Callable[[Ref, Sighting | None], None],
         label: str = "",
         judge: Judge = assess,
+        closely: Callable[[Ref], bool] = lambda _ref: False,
     ) -> None:
+        self._closely = closely
         self._client = client
         self._tasks = tasks
         self._clock = clock
@@ -99,7 +104,8 @@ class Watches:
         return {kind: informer.problem for kind, informer in self._informers.items() if informer.problem}
 
     def _decode(self, data: bytes) -> Sighting:
-        return sight(codec.decode(data), self._clock.now(), judge=self._judge)
+        body = codec.decode(data)
+        return sight(body, self._clock.now(), judge=self._judge, closely=self._closely(Ref.of(body)))
 
     def _hear(self, event: Event[Sighting]) -> None:
         if isinstance(event, Applied):

@@ -1,0 +1,83 @@
+"""What a Kustomization tells of drift: the list in its status, the condition DriftFight, events. Pure."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from trimtab.api import names
+from trimtab.api.kustomize import DriftedField, DriftRecord, KustomizationStatus
+from trimtab.base.clock import rfc3339
+from trimtab.controllers import progress
+from trimtab.controllers.app import App, Build
+from trimtab.diff.compare import Difference
+from trimtab.manifests import codec
+from trimtab.runtime.events import EventType
+from trimtab.targets.contract import Answer, Drift, Outcome
+
+MOST_RECORDS = 10
+MOST_FIELDS = 5
+_LONGEST_VALUE = 120
+_LONGEST_PATH = 300
+
+
+def applied_before(app: App, build: Build) -> bool:
+    """Whether the status says that exactly this was applied last, perhaps by a process before this one."""
+    status = app.status
+    return (
+        bool(status.history)
+        and status.history[0].digest == build.digest
+        and status.last_attempted_revision == status.last_applied_revision
+    )
+
+
+def event_of(outcome: Outcome) -> tuple[EventType, str]:
+    """Type and reason of the event that tells of drift."""
+    if outcome.drift is not None and outcome.drift.answer is Answer.RETURNED:
+        return "Normal", "NoDriftDetected"
+    return "Warning", "DriftDetected"
+
+
+def remembered(known: tuple[DriftRecord, ...], outcomes: Iterable[Outcome]) -> tuple[DriftRecord, ...]:
+    """`known` with what `outcomes` tell, newest first, and bounded."""
+    fresh = [_record(outcome.drift) for outcome in outcomes if outcome.drift is not None]
+    return tuple([*reversed(fresh), *known][:MOST_RECORDS])
+
+
+def told(status: KustomizationStatus, app: App, generation: int, now: datetime) -> KustomizationStatus:
+    """`status` with the list of drift, and with the condition DriftFight while there are fights."""
+    fights = app.place.target.fights.words(app.key) if app.place is not None else ""
+    status = msgspec.structs.replace(status, drift=app.drift)
+    if not fights:
+        return progress.unflagged(status, names.ConditionType.DRIFT_FIGHT)
+    return progress.flagged(status, names.ConditionType.DRIFT_FIGHT, generation, "Yielded", fights, now)
+
+
+def _record(drift: Drift) -> DriftRecord:
+    writer = drift.writer
+    return DriftRecord(
+        object=str(drift.ref),
+        change="deleted" if drift.gone else "hidden" if drift.hidden else "changed",
+        fields=tuple(map(_field, drift.differences[:MOST_FIELDS])),
+        more_fields=max(0, len(drift.differences) - MOST_FIELDS),
+        manager=writer.manager if writer else "",
+        operation=writer.operation if writer else "",
+        changed_at=writer.time if writer else "",
+        seen_at=rfc3339(drift.seen),
+        answer=drift.answer,
+    )
+
+
+def _field(difference: Difference) -> DriftedField:
+    return DriftedField(
+        path=_cut(difference.path, _LONGEST_PATH), found=_text(difference.before), declared=_text(difference.after)
+    )
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else _cut(codec.encode(value).decode(), _LONGEST_VALUE)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
