@@ -263,7 +263,7 @@ class Measure:
                 await asyncio.sleep(0.2)
 
     async def _drift(self) -> Drift:
-        """Not one object again and again: after three corrections of one field in ten minutes a controller may yield."""
+        """One app after the other: who changes the same field again and again is yielded to after three times."""
         times: list[float] = []
         for trial in range(DRIFT_TRIALS):
             field = _DRIFT_FIELDS[min(trial // (_DRIFTS_OF_ONE * self._n), len(_DRIFT_FIELDS) - 1)]
