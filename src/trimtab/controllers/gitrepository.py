@@ -12,7 +12,7 @@ from trimtab.artifacts.publish import Publisher
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError
-from trimtab.controllers import progress, supported
+from trimtab.controllers import progress, rewinds, supported
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
@@ -112,7 +112,7 @@ class GitRepositories:
         credentials = await self._credentials(repository)
         spec = GitSpec.from_api(repository.spec)
         head = await self._world.source.look(spec, credentials)
-        artifact = known.status.artifact
+        artifact = before = known.status.artifact
         if (
             known.snapshot is None
             or artifact is None
@@ -124,6 +124,9 @@ class GitRepositories:
         artifact = await self._world.publisher.publish(KIND, repository.key, known.snapshot)
         await self._tell(repository, known, artifact)
         self._offer(repository.key, known)
+        # nobody waits for this answer
+        if words := await rewinds.words(self._world.source, spec, credentials, before, artifact.revision):
+            self._event(repository, "Warning", names.Reason.HISTORY_REWRITTEN, words)
         return Again(max(repository.spec.interval_s, LEAST_INTERVAL_S))
 
     def _remember(self, repository: GitRepository) -> _Known:

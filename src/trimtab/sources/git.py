@@ -2,28 +2,31 @@
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
 from trimtab.api.source import GitRepositorySpec
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Store
 from trimtab.artifacts.tree import Entry, Tree, without_collisions
 from trimtab.base.clock import Clock
-from trimtab.base.errors import Terminal, Transient
+from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.base.http import Transport
 from trimtab.base.process import OutputTooLarge, ProcessTimeout
 from trimtab.remotes.git.address import Address, parse_address
 from trimtab.remotes.git.credentials import ANONYMOUS, AuthenticationFailed, Credentials
 from trimtab.remotes.git.git import Git, GitFailed, failure, hardened, wipe
+from trimtab.remotes.git.lineage import Descent, descent
 from trimtab.remotes.git.mirror import Blob, HostilePath, Listing, Mirror
 from trimtab.remotes.git.names import COMMIT
 from trimtab.remotes.git.reach import resolve
 from trimtab.remotes.git.refs import RefReader, Remote
 from trimtab.sources.ignore import IGNORE_FILE, rules
-from trimtab.sources.targets import Commit, Head, Target, missing, neighbours, pick, prefixes, target_of
+from trimtab.sources.targets import Commit, Head, Semver, Target, missing, neighbours, pick, prefixes, target_of
 
 __all__ = ["ANONYMOUS", "AuthenticationFailed", "Credentials", "GitSource", "GitSpec", "Head"]
 
@@ -42,6 +45,11 @@ class GitSpec:
     timeout_s: float = 60.0
     ignore: str | None = None
     directories: tuple[str, ...] = ()
+
+    @property
+    def is_range(self) -> bool:
+        """Whether the newest of many versions is taken, not one that is named."""
+        return isinstance(self.target, Semver)
 
     @classmethod
     def from_api(cls, spec: GitRepositorySpec) -> "GitSpec":
@@ -147,6 +155,23 @@ class GitSource:
         except HostilePath as problem:
             raise _refused(spec, head.commit, f"{problem}; nothing of it is used") from problem
         return Snapshot(self._store, tree, head.moved(commit).revision)
+
+    async def descent(self, spec: GitSpec, credentials: Credentials, old: str, revision: str) -> tuple[Descent, str]:
+        """Whether `revision`, which `spec` means now, descends from the commit `old`; where that is unknown, why.
+
+        Commits alone are fetched, into a place of their own. Raises nothing for what the remote does or says.
+        """
+        commit = revision.rpartition(":")[2]
+        branch = isinstance(spec.target, Commit) and spec.target.branch
+        wanted = (f"refs/heads/{branch}",) if branch else prefixes(spec.target)
+        ref = wanted[0] if len(wanted) == 1 and not wanted[0].endswith("/") else ""
+        scratch = self._private / f"{os.getpid()}-{token_hex(8)}"
+        try:
+            async with asyncio.timeout(_WAIT_S), self._slots, self._git(spec, credentials) as (git, remote):
+                found = await descent(git, scratch, remote.address.url, old, commit, ref, timeout=spec.timeout_s)
+        except (GitFailed, ProcessTimeout, TimeoutError, TrimtabError, OSError, ValueError) as problem:
+            return Descent.UNKNOWN, str(problem)
+        return found, "its history is too long" if found is Descent.UNKNOWN else ""
 
     async def sweep(self, unused_s: float = 7 * 86400.0) -> int:
         """Remove mirrors that nobody used for so many seconds; returns how many."""
