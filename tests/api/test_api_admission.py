@@ -12,6 +12,7 @@ import pytest
 
 from trimtab.api.crd import crds
 from trimtab.api.kustomize import Kustomization
+from trimtab.api.oci import OCIRepository
 from trimtab.api.source import GitRepository
 from trimtab.manifests.codec import clone, encode
 from trimtab.manifests.refs import Body
@@ -84,7 +85,12 @@ def test_status_right_after_creation(served: Kubectl, home: str, body: Body, sta
 
 
 @pytest.mark.parametrize(
-    ("file", "struct"), [("gitrepository.json", GitRepository), ("kustomization.json", Kustomization)]
+    ("file", "struct"),
+    [
+        ("gitrepository.json", GitRepository),
+        ("kustomization.json", Kustomization),
+        ("ocirepository.json", OCIRepository),
+    ],
 )
 def test_the_server_keeps_every_field(served: Kubectl, home: str, file: str, struct: type[Any]) -> None:
     sample = json.loads((GOLDEN / file).read_text())

@@ -10,11 +10,16 @@ import pytest
 from trimtab.api import names
 from trimtab.api.kustomize import DeletionPolicy, Kustomization, SourceRef
 from trimtab.api.meta import LocalRef, ObjectMeta
+from trimtab.api.oci import OCIRepository
 from trimtab.api.source import GitInclude, GitRepository
 from trimtab.manifests.refs import Key
 
 GOLDEN = Path(__file__).parent / "golden"
-SAMPLES: list[tuple[str, type[Any]]] = [("gitrepository.json", GitRepository), ("kustomization.json", Kustomization)]
+SAMPLES: list[tuple[str, type[Any]]] = [
+    ("gitrepository.json", GitRepository),
+    ("kustomization.json", Kustomization),
+    ("ocirepository.json", OCIRepository),
+]
 
 GIT: dict[str, Any] = {"metadata": {"name": "a", "namespace": "n"}, "spec": {"url": "https://h/r", "interval": "1m"}}
 APP: dict[str, Any] = {

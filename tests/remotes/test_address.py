@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from trimtab.base.errors import Terminal
 from trimtab.remotes.git.address import parse_address
 from trimtab.remotes.git.names import check_commit, check_ref
-from trimtab.remotes.git.reach import refusal
+from trimtab.remotes.reach import refusal
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from msgspec import inspect
 from trimtab.api import gvk
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.names import DISABLED, OBJECT_SUBSTITUTE
+from trimtab.api.oci import OCIRepository
 from trimtab.api.schema import Rule
 from trimtab.api.source import GitRepository
 from trimtab.manifests.codec import clone
@@ -91,6 +92,9 @@ DEFINITIONS: Final = (
         gvk.GIT_REPOSITORY, GitRepository, "gitrepositories", ("gitrepo",), "fluxcd-sources", (URL, AGE, READY, STATUS)
     ),
     Definition(gvk.KUSTOMIZATION, Kustomization, "kustomizations", ("ks",), "fluxcd-appliers", (AGE, READY, STATUS)),
+    Definition(
+        gvk.OCI_REPOSITORY, OCIRepository, "ocirepositories", ("ocirepo",), "fluxcd-sources", (URL, READY, STATUS, AGE)
+    ),
 )
 
 

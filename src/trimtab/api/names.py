@@ -162,6 +162,8 @@ class Reason(StrEnum):
     GIT_OPERATION_SUCCEEDED = "GitOperationSucceeded"
     GIT_OPERATION_FAILED = "GitOperationFailed"
     INCLUDE_CHANGE = "IncludeChange"
+    OCI_ARTIFACT_PULL_FAILED = "OCIArtifactPullFailed"
+    OCI_ARTIFACT_LAYER_OPERATION_FAILED = "OCIArtifactLayerOperationFailed"
     STAT_OPERATION_FAILED = "StatOperationFailed"
     READ_OPERATION_FAILED = "ReadOperationFailed"
     ACQUIRE_LOCK_FAILED = "AcquireLockFailed"

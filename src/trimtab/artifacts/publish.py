@@ -10,10 +10,11 @@ import hmac
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_bytes, token_hex
+from typing import IO
 
 import msgspec
 
@@ -54,14 +55,21 @@ class Publisher:
         self._secret = _secret(store.root / "publish.key")
 
     async def publish(
-        self, kind: str, key: Key, snapshot: Snapshot, *, metadata: dict[str, str] | None = None
+        self,
+        kind: str,
+        key: Key,
+        snapshot: Snapshot,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        archive: str = "",
     ) -> Artifact:
         """Make `snapshot` the current artifact of the object and return what its status says of it.
 
+        `archive` names a content of the store (SHA-256) that is the archive already and is published as it is.
         Publishing the same again changes nothing. Raises Corrupt if the store lost a content, OSError for a full disk.
         """
         directory = self._directory(kind, key)
-        name = self._file_name(kind, key, snapshot.tree.digest)
+        name = self._file_name(kind, key, f"{snapshot.tree.digest}{archive and '/'}{archive}")
         current = next((record for record in _records(directory) if record.superseded is None), None)
         path = f"{kind.lower()}/{key.namespace}/{key.name}/{name}"
         said = {**(metadata or {}), **_left_out(snapshot.tree.left_out)}
@@ -71,7 +79,7 @@ class Publisher:
                 return current.artifact
             written = Written(current.artifact.digest.removeprefix("sha256:"), current.artifact.size)
         else:
-            written = await asyncio.to_thread(self._build, directory / name, snapshot)
+            written = await asyncio.to_thread(self._build, directory / name, snapshot, archive)
         artifact = Artifact(
             path=path,
             url=f"{self._base_url}/{path}",
@@ -109,18 +117,21 @@ class Publisher:
         async with self._lock:
             return await asyncio.to_thread(self._collect, min_age_s)
 
-    def _build(self, path: Path, snapshot: Snapshot) -> Written:
+    def _build(self, path: Path, snapshot: Snapshot, archive: str) -> Written:
         self._store.save(snapshot.tree)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = path.with_name(f"{_TEMPORARY}{token_hex(8)}")
         try:
             with temporary.open("xb") as out:
-                written = write_archive(out, _packed(snapshot))
+                written = self._copy(out, archive) if archive else write_archive(out, _packed(snapshot))
             temporary.rename(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         return written
+
+    def _copy(self, out: IO[bytes], archive: str) -> Written:
+        return Written(archive, out.write(self._store.read(archive)))
 
     def _collect(self, min_age_s: float) -> Collected:
         live: list[str] = []
@@ -172,8 +183,8 @@ class Publisher:
                 raise ValueError(f"{name!r} cannot be part of an artifact's path")
         return self._root / kind.lower() / key.namespace / key.name
 
-    def _file_name(self, kind: str, key: Key, tree: str) -> str:
-        message = f"{kind.lower()}/{key.namespace}/{key.name}/{tree}".encode()
+    def _file_name(self, kind: str, key: Key, content: str) -> str:
+        message = f"{kind.lower()}/{key.namespace}/{key.name}/{content}".encode()
         return hmac.new(self._secret, message, "sha256").hexdigest() + ".tar.gz"
 
 

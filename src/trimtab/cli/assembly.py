@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION
+from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.api.kustomize import Kustomization
+from trimtab.api.oci import OCIRepository
 from trimtab.api.source import GitRepository
 from trimtab.artifacts import serve
 from trimtab.artifacts.publish import Publisher
@@ -19,12 +20,15 @@ from trimtab.base.http import Transport
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject, Telemetry
 from trimtab.cli.settings import Settings
-from trimtab.controllers import gitrepository, kustomization, remote
+from trimtab.controllers import kustomization, remote, sourcing
 from trimtab.controllers.access import Access, CrossNamespace, account
 from trimtab.controllers.freeze import Freeze
+from trimtab.controllers.gitrepository import GitProducer
 from trimtab.controllers.index import SourceId, SourceIndex
+from trimtab.controllers.ocirepository import OciProducer
 from trimtab.controllers.place import Place
 from trimtab.controllers.places import Places
+from trimtab.controllers.sourcing import Producer
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
@@ -37,6 +41,7 @@ from trimtab.runtime.events import Recorder
 from trimtab.runtime.queue import Priority
 from trimtab.runtime.watchdog import Watchdog
 from trimtab.sources.git import GitSource
+from trimtab.sources.oci import OciSource
 from trimtab.targets.contract import Drift
 from trimtab.targets.kubernetes.judging import Judges
 from trimtab.targets.kubernetes.target import KubernetesTarget
@@ -45,13 +50,23 @@ from trimtab.toolchain import binaries
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T", GitRepository, Kustomization)
+T = TypeVar("T", GitRepository, OCIRepository, Kustomization)
+S = TypeVar("S", GitRepository, OCIRepository)
 
-_GIT_WORKERS = 8
+_SOURCE_WORKERS = 8
 _GRACE_S = 20.0
 _COLLECT_EVERY_S = 600.0
 _NOT_INSTALLED_S = 5.0
 _MIRROR_UNUSED_S = 24 * 3600.0
+
+
+class _Fetching(NamedTuple):
+    """What the sources of this process share, and what is particular to each kind."""
+
+    publisher: Publisher
+    recorder: Recorder
+    git: GitProducer
+    oci: OciProducer
 
 
 class Assembly:
@@ -80,11 +95,18 @@ class Assembly:
         """Build everything and work until cancelled. `remaining` tells the seconds in which we may still write."""
         await self._client.discovery.start(tasks)
         store = Store(self._settings.storage_path / "store")
-        repositories = await self._informer(GIT_REPOSITORY, GitRepository)
         fetches, applies = (name in self._settings.controllers for name in ("source", "kustomize"))
-        fetcher = self._fetcher(tasks, repositories, store) if fetches else self._reader(repositories, store)
-        controllers, informers = [fetcher], [repositories.synced]
+        fetching = self._fetching(tasks, store) if fetches else None
+        repositories = await self._informer(GIT_REPOSITORY, GitRepository)
+        git = fetching and (fetching, fetching.git)
+        controllers, informers = [self._source(tasks, GIT_REPOSITORY, repositories, git, store)], [repositories.synced]
         repositories.start(tasks)
+        registries = partial(self._registries, tasks, fetching, store, controllers)
+        if await self._is_served(OCI_REPOSITORY):
+            informers.append(await registries())
+        else:
+            # An installation that is older than this kind goes on without it.
+            tasks.spawn(self._later(tasks, registries, controllers), name="ocirepository")
         if applies:
             apps = await self._informer(KUSTOMIZATION, Kustomization)
             controllers.append(await self._kustomizer(tasks, apps, repositories, store, remaining))
@@ -111,41 +133,68 @@ class Assembly:
         self._recorders.append(recorder)
         return recorder
 
-    def _reader(self, repositories: Informer[GitRepository], store: Store) -> Controller[Key]:
-        """Takes over the artifacts that another process publishes."""
-        sources = remote.RemoteSources(repositories, self._index, store, self._transport)
-        controller = Controller("artifact", sources.reconcile, clock=self._clock, backoff_cap=remote.BACKOFF_CAP_S)
-
-        def hear(event: Event[GitRepository]) -> None:
-            if (key := remote.is_news(event)) is not None:
-                controller.queue.add(key)
-
-        repositories.add_handler(hear)
-        return controller
-
-    def _fetcher(self, tasks: Tasks, repositories: Informer[GitRepository], store: Store) -> Controller[Key]:
+    def _fetching(self, tasks: Tasks, store: Store) -> _Fetching:
         publisher = Publisher(store, f"http://{self._settings.storage_adv_addr}", self._clock)
-        source = GitSource(self._settings.storage_path / "git", store, self._transport, self._clock)
-        tasks.keep(partial(self._collect, publisher, source), name="collect")
-        sources = gitrepository.GitRepositories(
-            gitrepository.Surroundings(
-                client=self._client,
-                objects=repositories,
-                source=source,
-                publisher=publisher,
-                index=self._index,
-                recorder=self._recorder(tasks, "source-controller"),
-                clock=self._clock,
-            )
+        git = GitSource(self._settings.storage_path / "git", store, self._transport, self._clock)
+        tasks.keep(partial(self._collect, publisher, git), name="collect")
+        oci = OciSource(store, self._transport, self._clock)
+        return _Fetching(
+            publisher,
+            self._recorder(tasks, "source-controller"),
+            GitProducer(self._client, git),
+            OciProducer(self._client, oci),
         )
+
+    async def _registries(
+        self, tasks: Tasks, fetching: _Fetching | None, store: Store, controllers: list[Controller[Key]]
+    ) -> asyncio.Event:
+        """Look after OCIRepositories; the controller is added to `controllers`, and not started."""
+        repositories = await self._informer(OCI_REPOSITORY, OCIRepository)
+        oci = fetching and (fetching, fetching.oci)
+        controllers.append(self._source(tasks, OCI_REPOSITORY, repositories, oci, store))
+        repositories.start(tasks)
+        return repositories.synced
+
+    async def _later(
+        self, tasks: Tasks, build: Callable[[], Awaitable[asyncio.Event]], controllers: list[Controller[Key]]
+    ) -> None:
+        synced = await build()
+        controller = controllers[-1]
+        await synced.wait()
+        controller.start(tasks)
+
+    def _source(
+        self,
+        tasks: Tasks,
+        gvk: Gvk,
+        objects: Informer[S],
+        fetching: tuple[_Fetching, Producer[S]] | None,
+        store: Store,
+    ) -> Controller[Key]:
+        """Fetches and publishes one kind of source, or takes over the artifacts that another process publishes."""
+        if fetching is None:
+            remotes = remote.RemoteSources(gvk.kind, objects, self._index, store, self._transport)
+            reader = Controller("artifact", remotes.reconcile, clock=self._clock, backoff_cap=remote.BACKOFF_CAP_S)
+
+            def hear(event: Event[S]) -> None:
+                if (key := remote.is_news(event)) is not None:
+                    reader.queue.add(key)
+
+            objects.add_handler(hear)
+            return reader
+        shared, producer = fetching
+        world = sourcing.Surroundings(
+            self._client, objects, shared.publisher, self._index, shared.recorder, self._clock
+        )
+        sources = sourcing.Sources(world, producer)
         controller = Controller(
-            "gitrepository",
+            gvk.kind.lower(),
             sources.reconcile,
             clock=self._clock,
-            concurrency=_GIT_WORKERS,
+            concurrency=_SOURCE_WORKERS,
             backoff_cap=sources.backoff_cap,
         )
-        self._attach(tasks, controller, repositories, "GitRepository", sources.state)
+        self._attach(tasks, controller, objects, gvk.kind, sources.state)
         return controller
 
     async def _kustomizer(
@@ -316,6 +365,13 @@ class Assembly:
                 log.warning("cannot reach the API server, trying again in 5 s: %s", failure)
             await self._clock.sleep(_NOT_INSTALLED_S)
 
+    async def _is_served(self, gvk: Gvk) -> bool:
+        try:
+            await self._client.discovery.find(gvk)
+        except UnknownKind:
+            return False
+        return True
+
     async def _cluster_id(self) -> str:
         namespace = await self._client.discovery.find(Gvk("", "v1", "Namespace"))
         body = await self._client.get(namespace, "kube-system")
@@ -345,6 +401,6 @@ def _feed(controller: Controller[Key]) -> Callable[[Event[T]], None]:
     return hear
 
 
-def _meaning(item: GitRepository | Kustomization) -> tuple[object, ...]:
+def _meaning(item: GitRepository | OCIRepository | Kustomization) -> tuple[object, ...]:
     metadata = item.metadata
     return metadata.uid, metadata.generation, metadata.deleted, metadata.annotations

@@ -1,6 +1,7 @@
 """`trimtab get`: what there is, at which revision, and whether it is ready. The columns are Flux's."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import click
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
 from trimtab.cli.kinds import APP, Kind, condition, on_one_line, revision, several, shortened, suspended, title
+from trimtab.kube.errors import UnknownKind
 from trimtab.manifests.refs import Body
 
 if TYPE_CHECKING:
@@ -38,11 +40,12 @@ def get(
 ) -> None:
     """List objects.
 
-    KIND is one of: all (the default), sources all, source git, kustomizations (ks).
+    KIND is one of: all (the default), sources all, source git, source oci, kustomizations (ks).
     """
 
     async def work(client: "Client") -> int:
         kinds, name = several(words)
+        kinds = await _installed(client, kinds) if len(kinds) > 1 else kinds
         namespace = "" if all_namespaces else options.namespace
         wanted = Wanted(kinds, namespace, name, label_selector, status_test(status_selector))
         columns = Columns(namespaced=all_namespaces, titled=len(kinds) > 1, sources=show_source)
@@ -139,6 +142,16 @@ def _print(wanted: Wanted, columns: Columns, groups: Sequence[Sequence[Body]], *
         place = f"in namespace {wanted.namespace}" if wanted.namespace else "in any namespace"
         what = " or ".join(kind.gvk.kind for kind in wanted.kinds)
         click.echo(f"no {what} objects found {place}", err=True)
+
+
+async def _installed(client: "Client", kinds: Sequence[Kind]) -> tuple[Kind, ...]:
+    """Who asks for everything means what there is: an older installation may lack a kind."""
+    found: list[Kind] = []
+    for kind in kinds:
+        with contextlib.suppress(UnknownKind):
+            await client.discovery.find(kind.gvk)
+            found.append(kind)
+    return tuple(found) or tuple(kinds)
 
 
 async def _list(client: "Client", wanted: Wanted, kind: Kind) -> list[Body]:

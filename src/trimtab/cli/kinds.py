@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION
+from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.cli.connect import Code, Failure
 from trimtab.manifests.refs import Body, Gvk
 
@@ -24,8 +24,15 @@ GIT = Kind(
     "source git",
     "fetched revision",
 )
+OCI = Kind(
+    OCI_REPOSITORY,
+    (*((word, oci) for word in _SOURCE_WORDS for oci in ("oci", "ocirepository")), ("ocirepository",), ("ocirepo",)),
+    "source oci",
+    "fetched revision",
+)
+SOURCES = (GIT, OCI)
 APP = Kind(KUSTOMIZATION, (("kustomization",), ("kustomizations",), ("ks",)), "kustomization", "applied revision")
-ALL = (GIT, APP)
+ALL = (*SOURCES, APP)
 
 
 def several(words: Sequence[str]) -> tuple[tuple[Kind, ...], str]:
@@ -33,7 +40,7 @@ def several(words: Sequence[str]) -> tuple[tuple[Kind, ...], str]:
     if tuple(words) in ((), ("all",)):
         return ALL, ""
     if words[0] in _SOURCE_WORDS and tuple(words[1:]) in ((), ("all",)):
-        return (GIT,), ""
+        return SOURCES, ""
     kind, rest = _split(words)
     if kind is None:
         raise Failure(Code.WRONG, f"there is no kind {' '.join(words)!r}; there are: {_known()}, all")
@@ -43,7 +50,7 @@ def several(words: Sequence[str]) -> tuple[tuple[Kind, ...], str]:
 
 
 def one(words: Sequence[str]) -> tuple[Kind, str]:
-    """What a command acts on: `source git NAME`, `kustomization NAME`, or the name of an app alone."""
+    """What a command acts on: `source git|oci NAME`, `kustomization NAME`, or the name of an app alone."""
     kind, rest = _split(words)
     if kind is None and len(words) == 1:
         return APP, words[0]
@@ -113,4 +120,4 @@ def _split(words: Sequence[str]) -> tuple[Kind | None, list[str]]:
 
 
 def _known() -> str:
-    return "source git, kustomization (ks)"
+    return "source git, source oci, kustomization (ks)"

@@ -12,7 +12,7 @@ import click
 from trimtab.api.names import REQUESTED_AT
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
-from trimtab.cli.kinds import APP, GIT, Kind, condition, one, revision, suspended
+from trimtab.cli.kinds import APP, SOURCES, Kind, condition, one, revision, suspended
 from trimtab.manifests.refs import Body
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("reconcile")
-@click.argument("words", nargs=-1, required=True, metavar="APP | source git NAME | kustomization NAME")
+@click.argument("words", nargs=-1, required=True, metavar="APP | source git|oci NAME | kustomization NAME")
 @click.option("--with-source", is_flag=True, help="Look at the app's source first.")
 @cluster_options
 def reconcile(options: Options, words: tuple[str, ...], with_source: bool) -> None:
@@ -34,8 +34,8 @@ def reconcile(options: Options, words: tuple[str, ...], with_source: bool) -> No
         teller = Teller(quiet=options.quiet)
         async with deadline(options.timeout_s, f"{kind.gvk.kind} {name}"):
             if with_source and kind is APP:
-                source, namespace = await _source_of(client, options.namespace, name)
-                await reconcile_one(client, GIT, namespace, source, teller)
+                source, of, namespace = await _source_of(client, options.namespace, name)
+                await reconcile_one(client, of, namespace, source, teller)
             await reconcile_one(client, kind, options.namespace, name, teller)
         return Code.OK
 
@@ -143,11 +143,12 @@ async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
         raise Failure(Code.DIFFERS, f"{what} is not ready after {seconds:g} s; --timeout allows more") from None
 
 
-async def _source_of(client: "Client", namespace: str, name: str) -> tuple[str, str]:
+async def _source_of(client: "Client", namespace: str, name: str) -> tuple[str, Kind, str]:
     resource = await client.discovery.find(APP.gvk)
     ref = (await client.get(resource, name, namespace, type=dict))["spec"]["sourceRef"]
-    if ref["kind"] != GIT.gvk.kind:
+    kind = next((one for one in SOURCES if one.gvk.kind == ref["kind"]), None)
+    if kind is None:
         raise Failure(
             Code.WRONG, f"{name} comes from {ref['kind']} {ref['name']}, which cannot be asked for a look yet"
         )
-    return ref["name"], ref.get("namespace") or namespace
+    return ref["name"], kind, ref.get("namespace") or namespace

@@ -7,10 +7,11 @@ import msgspec
 
 from trimtab.api.kustomize import KustomizationStatus
 from trimtab.api.names import ConditionType, Reason
+from trimtab.api.oci import OCIRepositoryStatus
 from trimtab.api.source import GitRepositoryStatus
 from trimtab.manifests.conditions import Condition, with_condition, without_condition
 
-Status = TypeVar("Status", KustomizationStatus, GitRepositoryStatus)
+Status = TypeVar("Status", KustomizationStatus, GitRepositoryStatus, OCIRepositoryStatus)
 
 
 def ready(status: Status, generation: int, reason: str, message: str, now: datetime) -> Status:
@@ -51,6 +52,12 @@ def failed(status: Status, generation: int, reason: str, message: str, now: date
 def flagged(status: Status, kind: str, generation: int, reason: str, message: str, now: datetime) -> Status:
     """With one more condition set to True."""
     condition = _condition(kind, "True", generation, reason, message)
+    return msgspec.structs.replace(status, conditions=with_condition(status.conditions, condition, now))
+
+
+def denied(status: Status, kind: str, generation: int, reason: str, message: str, now: datetime) -> Status:
+    """With one more condition set to False."""
+    condition = _condition(kind, "False", generation, reason, message)
     return msgspec.structs.replace(status, conditions=with_condition(status.conditions, condition, now))
 
 

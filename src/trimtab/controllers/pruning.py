@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from trimtab.api import names
-from trimtab.api.gvk import CRD, GIT_REPOSITORY, KUSTOMIZATION
+from trimtab.api.gvk import CRD, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.errors import Transient, Waiting
 from trimtab.controllers.app import App, Held
@@ -27,6 +27,7 @@ _OUR_DEFINITIONS = (
     f"kustomizations.{KUSTOMIZATION.group}",
     f"gitrepositories.{GIT_REPOSITORY.group}",
 )
+_REGISTRIES = f"ocirepositories.{OCI_REPOSITORY.group}"
 
 
 def budget_of(ks: Kustomization) -> Budget:
@@ -98,7 +99,8 @@ class Pruning:
 
         Then nothing is pruned: deleting a definition of ours must not empty a cluster (P11, P16).
         """
-        about = [(CRD, name, "") for name in _OUR_DEFINITIONS] + [(_NAMESPACE, ks.metadata.namespace, "")]
+        ours = [*_OUR_DEFINITIONS, *([_REGISTRIES] if ks.spec.source_ref.kind == OCI_REPOSITORY.kind else ())]
+        about = [(CRD, name, "") for name in ours] + [(_NAMESPACE, ks.metadata.namespace, "")]
         for gvk, name, namespace in about:
             try:
                 body = await self.client.get(await self.client.discovery.find(gvk), name, namespace)

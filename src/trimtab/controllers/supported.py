@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from trimtab.api import annotations, names
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.meta import ObjectMeta
+from trimtab.api.oci import OCIRepository
 from trimtab.api.source import GitRepository
 from trimtab.base.errors import Terminal
 
@@ -16,6 +17,7 @@ _UNSERVED_OF_GIT: Mapping[str, tuple[str, ...]] = {
     names.Annotation.VERIFY: (),
     names.Annotation.SIGNER_MATCHES_COMMITTER: ("false",),
 }
+_SOURCES = frozenset({"GitRepository", "OCIRepository"})
 
 
 def check(ks: Kustomization) -> None:
@@ -39,6 +41,21 @@ def check_git(repository: GitRepository) -> None:
     _refuse("GitRepository", [*(name for name, is_set in found.items() if is_set), *unserved])
 
 
+def check_oci(repository: OCIRepository) -> None:
+    """Raise Terminal for what would be pulled, or trusted, wrongly if a field of `repository` were ignored."""
+    _refuse_nonsense("OCIRepository", repository.metadata)
+    spec, verify = repository.spec, repository.spec.verify
+    found = {f"spec.provider {spec.provider}": spec.provider not in ("", "generic")}
+    if verify is not None:
+        found |= {
+            f"spec.verify.provider {verify.provider}": verify.provider not in ("", "cosign"),
+            "spec.verify.matchOIDCIdentity": bool(verify.match_oidc_identity),
+            "spec.verify.trustedRootSecretRef": verify.trusted_root_secret_ref is not None,
+            "spec.verify without a secretRef (signatures without keys)": verify.secret_ref is None,
+        }
+    _refuse("OCIRepository", [name for name, is_set in found.items() if is_set])
+
+
 def _unsupported(ks: Kustomization) -> list[str]:
     spec = ks.spec
     post_build = spec.post_build
@@ -47,7 +64,7 @@ def _unsupported(ks: Kustomization) -> list[str]:
         "spec.decryption": spec.decryption is not None,
         "spec.postBuild": post_build is not None
         and bool(post_build.substitute or post_build.substitute_from or post_build.substitute_strategy == "Always"),
-        f"spec.sourceRef.kind {spec.source_ref.kind}": spec.source_ref.kind != "GitRepository",
+        f"spec.sourceRef.kind {spec.source_ref.kind}": spec.source_ref.kind not in _SOURCES,
     }
     return [name for name, is_set in found.items() if is_set]
 

@@ -1,11 +1,10 @@
 """How the server proves itself to us, and we to it: certificates that are read again when their files change."""
 
-import os
 import ssl
-import tempfile
 from pathlib import Path
 from typing import TypeAlias
 
+from trimtab.base.certificates import load_pair
 from trimtab.base.clock import Clock
 from trimtab.kube.errors import ConfigError
 
@@ -81,20 +80,8 @@ class Trust:
 
 
 def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    # OpenSSL wants a file. Where the system can, one that exists in memory only: keys do not touch the disk.
-    pem = certificate.rstrip() + b"\n" + key.rstrip() + b"\n"
     try:
-        if hasattr(os, "memfd_create"):
-            file = os.fdopen(os.memfd_create("client"), "wb")
-            path = f"/proc/self/fd/{file.fileno()}"
-        else:
-            named = tempfile.NamedTemporaryFile()  # noqa: SIM115 - closed below, mode 0600
-            file, path = named, named.name  # type: ignore[assignment]
-        with file:
-            file.write(pem)
-            file.flush()
-            # Without a password an encrypted key would make OpenSSL ask on the terminal.
-            context.load_cert_chain(path, password="")
+        load_pair(context, certificate, key)
     except (OSError, ValueError) as failure:
         raise ConfigError(f"the client certificate and key cannot be used: {failure}") from failure
 

@@ -1,0 +1,138 @@
+"""What is particular to an OCIRepository: ask the registry, verify what is signed, pull the layer if it is new."""
+
+import hashlib
+from collections.abc import Mapping
+
+from yarl import URL
+
+from trimtab.api import names
+from trimtab.api.gvk import OCI_REPOSITORY
+from trimtab.api.meta import LocalRef
+from trimtab.api.oci import OCIRepository
+from trimtab.artifacts.snapshot import Snapshot
+from trimtab.base.errors import Transient
+from trimtab.controllers import supported
+from trimtab.controllers.sourcing import Produced, Status, secret
+from trimtab.kube.client import Client
+from trimtab.kube.errors import NotFound
+from trimtab.manifests.refs import Gvk, Key
+from trimtab.sources.oci import Access, Head, Logins, OciSource, OciSpec, from_secret
+
+_ACCOUNT = Gvk("", "v1", "ServiceAccount")
+_MOST_REMEMBERED = 10_000
+
+
+class OciProducer:
+    """Artifacts of registries as snapshots."""
+
+    gvk = OCI_REPOSITORY
+
+    def __init__(self, client: Client, source: OciSource) -> None:
+        self._client = client
+        self._source = source
+        self._verified: dict[Key, tuple[Head, str, str]] = {}
+
+    def check(self, item: OCIRepository) -> None:
+        """Raise Terminal for what is not served, or makes no sense."""
+        supported.check_oci(item)
+
+    async def produce(self, item: OCIRepository, status: Status, held: Snapshot | None) -> Produced:
+        """The artifact that `spec.ref` means now, pulled again if it or what is taken of it has changed.
+
+        Nothing is pulled before its signature is verified, where one is demanded.
+        """
+        spec = OciSpec.from_api(item.spec)
+        access = await self._access(item, spec)
+        head = await self._source.look(spec, access)
+        signer = await self._verify(item, spec, access, head)
+        verified = f"is signed by the key {signer}" if signer else ""
+        observed = {"observed_ignore": item.spec.ignore, "observed_layer_selector": item.spec.layer_selector}
+        artifact = status.artifact
+        made_with = (status.observed_ignore, getattr(status, "observed_layer_selector", None))
+        if (
+            held is not None
+            and artifact is not None
+            and artifact.revision == held.revision == head.revision
+            and made_with == (item.spec.ignore, item.spec.layer_selector)
+        ):
+            archive = artifact.digest.removeprefix("sha256:") if spec.copy else ""
+            return Produced(held, artifact.metadata, archive, observed, verified)
+        pulled = await self._source.fetch(spec, access, head)
+        return Produced(pulled.snapshot, pulled.metadata, pulled.layer, observed, verified)
+
+    async def _verify(self, item: OCIRepository, spec: OciSpec, access: Access, head: Head) -> str:
+        """The name of the key that signed `head`; empty where no signature is demanded."""
+        if item.spec.verify is None or item.spec.verify.secret_ref is None:
+            self._verified.pop(item.key, None)
+            return ""
+        data = await self._secret(item, item.spec.verify.secret_ref, "spec.verify.secretRef")
+        keys = {name: pem for name, pem in data.items() if name.endswith(".pub")}
+        judged_by = hashlib.sha256(repr((item.metadata.uid, str(spec.repository), sorted(keys.items()))).encode())
+        known = self._verified.get(item.key)
+        if known is not None and known[:2] == (head, judged_by.hexdigest()):
+            return known[2]
+        signer = await self._source.verify(spec, access, head, keys)
+        if len(self._verified) >= _MOST_REMEMBERED:
+            self._verified.clear()
+        self._verified[item.key] = (head, judged_by.hexdigest(), signer)
+        return signer
+
+    async def _access(self, item: OCIRepository, spec: OciSpec) -> Access:
+        certificates: Mapping[str, bytes] = {}
+        if item.spec.cert_secret_ref is not None:
+            certificates = await self._secret(item, item.spec.cert_secret_ref, "spec.certSecretRef")
+            if not {"ca.crt", "tls.crt", "tls.key"} & certificates.keys():
+                raise Transient(
+                    names.Reason.AUTHENTICATION_FAILED,
+                    f"Secret {item.metadata.namespace}/{item.spec.cert_secret_ref.name} of spec.certSecretRef has "
+                    "neither ca.crt nor tls.crt and tls.key",
+                )
+        return Access(
+            logins=await self._logins(item),
+            ca=certificates.get("ca.crt", b""),
+            certificate=certificates.get("tls.crt", b""),
+            key=certificates.get("tls.key", b""),
+            proxy=await self._proxy(item),
+            timeout_s=spec.timeout_s,
+        )
+
+    async def _logins(self, item: OCIRepository) -> Logins:
+        """Those of the Secret, then those of the account; both, as in Flux."""
+        configs: list[bytes] = []
+        if item.spec.secret_ref is not None:
+            configs.append(from_secret(await self._secret(item, item.spec.secret_ref, "spec.secretRef")))
+        if account := item.spec.service_account_name:
+            namespace = item.metadata.namespace
+            try:
+                body = await self._client.get(await self._client.discovery.find(_ACCOUNT), account, namespace)
+            except NotFound:
+                raise Transient(
+                    names.Reason.AUTHENTICATION_FAILED,
+                    f"ServiceAccount {namespace}/{account} does not exist: create it, or change "
+                    "spec.serviceAccountName",
+                ) from None
+            for reference in body.get("imagePullSecrets") or ():
+                field = f"imagePullSecrets of ServiceAccount {account}"
+                configs.append(from_secret(await self._secret(item, LocalRef(name=reference["name"]), field)))
+        return Logins.parse(*configs)
+
+    async def _proxy(self, item: OCIRepository) -> URL | None:
+        if item.spec.proxy_secret_ref is None:
+            return None
+        data = await self._secret(item, item.spec.proxy_secret_ref, "spec.proxySecretRef")
+        try:
+            url = URL(data.get("address", b"").decode().strip())
+            if username := data.get("username", b"").decode().strip():
+                url = url.with_user(username).with_password(data.get("password", b"").decode().strip())
+        except ValueError:
+            url = URL()
+        if url.scheme != "http" or not url.host:
+            raise Transient(
+                names.Reason.AUTHENTICATION_FAILED,
+                f"Secret {item.metadata.namespace}/{item.spec.proxy_secret_ref.name} of spec.proxySecretRef: address "
+                "must be http://host:port; other proxies are not supported",
+            )
+        return url
+
+    async def _secret(self, item: OCIRepository, reference: LocalRef, field: str) -> dict[str, bytes]:
+        return await secret(self._client, item.metadata.namespace, reference.name, field)

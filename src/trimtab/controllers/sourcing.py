@@ -1,0 +1,305 @@
+"""The story that every source has in common: produce a snapshot, publish it, say so; hold the last one if it fails."""
+
+import base64
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+import msgspec
+
+from trimtab.api import annotations, names
+from trimtab.api.meta import ObjectMeta
+from trimtab.api.oci import OCIRepositoryStatus
+from trimtab.api.source import Artifact, GitRepositoryStatus
+from trimtab.artifacts.publish import Publisher
+from trimtab.artifacts.snapshot import Snapshot
+from trimtab.artifacts.store import Corrupt
+from trimtab.base.clock import Clock
+from trimtab.base.errors import Terminal, Transient, TrimtabError
+from trimtab.controllers import progress
+from trimtab.controllers.index import Published, SourceId, SourceIndex
+from trimtab.controllers.state import ObjectState
+from trimtab.kube.client import Client
+from trimtab.kube.errors import ApiError, NotFound
+from trimtab.kube.informer import Informer
+from trimtab.manifests.conditions import find
+from trimtab.manifests.refs import Gvk, Key
+from trimtab.runtime.controller import Again, Done, Result
+from trimtab.runtime.events import EventType, ObjectRef, Recorder
+from trimtab.runtime.finalizers import drop, ensure
+from trimtab.runtime.status import merge_difference, patch_status
+
+LEAST_INTERVAL_S = 1.0
+"""An interval of `0s` passes admission, as in Flux; it must not become a busy loop."""
+_SECRET = Gvk("", "v1", "Secret")
+
+Status: TypeAlias = GitRepositoryStatus | OCIRepositoryStatus
+
+
+class _Spec(Protocol):
+    @property
+    def suspend(self) -> bool: ...
+    @property
+    def interval_s(self) -> float: ...
+
+
+class SourceObject(Protocol):
+    """What the objects of all kinds of sources have in common."""
+
+    @property
+    def api_version(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def metadata(self) -> ObjectMeta: ...
+    @property
+    def spec(self) -> _Spec: ...
+    @property
+    def status(self) -> Status: ...
+    @property
+    def key(self) -> Key: ...
+
+
+Source = TypeVar("Source", bound=SourceObject)
+_Read_contra = TypeVar("_Read_contra", bound=SourceObject, contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings(Generic[Source]):
+    """What the controller of one kind of source works with."""
+
+    client: Client
+    objects: Informer[Source]
+    publisher: Publisher
+    index: SourceIndex
+    recorder: Recorder
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """What one pass brought. `metadata` goes into the artifact, `archive` is a content to publish as it is.
+
+    `observed` are the fields of the status that say what the artifact was made with; `verified` says who signed it;
+    `history` is asked once all is done, and has words if what came does not follow from what was there before.
+    """
+
+    snapshot: Snapshot
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    archive: str = ""
+    observed: Mapping[str, Any] = field(default_factory=dict)
+    verified: str = ""
+    history: Callable[[], Awaitable[str]] | None = None
+
+
+class Producer(Protocol[_Read_contra]):
+    """What is particular to a kind of source."""
+
+    gvk: Gvk
+
+    def check(self, item: _Read_contra) -> None:
+        """Raise Terminal for what is not served, or makes no sense."""
+        ...
+
+    async def produce(self, item: _Read_contra, status: Status, held: Snapshot | None) -> Produced:
+        """What `item` means now. `held` is behind the artifact in `status`: if it is that still, it comes back.
+
+        Raises TrimtabError, ApiError.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of one source: the status last written, and the tree behind its artifact.
+
+    `strange` is what was told about annotations without a meaning.
+    """
+
+    uid: str
+    status: Any
+    snapshot: Snapshot | None
+    strange: list[str] = field(default_factory=list)
+
+
+class Sources(Generic[Source]):
+    """Reconciles every source of one kind."""
+
+    def __init__(self, world: Surroundings[Source], producer: Producer[Source]) -> None:
+        self._world = world
+        self._producer = producer
+        self._kind = producer.gvk.kind
+        self._known: dict[Key, _Known] = {}
+
+    def backoff_cap(self, key: Key) -> float:
+        """The longest wait between two tries: the interval."""
+        item = self._world.objects.store.get(key)
+        return max(item.spec.interval_s, LEAST_INTERVAL_S) if item else 60.0
+
+    def state(self, key: Key) -> ObjectState | None:
+        """How `key` is doing; None if it is gone."""
+        item, known = self._world.objects.store.get(key), self._known.get(key)
+        if item is None:
+            return None
+        condition = find(known.status.conditions, names.ConditionType.READY) if known else None
+        ready = None if condition is None or condition.status == "Unknown" else condition.true
+        artifact = known.status.artifact if known else None
+        revision = artifact.revision if artifact else ""
+        return ObjectState(ready, revision, item.spec.suspend, item.spec.interval_s)
+
+    async def reconcile(self, key: Key) -> Result:
+        """One pass. What it raises decides when the next one is; the status says the same before."""
+        item = self._world.objects.store.get(key)
+        if item is None:
+            self._forget(key)
+            return Done()
+        known = self._remember(item)
+        if item.metadata.deleted:
+            return await self._finalize(item)
+        self._offer(key, known)
+        if item.spec.suspend:
+            return Done()
+        try:
+            return await self._pass(item, known)
+        except TrimtabError as failure:
+            if isinstance(failure, Corrupt):
+                known.snapshot = None
+            await self._tell_failure(item, known, failure)
+            raise
+        except ApiError as refusal:
+            told = Transient(names.Reason.READ_OPERATION_FAILED, str(refusal))
+            await self._tell_failure(item, known, told)
+            raise told from refusal
+
+    async def _pass(self, item: Source, known: _Known) -> Result:
+        self._producer.check(item)
+        self._tell_strangers(item, known)
+        if names.FINALIZER not in item.metadata.finalizers:
+            resource = await self._world.client.discovery.find(self._producer.gvk)
+            await ensure(self._world.client, resource, item.metadata, names.FINALIZER)
+        produced = await self._producer.produce(item, known.status, known.snapshot)
+        known.snapshot = produced.snapshot
+        artifact = await self._world.publisher.publish(
+            self._kind, item.key, produced.snapshot, metadata=produced.metadata, archive=produced.archive
+        )
+        await self._tell(item, known, artifact, produced)
+        self._offer(item.key, known)
+        # nobody waits for this answer
+        if produced.history is not None and (words := await produced.history()):
+            self._event(item, "Warning", names.Reason.HISTORY_REWRITTEN, words)
+        return Again(max(item.spec.interval_s, LEAST_INTERVAL_S))
+
+    def _remember(self, item: Source) -> _Known:
+        known = self._known.get(item.key)
+        if known is None or known.uid != item.metadata.uid:
+            artifact = item.status.artifact
+            snapshot = self._world.publisher.restore(self._kind, item.key, artifact) if artifact else None
+            known = self._known[item.key] = _Known(item.metadata.uid, item.status, snapshot)
+        return known
+
+    def _offer(self, key: Key, known: _Known) -> None:
+        """The last artifact stays in force, also while the remote cannot be reached."""
+        artifact = known.status.artifact
+        if known.snapshot is not None and artifact is not None and artifact.revision == known.snapshot.revision:
+            self._world.index.put(SourceId(self._kind, key), Published(artifact, known.snapshot))
+
+    async def _tell(self, item: Source, known: _Known, artifact: Artifact, produced: Produced) -> None:
+        now, generation = self._world.clock.now(), item.metadata.generation
+        message = f"stored artifact for revision '{artifact.revision}'"
+        status = progress.ready(known.status, generation, names.Reason.SUCCEEDED, message, now)
+        status = progress.flagged(
+            status, names.ConditionType.ARTIFACT_IN_STORAGE, generation, names.Reason.SUCCEEDED, message, now
+        )
+        status = progress.unflagged(status, names.ConditionType.FETCH_FAILED)
+        status = progress.unflagged(status, names.ConditionType.SOURCE_VERIFIED)
+        if produced.verified:
+            status = progress.flagged(
+                status,
+                names.ConditionType.SOURCE_VERIFIED,
+                generation,
+                names.Reason.SUCCEEDED,
+                f"{artifact.revision} {produced.verified}",
+                now,
+            )
+        status = msgspec.structs.replace(
+            status,
+            artifact=artifact,
+            last_handled_reconcile_at=item.metadata.requested_at or status.last_handled_reconcile_at,
+            **produced.observed,
+        )
+        if "url" in status.__struct_fields__:
+            status = msgspec.structs.replace(status, url=artifact.url)
+        news = known.status.artifact is None or known.status.artifact.revision != artifact.revision
+        await self._write(item, known, status)
+        if news:
+            self._event(item, "Normal", names.Reason.NEW_ARTIFACT, message)
+
+    async def _tell_failure(self, item: Source, known: _Known, failure: TrimtabError) -> None:
+        now, generation = self._world.clock.now(), item.metadata.generation
+        status = progress.failed(
+            known.status, generation, failure.reason, failure.message, now, stalled=isinstance(failure, Terminal)
+        )
+        status = progress.flagged(
+            status, names.ConditionType.FETCH_FAILED, generation, failure.reason, failure.message, now
+        )
+        if failure.reason == names.Reason.VERIFICATION_ERROR:
+            status = progress.denied(
+                status, names.ConditionType.SOURCE_VERIFIED, generation, failure.reason, failure.message, now
+            )
+        requested = item.metadata.requested_at or status.last_handled_reconcile_at
+        status = msgspec.structs.replace(status, last_handled_reconcile_at=requested)
+        if await self._write(item, known, status):
+            self._event(item, "Warning", failure.reason, failure.message)
+
+    async def _write(self, item: Source, known: _Known, status: Any) -> bool:
+        change = merge_difference(msgspec.to_builtins(known.status), msgspec.to_builtins(status))
+        if not change:
+            return False
+        resource = await self._world.client.discovery.find(self._producer.gvk)
+        try:
+            await patch_status(self._world.client, resource, item.key, change, manager=names.SOURCE_MANAGER)
+        except NotFound:
+            return False
+        known.status = status
+        return True
+
+    def _tell_strangers(self, item: Source, known: _Known) -> None:
+        strange = annotations.strangers(self._kind, item.metadata.annotations)
+        if strange and strange != known.strange:
+            self._event(item, "Warning", annotations.UNKNOWN, "; ".join(strange))
+        known.strange = strange
+
+    def _event(self, item: Source, type_: EventType, reason: str, message: str) -> None:
+        involved = ObjectRef(
+            api_version=item.api_version,
+            kind=item.kind,
+            namespace=item.metadata.namespace,
+            name=item.metadata.name,
+            uid=item.metadata.uid,
+            resource_version=item.metadata.resource_version,
+        )
+        self._world.recorder.record(involved, type_, reason, message, {})
+
+    async def _finalize(self, item: Source) -> Result:
+        await self._world.publisher.forget(self._kind, item.key)
+        resource = await self._world.client.discovery.find(self._producer.gvk)
+        await drop(self._world.client, resource, item.metadata, names.FINALIZER)
+        self._forget(item.key)
+        return Done()
+
+    def _forget(self, key: Key) -> None:
+        self._known.pop(key, None)
+        self._world.index.drop(SourceId(self._kind, key))
+
+
+async def secret(client: Client, namespace: str, name: str, field_: str) -> dict[str, bytes]:
+    """The decoded data of a Secret that `field_` of a source names. Raises Transient (AuthenticationFailed)."""
+    resource = await client.discovery.find(_SECRET)
+    try:
+        body = await client.get(resource, name, namespace)
+    except NotFound:
+        raise Transient(
+            names.Reason.AUTHENTICATION_FAILED,
+            f"Secret {namespace}/{name} does not exist: create it, or change {field_}",
+        ) from None
+    return {key: base64.b64decode(value) for key, value in (body.get("data") or {}).items()}

@@ -1,0 +1,37 @@
+"""Regular expressions that people write: searched for in linear time, whatever the expression.
+
+Python's own engine takes minutes over `^(a+)+$` and thirty characters. This is Rust's `regex`, of the family of RE2:
+no backtracking, no look-around, and the size of the compiled program is bounded.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from pydantic_core import SchemaError, SchemaValidator, core_schema
+
+LONGEST: Final = 1024
+"""Characters of a pattern."""
+
+
+class Pattern:
+    """A compiled expression."""
+
+    def __init__(self, text: str) -> None:
+        """Compile `text`. Raises ValueError with what is wrong with it."""
+        if len(text) > LONGEST:
+            raise ValueError(f"a pattern of {len(text)} characters; the limit is {LONGEST}")
+        try:
+            self._validator = SchemaValidator(
+                core_schema.str_schema(pattern=text, regex_engine="rust-regex", strict=True)
+            )
+        except SchemaError as failure:
+            words = [line.strip() for line in str(failure).splitlines() if "error:" in line or "exceeds" in line]
+            raise ValueError((words or ["it is not a regular expression"])[-1].removeprefix("error: ")) from None
+
+    def found_in(self, text: str) -> bool:
+        """Whether `text` has a part that matches."""
+        return self._validator.isinstance_python(text)
+
+    def select(self, texts: Iterable[str]) -> list[str]:
+        """Those of `texts` that match."""
+        return [text for text in texts if self._validator.isinstance_python(text)]

@@ -1,0 +1,131 @@
+"""A registry's contents: the digest behind a tag, all tags, manifests and blobs. Nothing unverified comes out."""
+
+import hashlib
+import re
+from typing import IO
+
+import msgspec
+from yarl import URL
+
+from trimtab.base.http import BodyTooLarge, Response, TransportError
+from trimtab.remotes.oci import manifest
+from trimtab.remotes.oci.manifest import BadManifest, Descriptor, Index, Manifest
+from trimtab.remotes.oci.reference import DIGEST, TAG, Repository
+from trimtab.remotes.oci.wire import Access, PullFailed, Wire
+
+MAX_TAGS = 200_000
+MAX_PAGES = 2_000
+MAX_PAGE = 16 << 20
+_PAGE = 1_000
+_LINK = re.compile(r'\s*<([^<>]{1,4096})>\s*;\s*rel="?next"?\s*(?:[;,].*)?', re.IGNORECASE)
+
+
+class _Tags(msgspec.Struct, frozen=True):
+    tags: list[str] | None = None
+
+
+class Registry:
+    """Reads repositories. One per process. All methods raise what `Wire.exchange` raises."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    async def digest(self, repository: Repository, access: Access, tag: str) -> str:
+        """The digest that `tag` stands for now: one small request, which no registry counts as a pull."""
+        url = repository.at(f"manifests/{tag}")
+        response = await self._wire.exchange(repository, access, "HEAD", url, {"Accept": manifest.ACCEPT})
+        await self._body(repository, response, 0)
+        said = response.headers.get("Docker-Content-Digest", "")
+        if not said:
+            # Only a few say nothing; then it has to be looked at.
+            return (await self.manifest(repository, access, tag)).digest
+        if not DIGEST.fullmatch(said):
+            raise PullFailed(f"{repository}:{tag}: the registry says its digest is {said[:200]!a}, not a sha256 digest")
+        return said
+
+    async def manifest(self, repository: Repository, access: Access, reference: str) -> Manifest | Index:
+        """The document behind a tag or a digest, which must be what its digest says."""
+        url = repository.at(f"manifests/{reference}")
+        response = await self._wire.exchange(repository, access, "GET", url, {"Accept": manifest.ACCEPT})
+        body = await self._body(repository, response, manifest.MAX_MANIFEST)
+        actual = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        said = response.headers.get("Docker-Content-Digest", "")
+        wanted = reference if DIGEST.fullmatch(reference) else said or actual
+        if actual != wanted or said not in ("", actual):
+            raise PullFailed(
+                f"{repository}: the manifest {reference} has the digest {actual}, and {max(wanted, said)[:80]!a} was "
+                "promised; nothing of it is used"
+            )
+        try:
+            return manifest.parse(body, response.headers.get("Content-Type", ""), actual)
+        except BadManifest as failure:
+            raise PullFailed(f"{repository}: the manifest {reference} is refused: {failure}") from failure
+
+    async def tags(self, repository: Repository, access: Access) -> list[str]:
+        """All tags. Never only some: to choose from a part of them could be to choose an older one."""
+        url = repository.at("tags/list", f"n={_PAGE}")
+        seen, found = {url}, dict[str, None]()
+        while True:
+            response = await self._wire.exchange(repository, access, "GET", url, {"Accept": "application/json"})
+            body = await self._body(repository, response, MAX_PAGE)
+            try:
+                page = msgspec.json.decode(body, type=_Tags).tags or []
+            except (msgspec.DecodeError, ValueError) as failure:
+                raise PullFailed(f"{repository}: the list of tags cannot be read: {failure}") from failure
+            found.update((tag, None) for tag in page if TAG.fullmatch(tag))
+            if len(found) > MAX_TAGS:
+                raise PullFailed(f"{repository}: more than {MAX_TAGS} tags; name one by spec.ref.tag")
+            link = response.headers.get("Link", "")
+            if not link:
+                return list(found)
+            url = _next(repository, url, link)
+            if url in seen or len(seen) >= MAX_PAGES:
+                raise PullFailed(f"{repository}: the list of tags has no end")
+            seen.add(url)
+
+    async def blob(
+        self, repository: Repository, access: Access, wanted: Descriptor, out: IO[bytes], limit: int
+    ) -> None:
+        """Write the content of `wanted`, at most `limit` bytes of it, to `out`. On an error `out` holds rubbish."""
+        if wanted.size > limit:
+            raise PullFailed(f"{repository}: {wanted.digest} has {wanted.size} bytes; the limit is {limit}")
+        url = repository.at(f"blobs/{wanted.digest}")
+        response = await self._wire.exchange(repository, access, "GET", url, {})
+        digest, size = hashlib.sha256(), 0
+        try:
+            async for chunk in response.chunks():
+                size += len(chunk)
+                if size > wanted.size:
+                    await response.close()
+                    raise PullFailed(f"{repository}: {wanted.digest} is larger than the {wanted.size} bytes promised")
+                digest.update(chunk)
+                out.write(chunk)
+        except TransportError as failure:
+            raise PullFailed(f"{repository}: {wanted.digest}: {failure}") from failure
+        actual = f"sha256:{digest.hexdigest()}"
+        if size != wanted.size or actual != wanted.digest:
+            raise PullFailed(
+                f"{repository}: what came for the layer {wanted.digest} ({wanted.size} bytes) has the digest {actual} "
+                f"({size} bytes); nothing of it is used"
+            )
+
+    @staticmethod
+    async def _body(repository: Repository, response: Response, limit: int) -> bytes:
+        try:
+            return await response.read(limit)
+        except BodyTooLarge as failure:
+            raise PullFailed(f"{repository}: an answer of more than {limit} bytes") from failure
+        except TransportError as failure:
+            raise PullFailed(f"{repository}: {failure}") from failure
+
+
+def _next(repository: Repository, url: URL, link: str) -> URL:
+    """The next page, which has to be one of the same list."""
+    match = _LINK.fullmatch(link)
+    try:
+        target = url.join(URL(match[1], encoded=True)) if match else None
+    except ValueError:
+        target = None
+    if target is None or target.origin() != url.origin() or target.raw_path != url.raw_path or target.user is not None:
+        raise PullFailed(f"{repository}: the list of tags goes on at {link[:200]!a}, which is not the same list")
+    return target

@@ -1,0 +1,63 @@
+"""Which IP addresses a host has, and whether they may be contacted.
+
+The name is resolved once and the connection goes to what was checked, so that a name server which answers differently
+the second time gains nothing. Link-local addresses and those of cloud metadata services are never contacted; private
+ones are, unless denied: the owner of the object wrote the address, and most git servers and registries are private.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from typing import TypeAlias
+
+_Ip: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_METADATA = {ipaddress.ip_address(text) for text in ("100.100.100.200", "192.0.0.192", "fd00:ec2::254")}
+_SHARED = ipaddress.IPv4Network("100.64.0.0/10")
+
+
+class Unresolved(Exception):
+    """The host has no address; the words are the resolver's."""
+
+
+class NotAllowed(Exception):
+    """The host has an address that is never contacted."""
+
+
+async def addresses(host: str, port: int, *, deny_private: bool = False) -> tuple[str, ...]:
+    """The IP addresses of `host`, all of them allowed, in the system's order of preference.
+
+    Raises Unresolved if there are none, NotAllowed if one of them is not allowed.
+    """
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as failure:
+        why = failure.strerror if isinstance(failure, OSError) else failure
+        raise Unresolved(f"the host {host} cannot be resolved: {why}; check the spelling") from failure
+    ips = tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+    for ip in ips:
+        if why := refusal(ip, deny_private=deny_private):
+            raise NotAllowed(f"{host} is {ip}, {why}, which is never contacted")
+    return ips
+
+
+def refusal(host: str, *, deny_private: bool = False) -> str | None:
+    """Why the IP address `host` may not be contacted; None if it may."""
+    outer = ipaddress.ip_address(host.partition("%")[0])
+    for ip in (outer, _unwrapped(outer)):
+        if ip.is_link_local or ip in _METADATA:
+            return "a link-local or metadata address"
+        if ip.is_multicast or ip.is_unspecified:
+            return "not the address of a host"
+        if deny_private and (ip.is_private or ip.is_loopback or (ip.version == 4 and ip in _SHARED)):
+            return "a private address"
+    return None
+
+
+def _unwrapped(ip: _Ip) -> _Ip:
+    """The IPv4 address inside the usual wrappings."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or ip
