@@ -219,7 +219,7 @@ def test_export_prints_what_kubectl_takes_and_needs_no_cluster(served: Kubectl) 
 def test_export_of_the_definitions_alone() -> None:
     done = trimtab("install", "--export", "--crds-only")
     assert done.returncode == 0, done.stderr
-    assert re.findall(r"^kind: (.*)$", done.stdout, re.MULTILINE) == ["CustomResourceDefinition"] * 2
+    assert re.findall(r"^kind: (.*)$", done.stdout, re.MULTILINE) == ["CustomResourceDefinition"] * 3
 
 
 @pytest.fixture(scope="module")

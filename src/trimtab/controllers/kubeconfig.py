@@ -14,7 +14,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.config import ClusterConfig, parse_kubeconfig
 from trimtab.kube.errors import ApiError, ConfigError, NotFound, Unreachable
 from trimtab.manifests.refs import Gvk, Key
-from trimtab.remotes.git.reach import refusal
+from trimtab.remotes.reach import refusal
 
 _SECRET = Gvk("", "v1", "Secret")
 _DEFAULT_ENTRIES = ("value", "value.yaml")
