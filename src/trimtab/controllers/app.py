@@ -60,6 +60,7 @@ class App:
     `approval`, the annotation, has approved and that may still be under way.
     `uncontested` is the build that no other app holds anything of. `waits_since` says since when deletions wait for
     other apps to plan, `deferred` after how many seconds they are looked at again while nothing is said about that.
+    `stale` says that somebody else has changed what is on record: it is read again.
     `strange` is what was told about annotations without a meaning.
     `drift` is what is told of drift in the status.
     `began`, `pending_since` and `waits_since` are monotonic seconds.
@@ -73,6 +74,7 @@ class App:
     cluster: str = ""
     place: Place | None = None
     problem: str = ""
+    stale: bool = False
     build: Build | None = None
     good: Build | None = None
     passed: set[str] = field(default_factory=set)

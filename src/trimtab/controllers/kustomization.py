@@ -15,6 +15,7 @@ from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import dependencies, drifting, expressions, health, supported
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
+from trimtab.controllers.basis import Basis
 from trimtab.controllers.claims import Claims
 from trimtab.controllers.farewell import TERMINATION_LOOK_S, Farewell
 from trimtab.controllers.freeze import Freeze
@@ -92,6 +93,7 @@ class Kustomizations:
         self._world = world
         self._on_ready = on_ready
         self._apps: dict[Key, App] = {}
+        self._bases: dict[Key, Basis] = {}
         objects, home = world.objects.store, world.places.own.cluster
         self._judges = world.places.own.target.judges
         self._claims = Claims(wake)
@@ -111,7 +113,9 @@ class Kustomizations:
         """Why `app` must not delete `ref` now, asked right before the request; nothing if it may."""
         if self._handover.wanted_elsewhere(app, [ref]):
             return "another app desires it by now: it is handed over"
-        return self._world.freeze.why
+        basis, known, now = self._bases.get(app), self._apps.get(app), self._world.objects.store.get(app)
+        moved = basis.gone(self._world.sources, known.build if known else None, now) if basis else ""
+        return self._world.freeze.why or moved
 
     def held_back(self) -> list[Key]:
         """The apps that would delete something and may not now."""
@@ -148,11 +152,13 @@ class Kustomizations:
         ks = self._world.objects.store.get(key)
         if ks is None:
             self._apps.pop(key, None)
+            self._bases.pop(key, None)
             self._world.places.leave(key)
             self._judges.forget(key)
             self._claims.forget(key)
             return Done()
         app = self._remember(ks)
+        self._bases.pop(key, None)
         if ks.metadata.deleted:
             self._claims.forget(key)
             app.revision = ""
@@ -200,6 +206,7 @@ class Kustomizations:
             build = await self._build(ks, app, published)
             self._handover.claim(ks, build, revision)
             self._begin(ks, app, build)
+            self._bases[ks.key] = Basis.of(ks, published, build)
             outcomes = await self._converge(ks, app, build, client, revision)
         except TrimtabError:
             await self._enforce(ks, app, client)
@@ -210,7 +217,7 @@ class Kustomizations:
 
     def _remember(self, ks: Kustomization) -> App:
         app = self._apps.get(ks.key)
-        if app is None or app.uid != ks.metadata.uid or app.problem:
+        if app is None or app.uid != ks.metadata.uid or app.problem or app.stale:
             app = self._apps[ks.key] = App.of(ks)
         if ks.spec.kube_config is None:
             self._arrive(ks, app, self._world.places.own)
@@ -301,7 +308,7 @@ class Kustomizations:
         target, wish = app.target, self._wish(ks, app, build, client)
         plan = self._guard_empty(ks, app, build, target.plan(wish, await target.observe(wish)))
         plan = await self._pruning.guard(ks, app, wish, plan)
-        if plan.quiet:
+        if plan.quiet and app.inventory.keys() >= build.refs:
             app.good = build
             return []
         await self._world.access.client_for(ks, app.at, within=WRITE_S)

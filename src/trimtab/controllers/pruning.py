@@ -8,6 +8,7 @@ from trimtab.api import names
 from trimtab.api.gvk import CRD, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.errors import Transient, Waiting
+from trimtab.controllers import basis
 from trimtab.controllers.app import App, Held
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.handover import Handover, Wait, app_key
@@ -68,7 +69,11 @@ class Pruning:
             if not wait.quiet:
                 app.held = Held("HandOver", wait.words)
             return plan._replace(deletions=())
-        return await self._within_budget(ks, app, wish, plan)
+        plan = await self._within_budget(ks, app, wish, plan)
+        if plan.deletions and not await basis.confirm(self.client, ks, app):
+            app.postponed = True
+            return plan._replace(deletions=())
+        return plan
 
     def _hand_over(self, app: App, plan: KubePlan) -> KubePlan:
         """What another app desires is never deleted: it leaves the record when the other one has applied it (P1)."""

@@ -1,0 +1,66 @@
+"""What the deletions of one pass were computed from, and whether that is still so (ENGINE.md, P5).
+
+Between the plan and the last deletion of a pass there are many requests, and the world goes on meanwhile: a newer
+artifact may desire again what this one no longer has, and somebody may have changed the record or the spec. Whatever
+does not fit any more ends the deletions of the pass; the next one computes them anew.
+"""
+
+from typing import NamedTuple
+
+from trimtab.api import names
+from trimtab.api.gvk import KUSTOMIZATION
+from trimtab.api.kustomize import Kustomization
+from trimtab.base.errors import Transient
+from trimtab.controllers.app import App, Build
+from trimtab.controllers.index import Published, SourceId, SourceIndex
+from trimtab.kube.client import Client
+from trimtab.kube.errors import NotFound
+
+
+class Basis(NamedTuple):
+    """The digests of the artifact and of what it rendered to, and of which wish: the record is on the object itself."""
+
+    source: SourceId
+    artifact: str
+    render: str
+    generation: int
+
+    @classmethod
+    def of(cls, ks: Kustomization, published: Published, build: Build) -> "Basis":
+        source = SourceId(ks.spec.source_ref.kind, ks.source_key)
+        return cls(source, published.artifact.digest, build.digest, ks.metadata.generation)
+
+    def gone(self, sources: SourceIndex, build: Build | None, now: Kustomization | None) -> str:
+        """Why nothing more may be deleted on this basis; nothing while it holds. Asked before every deletion."""
+        published = sources.get(self.source)
+        if published is None:
+            return f"{self.source} has no artifact any more"
+        if published.artifact.digest != self.artifact:
+            return f"{self.source} has published {published.artifact.revision} meanwhile, which is looked at first"
+        if build is None or build.digest != self.render:
+            return "what is desired has changed meanwhile"
+        if now is None or now.metadata.generation != self.generation or now.metadata.deleted:
+            return "the Kustomization has changed meanwhile, which is looked at first"
+        return ""
+
+
+async def confirm(client: Client, ks: Kustomization, app: App) -> bool:
+    """Whether `ks` is still what its deletions were computed for: one read, before the first of them.
+
+    Raises Transient where somebody else has changed the inventory: what was remembered of it is given up.
+    """
+    resource = await client.discovery.find(KUSTOMIZATION)
+    try:
+        live = await client.get(resource, ks.key.name, ks.key.namespace, type=Kustomization)
+    except NotFound:
+        return False
+    recorded = live.status.inventory
+    # a list without a checksum is kept by definitions that do not know ours, or was written by Flux
+    if (recorded is None and app.recorded) or (recorded and recorded.checksum and recorded.checksum != app.recorded):
+        app.stale = True
+        raise Transient(
+            names.Reason.PRUNE_FAILED,
+            "nothing is deleted: somebody else has changed status.inventory since it was read; it is read again",
+        )
+    now, then = live.metadata, ks.metadata
+    return (now.uid, now.generation, now.deleted, now.ours()) == (then.uid, then.generation, then.deleted, then.ours())
