@@ -6,16 +6,21 @@ import contextlib
 
 import pytest
 
+from tests.runtime.clocks import ManualClock
 from tests.targets.conftest import OWNER, desired, managers
 from trimtab.base.clock import SystemClock
 from trimtab.base.tasks import Tasks
-from trimtab.kube.errors import NotFound
-from trimtab.manifests.refs import Gvk
+from trimtab.health.verdict import State, Verdict
+from trimtab.kube.errors import Forbidden, NotFound
+from trimtab.manifests.refs import Gvk, Ref
 from trimtab.targets.contract import Answer, Effect
 from trimtab.targets.kubernetes import gate
+from trimtab.targets.kubernetes.disclosure import Disclosure
 from trimtab.targets.kubernetes.drift import Settler
 from trimtab.targets.kubernetes.fights import Fights
+from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.sighting import sight
+from trimtab.targets.kubernetes.target import KubernetesTarget, Wish
 from trimtab.targets.kubernetes.tracking import REWRITES, REWRITTEN, News
 from trimtab.targets.kubernetes.watches import Watches
 
@@ -442,3 +447,233 @@ async def test_a_fight_over_order_leaves_the_object_as_it_is(bench):
     assert answers == [Answer.CORRECTED] * 3 + [Answer.YIELDED]
     assert "env" in bench.fights.words(OWNER.key)
     assert tracked.as_wished(item.digest)
+
+
+# --- what the account of an app may know, and kinds that nobody watches
+
+
+@pytest.fixture
+async def blind(cluster):
+    """The client of an account that may write ConfigMaps and read none."""
+    client, namespace = cluster.client, cluster.namespace
+    rbac = "rbac.authorization.k8s.io"
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "patch"]}]
+    metadata = {"name": "writer", "namespace": namespace}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+    role = {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": metadata, "rules": rules}
+    binding = {
+        "apiVersion": f"{rbac}/v1",
+        "kind": "RoleBinding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "writer"},
+        "subjects": [{"kind": "ServiceAccount", "name": "writer", "namespace": namespace}],
+    }
+    for body in (account, role, binding):
+        await client.create(await client.discovery.find_by_name(body["kind"]), body, namespace)
+    view = client.acting_as(f"system:serviceaccount:{namespace}:writer")
+    resource = await client.discovery.find_by_name("ConfigMap")
+    probe = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe", "namespace": namespace}}
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(Forbidden):
+                await view.create(resource, probe, namespace, dry_run=True)
+                return view
+            await asyncio.sleep(0.1)
+
+
+async def test_drift_that_the_account_may_not_read_is_told_without_values(bench, blind):
+    item, tracked = await bench.applied(bench.body(data={"a": "1"}))
+    await bench.cluster.merge("ConfigMap", "x", {"data": {"a": "hidden-value"}})
+    await bench.look(item, tracked)
+    settler = Settler(blind, OWNER.key, bench.cluster.tracker, bench.fights, SystemClock())
+    outcome = await settler.settle(item, tracked, "alert")
+    assert (outcome.effect, outcome.drift.hidden, outcome.drift.differences) == (Effect.DRIFTED, True, ())
+    assert "differs" in str(outcome.drift)
+    assert "hidden-value" not in str(outcome)
+    tracked.doubt()
+    tracked.suspect = True
+    outcome = await settler.settle(item, tracked, "correct")
+    assert (outcome.effect, outcome.drift.hidden) == (Effect.CORRECTED, True)
+    assert "hidden-value" not in str(outcome)
+    assert (await bench.cluster.get("ConfigMap", "x"))["data"] == {"a": "1"}
+
+
+async def test_what_a_watch_shows_is_told_only_to_accounts_that_may_get_it(bench, blind):
+    disclosure = Disclosure(SystemClock())
+    ref = Ref("", "ConfigMap", bench.cluster.namespace, "x")
+    bad = Verdict(State.Failed, "a word of the object")
+    assert await disclosure.verdict(bench.cluster.client, CONFIG_MAPS, ref, bad) == bad
+    hidden = await disclosure.verdict(blind, CONFIG_MAPS, ref, bad)
+    assert hidden.state is State.Failed
+    assert "a word" not in hidden.message
+
+
+async def test_an_answer_about_rights_is_remembered_for_five_minutes(bench, blind):
+    clock = ManualClock()
+    disclosure = Disclosure(clock)
+    ref = Ref("", "ConfigMap", bench.cluster.namespace, "x")
+    assert not await disclosure.may_get(blind, CONFIG_MAPS, ref)
+    resource = await bench.cluster.client.discovery.find_by_name("Role")
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "create", "patch"]}]
+    await bench.cluster.client.merge_patch(resource, "writer", bench.cluster.namespace, {"rules": rules})
+    readable = await bench.cluster.client.discovery.find_by_name("ConfigMap")
+    async with asyncio.timeout(60):  # the server's own authorizer follows
+        while True:
+            try:
+                await blind.get(readable, "x", bench.cluster.namespace)
+            except NotFound:
+                break
+            except Forbidden:
+                await asyncio.sleep(0.1)
+    assert not await disclosure.may_get(blind, CONFIG_MAPS, ref)
+    clock.jump(301)
+    assert await disclosure.may_get(blind, CONFIG_MAPS, ref)
+
+
+def wish_of(bench, items, **options):
+    inventory = {item.ref: Entry(item.ref, item.gvk.version) for item in items}
+    return Wish(OWNER, bench.cluster.client, tuple(items), inventory, prune=True, **options)
+
+
+@contextlib.asynccontextmanager
+async def target(bench, reader):
+    """The whole target, with what it told of apps."""
+    tasks, told = Tasks("target"), []
+    clock = ManualClock()
+    made = KubernetesTarget(
+        reader, tasks, clock, tell=lambda app, news: told.append(news), protected_namespace="flux-system"
+    )
+    try:
+        yield made, clock, told
+    finally:
+        await tasks.close()
+
+
+async def passed(made, wish):
+    """One pass without a gate; what became of the objects."""
+    plan = made.plan(wish, await made.observe(wish))
+    return [outcome async for outcome in made.converge(wish, plan)]
+
+
+async def test_where_watching_is_forbidden_the_interval_does_the_work_and_says_so(bench, blind):
+    item = desired(bench.body(data={"a": "1"}))
+    wish = wish_of(bench, [item], interval_s=600.0)
+    async with target(bench, blind) as (made, clock, _):
+        await passed(made, wish)
+        [notice] = made.notices.take(OWNER.key)
+        assert notice.reason == "WatchForbidden"
+        assert "ConfigMap is looked for every 10m only" in notice.words
+        assert await passed(made, wish) == []
+        await bench.cluster.merge("ConfigMap", "x", {"data": {"a": "9"}})
+        clock.jump(300)
+        assert await passed(made, wish) == []
+        clock.jump(300)
+        [outcome] = await passed(made, wish)
+        assert outcome.effect is Effect.CORRECTED
+        await bench.cluster.client.delete(
+            await bench.cluster.client.discovery.find_by_name("ConfigMap"), "x", bench.cluster.namespace
+        )
+        clock.jump(600)
+        [outcome] = await passed(made, wish)
+        assert outcome.drift.gone
+        assert made.notices.take(OWNER.key) == []
+
+
+async def test_replicas_that_an_autoscaler_sets_are_left_to_it_and_told_once(bench):
+    item = desired(deployment(bench, replicas=2))
+    wish = wish_of(bench, [item])
+    scaler = {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "x"}, "maxReplicas": 9}
+    metric = {
+        "type": "Resource",
+        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
+    }
+    client, namespace = bench.cluster.client, bench.cluster.namespace
+    scalers = await client.discovery.find_by_name("HorizontalPodAutoscaler")
+    async with target(bench, client) as (made, _, told):
+        await passed(made, wish)
+        body = bench.body("HorizontalPodAutoscaler", "autoscaling/v2", spec={**scaler, "metrics": [metric]})
+        await client.create(scalers, body, namespace)
+        async with asyncio.timeout(30):
+            while made.autoscalers.claimed(item) == "":
+                await asyncio.sleep(0.02)
+        assert News.DISTURBED in told
+        await passed(made, wish)
+        [notice] = made.notices.take(OWNER.key)
+        assert notice.reason == "ReplicasYielded"
+        live = await bench.cluster.merge("Deployment", "x", {"spec": {"replicas": 7}}, "autoscaler")
+        made.tracker.get(item.ref).observe(sight(live, SystemClock().now()))
+        assert await passed(made, wish) == []
+        live = await bench.cluster.merge("Deployment", "x", {"spec": {"paused": True, "minReadySeconds": 3}}, "other")
+        assert live["spec"]["replicas"] == 7
+        await client.delete(scalers, "x", namespace)
+        async with asyncio.timeout(30):
+            while made.autoscalers.claimed(item) != "":
+                await asyncio.sleep(0.02)
+        await passed(made, wish)
+        assert (await bench.cluster.get("Deployment", "x"))["spec"]["replicas"] == 2
+        assert made.notices.take(OWNER.key) == []
+
+
+async def test_d6_objects_of_a_definition_that_changes_are_looked_at_again(bench):
+    client, namespace = bench.cluster.client, bench.cluster.namespace
+    group = f"{namespace}.example.org"
+    properties = {"spec": {"type": "object", "properties": {"a": {"type": "string"}}}}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": properties}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    names = {"plural": "things", "singular": "thing", "kind": "Thing"}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"things.{group}"},
+        "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+    definitions = await client.discovery.find_by_name("CustomResourceDefinition")
+    await client.create(definitions, definition)
+    tasks = Tasks("discovery")
+    await client.discovery.start(tasks)
+    await client.discovery.wait_for(Gvk(group, "v1", "Thing"), 60)
+    item = desired(bench.body("Thing", f"{group}/v1", spec={"a": "1"}))
+    wish = wish_of(bench, [item])
+    async with target(bench, client) as (made, clock, told):
+        async with asyncio.timeout(60):
+            while not made.tracker.get(item.ref) or not made.tracker.get(item.ref).baseline:
+                await passed(made, wish)
+        assert await passed(made, wish) == []
+        told.clear()
+        version = {
+            **version,
+            "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+        }
+        await client.merge_patch(definitions, f"things.{group}", "", {"spec": {"versions": [version]}})
+        async with asyncio.timeout(60):
+            while News.DISTURBED not in told:
+                await clock.advance(1)
+                await asyncio.sleep(0.02)
+        assert not made.tracker.get(item.ref).as_wished(item.digest)
+    await tasks.close()
+    await client.delete(definitions, f"things.{group}")
+
+
+async def test_after_a_restore_everything_is_looked_at_again_and_deletions_wait_for_a_clean_pass(bench):
+    item = desired(bench.body(data={"a": "1"}))
+    wish = wish_of(bench, [item])
+    async with target(bench, bench.cluster.client) as (made, _, told):
+        await passed(made, wish)
+        assert made.epoch.holds(OWNER.key) == ""
+        await bench.cluster.merge("ConfigMap", "x", {"data": {"a": "9"}})
+        told.clear()
+        made.watches._informers[CONFIG_MAPS]._horizon._highest = 1 << 60  # as if it had known a later history
+        await bench.cluster.merge("ConfigMap", "x", {"metadata": {"annotations": {"an": "event"}}})
+        async with asyncio.timeout(60):
+            while not made.epoch.number:
+                await asyncio.sleep(0.02)
+        assert News.DISTURBED in told
+        assert "restored from a backup" in made.epoch.holds(OWNER.key)
+        [outcome] = await passed(made, wish)
+        assert outcome.effect is Effect.CORRECTED
+        assert made.epoch.holds(OWNER.key) == ""
+        # and the watch, read anew, goes on
+        await bench.cluster.merge("ConfigMap", "x", {"data": {"a": "8"}})
+        async with asyncio.timeout(60):
+            while made.tracker.get(item.ref).as_wished(item.digest):
+                await asyncio.sleep(0.02)

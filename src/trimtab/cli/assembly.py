@@ -22,6 +22,7 @@ from trimtab.base.telemetry import Subject, Telemetry
 from trimtab.cli.settings import Settings
 from trimtab.controllers import kustomization, remote, sourcing
 from trimtab.controllers.access import Access, CrossNamespace, account
+from trimtab.controllers.backstop import Backstop
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.gitrepository import GitProducer
 from trimtab.controllers.index import SourceId, SourceIndex
@@ -314,6 +315,8 @@ class Assembly:
         tasks.keep(places.run, name="places")
         tasks.keep(kustomizations.scribe.laggards.run, name="laggards")
         tasks.keep(kustomizations.orphans().run, name="orphans")
+        if settings.recheck_every_s:
+            tasks.keep(Backstop(places, self._clock, settings.recheck_every_s).run, name="backstop")
         self._attach(tasks, controller, apps, "Kustomization", kustomizations.state)
         return controller
 

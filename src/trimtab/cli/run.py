@@ -70,6 +70,13 @@ if TYPE_CHECKING:
     metavar="NAMESPACE/NAME",
     help="Account of the shared watches on applied objects (default: this process's own rights).",
 )
+@click.option(
+    "--recheck-every",
+    default="6h",
+    show_default=True,
+    help="How often everything applied is applied again, a little at a time, for changes that raise no event "
+    "(example: --recheck-every 30m; 0s never).",
+)
 @click.option("--leader-elect/--no-leader-elect", default=True, show_default=True, help="Hold Flux's Leases.")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
@@ -90,6 +97,7 @@ def run(
     default_service_account: str,
     applier: str,
     reader: str,
+    recheck_every: str,
     leader_elect: bool,
     log_level: str,
 ) -> None:
@@ -112,6 +120,7 @@ def run(
         applier=_account(applier, "--applier"),
         reader=_account(reader, "--reader"),
         leader_elect=leader_elect,
+        recheck_every_s=_duration(recheck_every, "--recheck-every"),
     )
     sys.exit(asyncio.run(_until_told(settings)))
 
@@ -121,6 +130,15 @@ def _controllers(text: str) -> frozenset[str]:
     if not chosen or chosen - {"source", "kustomize"}:
         raise click.BadParameter(f"{text!r}: choose from source and kustomize", param_hint="--controllers")
     return chosen
+
+
+def _duration(text: str, flag: str) -> float:
+    from trimtab.base.durations import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as failure:
+        raise click.BadParameter(str(failure), param_hint=flag) from None
 
 
 def _account(text: str, flag: str) -> "Key | None":

@@ -24,3 +24,4 @@ class Settings:
     applier: Key | None
     reader: Key | None
     leader_elect: bool
+    recheck_every_s: float = 6 * 3600.0

@@ -41,7 +41,7 @@ from trimtab.runtime.controller import Again, Done, Result
 from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import ensure
 from trimtab.targets.contract import Action, Drift, Effect, Outcome
-from trimtab.targets.kubernetes import gate, ignore, inventory
+from trimtab.targets.kubernetes import cautions, gate, ignore, inventory
 from trimtab.targets.kubernetes.desired import PREFIX, Owner, prepare
 from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.scopes import scopes
@@ -274,6 +274,7 @@ class Kustomizations:
             installs_us=not app.at.home,
         )
         app.build = Build(inputs, rendered.digest, tuple(ignore.marked(items, rules)))
+        app.target.notices.say_all(ks.key, cautions.of(items))
         app.passed.clear()
         return app.build
 
@@ -299,7 +300,9 @@ class Kustomizations:
         each = ks.metadata.annotations.get(names.Annotation.GATE) == names.GateMode.EACH
         owner, force = Owner(PREFIX, ks.key), ks.spec.force
         before = drifting.applied_before(app, build)
-        return Wish(owner, client, build.items, app.inventory, ks.spec.prune, mode, force, each, before)
+        return Wish(
+            owner, client, build.items, app.inventory, ks.spec.prune, mode, force, each, before, ks.spec.interval_s
+        )
 
     async def _converge(
         self, ks: Kustomization, app: App, build: Build, client: Client, revision: str
@@ -307,6 +310,7 @@ class Kustomizations:
         await self._handover.contest(ks, app, build)
         target, wish = app.target, self._wish(ks, app, build, client)
         plan = self._guard_empty(ks, app, build, target.plan(wish, await target.observe(wish)))
+        self.scribe.notify(ks, app)
         plan = await self._pruning.guard(ks, app, wish, plan)
         if plan.quiet and app.inventory.keys() >= build.refs:
             app.good = build
@@ -419,7 +423,7 @@ class Kustomizations:
     async def _health(self, ks: Kustomization, app: App, build: Build, client: Client) -> health.Judgement:
         target = app.target
         if ks.spec.wait:
-            return health.judge({item.ref: target.verdict(item.ref) for item in build.items if item.watched})
+            return health.judge(await target.verdicts(client, [item for item in build.items if item.watched]))
         verdicts = {}
         for check in ks.spec.health_checks:
             gvk = Gvk.of(check.api_version or "v1", check.kind)

@@ -60,6 +60,11 @@ class Pruning:
         if why := self.freeze.why or self._unknown(ks):
             app.held = Held("DeletionsFrozen" if self.freeze.why else "UnknownAnnotation", why)
             return plan._replace(deletions=())
+        if why := app.target.epoch.holds(app.key):
+            if not plan._replace(deletions=()).quiet:
+                app.held, app.postponed = Held("ClusterRestored", why), True
+                return plan._replace(deletions=())
+            app.target.epoch.clean(app.key)
         if ending:
             app.held = Held("Terminating", ending)
             return plan._replace(deletions=())

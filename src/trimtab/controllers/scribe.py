@@ -113,6 +113,11 @@ class Scribe:
             if outcome.drift is not None:
                 self._drifted(ks.key, outcome.drift)
 
+    def notify(self, ks: Kustomization, app: App) -> None:
+        """Warnings about what was noticed on the way, each told once."""
+        for notice in app.target.notices.take(ks.key):
+            self._event(ks, "Warning", notice.reason, notice.words)
+
     def orphaned(self, ks: Kustomization, refs: Collection[Ref], place: str) -> None:
         """Say which objects are let go without being deleted, and where they stay."""
         if refs:

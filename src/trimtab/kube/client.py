@@ -92,6 +92,11 @@ class Client:
         return self._wire.server
 
     @property
+    def user(self) -> str:
+        """In whose name requests are made; empty for this client's own."""
+        return dict(self._identity).get("Impersonate-User", "")
+
+    @property
     def clock(self) -> Clock:
         """The clock that this client waits by."""
         return self._wire.clock

@@ -43,6 +43,7 @@ API_SERVICES = Resource(Gvk("apiregistration.k8s.io", "v1", "APIService"), "apis
 class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
     name: str
     resource_version: str = ""
+    generation: int = 0
     deletion_timestamp: str | None = None
 
 
@@ -98,6 +99,7 @@ class Discovery:
         self._kinds = Kinds(())
         self._documents: dict[str, _Document] = {}
         self._listeners: list[Callable[[], None]] = []
+        self._schema_listeners: list[Callable[[str], None]] = []
         self._lock = asyncio.Lock()
         self._started = 0  # refreshes begun
         self._done = 0  # number of the last one that succeeded
@@ -118,6 +120,7 @@ class Discovery:
         if self._following is not None and not self._following.done():
             return
         await self.refresh()
+        self._schema_listeners.clear()
         self._vanished.clear()
         self._unavailable.clear()
         self._definitions = Informer(
@@ -133,6 +136,10 @@ class Discovery:
     def add_listener(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever the kinds that are served have changed."""
         self._listeners.append(listener)
+
+    def add_schema_listener(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the group of every definition whose spec has changed."""
+        self._schema_listeners.append(listener)
 
     def remove_listener(self, listener: Callable[[], None]) -> None:
         """Undo `add_listener`; unknown listeners are fine."""
@@ -258,6 +265,9 @@ class Discovery:
         name = event.new.metadata.name if isinstance(event, Applied) else event.old.metadata.name
         if isinstance(event, Applied):
             self._vanished.discard(name)
+            if event.old is not None and event.old.metadata.generation != event.new.metadata.generation:
+                for listener in self._schema_listeners:
+                    listener(name.partition(".")[2])
         else:
             self._vanished.add(name)
         self._dirty.set()

@@ -12,6 +12,7 @@ import msgspec
 from trimtab.base.tasks import Tasks
 from trimtab.kube import watch
 from trimtab.kube.errors import NO_ANSWER, ApiError, Silent, from_status
+from trimtab.kube.horizon import Horizon
 from trimtab.kube.pause import pause
 from trimtab.kube.resource import Resource
 from trimtab.kube.store import Applied, Deleted, Event, Store
@@ -89,6 +90,9 @@ class Informer(Generic[T]):
         self._machine: watch.State = watch.Empty(streaming)
         self._handlers: list[Callable[[Event[T]], None]] = []
         self._watchers: list[Callable[[State], None]] = []
+        self._rewinds: list[Callable[[], None]] = []
+        self._horizon = Horizon()
+        self._tasks: Tasks | None = None
         self._woken = asyncio.Event()
         self._random = random.Random()  # noqa: S311 - jitter
         self._failures = 0
@@ -118,8 +122,20 @@ class Informer(Generic[T]):
         """Tell `handler` when the store starts or stops being current."""
         self._watchers.append(handler)
 
+    def add_rewind_handler(self, handler: Callable[[], None]) -> None:
+        """Tell `handler` when the server turns out to be older than it was, before it hears what is there now."""
+        self._rewinds.append(handler)
+
+    def relist(self) -> None:
+        """Read everything anew, whatever version that has."""
+        self._horizon.forget()
+        if self._task is not None and self._tasks is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+            self._task = self._tasks.keep(self._run, name=f"informer-{self.resource}")
+
     def start(self, tasks: Tasks) -> None:
         """Begin; `synced` is set when the first list is complete."""
+        self._tasks = tasks
         if self._task is None:
             self._client.discovery.add_listener(self._kinds_changed)
             self._task = tasks.keep(self._run, name=f"informer-{self.resource}")
@@ -222,6 +238,12 @@ class Informer(Generic[T]):
         if not isinstance(signal, watch.Begin | watch.Broke | watch.Quiet):
             self.last_contact = self._client.clock.monotonic()
         self._machine, outputs = watch.step(self._machine, signal)
+        if isinstance(self._machine, watch.InitialListed | watch.Watching) and self._horizon.rewound(
+            self._machine.resource_version
+        ):
+            log.warning("%s: the server is at an older version than before; it was restored, maybe", self.resource)
+            for rewind in self._rewinds:
+                rewind()
         command: watch.Command | None = None
         events: list[Event[T]] = []
         for output in outputs:

@@ -20,17 +20,23 @@ from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
 from trimtab.manifests import order
 from trimtab.manifests.refs import Gvk, Key, Ref
 from trimtab.targets.contract import Action, Change, Effect, Outcome, Plan
-from trimtab.targets.kubernetes import gate, prune
+from trimtab.targets.kubernetes import gate, patrol, prune
 from trimtab.targets.kubernetes.apply import apply, read
+from trimtab.targets.kubernetes.autoscaling import Autoscalers
 from trimtab.targets.kubernetes.desired import Desired, Mode, Owner
+from trimtab.targets.kubernetes.disclosure import Disclosure
 from trimtab.targets.kubernetes.drift import Settler
+from trimtab.targets.kubernetes.epoch import Epoch
 from trimtab.targets.kubernetes.fights import Fights, without_parts
 from trimtab.targets.kubernetes.inventory import Entry, Inventory
 from trimtab.targets.kubernetes.judging import Judges
+from trimtab.targets.kubernetes.notices import Notices
 from trimtab.targets.kubernetes.sighting import Sighting, sight
 from trimtab.targets.kubernetes.tracking import FOUGHT, REWRITTEN, UNSEEN, News, Tracked, Tracker
 from trimtab.targets.kubernetes.watches import Watches
 
+_SCHEMA_SERVED_S = 2.0
+"""A changed definition is served a moment after it is stored."""
 WRITE_MARGIN_S = 2.0
 """The Lease has to be ours for so many seconds more when a batch of writes begins."""
 _AFTER_S = 0.05
@@ -44,7 +50,7 @@ class Wish(NamedTuple):
 
     `force`: an object that cannot become what is wished is deleted and created anew. `each`: objects are admitted one
     by one. `applied_before`: exactly this was applied once, perhaps by a process before this one, so that what differs
-    from it is drift.
+    from it is drift. `interval_s` is how often to look at what may not be watched.
     """
 
     owner: Owner
@@ -56,6 +62,7 @@ class Wish(NamedTuple):
     force: bool = False
     each: bool = False
     applied_before: bool = False
+    interval_s: float = float("inf")
 
 
 class Observed(NamedTuple):
@@ -92,16 +99,25 @@ class KubernetesTarget:
         self._protected = protected_namespace
         self.judges = judges or Judges()
         self.fights = Fights()
-        self.watches = Watches(reader, tasks, clock, self._heard, judge=self.judges.assess, closely=self._closely)
+        self.watches = Watches(
+            reader, tasks, clock, self._heard, judge=self.judges.assess, closely=self._closely, rewound=self._rewound
+        )
+        self.autoscalers = Autoscalers(reader, tasks, self._scaled)
+        self.notices = Notices()
+        self.disclosure = Disclosure(clock)
+        self.epoch = Epoch()
+        self._tasks = tasks
+        reader.discovery.add_schema_listener(self._schema_changed)
         self.tracker = Tracker(tell, self.watches.last_seen, self.judges.assess)
 
     async def observe(self, wish: Wish) -> Observed:
         """Make sure that every kind of `wish` is watched, and return what is known of its objects."""
         kinds = {item.gvk for item in wish.items} | {entry.gvk for entry in wish.inventory.values()}
-        await self.watches.ensure(kinds)
+        await asyncio.gather(self.watches.ensure(kinds), self.autoscalers.ensure(wish.items))
         app = wish.owner.key
         tracked = {item.ref: self.tracker.track(item.ref, app) for item in wish.items}
         unseen = [item for item in wish.items if _is_out_of_sight(item, tracked[item.ref])]
+        unseen += self._unwatched(wish, tracked)
         await asyncio.gather(*(self._look(wish.client, item) for item in unseen))
         return Observed(tracked)
 
@@ -161,6 +177,8 @@ class KubernetesTarget:
                 for outcome in await asyncio.gather(*(self._act(wish, change) for change in wave)):
                     clean = clean and outcome.effect is not Effect.FAILED
                     yield outcome
+        if clean:
+            self.epoch.clean(wish.owner.key)
         if clean and plan.deletions:
             async for outcome in self.delete(wish, [wish.inventory[change.ref] for change in plan.deletions]):
                 yield outcome
@@ -182,9 +200,14 @@ class KubernetesTarget:
         tracked = self.tracker.get(ref)
         return tracked.verdict if tracked else UNSEEN
 
+    async def verdicts(self, client: Client, items: Sequence[Desired]) -> dict[Ref, Verdict]:
+        """How tracked objects are doing, as the account of their app may be told."""
+        found = (self.disclosure.verdict(client, item.gvk, item.ref, self.verdict(item.ref)) for item in items)
+        return dict(zip((item.ref for item in items), await asyncio.gather(*found), strict=True))
+
     async def verdict_of(self, client: Client, gvk: Gvk, ref: Ref, app: Key) -> Verdict:
         """How any object is doing: by watch if it is tracked, else by a read, under the account and rules of `app`."""
-        if self.tracker.get(ref) is not None:
+        if self.tracker.get(ref) is not None and await self.disclosure.may_get(client, gvk, ref):
             return self.verdict(ref)
         try:
             resource = await client.discovery.find(gvk)
@@ -242,8 +265,9 @@ class KubernetesTarget:
         with contextlib.suppress(ApiError, Unreachable, UnknownKind, StaleGroup):
             live = await read(client, item)
             if live is not None:
-                tracked.look(sight(live, self._clock.now(), judge=self.judges.assess))
-            elif _is_out_of_sight(item, tracked):
+                closely = self.tracker.closely(item.ref)
+                tracked.look(sight(live, self._clock.now(), judge=self.judges.assess, closely=closely))
+            elif _is_out_of_sight(item, tracked) or self.watches.forbidden(item.gvk):
                 tracked.observe(None)
 
     async def _act(self, wish: Wish, change: Change[Desired]) -> Outcome:
@@ -284,7 +308,45 @@ class KubernetesTarget:
 
     def _yielding(self, wish: Wish, item: Desired) -> Desired:
         """`item` without what is left to others for now."""
-        return without_parts(item, self.fights.pointers(wish.owner.key, item.ref))
+        pointers = self.fights.pointers(wish.owner.key, item.ref)
+        if claimed := self.autoscalers.claimed(item):
+            pointers.add(claimed)
+            self.notices.say(wish.owner.key, f"{item.ref} replicas", self.autoscalers.notice(item.ref))
+        return without_parts(item, pointers)
+
+    def _unwatched(self, wish: Wish, tracked: Mapping[Ref, Tracked]) -> list[Desired]:
+        """What has to be read because no watch tells of it; the app is told that it is so."""
+        kinds = {item.gvk: why for item in wish.items if item.watched and (why := self.watches.forbidden(item.gvk))}
+        if not kinds:
+            self.notices.over(wish.owner.key, patrol.TOPIC)
+            return []
+        told = patrol.notice(kinds, next(iter(kinds.values())), wish.interval_s)
+        self.notices.say(wish.owner.key, patrol.TOPIC, told)
+        return patrol.due(wish.items, tracked, kinds.__contains__, wish.interval_s, self._clock.monotonic())
+
+    def _scaled(self, ref: Ref) -> None:
+        """An autoscaler came to an object, or left it: what is applied of it is another thing now."""
+        tracked = self.tracker.get(ref)
+        if tracked is not None:
+            self.tracker.report(tracked, News.DISTURBED)
+
+    def _rewound(self) -> None:
+        """The server is older than it was: what is remembered of its objects is of another history."""
+        self.epoch.begin()
+        for tracked in self.tracker:
+            tracked.start_over()
+            self.tracker.report(tracked, News.DISTURBED)
+        self.watches.relist()
+
+    def _schema_changed(self, group: str) -> None:
+        """Nothing tells of what a changed definition makes of objects, so they are looked at (D6)."""
+        self._tasks.spawn(self._doubt(group), name="schema")
+
+    async def _doubt(self, group: str) -> None:
+        await self._clock.sleep(_SCHEMA_SERVED_S)
+        for tracked in self.tracker:
+            if tracked.ref.group == group and tracked.doubt():
+                self.tracker.report(tracked, News.DISTURBED)
 
     def _closely(self, ref: Ref) -> bool:
         return self.tracker.closely(ref)

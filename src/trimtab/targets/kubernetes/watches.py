@@ -10,7 +10,7 @@ from trimtab.health.assess import assess
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import UnknownKind
-from trimtab.kube.informer import Applied, Event, Informer
+from trimtab.kube.informer import Applied, Event, Informer, State
 from trimtab.kube.resource import Resource
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Gvk, Ref
@@ -19,12 +19,14 @@ from trimtab.targets.kubernetes.judging import Judge
 from trimtab.targets.kubernetes.sighting import Sighting, sight
 
 SYNC_TIMEOUT_S = 20.0
+_DECIDED = (State.LIVE, State.FORBIDDEN, State.GONE)
 
 
 class Watches:
     """Watches of one cluster under one reader identity. `heard` is told of every change (None: gone).
 
-    `closely` says of which objects more than our own fields is to be looked at.
+    `closely` says of which objects more than our own fields is to be looked at; `rewound` is told when the server turns
+    out to be older than it was.
     """
 
     def __init__(
@@ -36,7 +38,9 @@ class Watches:
         label: str = "",
         judge: Judge = assess,
         closely: Callable[[Ref], bool] = lambda _ref: False,
+        rewound: Callable[[], None] = lambda: None,
     ) -> None:
+        self._rewound = rewound
         self._closely = closely
         self._client = client
         self._tasks = tasks
@@ -45,6 +49,7 @@ class Watches:
         self._judge = judge
         self._label = label or f"{PREFIX}name"
         self._informers: dict[Gvk, Informer[Sighting]] = {}
+        self._decided: dict[Gvk, asyncio.Event] = {}
 
     async def ensure(self, kinds: Iterable[Gvk]) -> None:
         """Watch each of `kinds` that the server knows, and wait until what is there has been seen.
@@ -65,9 +70,8 @@ class Watches:
                 return
             # another app may have come first while we asked
             informer = self._informers.get(kind) or self._watch(resource)
-        if informer.problem is None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(informer.synced.wait(), SYNC_TIMEOUT_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._decided[kind].wait(), SYNC_TIMEOUT_S)
 
     async def _find(self, kind: Gvk) -> Resource | None:
         try:
@@ -78,6 +82,9 @@ class Watches:
     def _watch(self, resource: Resource) -> Informer[Sighting]:
         informer = Informer(self._client, resource, decode=self._decode, key_of=_ref_of, label_selector=self._label)
         informer.add_handler(self._hear)
+        informer.add_rewind_handler(self._rewound)
+        decided = self._decided[resource.gvk] = asyncio.Event()
+        informer.add_state_handler(lambda state: decided.set() if state in _DECIDED else None)
         self._informers[resource.gvk] = informer
         informer.start(self._tasks)
         return informer
@@ -98,6 +105,16 @@ class Watches:
         """Whether changes of this kind reach us by watch."""
         informer = self._informers.get(kind)
         return informer is not None and informer.synced.is_set() and informer.problem is None
+
+    def forbidden(self, kind: Gvk) -> str:
+        """Why this kind may not be watched; empty if it may."""
+        informer = self._informers.get(kind)
+        return informer.problem or "" if informer is not None and informer.state is State.FORBIDDEN else ""
+
+    def relist(self) -> None:
+        """Read everything anew."""
+        for informer in self._informers.values():
+            informer.relist()
 
     def problems(self) -> dict[Gvk, str]:
         """The kinds that cannot be watched, and why."""
