@@ -439,7 +439,8 @@ def _raise_for(outcomes: list[Outcome], build: Build) -> None:
     if failures:
         applied = any(outcome.ref in wanted for outcome in failures)
         reason = names.Reason.RECONCILIATION_FAILED if applied else names.Reason.PRUNE_FAILED
-        raise Transient(reason, "; ".join(map(str, failures)))
+        kind = Terminal if all(outcome.stuck for outcome in failures) else Transient
+        raise kind(reason, "; ".join(map(str, failures)))
     waiting = [outcome for outcome in outcomes if outcome.effect is Effect.WAITING and outcome.ref in wanted]
     if waiting:
         raise Waiting(names.Reason.PROGRESSING, _shared_words(waiting), after=2.0)

@@ -105,7 +105,10 @@ class Drift(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What converge did to one object; `message` has the server's words of a failure."""
+    """What converge did to one object; `message` has the server's words of a failure.
+
+    `stuck`: no retry can help, a person has to change the object.
+    """
 
     ref: Ref
     effect: Effect
@@ -113,6 +116,7 @@ class Outcome(NamedTuple):
     origin: Origin | None = None
     transient: bool = True
     drift: Drift | None = None
+    stuck: bool = False
 
     def __str__(self) -> str:
         place = f" ({self.origin})" if self.origin else ""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from trimtab.base.clock import Clock
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
-from trimtab.kube.errors import ApiError, Invalid, NotFound, UnknownKind, Unreachable
+from trimtab.kube.errors import ApiError, Invalid, NotFound, RequestTooLarge, UnknownKind, Unreachable
 from trimtab.kube.resource import Resource
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Body
@@ -50,6 +50,9 @@ async def apply(
         return Answer(Outcome(item.ref, Effect.WAITING, str(leaving), item.origin))
     except (UnknownKind, StaleGroup, Unreachable) as failure:
         return Answer(Outcome(item.ref, Effect.FAILED, str(failure), item.origin))
+    except RequestTooLarge as failure:
+        words = f"{failure.message}: make the object smaller, or split it"
+        return Answer(Outcome(item.ref, Effect.FAILED, words, item.origin, transient=False, stuck=True))
     except ApiError as failure:
         return Answer(Outcome(item.ref, Effect.FAILED, failure.message, item.origin, failure.transient))
     finally:

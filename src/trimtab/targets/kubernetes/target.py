@@ -20,7 +20,7 @@ from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
 from trimtab.manifests import order
 from trimtab.manifests.refs import Gvk, Key, Ref
 from trimtab.targets.contract import Action, Change, Effect, Outcome, Plan
-from trimtab.targets.kubernetes import gate, patrol, prune
+from trimtab.targets.kubernetes import definitions, gate, patrol, prune
 from trimtab.targets.kubernetes.apply import apply, read
 from trimtab.targets.kubernetes.autoscaling import Autoscalers
 from trimtab.targets.kubernetes.desired import Desired, Mode, Owner
@@ -161,11 +161,11 @@ class KubernetesTarget:
         for number, stage in enumerate(plan.stages):
             self._fence()
             todo = [change for change in stage if change.action in (Action.APPLY, Action.CORRECT)]
-            if todo and (blocking := self._not_established(plan, number)):
+            held_up = definitions.held_up(plan.stages[:number], todo, self.verdict)
+            for outcome in held_up.values():
                 clean = False
-                for change in todo:
-                    yield Outcome(change.ref, Effect.WAITING, f"waits until {blocking} is established", change.origin)
-                continue
+                yield outcome
+            todo = [change for change in todo if change.ref not in held_up]
             refused = await self._judge_late(wish, [change for change in todo if change.ref in deferred])
             for outcome in refused:
                 clean = False
@@ -290,14 +290,6 @@ class KubernetesTarget:
             for refusal in judged
             if isinstance(refusal, gate.Refused)
         ]
-
-    def _not_established(self, plan: KubePlan, number: int) -> str:
-        """The definition of an earlier stage that is not ready to be used yet, or nothing."""
-        for stage in plan.stages[:number]:
-            for change in stage:
-                if change.ref.kind == "CustomResourceDefinition" and not self.verdict(change.ref).good:
-                    return str(change.ref)
-        return ""
 
     def forgive(self, app: Key) -> None:
         """A new revision or a request: what was yielded to others is tried once more."""
