@@ -82,3 +82,14 @@ def ns(world: World, request: pytest.FixtureRequest) -> Iterator[str]:
     name = world.namespace(stem)
     yield name
     world.let_go(name)
+
+
+@pytest.fixture
+def group(world: World, ns: str) -> Iterator[str]:
+    """An API group of the test's own; its definitions go with it."""
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    name = f"{ns}.example"
+    yield name
+    for item in world.api.get(definitions)["items"]:
+        if item["spec"]["group"] == name:
+            world.api.delete(f"{definitions}/{item['metadata']['name']}")

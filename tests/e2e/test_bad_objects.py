@@ -39,16 +39,6 @@ def definition(plural, kind, group, version="v1", **validation):
     }
 
 
-@pytest.fixture
-def group(world, ns):
-    """An API group of the test's own; its definitions go with it."""
-    name = f"{ns}.example"
-    yield name
-    for item in world.api.get(DEFINITIONS)["items"]:
-        if item["spec"]["group"] == name:
-            world.api.delete(f"{DEFINITIONS}/{item['metadata']['name']}")
-
-
 def establish(world, body):
     world.api.create(DEFINITIONS, body)
     path = f"{DEFINITIONS}/{body['metadata']['name']}"

@@ -102,3 +102,9 @@ def test_rules_on_objects_are_read_whatever_their_case():
     item = one(manifest(metadata={"annotations": {f"{PREFIX}ssa": "ifnotpresent", f"{PREFIX}reconcile": "Disabled"}}))
     assert item.mode is Mode.IF_NOT_PRESENT
     assert not item.enabled
+
+
+@pytest.mark.parametrize("wrong", [{"stringData": {"on": True}}, {"stringData": ["a"]}, {"data": "text"}])
+def test_string_data_that_is_no_text_is_left_for_the_server_to_refuse(wrong):
+    body = one(manifest(kind="Secret", **{"stringData": {"k": "v"}, **wrong})).body
+    assert body["stringData"] == wrong.get("stringData", {"k": "v"})

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from trimtab.health.verdict import Verdict
+from trimtab.manifests.definition import definition
 from trimtab.manifests.refs import Ref
 from trimtab.targets.contract import Change, Effect, Outcome
 from trimtab.targets.kubernetes.desired import Desired
@@ -41,6 +42,8 @@ def _block(change: Change[Desired], verdict: Verdict) -> _Block | None:
         return None
     if not verdict.bad or change.after is None:
         return _Block(None, f"waits until {change.ref} is established")
-    spec = change.after.body.get("spec") or {}
-    kind = (spec.get("group", ""), (spec.get("names") or {}).get("kind", ""))
-    return _Block(kind, f"{change.ref} ({change.origin}) cannot be established: {verdict.message}")
+    defined = definition(change.after.body)
+    return _Block(
+        (defined.group, defined.kind) if defined else ("", ""),
+        f"{change.ref} ({change.origin}) cannot be established: {verdict.message}",
+    )

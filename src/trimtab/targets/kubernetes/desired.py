@@ -147,14 +147,19 @@ def _prepare_one(manifest: Manifest, owner: Owner, namespaced: bool | None) -> D
 
 
 def _fold_string_data(body: Body) -> Body:
-    """`stringData` is write-only: drift behind it could not be seen, so it becomes `data` before it is sent."""
+    """`stringData` is write-only: drift behind it could not be seen, so it becomes `data` before it is sent.
+
+    What is no map of texts stays as it is: the server says what is wrong with it.
+    """
     import base64
 
-    data = dict(body.get("data") or {})
-    for name, text in (body.get("stringData") or {}).items():
-        data[name] = base64.b64encode(str(text).encode()).decode()
+    data, texts = body.get("data") or {}, body["stringData"] or {}
+    if not (
+        isinstance(data, dict) and isinstance(texts, dict) and all(isinstance(text, str) for text in texts.values())
+    ):
+        return body
     folded = {name: value for name, value in body.items() if name != "stringData"}
-    folded["data"] = data
+    folded["data"] = {**data, **{name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}}
     return folded
 
 

@@ -6,17 +6,19 @@ far as that is possible before its namespace is there, and by a real dry-run rig
 """
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple, TypeAlias
 
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, BadRequest, Forbidden, Invalid, NotFound, UnknownKind, Unreachable
 from trimtab.manifests import codec
+from trimtab.manifests.definition import definition
 from trimtab.targets.contract import Effect, Outcome, Plan
 from trimtab.targets.kubernetes import recreate
 from trimtab.targets.kubernetes.apply import rehearse
 from trimtab.targets.kubernetes.desired import Desired
+from trimtab.targets.kubernetes.schemas import Definitions
 from trimtab.targets.kubernetes.sighting import MANAGER
 from trimtab.targets.kubernetes.takeover import is_foreign
 
@@ -61,19 +63,22 @@ class Providers(NamedTuple):
     namespaces: frozenset[str]
     kinds: frozenset[tuple[str, str]]
     roles: frozenset[str]
+    definitions: Definitions = Definitions({})
 
     @classmethod
-    def of(cls, items: Iterable[Desired]) -> "Providers":
+    def of(cls, items: Collection[Desired], known: Callable[[Desired], bool] = lambda _: False) -> "Providers":
+        """What `items` bring; of definitions that the cluster has in this very form, `known`, the server judges."""
         namespaces, kinds, roles = set(), set(), set()
         for item in items:
             if item.ref.kind == "Namespace" and not item.ref.group:
                 namespaces.add(item.ref.name)
             elif item.ref.kind == "CustomResourceDefinition":
-                spec = item.body.get("spec") or {}
-                kinds.add((spec.get("group", ""), (spec.get("names") or {}).get("kind", "")))
+                if (defined := definition(item.body)) is not None:
+                    kinds.add((defined.group, defined.kind))
             elif item.ref.kind in ("Role", "ClusterRole"):
                 roles.add(item.ref.name)
-        return cls(frozenset(namespaces), frozenset(kinds), frozenset(roles))
+        brought = Definitions.of(item for item in items if not known(item))
+        return cls(frozenset(namespaces), frozenset(kinds), frozenset(roles), brought)
 
 
 def words(refused: Iterable[Refused]) -> str:
@@ -110,6 +115,8 @@ async def judge(
 
 
 async def _judge_one(client: Client, item: Desired, providers: Providers, force: bool) -> Judgement:
+    if complaint := providers.definitions.complaint(item):
+        return Refused(item, complaint, False)
     try:
         resource = await client.discovery.find(item.gvk)
         answer = await rehearse(client, resource, item)
@@ -126,6 +133,8 @@ async def _judge_one(client: Client, item: Desired, providers: Providers, force:
             return Deferred(item, "its role is in the same set")
         return Refused(item, missing.message, True)
     except Invalid as failure:
+        if providers.definitions.define(item.gvk):
+            return Deferred(item, "its definition changes in the same set")
         stuck = await recreate.look(client, item, MANAGER, everywhere=force)
         if stuck is None:
             return Refused(item, failure.message, False)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import UnknownKind
+from trimtab.manifests.definition import definition
 from trimtab.manifests.refs import Gvk, Manifest
 
 
@@ -15,10 +16,8 @@ async def scopes(client: Client, manifests: Iterable[Manifest]) -> dict[Gvk, boo
     kinds = set()
     for manifest in manifests:
         kinds.add(manifest.gvk)
-        if manifest.ref.kind == "CustomResourceDefinition":
-            spec = manifest.body.get("spec") or {}
-            kind = (spec.get("names") or {}).get("kind", "")
-            declared[spec.get("group", ""), kind] = spec.get("scope") == "Namespaced"
+        if (defined := definition(manifest.body)) is not None:
+            declared[defined.group, defined.kind] = defined.namespaced
     for gvk in kinds:
         try:
             found[gvk] = (await client.discovery.find(gvk)).namespaced

@@ -139,9 +139,9 @@ class KubernetesTarget:
 
     async def judge(self, wish: Wish, plan: KubePlan) -> list[gate.Judgement]:
         """The gate for everything in `plan` that is new or changed."""
-        judged = await gate.judge(
-            wish.client, _items(plan, Action.APPLY), gate.Providers.of(wish.items), force=wish.force
-        )
+        app, track = wish.owner.key, self.tracker.track
+        brought = gate.Providers.of(wish.items, lambda item: track(item.ref, app).as_wished(item.digest))
+        judged = await gate.judge(wish.client, _items(plan, Action.APPLY), brought, force=wish.force)
         for passed in judged:
             if isinstance(passed, gate.Passed) and passed.foreign:
                 self.tracker.track(passed.item.ref, wish.owner.key).foreign = True

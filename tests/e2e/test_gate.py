@@ -1,0 +1,99 @@
+"""The gate with definitions in the same commit: nothing is written unless everything fits (ENGINE.md §2)."""
+
+import json
+
+from tests.e2e.test_bad_objects import DEFINITIONS, definition
+from tests.e2e.test_main_job import config, settings
+from tests.e2e.world import until
+
+
+def crd(group, **fields):
+    spec = {"type": "object", "properties": fields, "required": ["size"]}
+    body = definition("widgets", "Widget", group, properties={"spec": spec})
+    body["spec"]["versions"][0]["schema"]["openAPIV3Schema"].pop("x-kubernetes-preserve-unknown-fields")
+    return body
+
+
+def widget(group, name="one", version="v1", **spec):
+    body = {"apiVersion": f"{group}/{version}", "kind": "Widget", "metadata": {"name": name}, "spec": spec}
+    return json.dumps(body)
+
+
+def start(world, ns, files):
+    repo = world.repo(ns)
+    commit = repo.commit(files)
+    world.source(ns, repo.url)
+    world.app(ns, "shop", "./app")
+    return repo, commit
+
+
+SIZE = {"type": "integer", "maximum": 5}
+
+
+def test_an_object_that_does_not_fit_the_definition_beside_it_refuses_the_commit_before_anything_is_written(
+    world, ns, group
+):
+    files = {
+        "app/crd.yaml": json.dumps(crd(group, size=SIZE)),
+        "app/one.yaml": widget(group, size="big"),
+        "app/two.yaml": widget(group, "two", sise=1),
+        "app/three.yaml": widget(group, "three", "v7", size=1),
+        "app/good.yaml": widget(group, "good", size=1),
+        "app/settings.yaml": config(),
+    }
+    repo, _ = start(world, ns, files)
+    message = world.failed(ns, "shop", "ValidationFailed", "3 objects were refused, nothing was applied")
+    assert f"Widget/{ns}/one (app/one.yaml:1): does not fit CustomResourceDefinition/widgets.{group}" in message
+    assert "spec.size must be of type integer, it is 'big'" in message
+    assert "spec lacks size, which is required; spec.sise is not declared in the schema" in message
+    assert "serves no version v7, only v1" in message
+    assert world.api.get(f"{DEFINITIONS}/widgets.{group}") is None
+    assert settings(world, ns) is None
+    fixed = repo.commit(
+        {"app/one.yaml": widget(group, size=3), "app/two.yaml": None, "app/three.yaml": None}, "mend it"
+    )
+    world.poke(ns)
+    world.ready(ns, "shop", fixed)
+    assert world.api.get(f"/apis/{group}/v1/namespaces/{ns}/widgets/one")["spec"] == {"size": 3}
+
+
+def test_a_definition_and_an_object_that_needs_its_new_form_go_in_one_commit(world, ns, group):
+    repo, commit = start(
+        world, ns, {"app/crd.yaml": json.dumps(crd(group, size=SIZE)), "app/w.yaml": widget(group, size=1)}
+    )
+    world.ready(ns, "shop", commit)
+    colour = {"type": "string", "enum": ["red"]}
+    refused = repo.commit(
+        {
+            "app/crd.yaml": json.dumps(crd(group, size=SIZE, colour=colour)),
+            "app/w.yaml": widget(group, size=1, colour="blue"),
+            "app/settings.yaml": config(),
+        }
+    )
+    world.poke(ns)
+    message = world.failed(ns, "shop", "ValidationFailed", "spec.colour must be one of red, it is 'blue'")
+    assert "app/w.yaml:1" in message
+    live = world.api.get(f"{DEFINITIONS}/widgets.{group}")["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert "colour" not in live["properties"]["spec"]["properties"]
+    assert settings(world, ns) is None
+    assert refused not in world.get_app(ns, "shop")["status"]["lastAppliedRevision"]
+    fixed = repo.commit({"app/w.yaml": widget(group, size=1, colour="red")})
+    world.poke(ns)
+    world.ready(ns, "shop", fixed)
+    assert world.api.get(f"/apis/{group}/v1/namespaces/{ns}/widgets/one")["spec"] == {"size": 1, "colour": "red"}
+
+
+def test_with_gate_each_what_fits_goes_and_what_does_not_is_named(world, ns, group):
+    repo = world.repo(ns)
+    repo.commit(
+        {
+            "app/crd.yaml": json.dumps(crd(group, size=SIZE)),
+            "app/bad.yaml": widget(group, "bad", size="big"),
+            "app/good.yaml": widget(group, "good", size=1),
+        }
+    )
+    world.source(ns, repo.url)
+    world.app(ns, "shop", "./app", annotations={"trimtab.dev/gate": "each"})
+    message = world.failed(ns, "shop", words="spec.size must be of type integer")
+    assert f"Widget/{ns}/bad (app/bad.yaml:1)" in message
+    until(lambda: world.api.get(f"/apis/{group}/v1/namespaces/{ns}/widgets/good"), "the good one is there")
