@@ -9,9 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from trimtab.cluster.plane import ControlPlane
 from trimtab.toolchain import binaries
+
+# What is drawn and how long it takes are two questions: a busy machine is no failure.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 CLUSTER_FIXTURES = {"plane", "kubeconfig", "kubectl"}
 
