@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
+from tests.e2e.reviewer import Webhook, allow, deny, patch
 from tests.e2e.test_main_job import config, settings
 from tests.e2e.test_ownership import writes
-from tests.e2e.reviewer import Webhook, allow, deny, patch
 from tests.e2e.world import APPS, condition, until
 
 
