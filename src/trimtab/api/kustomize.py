@@ -283,13 +283,16 @@ class InventoryEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Every object that was, or is about to be, applied: written before the effect.
 
-    `format`, `cluster` and `checksum` are ours: an inventory without them was written by Flux and is imported.
+    `format`, `cluster`, `checksum` and `count` are ours: an inventory without them was written by Flux and is imported.
     """
 
-    entries: Annotated[tuple[InventoryEntry, ...], doc("The objects.")]
-    format: Annotated[int, doc("Version of this list's form; absent where Flux wrote it.")] = 0
+    entries: Annotated[tuple[InventoryEntry, ...], doc("The objects; in format 2 the Secrets that hold their list.")]
+    format: Annotated[
+        int, doc("Version of this list's form; absent where Flux wrote it. 2: the list is kept in Secrets.")
+    ] = 0
     cluster: Annotated[str, doc("Uid of the namespace kube-system of the cluster the objects are in.")] = ""
-    checksum: Annotated[str, doc("Digest over the entries and the cluster.")] = ""
+    checksum: Annotated[str, doc("Digest over all objects of the list.")] = ""
+    count: Annotated[int, doc("How many objects there are, where the list is kept in Secrets.")] = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -29,6 +29,7 @@ from trimtab.controllers.index import SourceId, SourceIndex
 from trimtab.controllers.ocirepository import OciProducer
 from trimtab.controllers.place import Place
 from trimtab.controllers.places import Places
+from trimtab.controllers.records import Records, keeps_our_fields
 from trimtab.controllers.sourcing import Producer
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
@@ -247,14 +248,10 @@ class Assembly:
 
         freeze = Freeze(self._client, settings.namespace, on_thaw)
         reader = account(self._client, settings.reader) if settings.reader else self._client
-        own = Place(
-            self._client,
-            furnish(reader, tasks, settings.namespace),
-            (await self._cluster_id(),),
-            True,
-            settings.namespace,
-        )
+        home = await self._cluster_id()
+        own = Place(self._client, furnish(reader, tasks, settings.namespace), (home,), True, settings.namespace)
         places = Places(own, self._transport, self._clock, tasks, furnish, wake)
+        keeper = account(self._client, settings.applier) if settings.applier else self._client
         found = binaries.find("render")
         world = kustomization.Surroundings(
             client=self._client,
@@ -273,6 +270,7 @@ class Assembly:
             ),
             recorder=self._recorder(tasks, "kustomize-controller"),
             clock=self._clock,
+            records=Records(keeper, home, apart=not await keeps_our_fields(self._client)),
             namespace=settings.namespace,
             freeze=freeze,
         )

@@ -1,11 +1,13 @@
 """What the controller remembers of one Kustomization between two passes. Everything here can be lost."""
 
+import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
 
-from trimtab.api.kustomize import DriftRecord, Kustomization, KustomizationStatus
+from trimtab.api.kustomize import DriftRecord, InventoryEntry, Kustomization, KustomizationStatus
 from trimtab.api.names import Reason
 from trimtab.base.errors import Terminal
 from trimtab.controllers.place import Place
@@ -14,6 +16,9 @@ from trimtab.targets.kubernetes import inventory
 from trimtab.targets.kubernetes.desired import Desired
 from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.target import KubernetesTarget
+
+UNREAD = "it is kept in Secrets that were not read yet"
+"""The `problem` of an app whose own pass has not begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,9 @@ class App:
     `status` is the last one written, without its inventory: the truth until somebody else writes. `inventory` is what
     the app owns as known now, `recorded` the checksum of the list that was written last.
     `cluster` is the one that the list is about, `place` the one that the objects go to, once it is known.
+    `parts` are the Secrets that hold parts of that list, by their checksums; `headed`: a Secret has all of it, as the
+    status cannot; `untidy`: there may be Secrets that nothing refers to any more.
+    `imported`: Flux wrote some of it. `resolved`: what has no uid there was looked at.
     `problem` is why the recorded inventory cannot be trusted: until it is repaired nothing is done for the app.
     `good` is the last build that passed the gate: it stays enforced while a newer one is refused; `passed` are the
     digests of objects that passed for `build`.
@@ -75,6 +83,12 @@ class App:
     place: Place | None = None
     problem: str = ""
     stale: bool = False
+    parts: dict[str, str] = field(default_factory=dict)
+    headed: bool = False
+    untidy: bool = False
+    imported: bool = False
+    resolved: bool = False
+    recording: asyncio.Lock = field(default_factory=asyncio.Lock)
     build: Build | None = None
     good: Build | None = None
     passed: set[str] = field(default_factory=set)
@@ -93,27 +107,28 @@ class App:
     pending_since: float | None = None
 
     @classmethod
+    def unread(cls, ks: Kustomization) -> "App":
+        """The app before anybody read what is on record of it."""
+        status = msgspec.structs.replace(ks.status, inventory=None)
+        return cls(key=ks.key, uid=ks.metadata.uid, status=status, inventory={}, recorded="", drift=ks.status.drift)
+
+    @classmethod
     def of(cls, ks: Kustomization) -> "App":
-        """What the object's own status tells. Never raises: an inventory that cannot be read is a `problem`."""
-        recorded = ks.status.inventory
-        entries = [msgspec.to_builtins(entry) for entry in recorded.entries] if recorded else []
-        found: dict[Ref, Entry] = {}
-        problem = inventory.problem(recorded.format, recorded.checksum, entries) if recorded else ""
+        """What the object's own status tells. Never raises: an inventory that cannot be read there is a `problem`."""
+        app, listed = cls.unread(ks), ks.status.inventory
+        lines = lines_of(listed.entries) if listed else []
         try:
-            found = inventory.read(entries)
+            found = inventory.read(lines)
         except ValueError as failure:
-            problem = problem or str(failure)
-        return cls(
-            key=ks.key,
-            uid=ks.metadata.uid,
-            status=msgspec.structs.replace(ks.status, inventory=None),
-            # what cannot be trusted is neither acted on nor written over
-            inventory={} if problem else found,
-            recorded=recorded.checksum if recorded and not problem else "",
-            cluster=recorded.cluster if recorded else "",
-            problem=problem,
-            drift=ks.status.drift,
-        )
+            app.problem = str(failure)
+            return app
+        if listed is not None and any(inventory.holder_of(ref, ks.key.namespace) for ref in found):
+            app.problem = UNREAD
+        elif listed is not None:
+            app.problem = inventory.problem(listed.format, listed.checksum, lines)
+            app.cluster = listed.cluster
+        app.inventory = {} if app.problem else found
+        return app
 
     @property
     def at(self) -> Place:
@@ -143,6 +158,7 @@ class App:
         if not place.holds(self.cluster) and not self.problem:
             # a list that was made in another cluster says nothing about this one
             behind, self.inventory, self.recorded = self.inventory, {}, ""
+            self.parts, self.untidy = {}, self.untidy or bool(self.parts)
         self.cluster = place.cluster
         return behind
 
@@ -152,5 +168,11 @@ class App:
             raise Terminal(
                 Reason.READ_ONLY,
                 f"status.inventory cannot be trusted: {self.problem}. Nothing is applied, corrected or deleted until "
-                "it is restored, or removed to be built anew, and a reconcile is asked for",
+                f"`trimtab repair inventory {self.key.name} -n {self.key.namespace}` has built it anew, or it is "
+                "restored and a reconcile is asked for",
             )
+
+
+def lines_of(entries: Iterable[InventoryEntry]) -> list[dict[str, str]]:
+    """The entries of a document as the pure inventory knows them."""
+    return [msgspec.to_builtins(entry) for entry in entries]

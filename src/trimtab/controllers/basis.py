@@ -56,7 +56,8 @@ async def confirm(client: Client, ks: Kustomization, app: App) -> bool:
         return False
     recorded = live.status.inventory
     # a list without a checksum is kept by definitions that do not know ours, or was written by Flux
-    if (recorded is None and app.recorded) or (recorded and recorded.checksum and recorded.checksum != app.recorded):
+    lost = recorded is None and app.recorded and not app.headed
+    if lost or (recorded and recorded.checksum and recorded.checksum != app.recorded):
         app.stale = True
         raise Transient(
             names.Reason.PRUNE_FAILED,

@@ -78,6 +78,7 @@ class Farewell:
         """Let the object go; what it still owns stays."""
         for ref in app.inventory if app.place is not None else ():
             app.target.tracker.forget(ref, ks.key)
+        await self._scribe.close(app)
         resource = await self._client.discovery.find(KUSTOMIZATION)
         await drop(self._client, resource, ks.metadata, names.FINALIZER)
         self._apps.pop(ks.key, None)

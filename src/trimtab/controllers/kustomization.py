@@ -12,7 +12,7 @@ from trimtab.api.kustomize import Kustomization
 from trimtab.api.source import GitRepository
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
-from trimtab.controllers import dependencies, drifting, expressions, health, supported
+from trimtab.controllers import dependencies, drifting, expressions, health, importing, supported
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
 from trimtab.controllers.basis import Basis
@@ -25,6 +25,7 @@ from trimtab.controllers.orphans import Orphans
 from trimtab.controllers.place import Place
 from trimtab.controllers.places import Places
 from trimtab.controllers.pruning import Pruning
+from trimtab.controllers.records import Records
 from trimtab.controllers.retreat import Retreat
 from trimtab.controllers.ripple import Ripple
 from trimtab.controllers.scribe import Scribe
@@ -47,8 +48,8 @@ from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.scopes import scopes
 from trimtab.targets.kubernetes.target import KubePlan, Wish
 
-MOST_OBJECTS = 9_000
-"""Their inventory is 1.1 MiB, and the server takes no object beyond 1.5 MiB: what cannot be recorded is not begun."""
+MOST_OBJECTS = 20_000
+"""So many are tested: an inventory that long is kept in parts. What is beyond is refused before anything is done."""
 SETTLE_GRACE_S = 5.0
 """How long objects may take to become healthy before the status says that they are awaited."""
 LEAST_INTERVAL_S = 1.0
@@ -72,6 +73,7 @@ class Surroundings:
     access: Access
     recorder: Recorder
     clock: Clock
+    records: Records
     namespace: str
     freeze: Freeze
 
@@ -99,7 +101,7 @@ class Kustomizations:
         self._claims = Claims(wake)
         self._handover = Handover(home, world.sources, objects, self._apps, self._claims, world.clock)
         self._pruning = Pruning(world.freeze, objects, self._apps, self._handover, world.client, world.namespace)
-        self.scribe = Scribe(world.client, world.recorder, world.clock, home, self._apps.get, on_drift)
+        self.scribe = Scribe(world.client, world.recorder, world.clock, world.records, self._apps.get, on_drift)
         self.ripple = Ripple()
         enter, retreat = self._enter, Retreat(objects, self.ripple, world.clock)
         self._farewell = Farewell(world.client, enter, world.access, self._pruning, self.scribe, self._apps, retreat)
@@ -157,7 +159,7 @@ class Kustomizations:
             self._judges.forget(key)
             self._claims.forget(key)
             return Done()
-        app = self._remember(ks)
+        app = await self._remember(ks)
         self._bases.pop(key, None)
         if ks.metadata.deleted:
             self._claims.forget(key)
@@ -203,6 +205,7 @@ class Kustomizations:
             await self._plan_ahead(ks, app, published)
             raise
         try:
+            await importing.resolve(client, app)
             build = await self._build(ks, app, published)
             self._handover.claim(ks, build, revision)
             self._begin(ks, app, build)
@@ -215,10 +218,14 @@ class Kustomizations:
 
     # --- resolve and render
 
-    def _remember(self, ks: Kustomization) -> App:
+    async def _remember(self, ks: Kustomization) -> App:
         app = self._apps.get(ks.key)
         if app is None or app.uid != ks.metadata.uid or app.problem or app.stale:
-            app = self._apps[ks.key] = App.of(ks)
+            try:
+                app = self._apps[ks.key] = await self._world.records.read(ks)
+            except Transient as failure:
+                await self.scribe.fail(ks, App.unread(ks), failure, None)
+                raise
         if ks.spec.kube_config is None:
             self._arrive(ks, app, self._world.places.own)
         return app
@@ -264,7 +271,7 @@ class Kustomizations:
             raise Terminal(
                 names.Reason.BUILD_FAILED,
                 f"{ks.spec.path or 'the path'} renders to {len(rendered.manifests)} objects; the record of one "
-                f"Kustomization holds {MOST_OBJECTS}: split it into several",
+                f"Kustomization holds at most {MOST_OBJECTS}: split it into several",
             )
         items = prepare(
             rendered.manifests,

@@ -9,7 +9,7 @@ from trimtab.api.gvk import CRD, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.errors import Transient, Waiting
 from trimtab.controllers import basis
-from trimtab.controllers.app import App, Held
+from trimtab.controllers.app import UNREAD, App, Held
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.handover import Handover, Wait, app_key
 from trimtab.health.verdict import State
@@ -191,6 +191,8 @@ class Pruning:
             return
         seen.add(key)
         app = self.apps.get(key) or App.of(child)
+        if app.problem == UNREAD:
+            raise Waiting(names.Reason.PROGRESSING, f"the inventory of Kustomization {key} was not read yet", after=1.0)
         elsewhere = self.handover.wanted_elsewhere(key, app.inventory)
         entries = [entry for entry in app.inventory.values() if entry.ref not in elsewhere]
         yield Owner(PREFIX, key), entries, child.spec.kube_config is not None

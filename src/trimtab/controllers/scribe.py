@@ -12,15 +12,16 @@ from trimtab.api import annotations, names
 from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization, KustomizationStatus
 from trimtab.base.clock import Clock
-from trimtab.base.errors import Terminal, TrimtabError, Waiting
+from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import drifting, progress
 from trimtab.controllers.app import App, Build
 from trimtab.controllers.history import record
 from trimtab.controllers.index import Published
 from trimtab.controllers.laggards import Laggards
+from trimtab.controllers.records import Records
 from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound
-from trimtab.manifests.refs import Key, Ref
+from trimtab.manifests.refs import Body, Key, Ref
 from trimtab.runtime.events import EventType, ObjectRef, Recorder
 from trimtab.runtime.status import merge_difference, patch_status
 from trimtab.targets.contract import Drift, Effect, Outcome
@@ -34,7 +35,7 @@ _CHANGES_SHOWN = 50
 
 
 class Scribe:
-    """One per process. `cluster` is the uid of its namespace kube-system; `find` gives what is remembered of an app.
+    """One per process. `records` keeps the inventories; `find` gives what is remembered of an app.
     `drifted` is told of all drift.
     """
 
@@ -43,7 +44,7 @@ class Scribe:
         client: Client,
         recorder: Recorder,
         clock: Clock,
-        cluster: str,
+        records: Records,
         find: Callable[[Key], App | None],
         drifted: Callable[[Key, Drift], None],
     ) -> None:
@@ -51,7 +52,7 @@ class Scribe:
         self._client = client
         self._recorder = recorder
         self._clock = clock
-        self._cluster = cluster
+        self._records = records
         self._find = find
         self.laggards = Laggards(self._catch_up, clock)
 
@@ -76,7 +77,7 @@ class Scribe:
             status = progress.failed(before, generation, failure.reason, failure.message, now, stalled=stalled)
         if published is not None:
             status = msgspec.structs.replace(status, last_attempted_revision=published.artifact.revision)
-        wrote = await self._write(app, _handled(ks, status))
+        wrote = await self._write(app, _handled(ks, status), failing=True)
         if wrote and not isinstance(failure, Waiting):
             self._event(ks, "Warning", failure.reason, failure.message)
 
@@ -97,6 +98,10 @@ class Scribe:
             return
         if await self._write(app, status) and news:
             self._event(ks, "Normal", names.Reason.RECONCILIATION_SUCCEEDED, f"Applied revision: {revision}", revision)
+
+    async def close(self, app: App) -> None:
+        """Before an app is let go: what keeps its record beside its status goes with it."""
+        await self._records.release(app)
 
     def announce(self, ks: Kustomization, revision: str, outcomes: Sequence[Outcome]) -> None:
         """Events about objects that changed, and about drift."""
@@ -171,12 +176,30 @@ class Scribe:
         if app is not None:
             await self._write(app, status, self._client.with_priority(_LOWEST_PRIORITY))
 
-    async def _write(self, app: App, status: KustomizationStatus, client: Client | None = None) -> bool:
-        """Patch the status if it differs from the last one written. Says whether it did."""
-        change = merge_difference(msgspec.to_builtins(app.status), msgspec.to_builtins(status))
-        checksum = self._recorded(app)
-        if checksum != app.recorded:
-            change["inventory"] = inventory.write(app.inventory, app.cluster or self._cluster)
+    async def _write(
+        self, app: App, status: KustomizationStatus, client: Client | None = None, *, failing: bool = False
+    ) -> bool:
+        """Patch the status if it differs from the last one written. Says whether it did.
+
+        `failing`: what went wrong is said even where the inventory cannot be written.
+        """
+        if self._recorded(app) == app.recorded and not app.untidy:
+            return await self._patch(app, status, {}, app.recorded, client)
+        async with app.recording:
+            try:
+                document, checksum = await self._records.put(app)
+            except Transient:
+                if not failing:
+                    raise
+                return await self._patch(app, status, {}, app.recorded, client)
+            wrote = await self._patch(app, status, {"inventory": document}, checksum, client)
+            await (self._records.tidy(app) if wrote else self._records.release(app))
+        return wrote
+
+    async def _patch(
+        self, app: App, status: KustomizationStatus, more: Body, checksum: str, client: Client | None
+    ) -> bool:
+        change = merge_difference(msgspec.to_builtins(app.status), msgspec.to_builtins(status)) | more
         if not change:
             return False
         self.laggards.forget(app.key)
@@ -193,7 +216,7 @@ class Scribe:
         """The checksum that the inventory as known now has on record; nothing for one that never was."""
         if not app.inventory and not app.recorded:
             return ""
-        return str(inventory.write(app.inventory, app.cluster or self._cluster)["checksum"])
+        return inventory.checksum(inventory.lines(app.inventory))
 
     def _event(self, ks: Kustomization, type_: EventType, reason: str, message: str, revision: str = "") -> None:
         involved = ObjectRef(

@@ -48,7 +48,7 @@ async def look(client: Client, entry: Entry, owner: Owner, protected: str, leavi
     if prune.untouchable(entry.ref, protected):
         return Look(counts=False)
     try:
-        resource = await client.discovery.find(entry.gvk)
+        resource = await prune.served(client, entry)
         live: Body = await client.get(resource, entry.ref.name, entry.ref.namespace)
         if prune.not_ours(live, entry, owner) is not None or live["metadata"].get("deletionTimestamp"):
             return Look(counts=False)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, Conflict, NotFound, UnknownKind, Unreachable
+from trimtab.kube.resource import Resource
 from trimtab.manifests import order
 from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.contract import Effect, Outcome
@@ -66,7 +67,7 @@ async def delete(
     if untouchable(entry.ref, protected_namespace):
         return Outcome(entry.ref, Effect.RELEASED, "a namespace that is never deleted (P7)")
     try:
-        resource = await client.discovery.find(entry.gvk)
+        resource = await served(client, entry)
     except UnknownKind:
         return Outcome(entry.ref, Effect.RELEASED, "its kind is no longer served")
     except StaleGroup as stale:
@@ -99,8 +100,26 @@ async def delete(
     return Outcome(entry.ref, Effect.WAITING, f"is being deleted, waits for {finalizers}")
 
 
+async def served(client: Client, entry: Entry) -> Resource:
+    """Where the object behind `entry` is served now: in the version of the record, or in the one that took its place.
+
+    Raises UnknownKind and StaleGroup.
+    """
+    try:
+        return await client.discovery.find(entry.gvk)
+    except UnknownKind:
+        return await client.discovery.find_kind(entry.ref.group, entry.ref.kind)
+
+
 def not_ours(live: dict[str, object], entry: Entry, owner: Owner) -> str | None:
     """Why a live object must not be deleted by `owner`; None if it may (P1, P6, P9)."""
+    if rule(live, "prune") == "disabled" or rule(live, "reconcile") == "disabled":
+        return "it asks not to be pruned"
+    return foreign(live, entry, owner)
+
+
+def foreign(live: dict[str, object], entry: Entry, owner: Owner) -> str | None:
+    """Why a live object is not the one that `owner` has on record as its own; None if it is (P6, P9)."""
     metadata = live["metadata"]
     assert isinstance(metadata, dict)  # noqa: S101 - every object of the API has one
     holder = Owner.of(live, owner.prefix)
@@ -108,8 +127,6 @@ def not_ours(live: dict[str, object], entry: Entry, owner: Owner) -> str | None:
         item.get("manager") == MANAGER and item.get("operation") == "Apply"
         for item in metadata.get("managedFields") or ()
     )
-    if rule(live, "prune") == "disabled" or rule(live, "reconcile") == "disabled":
-        return "it asks not to be pruned"
     if entry.uid and metadata.get("uid") != entry.uid:
         return "another object has taken its name"
     if holder != owner:
