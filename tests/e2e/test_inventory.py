@@ -68,9 +68,9 @@ def test_a_long_inventory_is_kept_in_secrets_survives_a_crash_and_comes_back_to_
     own.app(ns, "shop", "./app", annotations={"trimtab.dev/deletion-budget": "100%"}, deletionPolicy="Orphan")
     inventory = own.ready(ns, "shop", commit, timeout=240)["status"]["inventory"]
     assert (inventory["format"], inventory["count"]) == (2, 1_200)
-    assert {line["id"] for line in inventory["entries"]} == {
-        f"{ns}_{item['metadata']['name']}__Secret" for item in holders(own, ns)
-    }
+    named = {line["id"] for line in inventory["entries"]}
+    held = lambda: {f"{ns}_{item['metadata']['name']}__Secret" for item in holders(own, ns)}  # noqa: E731
+    until(lambda: held() == named, lambda: f"the status names {named}, there are {held()}")
     victim = holders(own, ns)[0]["metadata"]["name"]
     own.api.delete(f"/api/v1/namespaces/{ns}/secrets/{victim}")
     assert victim in {item["metadata"]["name"] for item in holders(own, ns)}, "nobody's deletion loses the record"
@@ -171,7 +171,7 @@ def test_an_entry_of_a_version_that_is_no_longer_served_is_pruned_and_the_record
     own.api.create(definitions, crd(group, ("v1alpha1", "v1")))
     until(lambda: own.api.get(f"/apis/{group}/v1alpha1"), "the kind is served")
     repo = own.repo(ns)
-    commit = repo.commit({f"app/{name}.json": widget(group, "v1alpha1", name) for name in ("kept", "left")})
+    commit = repo.commit({f"app/{name}.yaml": widget(group, "v1alpha1", name) for name in ("kept", "left")})
     own.controller.start()
     own.source(ns, repo.url)
     own.app(ns, "shop", "./app")
@@ -180,7 +180,7 @@ def test_an_entry_of_a_version_that_is_no_longer_served_is_pruned_and_the_record
     uids = {line["id"]: line["uid"] for line in inventory["entries"]}
     own.api.merge(f"{definitions}/widgets.{group}", {"spec": crd(group, ("v1",))["spec"]})
     until(lambda: own.api.get(f"/apis/{group}/v1alpha1") is None, "the old version is gone")
-    commit = repo.commit({"app/kept.json": widget(group, "v1", "kept"), "app/left.json": None})
+    commit = repo.commit({"app/kept.yaml": widget(group, "v1", "kept"), "app/left.yaml": None})
     own.poke(ns)
     inventory = own.ready(ns, "shop", commit)["status"]["inventory"]
     kept = f"{ns}_kept_{group}_Widget"

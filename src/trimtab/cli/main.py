@@ -24,6 +24,7 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
     "Look": {
         "get": Lazy("trimtab.cli.get", "List sources and Kustomizations: revision, readiness, message."),
         "tree": Lazy("trimtab.cli.tree", "Show what an app consists of, and the state of every object."),
+        "inventory": Lazy("trimtab.cli.inventory", "Show what an app has on record, and whether it is still there."),
     },
     "Change the loop": {
         "reconcile": Lazy("trimtab.cli.reconcile", "Look at a source or converge an app now."),
@@ -37,6 +38,7 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
     "Run": {
         "run": Lazy("trimtab.cli.run", "Run the controllers."),
         "install": Lazy("trimtab.cli.install", "Install Trimtab on a cluster, or print what that takes."),
+        "repair": Lazy("trimtab.cli.repair", "Mend the record of an app, or let a stuck app go."),
         "cluster": Lazy("trimtab.cli.cluster", "A local control plane: up, down, status."),
         "demo": Lazy("trimtab.cli.demo", "See it work: a local cluster, a repository, and what to try."),
     },

@@ -175,6 +175,11 @@ class Discovery:
             raise UnknownKind(self._kinds.words_for_missing(Gvk(group, "*", kind)))
         return self._look(resource.gvk)
 
+    async def all(self) -> tuple[Resource, ...]:
+        """Every kind that is served, in the version that the server prefers, as it is now."""
+        await self.refresh()
+        return self._kinds.all()
+
     async def find_by_name(self, text: str) -> Resource:
         """The kind that a person means: `deploy`, `deployments`, `Deployment`, `deployments.apps`, `….v1.apps`."""
         resource = self._kinds.by_name(text)

@@ -109,6 +109,10 @@ class Kinds:
         """The version of a kind that the server prefers."""
         return self._by_kind.get((group, kind))
 
+    def all(self) -> tuple[Resource, ...]:
+        """Every kind, in the version that the server prefers."""
+        return tuple(self._by_kind.values())
+
     def by_name(self, text: str) -> Resource | None:
         """The kind behind a plural, singular, kind or short name, with or without version and group."""
         return self._by_name.get(text.lower().rstrip("."))
