@@ -110,7 +110,7 @@ BOTH_AND_ONE = {"app/a.yaml": config("a"), "app/b.yaml": config("b"), "less/a.ya
 
 
 def less(world, ns):
-    """While nobody looks, `b` leaves the desired state: another path, so that no pass at the old revision comes first."""
+    """While nobody looks, `b` leaves what is desired: by another path, so that no pass at the old one is first."""
     world.api.merge(f"{APPS}/namespaces/{ns}/kustomizations/shop", {"spec": {"path": "./less"}})
 
 
