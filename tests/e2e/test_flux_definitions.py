@@ -14,7 +14,7 @@ from trimtab.cluster.plane import ControlPlane
 from trimtab.toolchain import binaries
 
 OURS_ALONE = ("format", "cluster", "checksum", "count")
-"""Fields of `status.inventory` (besides `status.drift`) that Flux's definition does not have; its entries have `id` and `v`, both required."""
+"""Fields of `status.inventory` that Flux's definition does not have; its entries have `id` and `v`, both required."""
 
 
 def definitions_of_flux():
