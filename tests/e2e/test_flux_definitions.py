@@ -183,6 +183,7 @@ def test_what_flux_added_while_it_was_in_charge_is_not_lost(there, home):
     assert not condition(there.get_app(home, "shop"), "PruneHeld")
 
 
+@pytest.mark.timeout(400)
 def test_a_long_list_is_in_parts_that_the_secret_and_the_status_name(there, home):
     files = {"app/a.yaml": configs(0, 600), "app/b.yaml": configs(600, 1_001)}
     repo, app = started(there, home, files, deletionPolicy="Orphan", annotations={"trimtab.dev/deletion-budget": "50%"})

@@ -60,6 +60,7 @@ def entry(ns, name):
     return f"{ns}_{name}__ConfigMap"
 
 
+@pytest.mark.timeout(400)
 def test_a_long_inventory_is_kept_in_secrets_survives_a_crash_and_comes_back_to_the_status(own, ns):
     repo = own.repo(ns)
     commit = repo.commit({"app/a.yaml": configs(0, 600), "app/b.yaml": configs(600, 1_200)})
@@ -85,6 +86,7 @@ def test_a_long_inventory_is_kept_in_secrets_survives_a_crash_and_comes_back_to_
     assert set(labelled(own, ns)) == {f"c{i}" for i in range(300, 1_200)}
 
 
+@pytest.mark.timeout(400)
 def test_an_app_with_a_long_inventory_can_be_deleted_and_takes_its_secrets_along(own, ns):
     repo = own.repo(ns)
     commit = repo.commit({"app/a.yaml": configs(0, 600), "app/b.yaml": configs(600, 1_001)})
@@ -99,6 +101,7 @@ def test_an_app_with_a_long_inventory_can_be_deleted_and_takes_its_secrets_along
     until(lambda: not holders(own, ns), "the garbage collector has taken the Secrets", 60)
 
 
+@pytest.mark.timeout(400)
 def test_more_objects_than_can_be_recorded_are_refused_before_anything_is_done(world, ns):
     repo = world.repo(ns)
     repo.commit({f"app/{n}.yaml": configs(n * 1_000, (n + 1) * 1_000) for n in range(20)} | {"app/x.yaml": config("x")})
