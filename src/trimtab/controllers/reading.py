@@ -106,7 +106,9 @@ async def look(client: Client, ks: Kustomization, *, apart: bool) -> Reading:
             reading.headed, reading.stale = True, not apart
             if (document := reading.decoded(head)) is not None:
                 await _read(client, ks, document, reading)
-            if listed is not None:
+            if listed is None:
+                reading.stale = True
+            else:
                 reading.compare(document, listed, ks.key.namespace)
             return reading
     if listed is not None:
