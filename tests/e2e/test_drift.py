@@ -5,7 +5,7 @@ import urllib.request
 import pytest
 
 from tests.e2e.test_main_job import config, deployment, settings
-from tests.e2e.world import condition, until
+from tests.e2e.world import Controller, World, condition, until
 
 
 def events(world, ns, reason):
@@ -142,3 +142,39 @@ def test_an_object_that_says_so_itself_is_only_reported_or_not_even_that(world, 
     }
     for name in ("ignore", "alert"):
         assert world.api.get(f"/api/v1/namespaces/{ns}/configmaps/{name}")["data"]["colour"] == "blue"
+
+
+@pytest.fixture
+def own(world, kubeconfig, api, git_root, git_url, tmp_path):
+    """A controller that the test may stop and start."""
+    world.controller.stop()
+    controller = Controller(kubeconfig, tmp_path, "--no-leader-elect")
+    controller.start()
+    yield World(api, git_url, git_root, controller)
+    controller.kill()
+    world.controller.start()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("mode", "answer"), [("correct", "corrected"), ("alert", "reported")])
+def test_what_changed_while_the_controller_was_down_is_drift_that_is_found_at_the_start(own, ns, mode, answer):
+    repo = own.repo(ns)
+    repo.commit({"app/settings.yaml": config(), "app/other.yaml": config("other"), "app/same.yaml": config("same")})
+    own.source(ns, repo.url)
+    own.app(ns, "shop", "./app", annotations={"trimtab.dev/drift": mode})
+    own.ready(ns, "shop")
+    until(lambda: own.get_app(ns, "shop")["status"].get("history"), "the status is written")
+    own.controller.kill()
+    recolour(own, ns, "blue")
+    own.api.delete(f"/api/v1/namespaces/{ns}/configmaps/other")
+    version = own.api.get(f"/api/v1/namespaces/{ns}/configmaps/same")["metadata"]["resourceVersion"]
+    own.controller.start()
+    found = until(lambda: len(records(own, ns)) == 2 and records(own, ns), "both are on record", 60)
+    assert {(each["object"], each["change"], each["answer"]) for each in found} == {
+        (f"ConfigMap/{ns}/settings", "changed", answer),
+        (f"ConfigMap/{ns}/other", "deleted", answer),
+    }
+    assert settings(own, ns)["data"]["colour"] == ("red" if mode == "correct" else "blue")
+    assert bool(own.api.get(f"/api/v1/namespaces/{ns}/configmaps/other")) == (mode == "correct")
+    same = own.api.get(f"/api/v1/namespaces/{ns}/configmaps/same")
+    assert same["metadata"]["resourceVersion"] == version

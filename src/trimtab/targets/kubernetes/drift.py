@@ -144,8 +144,11 @@ class Settler:
             whole = view.body is None or not blow.path or kinds.get(blow.path) == "moved"
             pointer = "" if whole else pointer_to(item, wished, blow.path, MANAGER)
             fights.append(Fight(item.ref, blow.path, blow.manager, pointer))
+        apart = all(fight.pointer for fight in fights)
+        if not apart:
+            fights = [fight._replace(pointer="") for fight in fights]
         self.fights.give_up(self.app, fights)
-        if all(fight.pointer for fight in fights):
+        if apart:
             # without these paths it is another wish, which the next pass applies
             self.tracker.report(tracked, News.DISTURBED)
         else:
