@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.remotes.world import Authority, Repository, Sshd
-from trimtab.api.source import GitRef, GitRepositorySpec, GitVerification
+from trimtab.api.meta import LocalRef
+from trimtab.api.source import GitRef, GitRepositorySpec
 from trimtab.artifacts.store import Corrupt, Store
 from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Terminal, Transient
@@ -648,8 +649,10 @@ def test_sparse_directories_stay_inside(directory: str):
 
 
 def test_what_is_not_supported_is_refused_and_not_ignored():
-    verify = GitVerification(secret_ref={"name": "keys"})  # type: ignore[arg-type]
-    with pytest.raises(Terminal, match=r"spec\.verify, spec\.recurseSubmodules"):
-        GitSpec.from_api(GitRepositorySpec(url="https://h/x", interval="1m", verify=verify, recurse_submodules=True))
+    proxy = LocalRef(name="proxy")
+    with pytest.raises(Terminal, match=r"spec\.proxySecretRef, spec\.recurseSubmodules"):
+        GitSpec.from_api(
+            GitRepositorySpec(url="https://h/x", interval="1m", proxy_secret_ref=proxy, recurse_submodules=True)
+        )
     with pytest.raises(Terminal, match="provider: azure"):
         GitSpec.from_api(GitRepositorySpec(url="https://h/x", interval="1m", provider="azure"))

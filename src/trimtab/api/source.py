@@ -75,6 +75,25 @@ class GitVerification(msgspec.Struct, frozen=True, kw_only=True, rename="camel",
     secret_ref: Annotated[LocalRef, doc("Secret with the public keys trusted: `*.asc` for PGP, `*.sshpub` for SSH.")]
 
 
+class GitTrust(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What was verified last, and what waits to be. Ours alone; where it is lost, all is verified again."""
+
+    revision: Annotated[str, doc("The revision that was verified last, as in the artifact.")] = ""
+    tag: Annotated[str, doc("The annotated tag that was verified with it.")] = ""
+    terms: Annotated[str, doc("What had to be signed.")] = ""
+    keys: Annotated[str, doc("Digest of the keys that were trusted.")] = ""
+    signer: Annotated[str, doc("Who signed, by the name that the trusted keys give, and with which key.")] = ""
+    followed: Annotated[str, doc("The address and the reference it was found under.")] = ""
+    seen: Annotated[str, moment("When it was first seen: expiry is judged by that.")] = ""
+    held: Annotated[str, doc("The commit or tag that was seen last and not verified.")] = ""
+    held_seen: Annotated[str, moment("When that was first seen.")] = ""
+
+    @property
+    def commit(self) -> str:
+        """The commit of the revision."""
+        return self.revision.rpartition(":")[2]
+
+
 class GitInclude(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """The artifact of another GitRepository, laid into this one."""
 
@@ -171,6 +190,7 @@ class GitRepositoryStatus(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     source_verification_mode: Annotated[
         str, doc("What was found signed: the mode of `spec.verify` at the last success.", enum=list(VerifyMode))
     ] = ""
+    trust: Annotated[GitTrust | None, doc("What was verified last, and what waits to be.")] = None
     last_handled_reconcile_at: Annotated[
         str, doc("Value of the annotation reconcile.fluxcd.io/requestedAt that was honoured last.")
     ] = ""

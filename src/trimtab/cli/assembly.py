@@ -143,7 +143,7 @@ class Assembly:
         return _Fetching(
             publisher,
             self._recorder(tasks, "source-controller"),
-            GitProducer(self._client, git),
+            GitProducer(self._client, git, self._clock),
             OciProducer(self._client, oci),
         )
 

@@ -92,6 +92,29 @@ class Produced:
     history: Callable[[], Awaitable[str]] | None = None
 
 
+class Withheld(Transient):
+    """What came is refused for what it is, and what was there before stays in force.
+
+    It is looked at again at the interval; with `again` as soon as after any failure. `hopeless` says that what is
+    followed cannot become good as it is. `remember` goes into the status; `regained` is behind the artifact, where it
+    was lost.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remember: Mapping[str, Any] | None = None,
+        hopeless: bool = False,
+        again: bool = False,
+    ) -> None:
+        super().__init__(names.Reason.VERIFICATION_ERROR, message)
+        self.again = again
+        self.remember: Mapping[str, Any] = remember or {}
+        self.hopeless = hopeless
+        self.regained: Snapshot | None = None
+
+
 class Producer(Protocol[_Read_contra]):
     """What is particular to a kind of source."""
 
@@ -164,7 +187,11 @@ class Sources(Generic[Source]):
         except TrimtabError as failure:
             if isinstance(failure, Corrupt):
                 known.snapshot = None
+            if isinstance(failure, Withheld):
+                await self._regain(item, known, failure.regained)
             await self._tell_failure(item, known, failure)
+            if isinstance(failure, Withheld) and not failure.again:
+                return Again(max(item.spec.interval_s, LEAST_INTERVAL_S))
             raise
         except ApiError as refusal:
             told = Transient(names.Reason.READ_OPERATION_FAILED, str(refusal))
@@ -188,6 +215,15 @@ class Sources(Generic[Source]):
         if produced.history is not None and (words := await produced.history()):
             self._event(item, "Warning", names.Reason.HISTORY_REWRITTEN, words)
         return Again(max(item.spec.interval_s, LEAST_INTERVAL_S))
+
+    async def _regain(self, item: Source, known: _Known, snapshot: Snapshot | None) -> None:
+        artifact = known.status.artifact
+        if snapshot is None or artifact is None or snapshot.revision != artifact.revision:
+            return
+        artifact = await self._world.publisher.publish(self._kind, item.key, snapshot, metadata=artifact.metadata)
+        known.snapshot = snapshot
+        await self._write(item, known, msgspec.structs.replace(known.status, artifact=artifact))
+        self._offer(item.key, known)
 
     def _remember(self, item: Source) -> _Known:
         known = self._known.get(item.key)
@@ -236,20 +272,28 @@ class Sources(Generic[Source]):
 
     async def _tell_failure(self, item: Source, known: _Known, failure: TrimtabError) -> None:
         now, generation = self._world.clock.now(), item.metadata.generation
-        status = progress.failed(
-            known.status, generation, failure.reason, failure.message, now, stalled=isinstance(failure, Terminal)
-        )
-        status = progress.flagged(
-            status, names.ConditionType.FETCH_FAILED, generation, failure.reason, failure.message, now
-        )
+        stalled, message = isinstance(failure, Terminal), failure.message
+        if failure.reason == names.Reason.VERIFICATION_ERROR:
+            stalled = stalled or (isinstance(failure, Withheld) and failure.hopeless)
+            artifact = known.status.artifact
+            message += f"; revision '{artifact.revision}' stays in force" if artifact else "; there is no artifact yet"
+        status = progress.failed(known.status, generation, failure.reason, message, now, stalled=stalled)
         if failure.reason == names.Reason.VERIFICATION_ERROR:
             status = progress.denied(
-                status, names.ConditionType.SOURCE_VERIFIED, generation, failure.reason, failure.message, now
+                status, names.ConditionType.SOURCE_VERIFIED, generation, failure.reason, message, now
             )
+            status = progress.unflagged(status, names.ConditionType.FETCH_FAILED)
+        else:
+            status = progress.flagged(
+                status, names.ConditionType.FETCH_FAILED, generation, failure.reason, message, now
+            )
+        if isinstance(failure, Withheld):
+            status = msgspec.structs.replace(status, **failure.remember)
+        news = find(status.conditions, "Ready") != find(known.status.conditions, "Ready")
         requested = item.metadata.requested_at or status.last_handled_reconcile_at
         status = msgspec.structs.replace(status, last_handled_reconcile_at=requested)
-        if await self._write(item, known, status):
-            self._event(item, "Warning", failure.reason, failure.message)
+        if await self._write(item, known, status) and news:
+            self._event(item, "Warning", failure.reason, message)
 
     async def _write(self, item: Source, known: _Known, status: Any) -> bool:
         change = merge_difference(msgspec.to_builtins(known.status), msgspec.to_builtins(status))

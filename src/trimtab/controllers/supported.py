@@ -13,10 +13,6 @@ _UNSERVED: Mapping[str, tuple[str, ...]] = {
     names.Annotation.FREEZE: (),
     names.Annotation.PLAINTEXT_SECRETS: (names.PlaintextSecrets.ALLOW,),
 }
-_UNSERVED_OF_GIT: Mapping[str, tuple[str, ...]] = {
-    names.Annotation.VERIFY: (),
-    names.Annotation.SIGNER_MATCHES_COMMITTER: ("false",),
-}
 _SOURCES = frozenset({"GitRepository", "OCIRepository"})
 
 
@@ -31,14 +27,12 @@ def check_git(repository: GitRepository) -> None:
     _refuse_nonsense("GitRepository", repository.metadata)
     spec = repository.spec
     found = {
-        "spec.verify": spec.verify is not None,
         "spec.include": bool(spec.include),
         "spec.recurseSubmodules": spec.recurse_submodules,
         "spec.proxySecretRef": spec.proxy_secret_ref is not None,
         f"spec.provider {spec.provider}": spec.provider not in ("", "generic"),
     }
-    unserved = _unserved(repository.metadata, _UNSERVED_OF_GIT)
-    _refuse("GitRepository", [*(name for name, is_set in found.items() if is_set), *unserved])
+    _refuse("GitRepository", [name for name, is_set in found.items() if is_set])
 
 
 def check_oci(repository: OCIRepository) -> None:

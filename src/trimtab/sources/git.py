@@ -20,6 +20,7 @@ from trimtab.base.process import OutputTooLarge, ProcessTimeout
 from trimtab.remotes.git.address import Address, parse_address
 from trimtab.remotes.git.credentials import ANONYMOUS, AuthenticationFailed, Credentials
 from trimtab.remotes.git.git import Git, GitFailed, failure, hardened, wipe
+from trimtab.remotes.git.history import History
 from trimtab.remotes.git.lineage import Descent, descent
 from trimtab.remotes.git.mirror import Blob, HostilePath, Listing, Mirror
 from trimtab.remotes.git.names import COMMIT
@@ -55,10 +56,9 @@ class GitSpec:
     def from_api(cls, spec: GitRepositorySpec) -> "GitSpec":
         """Read a GitRepository's spec. Raises Terminal for what is wrong, and for what is not supported yet.
 
-        What is not supported is refused, never passed over: an unverified commit must not look like a verified one.
+        What is not supported is refused, never passed over. Signatures are not its business: see `trust`.
         """
         unsupported = {
-            "verify": spec.verify is not None,
             "proxySecretRef": spec.proxy_secret_ref is not None,
             "recurseSubmodules": spec.recurse_submodules,
             "include": bool(spec.include),
@@ -119,6 +119,43 @@ class GitSource:
         that is the newer commit. Raises as `look`; nothing is changed then, and there is never a partial snapshot.
         """
         mirror = self._mirror(spec.address, credentials)
+        async with self._at_work(spec, head, mirror):
+            commit = await self._brought(spec, credentials, head, mirror)
+            async with hardened(self._private) as git:
+                try:
+                    tree = await self._tree(git, mirror, commit, spec, previous)
+                except GitFailed:
+                    # It came whole, and now something is missing: the mirror cannot be trusted any more.
+                    await asyncio.to_thread(mirror.drop)
+                    raise
+        return Snapshot(self._store, tree, head.moved(commit).revision)
+
+    @asynccontextmanager
+    async def history(
+        self,
+        spec: GitSpec,
+        credentials: Credentials,
+        head: Head,
+        *,
+        tag: bool = False,
+        depth: int = 1,
+        deeper: bool = False,
+    ) -> AsyncIterator[tuple[Head, History]]:
+        """The past of `head`, commits without files, for as long as the block lasts; with `tag` also the tag on it.
+
+        `depth` is how many generations come along, `deeper` asks for them though `head` is here. The head in front is
+        what came; see `fetch`, which also says what is raised.
+        """
+        mirror = self._mirror(spec.address, credentials, commits_only=True)
+        wanted = head._replace(commit=head.tag) if tag else head
+        async with self._at_work(spec, head, mirror):
+            came = await self._brought(spec, credentials, wanted, mirror, exact=tag, depth=depth, deeper=deeper)
+            async with hardened(self._private) as git:
+                yield head if tag else head.moved(came), History(mirror, git, timeout=spec.timeout_s)
+
+    @asynccontextmanager
+    async def _at_work(self, spec: GitSpec, head: Head, mirror: Mirror) -> AsyncIterator[None]:
+        """Have `mirror` for oneself, in bounded time; what goes wrong is said in words of the address."""
         try:
             async with (
                 asyncio.timeout(_WAIT_S + spec.timeout_s),
@@ -126,23 +163,7 @@ class GitSource:
                 self._slots,
                 asyncio.timeout(spec.timeout_s),
             ):
-                async with self._git(spec, credentials) as (git, remote):
-                    commit = await mirror.fetch(
-                        git,
-                        remote.address.url,
-                        head.commit,
-                        head.ref,
-                        slot=repr(spec.target) if not isinstance(spec.target, Commit) else "commit",
-                        exact=isinstance(spec.target, Commit),
-                        timeout=spec.timeout_s,
-                    )
-                async with hardened(self._private) as git:
-                    try:
-                        tree = await self._tree(git, mirror, commit, spec, previous)
-                    except GitFailed:
-                        # It came whole, and now something is missing: the mirror cannot be trusted any more.
-                        await asyncio.to_thread(mirror.drop)
-                        raise
+                yield
         except TimeoutError as problem:
             late = ProcessTimeout(f"the fetch was stopped after {spec.timeout_s:g} s")
             raise failure(spec.address, late) from problem
@@ -154,7 +175,30 @@ class GitSource:
             ) from problem
         except HostilePath as problem:
             raise _refused(spec, head.commit, f"{problem}; nothing of it is used") from problem
-        return Snapshot(self._store, tree, head.moved(commit).revision)
+
+    async def _brought(
+        self,
+        spec: GitSpec,
+        credentials: Credentials,
+        head: Head,
+        mirror: Mirror,
+        *,
+        exact: bool = False,
+        depth: int = 1,
+        deeper: bool = False,
+    ) -> str:
+        async with self._git(spec, credentials) as (git, remote):
+            return await mirror.fetch(
+                git,
+                remote.address.url,
+                head.commit,
+                head.ref,
+                slot=repr(spec.target) if not isinstance(spec.target, Commit) else "commit",
+                exact=exact or isinstance(spec.target, Commit),
+                depth=depth,
+                deeper=deeper,
+                timeout=spec.timeout_s,
+            )
 
     async def descent(self, spec: GitSpec, credentials: Credentials, old: str, revision: str) -> tuple[Descent, str]:
         """Whether `revision`, which `spec` means now, descends from the commit `old`; where that is unknown, why.
@@ -247,10 +291,11 @@ class GitSource:
         self._store.save(tree)
         return tree
 
-    def _mirror(self, address: Address, credentials: Credentials) -> Mirror:
+    def _mirror(self, address: Address, credentials: Credentials, *, commits_only: bool = False) -> Mirror:
         name = hashlib.sha256(f"{address.url}\n{credentials.digest}".encode()).hexdigest()[:32]
+        name += "-history" if commits_only else ""
         if name not in self._mirrors:
-            self._mirrors[name] = Mirror(self._mirrors_dir / f"{name}.git", self._clock)
+            self._mirrors[name] = Mirror(self._mirrors_dir / f"{name}.git", self._clock, commits_only=commits_only)
         return self._mirrors[name]
 
 

@@ -53,15 +53,19 @@ Target: TypeAlias = Branch | Tag | Semver | Name | Commit
 
 
 class Head(NamedTuple):
-    """What a target is now: `revision` as Flux writes it, the commit, and the full reference it was found under."""
+    """What a target is now: `revision` as Flux writes it, the commit, and the full reference it was found under.
+
+    `tag` is the id of the annotated tag that points to the commit, if one does.
+    """
 
     revision: str
     commit: str
     ref: str
+    tag: str = ""
 
     def moved(self, commit: str) -> "Head":
         """The same target, at another commit."""
-        return Head(self.revision.removesuffix(self.commit) + commit, commit, self.ref)
+        return Head(self.revision.removesuffix(self.commit) + commit, commit, self.ref, self.tag)
 
 
 def target_of(ref: GitRef | None) -> Target:
@@ -153,8 +157,9 @@ def missing(target: Target, ids: Mapping[str, str]) -> str:
 
 
 def _head(ref: str, shown: str, ids: Mapping[str, str]) -> Head | None:
-    commit = ids.get(f"{ref}^{{}}") or ids.get(ref)
-    return Head(f"{shown}@sha1:{commit}", commit, ref) if commit else None
+    peeled = ids.get(f"{ref}^{{}}")
+    commit = peeled or ids.get(ref)
+    return Head(f"{shown}@sha1:{commit}", commit, ref, ids.get(ref, "") if peeled else "") if commit else None
 
 
 def _names(ids: Iterable[str], prefix: str) -> list[str]:

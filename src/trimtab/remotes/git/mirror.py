@@ -55,11 +55,16 @@ class Listing(NamedTuple):
 
 
 class Mirror:
-    """One bare repository, for one address and one set of credentials. Use it under `locked`."""
+    """One bare repository, for one address and one set of credentials. Use it under `locked`.
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    With `commits_only` it has the history and no files: enough to tell who descends from whom, and who signed what.
+    (A server that cannot leave files out sends them all; they are of no use.)
+    """
+
+    def __init__(self, path: Path, clock: Clock, *, commits_only: bool = False) -> None:
         self.path = path
         self._clock = clock
+        self._filter = ["--filter=tree:0"] if commits_only else []
         self._lock = asyncio.Lock()
         self._held: tuple[int, ...] = ()
 
@@ -86,34 +91,53 @@ class Mirror:
                     self._held = ()
 
     async def fetch(
-        self, git: Git, url: str, commit: str, ref: str, *, slot: str, exact: bool = False, timeout: float
+        self,
+        git: Git,
+        url: str,
+        commit: str,
+        ref: str,
+        *,
+        slot: str,
+        exact: bool = False,
+        depth: int = 1,
+        deeper: bool = False,
+        timeout: float,
     ) -> str:
         """Have the objects of `commit`, and return it; or, if the server has moved on, the commit `ref` is at now.
 
         `slot` names what is followed: the commit fetched last for each slot is kept, and new commits are fetched as
         what differs from those. With `exact` nothing but `commit` will do, wherever it is in the history of `ref`.
+        `depth` is how many generations come along, `deeper` fetches again though the commit itself is here.
         Raises GitFailed and what Git.run raises; what was there before stays usable.
         """
         check_commit(commit)
         kept = f"refs/kept/{hashlib.sha256(slot.encode()).hexdigest()[:16]}"
         if not self.path.exists():
-            return await self._first(git, url, commit, ref, kept=kept, exact=exact, timeout=timeout)
+            return await self._first(git, url, commit, ref, kept=kept, exact=exact, depth=depth, timeout=timeout)
         try:
-            if await self._has(git, commit):
+            if not deeper and await self._has(git, commit):
                 await git.run("update-ref", [kept, commit], repository=self.path, pass_fds=self._held)
                 return commit
             await self._tidy(git)
         except GitFailed as damage:
             log.warning("mirror %s is damaged and made anew: %s", self.path, damage)
             self.drop()
-            return await self._first(git, url, commit, ref, kept=kept, exact=exact, timeout=timeout)
+            return await self._first(git, url, commit, ref, kept=kept, exact=exact, depth=depth, timeout=timeout)
         try:
-            return await self._pull(git, self.path, url, commit, ref, kept=kept, exact=exact, timeout=timeout)
+            return await self._pull(
+                git, self.path, url, commit, ref, kept=kept, exact=exact, depth=depth, timeout=timeout
+            )
         except GitFailed as problem:
             if not _FAR_SIDE.search(problem.said):
                 # It may be the commit, or what we have: the next try starts from nothing and will tell.
                 self.drop()
             raise
+
+    async def ask(
+        self, git: Git, verb: str, arguments: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0
+    ) -> bytes:
+        """What git says about the objects that are here. Raises what Git.run raises."""
+        return await git.run(verb, arguments, repository=self.path, stdin=stdin, timeout=timeout, pass_fds=self._held)
 
     async def files(self, git: Git, commit: str) -> Listing:
         """What is in `commit`. Raises GitFailed if it is not complete, HostilePath."""
@@ -167,19 +191,31 @@ class Mirror:
             self.path.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
 
-    async def _first(self, git: Git, url: str, commit: str, ref: str, *, kept: str, exact: bool, timeout: float) -> str:
+    async def _first(
+        self, git: Git, url: str, commit: str, ref: str, *, kept: str, exact: bool, depth: int, timeout: float
+    ) -> str:
         # Beside its place and renamed: a repository that is there is one that was complete once.
         fresh = self.path.with_name(f".new-{token_hex(8)}")
         try:
             await git.run("init", ["--quiet", "--bare", "--template=", "--", str(fresh)], pass_fds=self._held)
-            got = await self._pull(git, fresh, url, commit, ref, kept=kept, exact=exact, timeout=timeout)
+            got = await self._pull(git, fresh, url, commit, ref, kept=kept, exact=exact, depth=depth, timeout=timeout)
             fresh.rename(self.path)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
         return got
 
     async def _pull(
-        self, git: Git, repository: Path, url: str, commit: str, ref: str, *, kept: str, exact: bool, timeout: float
+        self,
+        git: Git,
+        repository: Path,
+        url: str,
+        commit: str,
+        ref: str,
+        *,
+        kept: str,
+        exact: bool,
+        depth: int,
+        timeout: float,
     ) -> str:
         options = [
             "--quiet",
@@ -194,14 +230,14 @@ class Mirror:
             specification = f"+{wanted}:{kept}"
             await git.run(
                 "fetch",
-                [*options, f"--depth={depth}", "--", url, specification],
+                [*options, *self._filter, f"--depth={depth}", "--", url, specification],
                 repository=repository,
                 pass_fds=self._held,
                 timeout=timeout,
             )
 
         try:
-            await pull(commit, 1)
+            await pull(commit, depth)
             return commit
         except GitFailed as refusal:
             if not NOT_BY_ID.search(refusal.said) or not ref:
@@ -211,7 +247,7 @@ class Mirror:
             await pull(check_ref(ref), _ALL_OF_HISTORY)
             await git.run("update-ref", [kept, f"{commit}^{{commit}}"], repository=repository, pass_fds=self._held)
             return commit
-        await pull(check_ref(ref), 1)
+        await pull(check_ref(ref), depth)
         return await self._commit_of(git, repository, kept)
 
     async def _commit_of(self, git: Git, repository: Path, ref: str) -> str:

@@ -1,0 +1,80 @@
+"""Questions about the commits in a mirror: what is in them, which come after which, and who descends from whom."""
+
+from collections.abc import Sequence
+
+from trimtab.remotes.git.git import Git, GitFailed
+from trimtab.remotes.git.mirror import Mirror
+from trimtab.remotes.git.names import check_commit
+
+_BATCH = 500
+_HEAD_CHARS = 100
+
+
+class TooLong(Exception):
+    """More history than is looked at."""
+
+
+class History:
+    """What is known of the past of a commit. Use it while the mirror is locked.
+
+    Everything raises what Git.run raises.
+    """
+
+    def __init__(self, mirror: Mirror, git: Git, *, timeout: float) -> None:
+        self._mirror = mirror
+        self._git = git
+        self._timeout = timeout
+
+    async def contents(self, oids: Sequence[str]) -> list[bytes]:
+        """The commits and tags as they are stored. Raises GitFailed if one is missing."""
+        found: list[bytes] = []
+        for start in range(0, len(oids), _BATCH):
+            batch = oids[start : start + _BATCH]
+            said = await self._ask("cat-file", ["--batch"], stdin="".join(f"{oid}\n" for oid in batch).encode())
+            at = 0
+            for oid in batch:
+                head, _, _ = said[at : at + _HEAD_CHARS].partition(b"\n")
+                name, kind, *size = head.decode(errors="replace").split(" ")
+                if name != oid or kind not in ("commit", "tag") or not size:
+                    raise GitFailed("cat-file", f"object {oid} is {kind}, not a commit or a tag")
+                start_of, end_of = at + len(head) + 1, at + len(head) + 1 + int(size[0])
+                found.append(said[start_of:end_of])
+                at = end_of + 1
+        return found
+
+    @property
+    def cut(self) -> frozenset[str]:
+        """The commits whose parents were not fetched."""
+        shallow = self._mirror.path / "shallow"
+        return frozenset(shallow.read_text().split()) if shallow.exists() else frozenset()
+
+    async def descends(self, head: str, ancestor: str) -> bool:
+        """Whether `ancestor` is in the past of `head`. One that is not here is not, as far as was looked."""
+        if head == ancestor:
+            return True
+        if not await self._has(ancestor):
+            return False
+        said = await self._ask("rev-list", ["--max-count=1", check_commit(ancestor), f"^{check_commit(head)}"])
+        return not said.strip()
+
+    async def between(self, head: str, base: str, *, first_parent: bool, most: int) -> list[str]:
+        """The commits in the past of `head`, itself in front, without `base` and the past of that; all without a base.
+
+        Raises TooLong where the beginning cannot be reached, or there are more than `most`.
+        """
+        options = ["--first-parent"] if first_parent else []
+        known = [f"^{base}"] if base and await self._has(base) else []
+        said = await self._ask("rev-list", [*options, f"--max-count={most + 1}", check_commit(head), *known])
+        found = said.decode().split()
+        if len(found) > most:
+            raise TooLong(f"more than {most} commits")
+        if not self.cut.isdisjoint(found):
+            raise TooLong("its beginning is further back than is fetched")
+        return list(dict.fromkeys([head, *found]))
+
+    async def _has(self, oid: str) -> bool:
+        said = await self._ask("cat-file", ["--batch-check"], stdin=f"{check_commit(oid)}\n".encode())
+        return said.split(b" ")[1:2] == [b"commit"]
+
+    async def _ask(self, verb: str, arguments: Sequence[str], *, stdin: bytes = b"") -> bytes:
+        return await self._mirror.ask(self._git, verb, arguments, stdin=stdin, timeout=self._timeout)
