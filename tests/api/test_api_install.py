@@ -192,7 +192,7 @@ def test_multi_tenancy_binds_nobody_to_cluster_admin() -> None:
     assert bound == {"trimtab-sync"}
     deployment = next(body for body in bodies if body["kind"] == "Deployment")
     arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert "--cross-namespace-refs=none" in arguments
+    assert "--multi-tenant" in arguments
     assert not any(argument.startswith("--applier") for argument in arguments)
     left = {str(Ref.of(body)) for body in superseded(multi_tenant=True)}
     assert "ClusterRoleBinding/trimtab-applier" in left, "a stricter installation takes the earlier right away"

@@ -141,7 +141,7 @@ async def test_d2_what_others_put_into_a_map_that_was_declared_empty_is_no_drift
         assert (await bench.settle(item, tracked)).drift is None
     live = await bench.cluster.get("Deployment", "x")
     assert live["spec"]["template"]["spec"]["securityContext"] == {"runAsUser": 7}
-    assert await bench.look(item, tracked) is News.NOTHING
+    assert await bench.look(item, tracked) is not News.DISTURBED, "its rollout may go on meanwhile"
     assert tracked.as_wished(item.digest)
 
 

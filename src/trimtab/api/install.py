@@ -185,8 +185,8 @@ def _arguments(namespace: str, *, multi_tenant: bool) -> list[str]:
     return [
         "run",
         f"--reader={namespace}/{READER}",
-        # Without an applier an app that names no account is worked for with this process's own rights, which are none.
-        "--cross-namespace-refs=none" if multi_tenant else f"--applier={namespace}/{APPLIER}",
+        # An app that names no account gets one of its own namespace, or works for all with the applier's rights.
+        "--multi-tenant" if multi_tenant else f"--applier={namespace}/{APPLIER}",
         "--storage-path=/data",
         f"--storage-addr=:{ARTIFACT_PORT}",
         # The closing dot keeps the name out of the search list of every pod's resolver.

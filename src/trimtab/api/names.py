@@ -56,6 +56,9 @@ OURS: Final = "trimtab.dev/"
 """Prefix of every annotation and label that is ours alone."""
 SHARED_SOURCES_LABEL: Final = "trimtab.dev/shared-sources"
 """On a Namespace: other namespaces may refer to its sources."""
+ALLOWED_NAMESPACES: Final = "trimtab.dev/allowed-namespaces"
+ALLOWED_KINDS: Final = "trimtab.dev/allowed-kinds"
+"""Annotations on a Namespace: what the apps in it may apply at all."""
 
 
 class Annotation(StrEnum):

@@ -267,6 +267,7 @@ class Assembly:
                 cross_namespace=CrossNamespace(settings.cross_namespace_refs),
                 default_account=settings.default_service_account,
                 applier=settings.applier,
+                strict=settings.multi_tenant,
             ),
             recorder=self._recorder(tasks, "kustomize-controller"),
             clock=self._clock,

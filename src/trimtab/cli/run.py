@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from trimtab.cli.connect import DEFAULT_NAMESPACE, Options
+from trimtab.cli.flux_flags import flux_flags
+from trimtab.cli.tenancy import Tenancy, account_of
 
 if TYPE_CHECKING:
     from trimtab.cli.settings import Settings
-    from trimtab.manifests.refs import Key
 
 
 @click.command(
@@ -53,9 +54,14 @@ if TYPE_CHECKING:
 @click.option(
     "--cross-namespace-refs",
     type=click.Choice(["all", "platform", "none"]),
-    default="platform",
-    show_default=True,
-    help="Which references to sources of other namespaces are followed.",
+    help="Which references to objects of other namespaces are followed (platform; with --multi-tenant: none).",
+)
+@flux_flags
+@click.option(
+    "--multi-tenant",
+    is_flag=True,
+    help="Keep tenants apart: every app acts as an account of its own namespace (--default-service-account, or "
+    "`default`), applies to that namespace only unless the Namespace object allows more, and refers to no other.",
 )
 @click.option("--default-service-account", default="", help="Account, in its own namespace, of an app that names none.")
 @click.option(
@@ -93,7 +99,9 @@ def run(
     storage_adv_addr: str,
     metrics_addr: str,
     concurrent: int,
-    cross_namespace_refs: str,
+    cross_namespace_refs: str | None,
+    no_cross_namespace_refs: bool,
+    multi_tenant: bool,
     default_service_account: str,
     applier: str,
     reader: str,
@@ -106,6 +114,9 @@ def run(
     from trimtab.cli.settings import Settings
 
     logs.setup(log_level.upper())
+    tenancy = Tenancy.given(
+        multi_tenant, cross_namespace_refs, no_cross_namespace_refs, default_service_account, applier
+    )
     settings = Settings(
         controllers=_controllers(controllers),
         options=Options.given(kubeconfig, context, namespace, None, before=before),
@@ -115,12 +126,13 @@ def run(
         metrics_addr=metrics_addr,
         concurrent=concurrent,
         namespace=namespace,
-        cross_namespace_refs=cross_namespace_refs,
-        default_service_account=default_service_account,
-        applier=_account(applier, "--applier"),
-        reader=_account(reader, "--reader"),
+        cross_namespace_refs=tenancy.cross_namespace_refs,
+        default_service_account=tenancy.default_service_account,
+        applier=tenancy.applier,
+        reader=account_of(reader, "--reader"),
         leader_elect=leader_elect,
         recheck_every_s=_duration(recheck_every, "--recheck-every"),
+        multi_tenant=tenancy.strict,
     )
     sys.exit(asyncio.run(_until_told(settings)))
 
@@ -139,15 +151,6 @@ def _duration(text: str, flag: str) -> float:
         return parse_duration(text)
     except ValueError as failure:
         raise click.BadParameter(str(failure), param_hint=flag) from None
-
-
-def _account(text: str, flag: str) -> "Key | None":
-    from trimtab.manifests.refs import Key
-
-    namespace, _, name = text.partition("/")
-    if text and not (namespace and name):
-        raise click.BadParameter(f"{text!r} is not NAMESPACE/NAME", param_hint=flag)
-    return Key(namespace, name) if text else None
 
 
 async def _until_told(settings: "Settings") -> int:

@@ -25,3 +25,4 @@ class Settings:
     reader: Key | None
     leader_elect: bool
     recheck_every_s: float = 6 * 3600.0
+    multi_tenant: bool = False

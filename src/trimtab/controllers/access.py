@@ -1,20 +1,27 @@
 """Who may refer to what, and in whose name an app acts (DESIGN.md §5)."""
 
 import re
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import Any
 
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.names import SHARED_SOURCES_LABEL
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient
+from trimtab.controllers.allowance import Allowance
+from trimtab.controllers.dependencies import needs
 from trimtab.controllers.place import Place
 from trimtab.kube.client import Client
-from trimtab.kube.errors import ApiError, NotFound, Unreachable
+from trimtab.kube.errors import ApiError, NotFound, StaleGroup, UnknownKind, Unreachable
 from trimtab.manifests.refs import Gvk, Key
+from trimtab.targets.kubernetes.desired import Desired
 
 REMEMBER_S = 60.0
+_ALLOWANCE_FRESH_S = 5.0
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
 _FAILED = "ReconciliationFailed"
+_DENIED = "AccessDenied"
 _ACCOUNT = Gvk("", "v1", "ServiceAccount")
 _NAMESPACE = Gvk("", "v1", "Namespace")
 
@@ -37,7 +44,7 @@ class Access:
 
     `applier` is the account for apps that name none, as namespace and name; without one they act as this process does.
     `default_account` is a name in the app's own namespace and comes first. In another cluster an app that has neither
-    acts with the rights of its kubeconfig.
+    acts with the rights of its kubeconfig. `strict`: apps are confined to their own namespace unless it says otherwise.
     """
 
     def __init__(
@@ -49,6 +56,7 @@ class Access:
         cross_namespace: CrossNamespace = CrossNamespace.PLATFORM,
         default_account: str = "",
         applier: Key | None = None,
+        strict: bool = False,
     ) -> None:
         self._client = client
         self._clock = clock
@@ -56,11 +64,12 @@ class Access:
         self._cross_namespace = cross_namespace
         self._default_account = default_account
         self._applier = applier
+        self._strict = strict
         self._accounts: dict[tuple[str, Key], float] = {}
-        self._shared: dict[str, tuple[float, bool]] = {}
+        self._namespaces: dict[str, tuple[float, Mapping[str, Any]]] = {}
 
-    async def client_for(self, ks: Kustomization, place: Place, *, within: float = REMEMBER_S) -> Client:
-        """The client that acts for `ks` in `place`, whose account was seen there `within` so many seconds.
+    async def client_for(self, ks: Kustomization, place: Place, *, writing: bool = False) -> Client:
+        """The client that acts for `ks` in `place`, whose account was seen there a minute ago, or now for `writing`.
 
         The server takes any name for impersonation, so it is we who look. Raises Transient for an account that is
         missing or cannot be looked at, Terminal for a name that none can have; never this process's own rights.
@@ -73,8 +82,8 @@ class Access:
             raise Terminal(
                 _FAILED, f"{key.name!r} cannot be the name of a ServiceAccount: change spec.serviceAccountName"
             )
-        known = self._accounts.get((place.cluster, key))
-        if known is None or self._clock.monotonic() - known > within:
+        seen = self._accounts.get((place.cluster, key), float("-inf"))
+        if writing or self._clock.monotonic() - seen > REMEMBER_S:
             await self._look(ks, place, key)
         return account(place.client, key)
 
@@ -85,13 +94,13 @@ class Access:
         try:
             await place.client.get(await place.client.discovery.find(_ACCOUNT), key.name, key.namespace)
         except NotFound:
-            named = "spec.serviceAccountName" if ks.spec.service_account_name else "the controller's default"
+            named = "spec.serviceAccountName names it" if ks.spec.service_account_name else "it is the default here"
             raise Transient(
                 _FAILED,
-                f"ServiceAccount {key} does not exist{where}: create it, or change spec.serviceAccountName ({named} "
-                "names it). Nothing is applied or deleted without it",
+                f"ServiceAccount {key} does not exist{where} ({named}): create it, or change spec.serviceAccountName. "
+                "Nothing is applied or deleted without it",
             ) from None
-        except ApiError as failure:
+        except (ApiError, StaleGroup, UnknownKind) as failure:
             raise Transient(_FAILED, f"ServiceAccount {key} cannot be looked at{where}: {failure}") from failure
         except Unreachable as failure:
             if place.home:
@@ -101,26 +110,50 @@ class Access:
 
     async def check_source(self, own: str, other: str) -> None:
         """Raise Terminal if an object in the namespace `own` may not refer to a source in `other`."""
-        if self._cross_namespace is CrossNamespace.ALL:
-            return
-        if self._cross_namespace is CrossNamespace.PLATFORM and (
-            other == self._namespace or await self._is_shared(other)
-        ):
-            return
-        raise Terminal(
-            "AccessDenied",
-            f"sources of namespace {other} may not be used from namespace {own}: label that namespace "
-            f'{SHARED_SOURCES_LABEL}: "true", or move the source',
-        )
+        if not await self._may_refer(own, other):
+            raise Terminal(
+                _DENIED, f"sources of namespace {other} may not be used from namespace {own}: {self._way_out(other)}"
+            )
 
-    async def _is_shared(self, namespace: str) -> bool:
-        known = self._shared.get(namespace)
-        if known is not None and self._clock.monotonic() - known[0] < REMEMBER_S:
+    async def check_dependencies(self, ks: Kustomization) -> None:
+        """Raise Terminal if `ks` may not know of something that it depends on."""
+        own = ks.metadata.namespace
+        for node in needs(ks):
+            if not await self._may_refer(own, node.key.namespace):
+                words = f"{node} may not be depended on from namespace {own}: {self._way_out(node.key.namespace)}"
+                raise Terminal(_DENIED, words)
+
+    async def admit(self, ks: Kustomization, place: Place, items: Iterable[Desired]) -> None:
+        """Raise Transient if the namespace of `ks` does not let its apps apply one of `items`."""
+        own = ks.metadata.namespace
+        annotations = (await self._look_at(own, _ALLOWANCE_FRESH_S)).get("annotations") or {}
+        # rights in another cluster are those of the kubeconfig: there a default would name namespaces that mean nothing
+        Allowance.of(own, annotations, strict=self._strict and place.home).check(items)
+
+    async def _may_refer(self, own: str, other: str) -> bool:
+        if other == own or self._cross_namespace is CrossNamespace.ALL:
+            return True
+        if self._cross_namespace is CrossNamespace.NONE:
+            return False
+        if other == self._namespace:
+            return True
+        return ((await self._look_at(other, REMEMBER_S)).get("labels") or {}).get(SHARED_SOURCES_LABEL) == "true"
+
+    def _way_out(self, other: str) -> str:
+        if self._cross_namespace is CrossNamespace.NONE:
+            return "this installation allows no references across namespaces (--multi-tenant or --cross-namespace-refs)"
+        return f'label the namespace {other} {SHARED_SOURCES_LABEL}: "true", or have it in your own'
+
+    async def _look_at(self, namespace: str, within: float) -> Mapping[str, Any]:
+        """The metadata of a namespace, not older than so many seconds; nothing of one that does not exist."""
+        known = self._namespaces.get(namespace)
+        asked = self._clock.monotonic()
+        if known is not None and asked - known[0] < within:
             return known[1]
         try:
             body = await self._client.get(await self._client.discovery.find(_NAMESPACE), namespace)
-            shared = (body["metadata"].get("labels") or {}).get(SHARED_SOURCES_LABEL) == "true"
         except NotFound:
-            shared = False
-        self._shared[namespace] = (self._clock.monotonic(), shared)
-        return shared
+            body = {"metadata": {}}
+        self._namespaces[namespace] = (asked, body["metadata"])
+        metadata: Mapping[str, Any] = body["metadata"]
+        return metadata

@@ -87,7 +87,7 @@ class Farewell:
 
     async def _delete_all(self, ks: Kustomization, app: App, place: Place) -> bool:
         """Delete everything on record. Says whether something is still on its way out."""
-        client = await self._access.client_for(ks, place, within=0.0)
+        client = await self._access.client_for(ks, place, writing=True)
         wish = Wish(Owner(PREFIX, ks.key), client, (), dict(app.inventory), prune=True)
         outcomes = [outcome async for outcome in place.target.delete(wish, list(wish.inventory.values()))]
         for outcome in outcomes:

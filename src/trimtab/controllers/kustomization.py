@@ -54,8 +54,6 @@ SETTLE_GRACE_S = 5.0
 """How long objects may take to become healthy before the status says that they are awaited."""
 LEAST_INTERVAL_S = 1.0
 """An interval of `0s` passes admission, as in Flux; it must not become a busy loop."""
-WRITE_S = 1.0
-"""Who writes in the name of an account has seen it at most so many seconds ago."""
 PENDING_LOOK_S = 10.0
 """How often an object that is awaited is read where no event tells of it."""
 
@@ -197,6 +195,7 @@ class Kustomizations:
         published = await self._resolve(ks)
         revision = published.artifact.revision
         try:
+            await self._world.access.check_dependencies(ks)
             others, repositories = self._world.objects.store, self._world.repositories.store
             dependencies.check(ks, others, revision, self.revision_of, repositories)
             place = await self._enter(ks, app)
@@ -322,7 +321,8 @@ class Kustomizations:
         if plan.quiet and app.inventory.keys() >= build.refs:
             app.good = build
             return []
-        await self._world.access.client_for(ks, app.at, within=WRITE_S)
+        await self._world.access.client_for(ks, app.at, writing=True)
+        await self._world.access.admit(ks, app.at, build.items)
         judgements = await self._gate(app, wish, plan)
         plan, refused = gate.admitted(plan, judgements)
         app.good = build
@@ -387,6 +387,9 @@ class Kustomizations:
         wish = wish._replace(items=self._handover.unclaimed(ks.key, wish.items))
         plan = target.plan(wish, await target.observe(wish))
         stages = tuple(tuple(change for change in stage if change.action is Action.CORRECT) for stage in plan.stages)
+        if not any(stages):
+            return
+        await self._world.access.client_for(ks, app.at, writing=True)
         outcomes = [outcome async for outcome in target.converge(wish, plan._replace(stages=stages, deletions=()))]
         self.scribe.announce(ks, app.status.last_applied_revision, outcomes)
 

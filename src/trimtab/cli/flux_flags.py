@@ -1,0 +1,87 @@
+"""Flags of Flux's controllers that platforms pass: taken where they have a meaning, else refused with a reason."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+_WITHOUT_EFFECT: Final = {
+    "concurrent-ssa": "objects of a stage go side by side anyway",
+    "requeue-dependency": "dependents are woken when what they wait for moves",
+    "http-retry": "artifacts are fetched again with a growing pause",
+    "interval-jitter-percentage": "an interval at rest costs no requests that would have to be spread",
+    "kube-api-qps": "requests are bounded by what is in flight",
+    "kube-api-burst": "requests are bounded by what is in flight",
+    "token-cache-max-size": "no tokens of clouds are asked for",
+}
+_NOT_SERVED: Final = {
+    "default-kubeconfig-service-account": "kubeconfigs hold their credentials",
+    "default-decryption-service-account": "spec.decryption is not served yet",
+    "sops-age-secret": "spec.decryption is not served yet",
+    "sops-vault-configmap": "spec.decryption is not served yet",
+    "override-manager": "of other field managers only those of kubectl are taken over",
+    "custom-apply-stage-kinds": "the order of kinds is fixed",
+    "watch-configs-label-selector": "ConfigMaps and Secrets are not watched yet",
+    "feature-gates": "there are no gates",
+}
+
+
+def flux_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let `command` be called with them; those with a meaning arrive as parameters."""
+    for name, why in _WITHOUT_EFFECT.items():
+        command = _hidden(name, _say(why))(command)
+    for name, why in _NOT_SERVED.items():
+        command = _hidden(name, _refuse(why))(command)
+    command = _switch("watch-all-namespaces", _must_be(True, "all namespaces are watched"))(command)
+    command = _switch("no-remote-bases", _must_be(True, "remote bases are never followed"))(command)
+    return click.option(
+        "--no-cross-namespace-refs",
+        type=click.BOOL,
+        is_flag=False,
+        flag_value="true",
+        default="false",
+        help="As in Flux: the same as --cross-namespace-refs=none.",
+    )(command)
+
+
+Check = Callable[[click.Context, click.Parameter, Any], Any]
+
+
+def _hidden(name: str, check: Check) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(f"--{name}", hidden=True, expose_value=False, callback=check)
+
+
+def _switch(name: str, check: Check) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        f"--{name}",
+        type=click.BOOL,
+        is_flag=False,
+        flag_value="true",
+        hidden=True,
+        expose_value=False,
+        callback=check,
+    )
+
+
+def _say(why: str) -> Check:
+    def check(_context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value is not None:
+            click.echo(f"{parameter.opts[0]} has no effect here: {why}", err=True)
+
+    return check
+
+
+def _refuse(why: str) -> Check:
+    def check(_context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value is not None:
+            raise click.BadParameter(f"this flag of Flux is not served: {why}", param_hint=parameter.opts[0])
+
+    return check
+
+
+def _must_be(wanted: bool, why: str) -> Check:
+    def check(_context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value is not None and value is not wanted:
+            raise click.BadParameter(f"{why}; this cannot be changed", param_hint=parameter.opts[0])
+
+    return check
