@@ -99,6 +99,20 @@ def compare(
     return found
 
 
+def keyed(
+    before: list[Any], after: list[Any], at: tuple[Part, ...], schema_keys: SchemaKeys
+) -> tuple[dict[Keys, Any], dict[Keys, Any]] | None:
+    """Both lists by the keys of their items, or None where these do not tell the items apart."""
+    field = next((part for part in reversed(at) if isinstance(part, str)), "")
+    if not at or at[-1] != field:
+        return None
+    for names in schema_keys.get(field, ()):
+        old, new = _by_keys(before, names), _by_keys(after, names)
+        if old is not None and new is not None:
+            return old, new
+    return None
+
+
 def _compare(before: Any, after: Any, at: tuple[Part, ...], schema_keys: SchemaKeys, found: list[Difference]) -> None:
     if isinstance(before, dict) and isinstance(after, dict):
         for name, value in before.items():
@@ -112,11 +126,11 @@ def _compare(before: Any, after: Any, at: tuple[Part, ...], schema_keys: SchemaK
             if name not in before
         )
     elif isinstance(before, list) and isinstance(after, list):
-        keyed = _keyed(before, after, at, schema_keys)
-        if keyed is None:
+        pairs = keyed(before, after, at, schema_keys)
+        if pairs is None:
             _compare_in_order(before, after, at, schema_keys, found)
             return
-        old, new = keyed
+        old, new = pairs
         for keys, value in old.items():
             if keys not in new:
                 found.append(Difference(format_path((*at, keys)), "removed", value, None))
@@ -127,20 +141,6 @@ def _compare(before: Any, after: Any, at: tuple[Part, ...], schema_keys: SchemaK
         )
     elif not same(before, after):
         found.append(Difference(format_path(at), "changed", before, after))
-
-
-def _keyed(
-    before: list[Any], after: list[Any], at: tuple[Part, ...], schema_keys: SchemaKeys
-) -> tuple[dict[Keys, Any], dict[Keys, Any]] | None:
-    """Both lists by the keys of their items, or None where these do not tell the items apart."""
-    field = next((part for part in reversed(at) if isinstance(part, str)), "")
-    if not at or at[-1] != field:
-        return None
-    for names in schema_keys.get(field, ()):
-        old, new = _by_keys(before, names), _by_keys(after, names)
-        if old is not None and new is not None:
-            return old, new
-    return None
 
 
 def _by_keys(items: list[Any], names: tuple[str, ...]) -> dict[Keys, Any] | None:
