@@ -7,7 +7,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
 from trimtab.manifests.refs import Body, Gvk, Ref
-from trimtab.targets.kubernetes import prune
+from trimtab.targets.kubernetes import identity, prune
 from trimtab.targets.kubernetes.desired import Owner
 from trimtab.targets.kubernetes.inventory import Entry
 
@@ -49,6 +49,8 @@ async def look(client: Client, entry: Entry, owner: Owner, protected: str, leavi
         return Look(counts=False)
     try:
         resource = await prune.served(client, entry)
+        if identity.out_of_scope(entry.ref, resource):
+            return Look(counts=False)
         live: Body = await client.get(resource, entry.ref.name, entry.ref.namespace)
         if prune.not_ours(live, entry, owner) is not None or live["metadata"].get("deletionTimestamp"):
             return Look(counts=False)

@@ -4,6 +4,7 @@ The choice is pure and comes first; every deletion then looks at the live object
 version as preconditions. The numbers P1 to P16 are those of ENGINE.md.
 """
 
+import contextlib
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from trimtab.kube.resource import Resource
 from trimtab.manifests import order
 from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.contract import Effect, Outcome
+from trimtab.targets.kubernetes import identity
 from trimtab.targets.kubernetes.desired import Owner, rule
 from trimtab.targets.kubernetes.inventory import Entry, Inventory
 from trimtab.targets.kubernetes.sighting import MANAGER
@@ -56,9 +58,16 @@ def untouchable(ref: Ref, protected_namespace: str) -> bool:
 
 
 async def delete(
-    client: Client, deletion: Deletion, owner: Owner, protected_namespace: str, veto: Callable[[Ref, Key], str]
+    client: Client,
+    deletion: Deletion,
+    owner: Owner,
+    protected_namespace: str,
+    veto: Callable[[Ref, Key], str],
+    desired: Collection[str] = (),
 ) -> Outcome:
     """Delete one object if it is still ours, and say what became of it. `veto` is asked right before the request.
+
+    `desired` are the uids of what the app keeps.
 
     DELETED: a read confirmed that it is gone. RELEASED: it is not ours to delete, it leaves the record and stays in the
     cluster. WAITING: it is on its way out and stays on record until it is gone. FAILED: it is tried again.
@@ -72,11 +81,17 @@ async def delete(
         return Outcome(entry.ref, Effect.RELEASED, "its kind is no longer served")
     except StaleGroup as stale:
         return Outcome(entry.ref, Effect.FAILED, str(stale))
+    except (ApiError, Unreachable) as failure:
+        return Outcome(entry.ref, Effect.FAILED, f"whether its kind is served is not known: {failure}")
+    if why := identity.out_of_scope(entry.ref, resource):
+        return Outcome(entry.ref, Effect.RELEASED, why)
     try:
         live = await client.get(resource, entry.ref.name, entry.ref.namespace)
         if (reason := not_ours(live, entry, owner)) is not None:
             return Outcome(entry.ref, Effect.RELEASED, reason)
         metadata = live["metadata"]
+        if why := identity.desired_as_another(metadata["uid"], desired):
+            return Outcome(entry.ref, Effect.RELEASED, why)
         if not metadata.get("deletionTimestamp"):
             if why := veto(entry.ref, owner.key):
                 return Outcome(entry.ref, Effect.FAILED, why)
@@ -103,12 +118,15 @@ async def delete(
 async def served(client: Client, entry: Entry) -> Resource:
     """Where the object behind `entry` is served now: in the version of the record, or in the one that took its place.
 
-    Raises UnknownKind and StaleGroup.
+    That its kind is served nowhere is believed only after a fresh look (P6). Raises UnknownKind, StaleGroup, and what
+    a request raises.
     """
-    try:
+    with contextlib.suppress(UnknownKind):
         return await client.discovery.find(entry.gvk)
-    except UnknownKind:
+    with contextlib.suppress(UnknownKind):
         return await client.discovery.find_kind(entry.ref.group, entry.ref.kind)
+    await client.discovery.refresh()
+    return await client.discovery.find_kind(entry.ref.group, entry.ref.kind)
 
 
 def not_ours(live: dict[str, object], entry: Entry, owner: Owner) -> str | None:

@@ -187,9 +187,10 @@ class KubernetesTarget:
         """Delete `entries` band by band in reverse order, each under its preconditions."""
         wanted = {item.ref for item in wish.items}
         inventory = {entry.ref: entry for entry in entries if entry.ref not in wanted}
+        kept = {tracked.baseline.uid for ref in wanted if (tracked := self.tracker.get(ref)) and tracked.baseline}
         for band in prune.in_bands(prune.leaving(inventory, wanted)):
             self._fence()
-            jobs = (prune.delete(wish.client, deletion, wish.owner, self._protected, self._veto) for deletion in band)
+            jobs = (prune.delete(wish.client, gone, wish.owner, self._protected, self._veto, kept) for gone in band)
             for outcome in await asyncio.gather(*jobs):
                 if outcome.effect in (Effect.DELETED, Effect.RELEASED):
                     self.tracker.forget(outcome.ref, wish.owner.key)
