@@ -103,8 +103,8 @@ def test_a_repository_tells_those_that_name_it_when_it_moves_and_nobody_when_not
     ripple.app(Applied(None, app("a", annotations=naming("GitRepository/ns/repo"))))
     ripple.app(Applied(None, app("b")))
     before, after = repository("r1"), repository("r2")
-    assert ripple.repository(Applied(before, after)) == {Key("ns", "a")}
-    assert not ripple.repository(Applied(after, after))
+    assert ripple.source("GitRepository", Applied(before, after)) == {Key("ns", "a")}
+    assert not ripple.source("GitRepository", Applied(after, after))
 
 
 def naming(*nodes):
@@ -122,7 +122,7 @@ def repository(revision, *, ready="True", generation=1):
 
 
 def check_on(item, found):
-    dependencies.check(item, world(item), "r2", {}.get, {found.key: found})
+    dependencies.check(item, world(item), "r2", {}.get, {"GitRepository": {found.key: found}})
 
 
 def test_a_repository_that_is_named_has_to_be_ready_for_what_is_asked_of_it_now_and_at_the_same_revision():
@@ -147,7 +147,7 @@ def test_a_repository_that_is_named_has_to_be_ready_for_what_is_asked_of_it_now_
         ("Kustomization/ns/b,", "'' is not of the form"),
         ("Kustomization//b", "is not of the form"),
         ("Kustomization/ns/B", "is not of the form"),
-        ("Pod/ns/b", "'Pod/ns/b' is of a kind that this version does not serve; it knows Kustomization and Git"),
+        ("Pod/ns/b", "'Pod/ns/b' is of a kind that this version does not serve; it knows Kustomization, Git"),
         (",".join(["Kustomization/ns/b"] * 300), "it names 300 objects; the limit is 256"),
     ],
 )

@@ -30,7 +30,8 @@ from trimtab.controllers.ocirepository import OciProducer
 from trimtab.controllers.place import Place
 from trimtab.controllers.places import Places
 from trimtab.controllers.records import Records, keeps_our_fields
-from trimtab.controllers.sourcing import Producer
+from trimtab.controllers.sourcing import Producer, SourceObject
+from trimtab.controllers.standing import Standing
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
@@ -90,6 +91,7 @@ class Assembly:
         self._telemetry = telemetry
         self._checks = checks
         self._index = SourceIndex()
+        self._standing = Standing()
         self._closing: list[Callable[[], None]] = []
         self._recorders: list[Recorder] = []
 
@@ -111,7 +113,7 @@ class Assembly:
             tasks.spawn(self._later(tasks, registries, controllers), name="ocirepository")
         if applies:
             apps = await self._informer(KUSTOMIZATION, Kustomization)
-            controllers.append(await self._kustomizer(tasks, apps, repositories, store, remaining))
+            controllers.append(await self._kustomizer(tasks, apps, store, remaining))
             informers.append(apps.synced)
             apps.start(tasks)
         runner = await server.listen(serve.app(store), self._settings.storage_addr) if fetches else None
@@ -174,6 +176,7 @@ class Assembly:
         store: Store,
     ) -> Controller[Key]:
         """Fetches and publishes one kind of source, or takes over the artifacts that another process publishes."""
+        self._standing.follow(gvk.kind, objects)
         if fetching is None:
             remotes = remote.RemoteSources(gvk.kind, objects, self._index, store, self._transport)
             reader = Controller("artifact", remotes.reconcile, clock=self._clock, backoff_cap=remote.BACKOFF_CAP_S)
@@ -203,7 +206,6 @@ class Assembly:
         self,
         tasks: Tasks,
         apps: Informer[Kustomization],
-        repositories: Informer[GitRepository],
         store: Store,
         remaining: Callable[[], float],
     ) -> Controller[Key]:
@@ -256,7 +258,7 @@ class Assembly:
         world = kustomization.Surroundings(
             client=self._client,
             objects=apps,
-            repositories=repositories,
+            standing=self._standing,
             sources=self._index,
             renderer=Renderer(store, found["kustomize"] if found else None, settings.storage_path / "render"),
             places=places,
@@ -297,8 +299,8 @@ class Assembly:
         def on_app(event: Event[Kustomization]) -> None:
             tell_waiting(kustomizations.ripple.app(event))
 
-        def on_repository(event: Event[GitRepository]) -> None:
-            tell_waiting(kustomizations.ripple.repository(event))
+        def on_source_event(kind: str, event: Event[SourceObject]) -> None:
+            tell_waiting(kustomizations.ripple.source(kind, event))
 
         def tell_waiting(keys: Iterable[Key]) -> None:
             for key in keys:
@@ -306,7 +308,7 @@ class Assembly:
                     controller.queue.add(key)
 
         apps.add_handler(on_app)
-        repositories.add_handler(on_repository)
+        self._standing.listener = on_source_event
         self._index.on_change(on_source)
         self._client.discovery.add_listener(on_kinds)
         self._closing.append(partial(self._client.discovery.remove_listener, on_kinds))

@@ -104,10 +104,14 @@ async def observe(client: "Client", entries: Sequence["Entry"]) -> list[Look]:
 
 async def _observe(client: "Client", entry: "Entry") -> Look:
     from trimtab.kube.errors import ApiError, NotFound, StaleGroup, UnknownKind, Unreachable
+    from trimtab.targets.kubernetes.identity import out_of_scope
     from trimtab.targets.kubernetes.prune import served
 
     try:
-        live = await client.get(await served(client, entry), entry.ref.name, entry.ref.namespace)
+        resource = await served(client, entry)
+        if why := out_of_scope(entry.ref, resource):
+            return Look(entry, State.UNKNOWN, message=why)
+        live = await client.get(resource, entry.ref.name, entry.ref.namespace)
     except NotFound:
         return Look(entry, State.MISSING)
     except (ApiError, UnknownKind, StaleGroup, Unreachable) as failure:

@@ -6,22 +6,24 @@ from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
 
 from trimtab.api import names
-from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION
+from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.api.kustomize import Kustomization
-from trimtab.api.source import GitRepository
 from trimtab.base.errors import Terminal, Waiting
 from trimtab.controllers import expressions
+from trimtab.controllers.sourcing import SourceObject
+from trimtab.controllers.standing import Stores
+from trimtab.manifests.conditions import find
 from trimtab.manifests.refs import Key
 
 MOST = 256
 """So many dependencies one annotation may name."""
 LEAST_WAIT_S: Final = 1.0
-_APP, _GIT = KUSTOMIZATION.kind, GIT_REPOSITORY.kind
-_SERVED = (_APP, _GIT)
+_APP = KUSTOMIZATION.kind
+_SERVED = (_APP, GIT_REPOSITORY.kind, OCI_REPOSITORY.kind)
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
 _SHOWN = 80
 
-T = TypeVar("T", Kustomization, GitRepository)
+T = TypeVar("T", bound=SourceObject | Kustomization)
 
 
 class Node(NamedTuple):
@@ -39,7 +41,7 @@ def check(
     others: Mapping[Key, Kustomization],
     revision: str,
     at_revision: Callable[[Key], str | None],
-    repositories: Mapping[Key, GitRepository] | None = None,
+    sources: Stores | None = None,
 ) -> None:
     """Return if everything `ks` depends on is ready, for a common source at `revision`.
 
@@ -64,7 +66,7 @@ def check(
         if node.kind == _APP:
             _check_app(ks, _found(ks, node, others), revision, at_revision)
         else:
-            _check_repository(ks, _found(ks, node, repositories or {}), revision)
+            _check_source(ks, node, _found(ks, node, (sources or {}).get(node.kind, {})), revision)
 
 
 def _found(ks: Kustomization, node: Node, others: Mapping[Key, T]) -> T:
@@ -89,8 +91,8 @@ def _check_app(
         raise _waiting(ks, f"dependency {other.key} is not at revision {revision} yet")
 
 
-def _check_repository(ks: Kustomization, other: GitRepository, revision: str) -> None:
-    node, condition = Node(_GIT, other.key), other.ready
+def _check_source(ks: Kustomization, node: Node, other: SourceObject, revision: str) -> None:
+    condition = find(other.status.conditions, names.ConditionType.READY)
     current = other.status.observed_generation == other.metadata.generation
     if condition is None or not condition.true or not current:
         why = f": {condition.message}" if condition and condition.status != "True" and condition.message else ""
@@ -130,7 +132,7 @@ def _parse(text: str) -> tuple[Node, ...] | str:
         if len(fields) != 3 or not _NAME.fullmatch(fields[1]) or not _NAME.fullmatch(fields[2]):
             return f"{shown} is not of the form Kind/namespace/name"
         if fields[0] not in _SERVED:
-            return f"{shown} is of a kind that this version does not serve; it knows {' and '.join(_SERVED)}"
+            return f"{shown} is of a kind that this version does not serve; it knows {', '.join(_SERVED)}"
         nodes[Node(fields[0], Key(fields[1], fields[2]))] = None
     return tuple(nodes)
 

@@ -12,7 +12,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
 from trimtab.manifests.refs import Body, Ref
-from trimtab.targets.kubernetes import prune
+from trimtab.targets.kubernetes import identity, prune
 from trimtab.targets.kubernetes.desired import PREFIX, Owner
 from trimtab.targets.kubernetes.inventory import Entry
 
@@ -47,6 +47,8 @@ async def _look(client: Client, entry: Entry, owner: Owner) -> str | None:
     """The uid of the object; empty if it is not there or not ours, None if that cannot be known."""
     try:
         resource = await prune.served(client, entry)
+        if identity.out_of_scope(entry.ref, resource):
+            return ""
         live: Body = await client.get(resource, entry.ref.name, entry.ref.namespace)
     except NotFound:
         return ""

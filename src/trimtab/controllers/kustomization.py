@@ -9,7 +9,6 @@ import msgspec
 from trimtab.api import names
 from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
-from trimtab.api.source import GitRepository
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import dependencies, drifting, expressions, health, importing, supported
@@ -29,6 +28,7 @@ from trimtab.controllers.records import Records
 from trimtab.controllers.retreat import Retreat
 from trimtab.controllers.ripple import Ripple
 from trimtab.controllers.scribe import Scribe
+from trimtab.controllers.standing import Standing
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
@@ -64,7 +64,7 @@ class Surroundings:
 
     client: Client
     objects: Informer[Kustomization]
-    repositories: Informer[GitRepository]
+    standing: Standing
     sources: SourceIndex
     renderer: Renderer
     places: Places
@@ -196,8 +196,8 @@ class Kustomizations:
         revision = published.artifact.revision
         try:
             await self._world.access.check_dependencies(ks)
-            others, repositories = self._world.objects.store, self._world.repositories.store
-            dependencies.check(ks, others, revision, self.revision_of, repositories)
+            others, seen = self._world.objects.store, self._world.standing.stores
+            dependencies.check(ks, others, revision, self.revision_of, seen)
             place = await self._enter(ks, app)
             client = await self._world.access.client_for(ks, place)
         except TrimtabError:

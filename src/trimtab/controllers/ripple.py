@@ -7,15 +7,16 @@ Kustomization became ready is known in memory, before its status says so, and is
 from collections.abc import Set
 from typing import TypeVar
 
-from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION
+from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
-from trimtab.api.source import GitRepository
 from trimtab.controllers import dependencies
 from trimtab.controllers.dependencies import Node
+from trimtab.controllers.sourcing import SourceObject
 from trimtab.kube.informer import Applied, Event
+from trimtab.manifests.conditions import find
 from trimtab.manifests.refs import Key
 
-T = TypeVar("T", GitRepository, Kustomization)
+T = TypeVar("T", bound=SourceObject | Kustomization)
 
 _NOBODY: frozenset[Key] = frozenset()
 
@@ -47,12 +48,12 @@ class Ripple:
             found.update(node.key for node in dependencies.needs(event.old) if node.kind == KUSTOMIZATION.kind)
         return found
 
-    def repository(self, event: Event[GitRepository]) -> Set[Key]:
-        """Who names the repository as a dependency and has news of it now."""
+    def source(self, kind: str, event: Event[SourceObject]) -> Set[Key]:
+        """Who names the source as a dependency and has news of it now."""
         key = event.new.key if isinstance(event, Applied) else event.old.key
         before = event.old.status.artifact if event.old else None
         moved = isinstance(event, Applied) and event.new.status.artifact != before
-        return self.dependents(key, GIT_REPOSITORY.kind) if moved or _changed(event) else _NOBODY
+        return self.dependents(key, kind) if moved or _changed(event) else _NOBODY
 
     def _add(self, ks: Kustomization) -> None:
         for node in dependencies.needs(ks):
@@ -85,7 +86,7 @@ def _changed(event: Event[T]) -> bool:
     return _state(old) != _state(new) or old.metadata.deleted != new.metadata.deleted
 
 
-def _state(item: GitRepository | Kustomization) -> tuple[object, ...]:
-    condition = item.ready
+def _state(item: SourceObject | Kustomization) -> tuple[object, ...]:
+    condition = find(item.status.conditions, "Ready")
     current = item.status.observed_generation == item.metadata.generation
     return (condition.status, condition.reason, current) if condition else (None, None, current)
