@@ -307,7 +307,16 @@ class Assembly:
                 if kustomizations.revision_of(key) is None:
                     controller.queue.add(key)
 
+        def on_rewind() -> None:
+            """Our own objects are as old again as all others."""
+            apps.relist()
+            kustomizations.distrust()
+            for key in apps.store:
+                controller.queue.add(key)
+
         apps.add_handler(on_app)
+        own.target.add_rewind_handler(on_rewind)
+        apps.add_rewind_handler(own.target.rewound)
         self._standing.listener = on_source_event
         self._index.on_change(on_source)
         self._client.discovery.add_listener(on_kinds)

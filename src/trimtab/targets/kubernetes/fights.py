@@ -105,6 +105,8 @@ class Fights:
 
     def pointers(self, app: Key, ref: Ref) -> set[str]:
         """The parts of `ref` that are left out of what is applied."""
+        if app not in self._open:
+            return set()
         return {fight.pointer for fight in self._open.get(app, {}).get(ref, ()) if fight.pointer}
 
     def words(self, app: Key) -> str:

@@ -100,12 +100,13 @@ class KubernetesTarget:
         self.judges = judges or Judges()
         self.fights = Fights()
         self.watches = Watches(
-            reader, tasks, clock, self._heard, judge=self.judges.assess, closely=self._closely, rewound=self._rewound
+            reader, tasks, clock, self._heard, judge=self.judges.assess, closely=self._closely, rewound=self.rewound
         )
         self.autoscalers = Autoscalers(reader, tasks, self._scaled)
         self.notices = Notices()
         self.disclosure = Disclosure(clock)
         self.epoch = Epoch()
+        self._rewinds: list[Callable[[], None]] = []
         self._tasks = tasks
         reader.discovery.add_schema_listener(self._schema_changed)
         self.tracker = Tracker(tell, self.watches.last_seen, self.judges.assess)
@@ -323,13 +324,19 @@ class KubernetesTarget:
         if tracked is not None:
             self.tracker.report(tracked, News.DISTURBED)
 
-    def _rewound(self) -> None:
+    def add_rewind_handler(self, handler: Callable[[], None]) -> None:
+        """Call `handler` when the server turns out to be older than it was."""
+        self._rewinds.append(handler)
+
+    def rewound(self) -> None:
         """The server is older than it was: what is remembered of its objects is of another history."""
         self.epoch.begin()
         for tracked in self.tracker:
             tracked.start_over()
             self.tracker.report(tracked, News.DISTURBED)
         self.watches.relist()
+        for handler in self._rewinds:
+            handler()
 
     def _schema_changed(self, group: str) -> None:
         """Nothing tells of what a changed definition makes of objects, so they are looked at (D6)."""
