@@ -37,6 +37,8 @@ SAMPLES = {
     ),
     "trimtab.dev/signer-matches-committer": (["true", "false"], ["yes", ""]),
     "trimtab.dev/template": (["chat/message.txt"], ["chat", "", "a/b/c"]),
+    "trimtab.dev/allowed-namespaces": (["a, team-*", "*", ""], ["Team", "a b", "a/b"]),
+    "trimtab.dev/allowed-kinds": (["ConfigMap, Deployment.apps", "*", ""], ["config maps", "apps/Deployment"]),
     "kustomize.toolkit.fluxcd.io/reconcile": (["enabled", "Disabled"], ["off", "false"]),
     "kustomize.toolkit.fluxcd.io/force": (["enabled", "disabled", "ENABLED"], ["true", "yes"]),
     "kustomize.toolkit.fluxcd.io/prune": (["enabled", "disabled"], ["disbled", "never"]),
@@ -79,7 +81,7 @@ def kinds(name):
 
 
 def complaint(kind, name, value):
-    if kind == annotations.MANAGED or kind in ("Service", "Ingress"):
+    if kind in (annotations.MANAGED, "Service", "Ingress", "Namespace"):
         return annotations.object_complaint(kind, {name: value}, {})
     return "; ".join(annotations.complaints(kind, {name: value}))
 

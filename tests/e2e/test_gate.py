@@ -97,3 +97,42 @@ def test_with_gate_each_what_fits_goes_and_what_does_not_is_named(world, ns, gro
     message = world.failed(ns, "shop", words="spec.size must be of type integer")
     assert f"Widget/{ns}/bad (app/bad.yaml:1)" in message
     until(lambda: world.api.get(f"/apis/{group}/v1/namespaces/{ns}/widgets/good"), "the good one is there")
+
+
+RBAC = "rbac.authorization.k8s.io"
+
+
+def test_a_binding_to_a_role_of_the_same_commit_waits_for_the_role(world, ns):
+    """The server asks for the role before it lets anybody bind it who is not almighty."""
+    rules = [
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]},
+        {
+            "apiGroups": [RBAC],
+            "resources": ["roles", "rolebindings"],
+            "verbs": ["get", "list", "create", "patch", "delete"],
+        },
+    ]
+    rbac = f"/apis/{RBAC}/v1/namespaces/{ns}"
+    world.api.create(f"/api/v1/namespaces/{ns}/serviceaccounts", {"metadata": {"name": "deployer"}})
+    world.api.create(f"{rbac}/roles", {"metadata": {"name": "deployer"}, "rules": rules})
+    account = {"kind": "ServiceAccount", "name": "deployer", "namespace": ns}
+    granted = {"apiGroup": RBAC, "kind": "Role", "name": "deployer"}
+    body = {"metadata": {"name": "deployer"}, "subjects": [account], "roleRef": granted}
+    world.api.create(f"{rbac}/rolebindings", body)
+    role = {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": {"name": "reader"}}
+    role["rules"] = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]
+    binding = {"apiVersion": f"{RBAC}/v1", "kind": "RoleBinding", "metadata": {"name": "reader"}, "subjects": [account]}
+    binding["roleRef"] = {"apiGroup": RBAC, "kind": "Role", "name": "reader"}
+    repo = world.repo(ns)
+    files = {"app/role.yaml": json.dumps(role), "app/binding.yaml": json.dumps(binding), "app/settings.yaml": config()}
+    commit = repo.commit(files)
+    world.source(ns, repo.url)
+    world.app(ns, "shop", "./app", serviceAccountName="deployer")
+    world.ready(ns, "shop", commit)
+    assert world.api.get(f"{rbac}/rolebindings/reader")
+    binding["metadata"]["name"], binding["roleRef"]["name"] = "lost", "nobody"
+    repo.commit({"app/lost.yaml": json.dumps(binding), "app/settings.yaml": config(colour="blue")})
+    world.poke(ns)
+    message = world.failed(ns, "shop", "ValidationFailed", '"nobody" not found')
+    assert "app/lost.yaml:1" in message
+    assert settings(world, ns)["data"] == {"colour": "red"}

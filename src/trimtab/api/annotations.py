@@ -23,6 +23,8 @@ _COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _NAME = rf"{_LABEL}(\.{_LABEL})*"
 _DEPENDENCY = rf"[A-Z][A-Za-z0-9]{{0,62}}/({_LABEL})?/[A-Za-z0-9]([-A-Za-z0-9.:_]{{0,251}}[A-Za-z0-9])?"
+_NAMESPACES = r"[a-z0-9*]([-a-z0-9*]{0,61}[a-z0-9*])?"
+_KIND = r"(\*|[A-Z][A-Za-z0-9]{0,62})(\.[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?"
 _ZONE = r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}"
 _CRON = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 _CRON_NAMES = {
@@ -113,6 +115,11 @@ def _are_dependencies(value: str) -> bool:
     return all(admits(part.strip()) for part in value.split(","))
 
 
+def _list_of(pattern: str) -> Callable[[str], bool]:
+    admits = _form(pattern)
+    return lambda value: all(admits(part.strip()) for part in value.split(",") if part.strip())
+
+
 def _are_windows(value: str) -> bool:
     return all(_is_window(window.split()) for window in value.split(";"))
 
@@ -190,6 +197,10 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
     names.Annotation.SIGNER_MATCHES_COMMITTER: _rule(_GIT, *_BOOLEAN),
     names.Annotation.TEMPLATE: _rule("Alert", "name/key of a ConfigMap", _form(rf"{_NAME}/[-._a-zA-Z0-9]+")),
+    names.ALLOWED_NAMESPACES: _rule(
+        "Namespace", "names of namespaces by commas, `*` for any characters", _list_of(_NAMESPACES)
+    ),
+    names.ALLOWED_KINDS: _rule("Namespace", "Kind or Kind.group, several by commas", _list_of(_KIND)),
     names.OBJECT_RECONCILE: _rule(MANAGED, *_SWITCH, folded=True),
     names.OBJECT_FORCE: _rule(MANAGED, *_SWITCH, folded=True),
     names.OBJECT_PRUNE: _rule(MANAGED, *_SWITCH, folded=True),

@@ -222,6 +222,7 @@ class Assembly:
         def on_source(source: SourceId) -> None:
             for ks in apps.store.values():
                 if (ks.spec.source_ref.kind, ks.source_key) == source:
+                    controller.queue.forget(ks.key)
                     controller.queue.add(ks.key)
 
         def wake(app: Key) -> None:
@@ -399,13 +400,18 @@ class Assembly:
 
 
 def _feed(controller: Controller[Key]) -> Callable[[Event[T]], None]:
-    """Queue an object when what a person may change of it changed; our own status writes come back unheard."""
+    """Queue an object when what a person may change of it changed; our own status writes come back unheard.
+
+    What was changed is tried as if it had never failed.
+    """
 
     def hear(event: Event[T]) -> None:
         if not isinstance(event, Applied):
             controller.queue.add(event.old.key)
             return
         old, new = event.old, event.new
+        if old is not None and _meaning(old) != _meaning(new):
+            controller.queue.forget(new.key)
         if old is not None and old.metadata.requested_at != new.metadata.requested_at:
             controller.queue.add(new.key, priority=Priority.REQUEST)
         elif old is None or _meaning(old) != _meaning(new):

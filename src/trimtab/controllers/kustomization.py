@@ -11,7 +11,7 @@ from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
-from trimtab.controllers import dependencies, drifting, expressions, health, importing, supported
+from trimtab.controllers import dependencies, drifting, expressions, health, importing, supported, verdicts
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
 from trimtab.controllers.basis import Basis
@@ -336,7 +336,7 @@ class Kustomizations:
         self._take_stock(app, build, outcomes)
         self._handover.taken_over(ks.key, (o.ref for o in outcomes if o.effect in (Effect.CREATED, Effect.CONFIGURED)))
         self.scribe.announce(ks, revision, outcomes)
-        _raise_for(outcomes, build)
+        verdicts.check(outcomes, build.refs)
         return outcomes
 
     def _guard_empty(self, ks: Kustomization, app: App, build: Build, plan: KubePlan) -> KubePlan:
@@ -445,28 +445,3 @@ class Kustomizations:
             ref = Ref(gvk.group, gvk.kind, check.namespace or ks.metadata.namespace, check.name)
             verdicts[ref] = await target.verdict_of(client, gvk, ref, ks.key)
         return health.judge(verdicts)
-
-
-def _raise_for(outcomes: list[Outcome], build: Build) -> None:
-    """Raise what a pass with failures or with something to wait for ends in."""
-    wanted = build.refs
-    failures = [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]
-    if failures:
-        applied = any(outcome.ref in wanted for outcome in failures)
-        reason = names.Reason.RECONCILIATION_FAILED if applied else names.Reason.PRUNE_FAILED
-        kind = Terminal if all(outcome.stuck for outcome in failures) else Transient
-        raise kind(reason, "; ".join(map(str, failures)))
-    waiting = [outcome for outcome in outcomes if outcome.effect is Effect.WAITING and outcome.ref in wanted]
-    if waiting:
-        raise Waiting(names.Reason.PROGRESSING, _shared_words(waiting), after=2.0)
-
-
-def _shared_words(outcomes: list[Outcome]) -> str:
-    """What is waited for, once for all the objects that wait for the same."""
-    waiting: dict[str, list[str]] = {}
-    for outcome in outcomes:
-        waiting.setdefault(outcome.message, []).append(str(outcome.ref))
-    return "; ".join(
-        f"{refs[0]}{f' and {len(refs) - 1} more' if len(refs) > 1 else ''}: {message}"
-        for message, refs in waiting.items()
-    )

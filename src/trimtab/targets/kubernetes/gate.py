@@ -14,7 +14,8 @@ from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, BadRequest, Forbidden, Invalid, NotFound, UnknownKind, Unreachable
 from trimtab.manifests import codec
 from trimtab.manifests.definition import definition
-from trimtab.targets.contract import Effect, Outcome, Plan
+from trimtab.manifests.refs import Ref
+from trimtab.targets.contract import Change, Effect, Outcome, Plan
 from trimtab.targets.kubernetes import recreate
 from trimtab.targets.kubernetes.apply import rehearse
 from trimtab.targets.kubernetes.desired import Desired
@@ -23,6 +24,7 @@ from trimtab.targets.kubernetes.sighting import MANAGER
 from trimtab.targets.kubernetes.takeover import is_foreign
 
 _PROBE_NAMESPACE = "default"
+_RBAC = "rbac.authorization.k8s.io"
 
 
 class Passed(NamedTuple):
@@ -112,6 +114,13 @@ async def judge(
     `force`: the app asks for a new object where a live one cannot become what is wished, so that is no refusal.
     """
     return await asyncio.gather(*(_judge_one(client, item, providers, force) for item in items))
+
+
+def leaned_on(changes: Collection[Change[Desired]], deferred: Collection[Ref]) -> list[Change[Desired]]:
+    """What goes first in a stage, since a deferred object of the same stage is refused without it: its roles."""
+    if not any(change.ref in deferred and change.ref.kind.endswith("Binding") for change in changes):
+        return []
+    return [change for change in changes if change.ref.kind == "Role" and change.ref.group == _RBAC]
 
 
 async def _judge_one(client: Client, item: Desired, providers: Providers, force: bool) -> Judgement:

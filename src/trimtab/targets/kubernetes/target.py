@@ -167,6 +167,12 @@ class KubernetesTarget:
                 clean = False
                 yield outcome
             todo = [change for change in todo if change.ref not in held_up]
+            leaned_on = gate.leaned_on(todo, deferred)
+            for outcome in await asyncio.gather(*(self._act(wish, change) for change in leaned_on)):
+                clean = clean and outcome.effect is not Effect.FAILED
+                yield outcome
+            gone_first = {change.ref for change in leaned_on}
+            todo = [change for change in todo if change.ref not in gone_first]
             refused = await self._judge_late(wish, [change for change in todo if change.ref in deferred])
             for outcome in refused:
                 clean = False
