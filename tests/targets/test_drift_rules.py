@@ -579,6 +579,22 @@ async def test_where_watching_is_forbidden_the_interval_does_the_work_and_says_s
         assert made.notices.take(OWNER.key) == []
 
 
+async def test_what_can_be_neither_watched_nor_read_is_applied_at_the_interval(bench, blind):
+    item = desired(bench.body(data={"a": "1"}))
+    wish = wish_of(bench, [item], interval_s=600.0)._replace(client=blind)
+    async with target(bench, blind) as (made, clock, _):
+        await passed(made, wish)
+        assert await passed(made, wish) == []
+        await bench.cluster.merge("ConfigMap", "x", {"data": {"a": "9"}})
+        clock.jump(600)
+        [outcome] = await passed(made, wish)
+        assert (outcome.effect, outcome.drift.hidden) == (Effect.CORRECTED, True)
+        assert (await bench.cluster.get("ConfigMap", "x"))["data"] == {"a": "1"}
+        clock.jump(600)
+        [outcome] = await passed(made, wish)
+        assert outcome.effect is Effect.UNCHANGED
+
+
 async def test_replicas_that_an_autoscaler_sets_are_left_to_it_and_told_once(bench):
     item = desired(deployment(bench, replicas=2))
     wish = wish_of(bench, [item])

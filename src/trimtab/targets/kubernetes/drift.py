@@ -114,9 +114,11 @@ class Settler:
                 return await self._correct(item, tracked, view)
             return self._give_up(item, tracked, view, wished, found, lost)
         if view.hidden:
-            differs = tracked.missing or tracked.baseline is None or not _same(tracked.seen, tracked.baseline)
+            if not tracked.missing and tracked.baseline is not None and _same(tracked.seen, tracked.baseline):
+                tracked.suspect = False  # nothing that we may know of tells that it differs
+                return _unchanged(item)
             tracked.leave(ALERT, item.digest, None if tracked.missing else tracked.seen)
-            return self._told(item, view, (), contract.Answer.REPORTED) if differs else _unchanged(item)
+            return self._told(item, view, (), contract.Answer.REPORTED)
         if found or view.body is None:
             words = codec.digest([list(each.difference) for each in found])
             known = tracked.left == ALERT and tracked.told == words

@@ -277,6 +277,10 @@ class KubernetesTarget:
                 tracked.look(sight(live, self._clock.now(), judge=self.judges.assess, closely=closely))
             elif _is_out_of_sight(item, tracked) or self.watches.forbidden(item.gvk):
                 tracked.observe(None)
+            return
+        if self.watches.forbidden(item.gvk):
+            # it can be neither watched nor read: only an apply, or its rehearsal, tells
+            tracked.doubt()
 
     async def _act(self, wish: Wish, change: Change[Desired]) -> Outcome:
         item = change.after
