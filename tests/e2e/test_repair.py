@@ -120,6 +120,9 @@ def test_p13_a_long_record_whose_part_is_gone_is_built_anew(own, ns):
     assert done.returncode == 0, done.stderr
     inventory = own.ready(ns, "shop", timeout=240)["status"]["inventory"]
     assert (inventory["format"], inventory["count"]) == (2, 1_001)
+    listed = json.loads(trimtab(own, "tree", "shop", "-n", ns, "-o", "json").stdout)["children"]
+    assert {child["kind"] for child in listed} == {"ConfigMap"}, "the tree shows what is in the Secrets, not them"
+    assert len(listed) == 1_001
     assert len(labelled(own, ns)) == 1_001
 
 

@@ -53,7 +53,7 @@ def install_manifests(
         _namespace(namespace),
         *crds(),
         *(_service_account(name, namespace) for name in (SYNC, READER, APPLIER)),
-        *_roles(),
+        *_roles(multi_tenant=multi_tenant),
         *_bindings(namespace, multi_tenant=multi_tenant),
         _service(namespace),
         _network_policy(namespace),
@@ -94,7 +94,7 @@ def _cluster_role(name: str, rules: list[Body], labels: dict[str, str] | None = 
     return _object(f"{_RBAC}/v1", "ClusterRole", name, labels=labels) | {"rules": rules}
 
 
-def _roles() -> list[Body]:
+def _roles(*, multi_tenant: bool) -> list[Body]:
     kinds = [(definition.gvk.group, definition.plural) for definition in DEFINITIONS]
     own = [
         rule
@@ -117,6 +117,10 @@ def _roles() -> list[Body]:
         _rule("", ["secrets", "configmaps"], ["get"]),
         _rule("", ["serviceaccounts"], ["get", "impersonate"]),
     ]
+    if multi_tenant:
+        # Long inventories are kept in Secrets. Otherwise the applier writes them; here this account does, in the
+        # namespaces it is let into, where it may act as any account anyway.
+        tenant.append(_rule("", ["secrets"], ["list", "create", "patch", "delete"]))
     aggregate = {f"{_RBAC}/aggregate-to-{role}": "true" for role in ("view", "edit", "admin")}
     return [
         _cluster_role(SYNC, sync),

@@ -5,15 +5,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+import msgspec
 
+from trimtab.api.kustomize import Kustomization
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Options, cluster_options, perform
 from trimtab.cli.kinds import APP, one, revision, shortened
+from trimtab.controllers.reading import look
 from trimtab.health.assess import Context, assess
 from trimtab.health.verdict import State, Verdict
 from trimtab.kube.errors import ApiError, Forbidden, NotFound, StaleGroup, UnknownKind, Unreachable
 from trimtab.manifests.inventory import decode_id
 from trimtab.manifests.refs import Body, Gvk, Ref
+from trimtab.targets.kubernetes.inventory import holder_of, read
 
 if TYPE_CHECKING:
     from trimtab.kube.client import Client
@@ -94,6 +98,10 @@ class Looker:
     async def _children(self, app: Body, *, compact: bool) -> tuple[Node, ...]:
         entries: Sequence[Body] = (app.get("status", {}).get("inventory") or {}).get("entries") or ()
         listed = [(decode_id(entry["id"]), entry.get("v", "v1")) for entry in entries]
+        if any(holder_of(ref, app["metadata"]["namespace"]) for ref, _ in listed):
+            # what is listed is only where the list is
+            reading = await look(self._client, msgspec.convert(app, Kustomization), apart=False)
+            listed = [(entry.ref, entry.version or "v1") for entry in read(reading.lines).values()]
         if compact:
             listed = [(ref, version) for ref, version in listed if ref.kind == APP.gvk.kind]
         async with asyncio.TaskGroup() as group:
