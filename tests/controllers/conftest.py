@@ -13,12 +13,17 @@ from trimtab.manifests.refs import Gvk
 
 
 @pytest.fixture
-async def client(kubeconfig: Path) -> AsyncIterator[Client]:
+async def transport() -> AsyncIterator[AiohttpTransport]:
     transport = AiohttpTransport()
+    yield transport
+    await transport.close()
+
+
+@pytest.fixture
+async def client(kubeconfig: Path, transport: AiohttpTransport) -> Client:
     client = Client(config.load(kubeconfig), transport)
     await local.furnish(client, "flux-system")
-    yield client
-    await transport.close()
+    return client
 
 
 @pytest.fixture

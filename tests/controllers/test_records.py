@@ -1,6 +1,7 @@
 """Inventories on a real server: in the status, in Secrets beyond its limit, and what a crash or a vandal leaves."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,10 +10,13 @@ import pytest
 from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.errors import Transient
+from trimtab.base.http import AiohttpTransport, Request, Response, Transport
 from trimtab.controllers.app import UNREAD, App
 from trimtab.controllers.records import KEEP, LABEL, Records
+from trimtab.kube import config
 from trimtab.kube.client import Client
 from trimtab.manifests.refs import Body, Gvk, Key, Ref
+from trimtab.targets.kubernetes import inventory
 from trimtab.targets.kubernetes.inventory import INLINE, PART_BYTES, Entry
 
 CLUSTER = "11111111-2222-3333-4444-555555555555"
@@ -228,3 +232,69 @@ async def test_the_secrets_are_let_go_with_the_app_and_can_be_read_until_then(sh
     await shop.records.release(await shop.read())
     assert all("finalizers" not in secret["metadata"] for secret in await shop.secrets())
     assert (await shop.read()).inventory == wanted
+
+
+class Died(Exception):
+    """The process is gone: what it remembers is lost, what it sent may have arrived."""
+
+
+class Mortal:
+    """A network that dies with the nth request that writes: before it leaves, or after the server has acted on it."""
+
+    def __init__(self, transport: Transport, nth: int, *, after: bool) -> None:
+        self._transport, self._left, self._after = transport, nth, after
+
+    async def send(self, request: Request) -> Response:
+        if request.method == "GET":
+            return await self._transport.send(request)
+        self._left -= 1
+        if self._left < 0 or (self._left == 0 and not self._after):
+            raise Died
+        response = await self._transport.send(request)
+        if self._left == 0:
+            await response.read()
+            raise Died
+        return response
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in the status", "under Flux's definitions"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_wherever_it_dies_the_old_list_or_the_new_one_is_there_whole(
+    client: Client,
+    transport: AiohttpTransport,
+    kubeconfig: Path,
+    home: str,
+    monkeypatch: pytest.MonkeyPatch,
+    after: bool,
+    apart: bool,
+) -> None:
+    """From a short list to one in parts, to other parts, and back; every write in turn is the last one."""
+    monkeypatch.setattr(inventory, "INLINE", 3)
+    monkeypatch.setattr(inventory, "PART_BYTES", 256)
+    everything = entries(12)
+    few, some, many = (dict(list(everything.items())[:count]) for count in (2, 6, 12))
+    shop = Shop(client, home, apart=apart)
+    await shop.found()
+    died = 0
+    for old, new in ((few, many), (many, some), (some, few), (few, {})):
+        for nth in range(1, 100):
+            await shop.record(await shop.read(), old)
+            mortal = Mortal(transport, nth, after=after)
+            ghost = Shop(Client(config.load(kubeconfig), mortal), home, apart=apart)
+            try:
+                await ghost.record(await ghost.read(), new)
+            except Died:
+                died += 1
+            else:
+                break
+            survivor = await shop.read()
+            assert survivor.problem == "", f"write {nth}: {survivor.problem}"
+            # a Secret is a write before its status: what only the status still lists comes back as if Flux had said it
+            kept = survivor.inventory.keys()
+            assert kept in (old.keys(), new.keys(), (old | new).keys()), f"write {nth}"
+        await shop.record(await shop.read(), new)
+        app = await shop.read()
+        held = names(await shop.secrets())
+        assert app.inventory == new
+        assert held == {*app.parts.values(), *(["shop.inventory.trimtab.dev"] if apart else [])}, "nothing is left over"
+    assert died > 20
