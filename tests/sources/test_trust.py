@@ -11,6 +11,7 @@ from tests.crypto.signing import Gpg, SshPair, Work, needs_gpg, needs_ssh
 from tests.sources.test_git import repository, server, source, spec, store, transport
 from trimtab.api.names import AncestryMode
 from trimtab.api.source import VerifyMode
+from trimtab.base.errors import Transient
 from trimtab.crypto.keyring import Keyring
 from trimtab.sources import trust as module
 from trimtab.sources.git import ANONYMOUS
@@ -196,6 +197,7 @@ async def test_openpgp_and_ssh_are_told_apart(bench, alice, tmp_path_factory):
 async def test_a_branch_that_went_back_is_refused_unless_that_commit_is_allowed(bench, alice):
     old = bench.work.commit(alice)
     new = bench.work.commit(alice)
+    assert await bench.signer(alice.allowed(), trusted=old)
     bench.work.git("reset", "-q", "--hard", old)
     with pytest.raises(Refused, match=f"'{old}' does not follow '{new}'"):
         await bench.signer(alice.allowed(), trusted=new)
@@ -232,6 +234,19 @@ async def test_more_history_than_is_looked_at_is_refused_and_says_the_way_out(be
     with pytest.raises(Refused, match="does not follow"):
         await bench.signer(alice.allowed(), terms=STRICT, trusted=commits[0])
     assert await bench.signer(alice.allowed(), terms=STRICT, trusted=commits[-3])
+
+
+async def test_a_remote_that_fails_during_the_judgement_proves_nothing(bench, alice):
+    bench.work.commit(alice)
+    assert await bench.signer(alice.allowed())
+    bench.work.commit(None)
+    bench.work.git("push", "-q", str(bench.bare), "main")
+    wanted = spec(bench.server.url("apps"))
+    head = await bench.source.look(wanted)
+    await bench.server.stop()
+    with pytest.raises(Transient) as failure:
+        await gather(bench.source, wanted, ANONYMOUS, head, Terms())
+    assert not isinstance(failure.value, Refused)
 
 
 # Tags

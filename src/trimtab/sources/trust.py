@@ -99,21 +99,17 @@ async def gather(
                 if not last:
                     continue
                 raise Refused(_rewound(came.commit, trusted))
-            oids = [came.commit]
-            if whole and came.commit != trusted:
-                try:
-                    oids = await history.between(
-                        came.commit,
-                        trusted,
-                        first_parent=terms.ancestry is AncestryMode.FIRST_PARENT,
-                        most=MAX_COMMITS,
-                    )
-                except TooLong as problem:
-                    if not last:
-                        continue
-                    raise Refused(_too_long(came.commit, trusted, problem)) from problem
-            tag = (await history.contents([head.tag]))[0] if terms.of_tag else None
-            commits = list(zip(oids, await history.contents(oids), strict=True))
+            try:
+                oids = [came.commit]
+                if whole and came.commit != trusted:
+                    first_parent = terms.ancestry is AncestryMode.FIRST_PARENT
+                    oids = await history.between(came.commit, trusted, first_parent=first_parent, most=MAX_COMMITS)
+                commits = list(zip(oids, await history.contents(oids), strict=True))
+                tag = (await history.contents([head.tag]))[0] if terms.of_tag else None
+            except TooLong as problem:
+                if not last:
+                    continue
+                raise Refused(_too_long(came.commit, trusted, problem)) from problem
             return Evidence(came, commits, tag)
     raise AssertionError("the last round ends in an answer")
 

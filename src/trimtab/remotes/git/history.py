@@ -7,6 +7,7 @@ from trimtab.remotes.git.mirror import Mirror
 from trimtab.remotes.git.names import check_commit
 
 _BATCH = 500
+_MOST_BYTES = 64 << 20
 _HEAD_CHARS = 100
 
 
@@ -26,7 +27,7 @@ class History:
         self._timeout = timeout
 
     async def contents(self, oids: Sequence[str]) -> list[bytes]:
-        """The commits and tags as they are stored. Raises GitFailed if one is missing."""
+        """The commits and tags as they are stored. Raises GitFailed if one is missing, TooLong if they are huge."""
         found: list[bytes] = []
         for start in range(0, len(oids), _BATCH):
             batch = oids[start : start + _BATCH]
@@ -40,6 +41,8 @@ class History:
                 start_of, end_of = at + len(head) + 1, at + len(head) + 1 + int(size[0])
                 found.append(said[start_of:end_of])
                 at = end_of + 1
+            if sum(map(len, found)) > _MOST_BYTES:
+                raise TooLong(f"more than {_MOST_BYTES} bytes of commits")
         return found
 
     @property
