@@ -44,6 +44,7 @@ def test_an_app_waits_for_a_repository_and_goes_on_the_moment_it_is_ready(world,
 
 def test_an_app_waits_for_one_of_another_namespace_and_goes_on_the_moment_that_is_ready(world, ns):
     far = world.namespace(f"{ns}-far")
+    world.api.merge(f"/api/v1/namespaces/{far}", {"metadata": {"labels": {"trimtab.dev/shared-sources": "true"}}})
     commit = apps(world, ns, "app")
     world.app(ns, "app", "./app", annotated(f"Kustomization/{far}/base"), **HOUR)
     world.failed(ns, "app", "DependencyNotReady", f"{far}/base does not exist")

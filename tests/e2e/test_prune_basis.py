@@ -3,9 +3,21 @@
 import threading
 
 from tests.e2e.test_main_job import config, deployment
-from tests.e2e.test_prune import app_path, configs, entries, names, start, there, warned
+from tests.e2e.test_prune import (
+    annotate,
+    app_path,
+    configs,
+    digest_in,
+    entries,
+    held,
+    names,
+    push,
+    start,
+    there,
+    warned,
+)
 from tests.e2e.webhook import asked_before
-from tests.e2e.world import until
+from tests.e2e.world import condition, until
 from trimtab.targets.kubernetes import inventory
 
 
@@ -65,3 +77,33 @@ def test_p5_an_inventory_that_is_taken_away_deletes_nothing_and_is_made_anew(wor
     warned(world, ns, "Orphaned", f"ConfigMap/{ns}/c0")
     assert set(there(world, ns)) == {"c0", "c1", "c2"}
     until(lambda: {line["id"].split("_")[1] for line in entries(world, ns)} == {"c1", "c2"}, "the list is made anew")
+
+
+def test_p4_an_approved_prune_that_was_cut_off_goes_on_without_asking_again(world, ns, tmp_path):
+    leaving = names(24)
+    repo = start(world, ns, configs(*leaving, "stays"))
+    push(world, ns, repo, dict.fromkeys(configs(*leaving)))
+    message = held(world, ns, words="24 deletions")
+    passed, cut, dead = [], threading.Event(), threading.Event()
+
+    def see(request):
+        if len(passed) < 4 or dead.is_set():
+            passed.append(request["name"])
+            return True
+        cut.set()
+        dead.wait(25)
+        return False
+
+    with asked_before(world.api, tmp_path, ns, "DELETE", "/configmaps", see):
+        annotate(world, ns, approve_prune=digest_in(message))
+        until(cut.is_set, "some are deleted, and the others are about to be")
+        world.controller.kill()
+        dead.set()
+        left = set(there(world, ns)) - {"stays"}
+        assert len(left) > 10, "more than the budget would let go unasked"
+        world.controller.start()
+        # the Lease of the killed one has to run out first
+        until(lambda: set(there(world, ns)) == {"stays"}, lambda: world.get_app(ns, "shop")["status"], 90)
+    world.ready(ns, "shop")
+    until(lambda: "approved" not in world.get_app(ns, "shop")["status"], "what is through is not remembered")
+    assert not condition(world.get_app(ns, "shop"), "PruneHeld")

@@ -1,6 +1,7 @@
 """An admission webhook as a small https server: it sees what is asked, may take its time, and lets everything pass."""
 
 import base64
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -17,22 +18,23 @@ CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigu
 
 @contextmanager
 def asked_before(
-    api: Api, directory: Path, namespace: str, operation: str, resource: str, see: Callable[[Any], None]
+    api: Api, directory: Path, namespace: str, operation: str, resource: str, see: Callable[[Any], object]
 ) -> Iterator[None]:
-    """Call `see` with every admission request for `operation` on `resource` in `namespace`, before it is granted."""
+    """Call `see` with every admission request for `operation` on `resource` in `namespace`; False denies it."""
     authority = Authority.create(directory)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            see(review["request"])
-            review["response"] = {"uid": review.pop("request")["uid"], "allowed": True}
+            allowed = see(review["request"]) is not False
+            review["response"] = {"uid": review.pop("request")["uid"], "allowed": allowed}
             body = json.dumps(review).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(OSError):  # who asked may be gone
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass

@@ -80,10 +80,10 @@ def test_an_approval_frees_nothing_of_another_set(candidates, others, owned, bud
 @given(CANDIDATES, st.data(), st.integers(0, 200), BUDGETS)
 def test_the_rest_of_an_approved_set_stays_approved_and_nothing_else_does(candidates, data, owned, budget):
     first = decide(candidates, owned, budget)
-    granted = {candidate.identity for candidate in first.held}
+    granted = {candidate.token for candidate in first.held}
     rest = [candidate for candidate in candidates if data.draw(st.booleans())]
     decision = decide(rest, owned, budget, granted=granted)
-    assert not [candidate for candidate in decision.held if candidate.identity in granted]
+    assert not [candidate for candidate in decision.held if candidate.token in granted]
 
 
 def test_the_digest_knows_no_order_and_tells_another_uid_and_other_contents():

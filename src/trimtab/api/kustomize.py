@@ -331,6 +331,13 @@ class DriftRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
     answer: Annotated[str, doc("What was done: `corrected`, `reported`, `yielded` or `returned`.")]
 
 
+class ApprovedPrune(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Deletions that somebody approved and that are under way: whoever starts anew goes on without asking again."""
+
+    digest: Annotated[str, doc("What was approved, as the annotation trimtab.dev/approve-prune named it.")]
+    objects: Annotated[tuple[str, ...], doc("The objects it is about, each as the beginning of a digest.")]
+
+
 class KustomizationStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What was applied last, and how it went."""
 
@@ -350,6 +357,7 @@ class KustomizationStatus(msgspec.Struct, frozen=True, kw_only=True, rename="cam
         Inventory | None, doc("Every object that was, or is about to be, applied: written before the effect.")
     ] = None
     history: Annotated[tuple[Snapshot, ...], doc("The last rendered states, the latest first; at most five.")] = ()
+    approved: Annotated[ApprovedPrune | None, doc("Deletions that were approved and are not through yet.")] = None
     drift: Annotated[tuple[DriftRecord, ...], doc("The last drift that was found, the latest first; at most ten.")] = ()
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from trimtab.api.kustomize import DriftRecord, InventoryEntry, Kustomization, KustomizationStatus
+from trimtab.api.kustomize import ApprovedPrune, DriftRecord, InventoryEntry, Kustomization, KustomizationStatus
 from trimtab.api.names import Reason
 from trimtab.base.errors import Terminal
 from trimtab.controllers.place import Place
@@ -17,6 +17,8 @@ from trimtab.targets.kubernetes.desired import Desired
 from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.target import KubernetesTarget
 
+MOST_REMEMBERED = 5_000
+"""So many approved deletions are remembered over a crash: with more, the status would grow too long."""
 UNREAD = "it is kept in Secrets that were not read yet"
 """The `problem` of an app whose own pass has not begun."""
 
@@ -110,7 +112,17 @@ class App:
     def unread(cls, ks: Kustomization) -> "App":
         """The app before anybody read what is on record of it."""
         status = msgspec.structs.replace(ks.status, inventory=None)
-        return cls(key=ks.key, uid=ks.metadata.uid, status=status, inventory={}, recorded="", drift=ks.status.drift)
+        app = cls(key=ks.key, uid=ks.metadata.uid, status=status, inventory={}, recorded="", drift=ks.status.drift)
+        if (approved := ks.status.approved) is not None:
+            app.approval, app.granted = approved.digest, frozenset(approved.objects)
+        return app
+
+    @property
+    def approved(self) -> ApprovedPrune | None:
+        """What the status has to say of approved deletions. A set that is too long for it is asked for again."""
+        if not self.granted or len(self.granted) > MOST_REMEMBERED:
+            return None
+        return ApprovedPrune(digest=self.approval, objects=tuple(sorted(self.granted)))
 
     @classmethod
     def of(cls, ks: Kustomization) -> "App":

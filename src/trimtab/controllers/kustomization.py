@@ -98,8 +98,10 @@ class Kustomizations:
         self._judges = world.places.own.target.judges
         self._claims = Claims(wake)
         self._handover = Handover(home, world.sources, objects, self._apps, self._claims, world.clock)
-        self._pruning = Pruning(world.freeze, objects, self._apps, self._handover, world.client, world.namespace)
         self.scribe = Scribe(world.client, world.recorder, world.clock, world.records, self._apps.get, on_drift)
+        self._pruning = Pruning(
+            world.freeze, objects, self._apps, self._handover, world.client, world.namespace, self.scribe.grant
+        )
         self.ripple = Ripple()
         enter, retreat = self._enter, Retreat(objects, self.ripple, world.clock)
         self._farewell = Farewell(world.client, enter, world.access, self._pruning, self.scribe, self._apps, retreat)
@@ -379,6 +381,8 @@ class Kustomizations:
         for outcome in outcomes:
             if outcome.effect in (Effect.DELETED, Effect.RELEASED):
                 app.inventory.pop(outcome.ref, None)
+        if app.inventory.keys() <= build.refs:
+            app.granted = frozenset()
         for item in build.items:
             tracked = app.target.tracker.get(item.ref)
             if tracked is not None and tracked.baseline is not None and tracked.app == app.key:

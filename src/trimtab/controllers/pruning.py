@@ -1,7 +1,7 @@
 """Whether what left the desired state may be deleted now: the guards before every prune (ENGINE.md §5)."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from trimtab.api import names
@@ -39,7 +39,10 @@ def budget_of(ks: Kustomization) -> Budget:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """Asks, before anything is deleted, whether it may be. `apps` and `objects` are all Kustomizations, by key."""
+    """Asks, before anything is deleted, whether it may be. `apps` and `objects` are all Kustomizations, by key.
+
+    `remember` puts on record what was approved, before anything of it is deleted.
+    """
 
     freeze: Freeze
     objects: Mapping[Key, Kustomization]
@@ -47,6 +50,7 @@ class Pruning:
     handover: Handover
     client: Client
     namespace: str
+    remember: Callable[[Kustomization, App], Awaitable[None]]
 
     async def guard(self, ks: Kustomization, app: App, wish: Wish, plan: KubePlan) -> KubePlan:
         """`plan` without the deletions that have to wait; `app.held` and `app.postponed` say why and how."""
@@ -55,7 +59,7 @@ class Pruning:
         # no await from here to the end of the wait: a claim that arrives in between must not be missed
         plan = self._hand_over(app, plan)
         if not plan.deletions:
-            app.waits_since = None
+            app.waits_since, app.granted = None, frozenset()
             return plan
         if why := self.freeze.why or self._unknown(ks):
             app.held = Held("DeletionsFrozen" if self.freeze.why else "UnknownAnnotation", why)
@@ -149,7 +153,9 @@ class Pruning:
         if app.place is not None and app.place.home:
             candidates = [await self._with_contents(wish.client, candidate) for candidate in candidates]
         decision = budget.decide(candidates, len(wish.inventory), limit, approval=approval, granted=app.granted)
-        app.granted |= {candidate.identity for candidate in decision.approved}
+        if decision.approved:
+            app.granted |= {candidate.token for candidate in decision.approved}
+            await self.remember(ks, app)
         app.postponed = bool(later)
         if decision.held:
             app.held = Held("DeletionBudget", budget.words(decision, names.Annotation.APPROVE_PRUNE))

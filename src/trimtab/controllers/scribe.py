@@ -62,6 +62,10 @@ class Scribe:
         status = progress.working(self._flagged(ks, app), ks.metadata.generation, message, self._clock.now())
         await self._write(app, msgspec.structs.replace(status, last_attempted_revision=revision))
 
+    async def grant(self, ks: Kustomization, app: App) -> None:
+        """Put on record which deletions were approved, before the first of them."""
+        await self._write(app, self._flagged(ks, app))
+
     async def wait(self, ks: Kustomization, app: App, revision: str, message: str) -> None:
         """Say what is waited for."""
         status = progress.working(self._flagged(ks, app), ks.metadata.generation, message, self._clock.now())
@@ -166,6 +170,7 @@ class Scribe:
         """The last status, saying whether deletions are held, and what is known of drift."""
         kind, now = names.ConditionType.PRUNE_HELD, self._clock.now()
         status = drifting.told(app.status, app, ks.metadata.generation, now)
+        status = msgspec.structs.replace(status, approved=app.approved)
         if app.held is None:
             return progress.unflagged(status, kind)
         held = app.held

@@ -16,6 +16,7 @@ LEAST = 10
 """So many objects may always go, however small the inventory is."""
 SHARE = 20
 """Per cent of an inventory that may go where that is more."""
+_TOKEN = 16
 _FORM = re.compile(r"(\d{1,9})(%?)", re.ASCII)
 
 
@@ -60,6 +61,11 @@ class Candidate(NamedTuple):
         return 1 + len(self.along)
 
     @property
+    def token(self) -> str:
+        """The identity in a few characters, to be remembered."""
+        return codec.digest(self.identity)[-_TOKEN:]
+
+    @property
     def identity(self) -> str:
         """What an approval is about: this very object, and all that goes with it."""
         return "\n".join([encode_id(self.ref), self.uid, *sorted(map(encode_id, self.along))])
@@ -86,10 +92,10 @@ def decide(
     """Split `candidates`, all that one pass would delete of an inventory of `owned` objects.
 
     More than `budget` allows: everything is held. Within it, the precious ones are held and the others go. `approval`
-    is the digest that somebody approved; `granted` are identities approved before whose deletion is not through yet.
+    is the digest that somebody approved; `granted` are the tokens of what was approved before and is not through yet.
     """
-    free = [candidate for candidate in candidates if candidate.identity in granted]
-    asked = [candidate for candidate in candidates if candidate.identity not in granted]
+    free = [candidate for candidate in candidates if candidate.token in granted]
+    asked = [candidate for candidate in candidates if candidate.token not in granted]
     plain = [candidate for candidate in asked if not candidate.precious]
     many = sum(candidate.weight for candidate in plain)
     if many > budget.allowance(owned):
