@@ -14,7 +14,7 @@ from tests.faults.views import Distortion, View
 from tests.faults.world import Ending, Stuck, World
 from trimtab.manifests.refs import Body
 
-LONGEST_S = 150.0
+LONGEST_S = 300.0
 
 
 class Reference(NamedTuple):

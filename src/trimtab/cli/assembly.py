@@ -16,6 +16,7 @@ from trimtab.artifacts import serve
 from trimtab.artifacts.publish import Publisher
 from trimtab.artifacts.store import Store
 from trimtab.base.clock import Clock
+from trimtab.base.errors import Transient
 from trimtab.base.http import Transport
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject, Telemetry
@@ -94,6 +95,7 @@ class Assembly:
         self._standing = Standing()
         self._closing: list[Callable[[], None]] = []
         self._recorders: list[Recorder] = []
+        self._set_back = asyncio.Event()
 
     async def run(self, tasks: Tasks, remaining: Callable[[], float]) -> None:
         """Build everything and work until cancelled. `remaining` tells the seconds in which we may still write."""
@@ -122,7 +124,12 @@ class Assembly:
             for controller in controllers:
                 controller.start(tasks)
             log.info("running: %s", ", ".join(sorted(self._settings.controllers)))
-            await asyncio.Event().wait()
+            await self._set_back.wait()
+            raise Transient(
+                "ClusterRestored",
+                "the API server shows an older state than before, as after a restore from a backup: what we remember "
+                "is of another history, everything is read anew",
+            )
         finally:
             for close in self._closing:
                 close()
@@ -372,7 +379,9 @@ class Assembly:
         while True:
             try:
                 resource = await self._client.discovery.find(gvk)
-                return Informer(self._client, resource, decode=decoder.decode, key_of=lambda item: item.key)
+                informer = Informer(self._client, resource, decode=decoder.decode, key_of=lambda item: item.key)
+                informer.add_rewind_handler(self._set_back.set)
+                return informer
             except UnknownKind:
                 log.warning("%s is not installed: run `trimtab install --crds-only`; looking again in 5 s", gvk)
             except (ApiError, Unreachable) as failure:
