@@ -48,7 +48,7 @@ from trimtab.sources.git import GitSource
 from trimtab.sources.oci import OciSource
 from trimtab.targets.contract import Drift
 from trimtab.targets.kubernetes.judging import Judges
-from trimtab.targets.kubernetes.target import KubernetesTarget
+from trimtab.targets.kubernetes.target import WRITE_MARGIN_S, KubernetesTarget
 from trimtab.targets.kubernetes.tracking import News
 from trimtab.toolchain import binaries
 
@@ -99,6 +99,7 @@ class Assembly:
 
     async def run(self, tasks: Tasks, remaining: Callable[[], float]) -> None:
         """Build everything and work until cancelled. `remaining` tells the seconds in which we may still write."""
+        self._client = self._client.fenced(lambda: remaining() >= WRITE_MARGIN_S)
         await self._client.discovery.start(tasks)
         store = Store(self._settings.storage_path / "store")
         fetches, applies = (name in self._settings.controllers for name in ("source", "kustomize"))

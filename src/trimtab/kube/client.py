@@ -21,6 +21,7 @@ from trimtab.kube.wire import (
     METADATA_LIST,
     Answer,
     Call,
+    Fence,
     Identity,
     Query,
     Wire,
@@ -84,6 +85,7 @@ class Client:
         self._wire = Wire(config, transport, limiter or Limiter(), clock or SystemClock(), seed)
         self._identity = identity_of(impersonate or config.impersonate)
         self._priority = DEFAULT_PRIORITY
+        self._may_write: Fence | None = None
         self.discovery = Discovery(self)
 
     @property
@@ -117,8 +119,16 @@ class Client:
         """A view whose requests wait for their turn with `priority`: lower goes first, the default is 5."""
         return self._view(self._identity, priority)
 
-    def _view(self, identity: Identity, priority: int) -> "Client":
+    def fenced(self, may_write: Fence) -> "Client":
+        """A view that asks `may_write` right before each request but a GET goes out; Fenced is raised where it may not.
+
+        A check at the beginning of a batch is not enough: a process may be stopped for a minute anywhere in it.
+        """
+        return self._view(self._identity, self._priority, may_write)
+
+    def _view(self, identity: Identity, priority: int, may_write: Fence | None = None) -> "Client":
         view = object.__new__(Client)
+        view._may_write = may_write or self._may_write
         view._wire = self._wire
         view._identity = identity
         view._priority = priority
@@ -341,7 +351,8 @@ class Client:
         if repeatable is None:
             repeatable = method == "GET" or content_type in {MERGE_PATCH, APPLY_PATCH}
         call = Call(method, path, query, body, content_type, accept, headers, repeatable)
-        return await self._wire.exchange(call, self._identity, self._priority if priority is None else priority)
+        fence = self._may_write if method != "GET" else None
+        return await self._wire.exchange(call, self._identity, self._priority if priority is None else priority, fence)
 
     async def stream(self, path: str, query: Query, *, idle_timeout: float, accept: str = JSON) -> AsyncIterator[bytes]:
         """The lines of a watch as they come. Takes no slot. Raises Silent after `idle_timeout` seconds of nothing."""

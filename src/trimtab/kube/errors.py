@@ -195,6 +195,10 @@ class Silent(Unreachable):
     """An open stream brought nothing for longer than agreed."""
 
 
+class Fenced(Unreachable):
+    """The request was not sent: somebody else may be the leader by now. Nothing was done."""
+
+
 class UnknownKind(Exception):
     """The cluster serves no such kind: its CRD is missing, or the name is wrong."""
 

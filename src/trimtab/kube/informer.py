@@ -93,6 +93,7 @@ class Informer(Generic[T]):
         self._rewinds: list[Callable[[], None]] = []
         self._horizon = Horizon()
         self._tasks: Tasks | None = None
+        self._cut_off = False  # the connection was lost: who answers next may be another server, or an older state
         self._woken = asyncio.Event()
         self._random = random.Random()  # noqa: S311 - jitter
         self._failures = 0
@@ -203,6 +204,10 @@ class Informer(Generic[T]):
         path = self.resource.path(self._namespace)
         accept = METADATA_ONLY if self._metadata_only else JSON
         try:
+            if version is not None and self._cut_off:
+                if await self._lies_ahead(version):
+                    return self._signal(watch.Refused(410))
+                self._cut_off = False
             async with self._client.watching(
                 path, self._query(version), idle_timeout=self._idle_timeout, accept=accept
             ) as lines:
@@ -216,6 +221,15 @@ class Informer(Generic[T]):
         except (*NO_ANSWER, msgspec.DecodeError) as failure:
             return self._signal(self._failed(failure))
         return self._signal(watch.Ended())
+
+    async def _lies_ahead(self, version: str) -> bool:
+        """Whether the server has not come as far as `version`: it was set back.
+
+        It says so to who lists; a watch from its own future it opens without a word, and is silent until it gets there.
+        """
+        present = await self._client.page(self.resource, self._namespace, limit=1, metadata_only=True, type=msgspec.Raw)
+        now = present.metadata.resource_version
+        return now.isdecimal() and version.isdecimal() and int(now) < int(version)
 
     def _query(self, version: str | None) -> dict[str, str]:
         query = {
@@ -283,6 +297,7 @@ class Informer(Generic[T]):
             case _:
                 self._become(State.RECONNECTING, f"{self.resource} cannot be watched: {failure}")
         if not isinstance(failure, ApiError):
+            self._cut_off = True
             return watch.Broke()
         self._asked_to_wait = min(failure.retry_after or 0.0, _BACKOFF_S[1])
         return watch.refusal(failure.details, failure.status) if failure.details else watch.Refused(failure.status)

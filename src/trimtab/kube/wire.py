@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
@@ -14,7 +14,7 @@ from trimtab.base.clock import Clock
 from trimtab.base.http import BodyTooLarge, Request, Response, Transport, TransportError
 from trimtab.kube import errors
 from trimtab.kube.config import ClusterConfig, Impersonation
-from trimtab.kube.errors import ApiError, Silent, Unauthorized, Unreachable
+from trimtab.kube.errors import ApiError, Fenced, Silent, Unauthorized, Unreachable
 from trimtab.kube.limiter import Limiter
 
 JSON = "application/json"
@@ -33,6 +33,8 @@ _QUERY_SAFE = "/:,=()!"
 
 Query: TypeAlias = Mapping[str, str]
 Identity: TypeAlias = tuple[tuple[str, str], ...]
+Fence: TypeAlias = Callable[[], bool]
+"""Whether a request that changes something may go out now."""
 """Impersonation headers; a group is a header of its own."""
 
 
@@ -70,7 +72,7 @@ class Wire:
         self.server = str(config.server).rstrip("/")
         self._random = random.Random(seed)  # noqa: S311 - jitter
 
-    async def exchange(self, call: Call, identity: Identity, priority: int) -> Answer:
+    async def exchange(self, call: Call, identity: Identity, priority: int, may_send: Fence | None = None) -> Answer:
         """Send until there is an answer that counts.
 
         429, and 503 with Retry-After, were not carried out: they are sent again in any case, up to 30 s later; what
@@ -81,6 +83,8 @@ class Wire:
             try:
                 # A slot is held for an attempt, not for the pause between two.
                 async with self.limiter.slot(priority):
+                    if may_send is not None and not may_send():
+                        raise Fenced(self.server, "not asked: the Lease may be somebody else's, who writes now")
                     response = await self._send(call, identity)
                     return Answer(response.status, response.headers, await self._body(response))
             except Unauthorized:
@@ -92,8 +96,8 @@ class Wire:
                 if delay is None or not left:
                     raise
                 await self.clock.sleep(delay)
-            except Unreachable:
-                if not call.repeatable or not left:
+            except Unreachable as failure:
+                if not call.repeatable or not left or isinstance(failure, Fenced):
                     raise
                 await self.clock.sleep(self._random.uniform(*_JITTER_S))
         raise AssertionError("the last attempt returns or raises")
