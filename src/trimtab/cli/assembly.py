@@ -99,7 +99,7 @@ class Assembly:
 
     async def run(self, tasks: Tasks, remaining: Callable[[], float]) -> None:
         """Build everything and work until cancelled. `remaining` tells the seconds in which we may still write."""
-        self._client = self._client.fenced(lambda: remaining() >= WRITE_MARGIN_S)
+        self._client = self._client.fenced(lambda: remaining() >= WRITE_MARGIN_S and not self._set_back.is_set())
         await self._client.discovery.start(tasks)
         store = Store(self._settings.storage_path / "store")
         fetches, applies = (name in self._settings.controllers for name in ("source", "kustomize"))
@@ -260,7 +260,9 @@ class Assembly:
         freeze = Freeze(self._client, settings.namespace, on_thaw)
         reader = account(self._client, settings.reader) if settings.reader else self._client
         home = await self._cluster_id()
-        own = Place(self._client, furnish(reader, tasks, settings.namespace), (home,), True, settings.namespace)
+        target = furnish(reader, tasks, settings.namespace)
+        target.on_rewound = self._set_back.set
+        own = Place(self._client, target, (home,), True, settings.namespace)
         places = Places(own, self._transport, self._clock, tasks, furnish, wake)
         keeper = account(self._client, settings.applier) if settings.applier else self._client
         found = binaries.find("render")
