@@ -150,7 +150,9 @@ class Sweep:
             return []
         figures.references[scenario.name] = reference
         found: list[Job] = [(scenario, fault) for fault in plan(reference)]
-        found += [(scenario, view) for view in views(figures.seed, wanted.views)]
+        found += [
+            (scenario, view) for view in views(figures.seed, wanted.views) if view.distortion not in scenario.not_with
+        ]
         found = [(scenario, how) for _, how in found if wanted.only in name_of(how)] * wanted.times
         figures.planned[scenario.name] = len(found)
         print(f"{scenario.name}: {len(reference.calls)} requests, {len(found)} runs", flush=True)

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from tests.e2e.world import condition
-from tests.faults.world import Stuck, World, until
+from tests.faults.views import Distortion
+from tests.faults.world import Stuck, World, target, until
 from trimtab.kube.resource import Resource
 from trimtab.manifests.refs import Body, Gvk
 
@@ -19,7 +20,8 @@ _APPS = Resource(Gvk("kustomize.toolkit.fluxcd.io", "v1", "Kustomization"), "kus
 class Scenario(NamedTuple):
     """`prepare` runs undisturbed; the requests of `act` are the ones that are numbered and harmed.
 
-    `forgets` is the share of deaths that take the cache along: what is begun anew then is the newest revision.
+    `forgets` is the share of deaths that take the cache along: what is begun anew then is the newest revision. An
+    object may be written `spare` times more than in the undisturbed run. `not_with` are views that make no sense here.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Scenario(NamedTuple):
     prepare: Callable[[World], Awaitable[None]]
     act: Callable[[World], Awaitable[None]]
     forgets: float = 0.2
+    spare: int = 1
+    not_with: frozenset[Distortion] = frozenset()
 
 
 # --- objects
@@ -200,6 +204,9 @@ async def _pause(world: World) -> None:
     await world.ready("app", "B")
 
 
+_RIVAL = 2
+_CALM_S = 1.5
+_MOST_ROUNDS = 12
 _CHAIN = ("e", "d", "c", "b", "a")
 
 
@@ -230,6 +237,102 @@ async def _touch_one(world: World) -> None:
     await world.poke()
     for name in ("a", "b", "c"):
         await world.ready(name, "B")
+
+
+async def _two(world: World) -> None:
+    world.move("A")
+    await world.source()
+    for name in ("giver", "taker"):
+        await world.app(name, name)
+    await world.live()
+    for name in ("giver", "taker"):
+        await world.ready(name, "A")
+    await world.quiet()
+
+
+async def _hand_over(world: World) -> None:
+    before = (await world.objects()).items()
+    uids = {identity: body["metadata"]["uid"] for identity, body in before}
+    world.move("B")
+    await world.poke()
+    for name in ("giver", "taker"):
+        await world.ready(name, "B")
+    await world.quiet()
+    for identity, body in (await world.objects()).items():
+        if body["metadata"]["uid"] != uids.get(identity):
+            raise Stuck(f"{identity} was deleted and made anew on its way")
+
+
+async def _elsewhere(world: World) -> None:
+    """The same names in what calls itself another cluster: what the list says of the old one is void here (P10)."""
+    await world.api.merge_patch(_APPS, "app", world.home, {"spec": {"suspend": True}})
+    world.move("B")
+    await world.poke()
+    await world.fetched("B")
+    await world.quiet()
+    world.wire.cluster = "00000000-0000-0000-0000-000000000000"
+    world.let_go = {target(config_map(world.home, "old"))}
+    await world.again()
+    await world.api.merge_patch(_APPS, "app", world.home, {"spec": {"suspend": False}})
+    await world.ready("app", "B")
+
+
+async def _from_flux(world: World) -> None:
+    """The record of the last life as Flux would have written it."""
+    await world.die()
+    app = await world.get_app("app")
+    assert app is not None
+    entries = [{"id": entry["id"], "v": entry["v"]} for entry in app["status"]["inventory"]["entries"]]
+    plain = {"entries": entries, "format": None, "cluster": None, "checksum": None}
+    await world.api.merge_patch(_APPS, "app", world.home, {"status": {"inventory": plain}}, subresource="status")
+    world.move("B")
+    await world.live()
+    await world.ready("app", "B")
+
+
+async def _from_the_future(world: World) -> None:
+    """A newer version wrote the record: it is left alone, and so is the app, until the record is restored (P13)."""
+    await world.die()
+    app = await world.get_app("app")
+    assert app is not None
+    form = app["status"]["inventory"]["format"]
+
+    async def write(number: int) -> None:
+        change = {"status": {"inventory": {"format": number}}}
+        await world.api.merge_patch(_APPS, "app", world.home, change, subresource="status")
+
+    await write(99)
+    before = {identity: body["metadata"]["resourceVersion"] for identity, body in (await world.objects()).items()}
+    world.move("B")
+    await world.live()
+
+    async def refused() -> bool:
+        return condition(await world.get_app("app"), "Ready").get("reason") == "ReadOnly"
+
+    await world.until(refused, "the record of a newer version is refused", "app")
+    await world.quiet()
+    after = {identity: body["metadata"]["resourceVersion"] for identity, body in (await world.objects()).items()}
+    if before != after:
+        raise Stuck(f"written although the record cannot be read: {sorted(set(before.items()) ^ set(after.items()))}")
+    await write(form)
+    await world.ask("app")
+    await world.ready("app", "B")
+
+
+async def _fight(world: World) -> None:
+    """Somebody else sets the replicas that git declares, again and again: sooner or later one of the two yields."""
+    world.contested = True
+    resource = Resource(Gvk("apps", "v1", "Deployment"), "deployments", True)
+    rounds, since = 0, asyncio.get_running_loop().time()
+    while (now := asyncio.get_running_loop().time()) - since < _CALM_S:
+        live = await world.api.get(resource, "web", world.home)
+        if live["spec"]["replicas"] != _RIVAL:
+            rounds, since = rounds + 1, now
+            if rounds > _MOST_ROUNDS:
+                raise Stuck(f"the replicas were changed back {rounds} times and nobody yields")
+            change = {"spec": {"replicas": _RIVAL}}
+            await world.api.merge_patch(resource, "web", world.home, change, field_manager="rival")
+        await asyncio.sleep(0.05)
 
 
 # --- revisions
@@ -299,6 +402,15 @@ def _untouched(ns: str) -> Revisions:
     return {"A": {"a": [config_map(ns, "a")], **others}, "B": {"a": [config_map(ns, "a", "2")], **others}}
 
 
+def _c10(ns: str) -> Revisions:
+    moved, stays, other = config_map(ns, "moved"), config_map(ns, "stays"), secret(ns, "other")
+    return {"A": {"giver": [stays, moved], "taker": [other]}, "B": {"giver": [stays], "taker": [other, moved]}}
+
+
+def _c14(ns: str) -> Revisions:
+    return {"A": {"app": [*_few(ns), deployment(ns, "web")]}}
+
+
 SCENARIOS = (
     Scenario("c1", "first apply of 12 objects with a definition and its resource", _c1, _nothing, _first),
     Scenario("c2", "a change that prunes three objects", _c2, _at_a, _change),
@@ -306,7 +418,17 @@ SCENARIOS = (
     Scenario("c4", "an app is deleted and prunes", _c4, _at_a, _delete),
     Scenario("c5", "an app is deleted whose account is gone", _c5, _with_account, _delete_without_account),
     Scenario("c6", "the source moves while it is applied", _c6, _nothing, _moving, forgets=0.7),
+    Scenario("c10", "an object moves from one app to another", _c10, _two, _hand_over),
+    Scenario("c11", "the cluster behind the app is another one", _c15, _at_a, _elsewhere),
     Scenario("c12", "a namespace and what lives in it", _c12, _nothing, _first),
+    Scenario("c13", "the record was written by Flux", _c15, _at_a, _from_flux),
+    Scenario(
+        *("c13n", "the record was written by a newer version", _c15, _at_a, _from_the_future),
+        # who is shown the record of before cannot know of it
+        not_with=frozenset({Distortion.STALE}),
+    ),
+    # Who begins anew does not remember the rounds before: it corrects as often again.
+    Scenario("c14", "somebody else fights for the replicas", _c14, _at_a, _fight, spare=6),
     Scenario("c15", "an app is suspended and resumed", _c15, _at_a, _pause),
     Scenario("c16", "a chain of five apps", _c16, _nothing, _chain),
     Scenario("x1", "a commit that touches one app of three", _untouched, _three, _touch_one),

@@ -132,7 +132,7 @@ async def judge(trial: Trial, reference: Reference) -> Verdict:
     for what, before, now, spare in (
         ("created", reference.created, wire.created, 1),
         ("deleted", reference.deleted, wire.deleted, 1),
-        ("written", reference.written, wire.written, 1 + rebirth),
+        ("written", reference.written, wire.written, trial.scenario.spare + rebirth),
     ):
         problems += [
             f"{path} was {what} {count} times, undisturbed {before.get(path, 0)} times"

@@ -84,6 +84,8 @@ class Wire:
     guard: Guard
     fault: Fault | None = None
     view: View = field(default_factory=View)
+    cluster: str = ""
+    """What the cluster calls itself from now on, instead of its own id."""
     armed: bool = False
     fired: bool = False
     in_flight: int = 0
@@ -174,6 +176,10 @@ class Wire:
     async def _real(self, request: Request) -> Canned:
         response = await self.real.send(request)
         answer = Canned(response.status, await response.read(), response.headers)
+        if self.cluster and request.url.path == "/api/v1/namespaces/kube-system" and answer.status == 200:
+            body = codec.decode(answer.body)
+            body["metadata"]["uid"] = self.cluster
+            answer = replace(answer, body=codec.encode(body))
         if self._is_ours(request) and not request.url.query.get("dryRun"):
             path = self._path(request)
             if request.method != "GET" and any(f"/{plural}/" in path for plural in _OWN):

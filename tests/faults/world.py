@@ -133,7 +133,8 @@ class Life:
 class World:
     """Where runs of one scenario happen one after the other.
 
-    `revisions` are the objects of each revision, by directory; `desired` says what of them is wanted at the moment.
+    `revisions` are the objects of each revision, by directory; `desired` says what of them is wanted at the moment,
+    `let_go` what is there and nobody's on purpose. `contested`: somebody else writes replicas, so that they may be any.
     """
 
     def __init__(
@@ -149,6 +150,8 @@ class World:
         self.revisions: dict[str, dict[str, list[Body]]] = {}
         self.commits: dict[str, str] = {}
         self.desired: set[Target] = set()
+        self.let_go: set[Target] = set()
+        self.contested = False
         self.wire = self._new_wire()
         self.life: Life | None = None
         self.kept: dict[str, Any] = {}
@@ -219,7 +222,7 @@ class World:
     def begin(self) -> Wire:
         """A new run: nothing numbered, nobody alive."""
         self.wire = self._new_wire()
-        self.desired = set()
+        self.desired, self.let_go, self.contested = set(), set(), False
         self.kept = {}
         return self.wire
 
@@ -282,6 +285,11 @@ class World:
         """Ask for a look at the source."""
         moment = {"reconcile.fluxcd.io/requestedAt": str(time.time_ns())}
         await self.api.merge_patch(SOURCES, "repo", self.home, {"metadata": {"annotations": moment}})
+
+    async def ask(self, name: str) -> None:
+        """Ask for another pass over an app."""
+        moment = {"reconcile.fluxcd.io/requestedAt": str(time.time_ns())}
+        await self.api.merge_patch(APPS, name, self.home, {"metadata": {"annotations": moment}})
 
     async def source(self) -> None:
         spec = {"url": self._repo.url, "interval": "24h", "timeout": "20m", "ref": {"branch": "main"}}
@@ -409,6 +417,11 @@ class World:
                 if identity in recorded:
                     problems.append(f"{identity} is in two inventories")
                 recorded[identity] = entry.uid
+        let_go = {str(item).replace(self.home, "~") for item in self.let_go}
+        problems += [f"{identity} was to be let go and is not there" for identity in let_go - live.keys()]
+        problems += [f"{identity} was to be let go and is on record" for identity in let_go & recorded.keys()]
+        for identity in let_go:
+            live.pop(identity, None)
         for identity, body in live.items():
             if identity not in recorded:
                 problems.append(f"orphan: {identity} carries our labels and is in no inventory")
@@ -425,6 +438,8 @@ class World:
         metadata = body["metadata"]
         labels = {k: v.replace(self.home, "~") for k, v in (metadata.get("labels") or {}).items()}
         rest = {k: v for k, v in body.items() if k not in ("metadata", "status")}
+        if self.contested and body["kind"] == "Deployment":
+            rest["spec"] = {k: v for k, v in rest["spec"].items() if k != "replicas"}
         if body["kind"] == "Service":
             rest["spec"] = {k: v for k, v in rest["spec"].items() if not k.startswith("clusterIP")}
         text = codec.encode(rest | {"labels": labels}).decode().replace(self.home, "~")

@@ -204,13 +204,12 @@ class Informer(Generic[T]):
         path = self.resource.path(self._namespace)
         accept = METADATA_ONLY if self._metadata_only else JSON
         try:
-            if version is not None and self._cut_off:
-                if await self._lies_ahead(version):
-                    return self._signal(watch.Refused(410))
-                self._cut_off = False
             async with self._client.watching(
                 path, self._query(version), idle_timeout=self._idle_timeout, accept=accept
             ) as lines:
+                if version is not None and self._cut_off and await self._lies_ahead(version):
+                    return self._signal(watch.Refused(410))
+                self._cut_off = False
                 command = self._signal(watch.Opened())
                 async for line in lines:
                     signal, refusal = watch.parse(line)
