@@ -261,7 +261,7 @@ class Assembly:
         reader = account(self._client, settings.reader) if settings.reader else self._client
         home = await self._cluster_id()
         target = furnish(reader, tasks, settings.namespace)
-        target.on_rewound = self._set_back.set
+        target.add_rewind_handler(self._set_back.set)
         own = Place(self._client, target, (home,), True, settings.namespace)
         places = Places(own, self._transport, self._clock, tasks, furnish, wake)
         keeper = account(self._client, settings.applier) if settings.applier else self._client
