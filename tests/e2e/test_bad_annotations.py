@@ -125,11 +125,10 @@ def test_nonsense_on_a_source_stops_the_source_and_its_last_artifact_stays_in_fo
     world.ready(ns, "bad", commit)
 
 
-def test_what_is_asked_of_a_source_and_not_served_is_refused_and_not_ignored(world, ns, pair):
-    path = f"{SOURCES}/namespaces/{ns}/gitrepositories/repo"
-    annotate(world, path, {"trimtab.dev/verify": "strict"})
-    until(lambda: condition(world.get_source(ns), "Ready")["reason"] == "FeatureGateDisabled", "the source says so")
-    assert "trimtab.dev/verify" in condition(world.get_source(ns), "Ready")["message"]
+def test_what_is_asked_for_and_not_served_is_refused_and_not_ignored(world, ns, pair):
+    path = f"{APPS}/namespaces/{ns}/kustomizations/bad"
+    annotate(world, path, {"trimtab.dev/freeze": "0 18 * * fri 60h Europe/Berlin"})
+    world.failed(ns, "bad", "FeatureGateDisabled", "trimtab.dev/freeze")
 
 
 def test_an_unknown_name_of_ours_is_a_warning_with_the_nearest_one_and_holds_deletions_only(world, ns, pair):

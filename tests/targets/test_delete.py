@@ -61,6 +61,17 @@ async def test_p8_what_we_applied_is_deleted(api, client, applied):
     assert api.get(f"{PATH}/{entry.ref.name}") is None
 
 
+async def test_what_somebody_may_have_meant_to_protect_is_not_deleted(api, client, applied):
+    entry = applied()
+    path = f"{PATH}/{entry.ref.name}"
+    api.merge(path, {"metadata": {"annotations": {f"{PREFIX}prune": "disbled"}}})
+    kept = await outcome(client, entry)
+    assert kept.effect is Effect.FAILED
+    assert kept.message == f"is not deleted while it has {PREFIX}prune: 'disbled': it must be enabled or disabled"
+    api.merge(path, {"metadata": {"annotations": {f"{PREFIX}prune": "enabled"}}})
+    assert (await outcome(client, entry)).effect is Effect.DELETED
+
+
 async def test_p8_an_object_that_changes_under_the_deletion_is_looked_at_again(api, client, applied):
     entry = applied()
 

@@ -8,7 +8,7 @@ is told, with the name that is nearest to it.
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from trimtab.api import names
 from trimtab.base.durations import parse_duration
@@ -64,6 +64,16 @@ def object_complaint(kind: str, annotations: Mapping[str, object], labels: Mappi
             if not isinstance(value, str) or not rule.admits(value.lower() if rule.folded else value):
                 return f"{name}: {_cut(value)}: it must be {rule.allowed}"
     return ""
+
+
+def deletion_complaint(metadata: Mapping[str, Any]) -> str:
+    """Why a live object is not deleted: somebody wrote a rule on it, about just that, which makes no sense."""
+    notes, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
+    about = (names.OBJECT_PRUNE, names.OBJECT_RECONCILE)
+    said = object_complaint(
+        MANAGED, *({name: place[name] for name in about if name in place} for place in (notes, labels))
+    )
+    return f"is not deleted while it has {said}" if said else ""
 
 
 def strangers(kind: str, annotations: Mapping[str, str]) -> list[str]:

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
+from trimtab.api import annotations
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, Conflict, NotFound, UnknownKind, Unreachable
@@ -93,7 +94,7 @@ async def delete(
         if why := identity.desired_as_another(metadata["uid"], desired):
             return Outcome(entry.ref, Effect.RELEASED, why)
         if not metadata.get("deletionTimestamp"):
-            if why := veto(entry.ref, owner.key):
+            if why := annotations.deletion_complaint(metadata) or veto(entry.ref, owner.key):
                 return Outcome(entry.ref, Effect.FAILED, why)
             await client.delete(
                 resource,
