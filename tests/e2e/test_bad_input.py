@@ -173,7 +173,7 @@ def test_the_last_artifact_stays_in_force_while_the_remote_fails(world, ns, pair
     [
         {"postBuild": {"substitute": {"a": "b"}}},
         {"decryption": {"provider": "sops"}},
-        {"kubeConfig": {"secretRef": {"name": "x"}}},
+        {"kubeConfig": {"configMapRef": {"name": "x"}}},
     ],
 )
 def test_what_this_version_does_not_serve_is_refused_and_not_ignored(world, ns, spec):
@@ -189,11 +189,11 @@ def test_more_objects_than_can_be_recorded_are_refused_before_anything_is_writte
     repo = world.repo(ns)
     document = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{:05}}}\n"
     files = {
-        f"app/{part}.yaml": "---\n".join(document.format(part * 900 + i) for i in range(900)) for part in range(11)
+        f"app/{part}.yaml": "---\n".join(document.format(part * 900 + i) for i in range(900)) for part in range(23)
     }
     repo.commit(files)
     world.source(ns, repo.url)
     world.app(ns, "shop", "./app")
-    message = world.failed(ns, "shop", "BuildFailed", "9900 objects")
+    message = world.failed(ns, "shop", "BuildFailed", "20700 objects", timeout=90)
     assert "split it" in message
     assert settings(world, ns, "c00000") is None
