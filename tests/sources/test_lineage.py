@@ -1,7 +1,5 @@
 """Whether a commit descends from another, asked of real servers that have histories of every shape."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.remotes.world import Repository
@@ -9,8 +7,8 @@ from tests.sources.test_git import repository, server, source, spec, store, tran
 from trimtab.api.source import Artifact
 from trimtab.cluster.gitserver import GitServer
 from trimtab.controllers import rewinds
-from trimtab.remotes.git import lineage
-from trimtab.remotes.git.lineage import Descent
+from trimtab.remotes.git.history import Descent
+from trimtab.sources import git as git_source
 from trimtab.sources.git import ANONYMOUS
 
 __all__ = ["repository", "server", "source", "store", "transport"]
@@ -27,7 +25,7 @@ def history(repository: Repository, count: int) -> list[str]:
 
 
 async def test_a_commit_descends_from_those_before_it_near_and_far(server, repository, source, monkeypatch):
-    monkeypatch.setattr(lineage, "STEPS", (2, 4, 50))
+    monkeypatch.setattr(git_source, "STEPS", (2, 4, 50))
     commits = history(repository, 9)
     for old in (commits[-1], commits[-2], commits[4], commits[0]):
         assert await asked(server, source, old, commits[-1]) is Descent.DESCENDS
@@ -62,7 +60,7 @@ async def test_a_merge_descends_from_both_sides(server, repository, source):
 
 
 async def test_a_history_longer_than_the_limit_gives_no_answer(server, repository, source, monkeypatch):
-    monkeypatch.setattr(lineage, "STEPS", (2, 3))
+    monkeypatch.setattr(git_source, "STEPS", (2, 3))
     commits = history(repository, 6)
     assert await asked(server, source, commits[0], commits[-1]) is Descent.UNKNOWN
     assert await asked(server, source, "1" * 40, commits[-1]) is Descent.UNKNOWN
@@ -75,24 +73,25 @@ async def test_a_commit_that_cannot_be_had_gives_no_answer_and_no_error(server, 
 
 
 @pytest.mark.parametrize("filters", [True, False], ids=["filters", "does-not-filter"])
-async def test_no_file_is_fetched_and_nothing_is_left_behind(
-    server, repository, source, tmp_path, monkeypatch, filters
-):
+async def test_no_file_is_fetched_for_the_answer(server, repository, source, tmp_path, filters):
     repository.git("config", "uploadpack.allowFilter", str(filters).lower())
     first, second = repository.commit({"a": b"1"}), repository.commit({"big": bytes(range(256)) * 4000})
-    sizes = []
-    original = lineage.shutil.rmtree
-
-    def measured(path, **options):
-        sizes.extend(file.stat().st_size for file in Path(path).rglob("*.pack"))
-        original(path, **options)
-
-    monkeypatch.setattr(lineage.shutil, "rmtree", measured)
     assert await asked(server, source, first, second) is Descent.DESCENDS
+    sizes = [file.stat().st_size for file in (tmp_path / "cache").rglob("*.pack")]
     assert sizes
     assert not filters or sum(sizes) < 2000
-    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_dir() and path.name.endswith(".git")]
     assert not list((tmp_path / "cache" / "private").iterdir())
+
+
+async def test_a_history_that_another_reference_left_cut_does_not_spoil_the_answer(
+    server, repository, source, monkeypatch
+):
+    """Both live in one mirror, and how far one was fetched says nothing of the other."""
+    monkeypatch.setattr(git_source, "STEPS", (2, 50))
+    commits = history(repository, 6)
+    assert await asked(server, source, commits[-2], commits[-1]) is Descent.DESCENDS
+    repository.git("update-ref", "refs/heads/other", commits[0])
+    assert await asked(server, source, commits[1], commits[0], branch="other") is Descent.DIVERGED
 
 
 async def test_the_next_version_of_a_range_need_not_descend_from_the_last_but_a_tag_that_moved_has_to(

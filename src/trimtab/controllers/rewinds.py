@@ -1,7 +1,7 @@
 """A history that was rewritten: the new head does not descend from what was published before (ENGINE.md, P14)."""
 
 from trimtab.api.source import Artifact
-from trimtab.remotes.git.lineage import Descent
+from trimtab.remotes.git.history import Descent
 from trimtab.sources.git import Credentials, GitSource, GitSpec
 
 

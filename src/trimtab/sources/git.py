@@ -2,12 +2,10 @@
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from secrets import token_hex
 
 from trimtab.api.source import GitRepositorySpec
 from trimtab.artifacts.snapshot import Snapshot
@@ -20,8 +18,7 @@ from trimtab.base.process import OutputTooLarge, ProcessTimeout
 from trimtab.remotes.git.address import Address, parse_address
 from trimtab.remotes.git.credentials import ANONYMOUS, AuthenticationFailed, Credentials
 from trimtab.remotes.git.git import Git, GitFailed, failure, hardened, wipe
-from trimtab.remotes.git.history import History
-from trimtab.remotes.git.lineage import Descent, descent
+from trimtab.remotes.git.history import STEPS, Descent, History
 from trimtab.remotes.git.mirror import Blob, HostilePath, Listing, Mirror
 from trimtab.remotes.git.names import COMMIT
 from trimtab.remotes.git.reach import resolve
@@ -203,19 +200,22 @@ class GitSource:
     async def descent(self, spec: GitSpec, credentials: Credentials, old: str, revision: str) -> tuple[Descent, str]:
         """Whether `revision`, which `spec` means now, descends from the commit `old`; where that is unknown, why.
 
-        Commits alone are fetched, into a place of their own. Raises nothing for what the remote does or says.
+        `old` need not exist on the server any more. Raises nothing for what the remote does or says.
         """
-        commit = revision.rpartition(":")[2]
         branch = isinstance(spec.target, Commit) and spec.target.branch
         wanted = (f"refs/heads/{branch}",) if branch else prefixes(spec.target)
         ref = wanted[0] if len(wanted) == 1 and not wanted[0].endswith("/") else ""
-        scratch = self._private / f"{os.getpid()}-{token_hex(8)}"
+        head = Head(revision, revision.rpartition(":")[2], ref)
         try:
-            async with asyncio.timeout(_WAIT_S), self._slots, self._git(spec, credentials) as (git, remote):
-                found = await descent(git, scratch, remote.address.url, old, commit, ref, timeout=spec.timeout_s)
-        except (GitFailed, ProcessTimeout, TimeoutError, TrimtabError, OSError, ValueError) as problem:
+            for depth in STEPS:
+                async with self.history(spec, credentials, head, depth=depth, deeper=depth != STEPS[0]) as (_, history):
+                    if await history.descends(head.commit, old):
+                        return Descent.DESCENDS, ""
+                    if await history.whole(head.commit):
+                        return Descent.DIVERGED, ""
+        except (TrimtabError, ValueError) as problem:
             return Descent.UNKNOWN, str(problem)
-        return found, "its history is too long" if found is Descent.UNKNOWN else ""
+        return Descent.UNKNOWN, "its history is too long"
 
     async def sweep(self, unused_s: float = 7 * 86400.0) -> int:
         """Remove mirrors that nobody used for so many seconds; returns how many."""

@@ -93,7 +93,7 @@ async def gather(
             came,
             history,
         ):
-            last = depth == MAX_COMMITS or not history.cut
+            last = depth == MAX_COMMITS or await history.whole(came.commit)
             follows = must_follow and trusted and came.commit != rollback
             if follows and not await history.descends(came.commit, trusted):
                 if not last:

@@ -1,14 +1,26 @@
 """Questions about the commits in a mirror: what is in them, which come after which, and who descends from whom."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 from trimtab.remotes.git.git import Git, GitFailed
 from trimtab.remotes.git.mirror import Mirror
 from trimtab.remotes.git.names import check_commit
 
+STEPS = (32, 1024, 65_536)
+"""So many generations are fetched, one number after the other, to tell whether one commit descends from another: nearly
+always the old one is among the last few, and only for the answer "no" is a whole history needed."""
 _BATCH = 500
 _MOST_BYTES = 64 << 20
 _HEAD_CHARS = 100
+
+
+class Descent(StrEnum):
+    """How a commit is related to an earlier one. UNKNOWN: its history is too long, or could not be had."""
+
+    DESCENDS = "descends"
+    DIVERGED = "diverged"
+    UNKNOWN = "unknown"
 
 
 class TooLong(Exception):
@@ -50,6 +62,13 @@ class History:
         """The commits whose parents were not fetched."""
         shallow = self._mirror.path / "shallow"
         return frozenset(shallow.read_text().split()) if shallow.exists() else frozenset()
+
+    async def whole(self, head: str) -> bool:
+        """Whether all of the past of `head` is here. Others who share the mirror may have left theirs cut."""
+        if not (cut := self.cut):
+            return True
+        said = await self._ask("rev-list", [check_commit(head)])
+        return cut.isdisjoint(said.decode().split())
 
     async def descends(self, head: str, ancestor: str) -> bool:
         """Whether `ancestor` is in the past of `head`. One that is not here is not, as far as was looked."""

@@ -28,7 +28,7 @@ MAX_DEPTH = 64
 _MAX_PACKS = 32
 _BATCH_BYTES = 8 << 20
 _ALL_OF_HISTORY = 2147483647
-NOT_BY_ID = re.compile(
+_NOT_BY_ID = re.compile(
     r"not our ref|unadvertised object|no such remote ref|couldn't find remote ref|not a tree|bad object"
 )
 _FAR_SIDE = re.compile(r"unable to access|Could not read from remote|not our ref|unadvertised object|remote ref")
@@ -240,7 +240,7 @@ class Mirror:
             await pull(commit, depth)
             return commit
         except GitFailed as refusal:
-            if not NOT_BY_ID.search(refusal.said) or not ref:
+            if not _NOT_BY_ID.search(refusal.said) or not ref:
                 raise
         # The reference moved since it was looked at, or the server hands out nothing by id.
         if exact:
