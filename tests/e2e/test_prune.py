@@ -551,3 +551,19 @@ def test_p16_deleting_our_own_definition_does_not_empty_the_cluster(world, ns):
     world.app(ns, "shop", "./app")
     world.ready(ns, "shop")
     assert len(entries(world, ns)) == 3
+
+
+def test_p12_the_wait_for_termination_is_told_warned_of_when_overdue_and_ended_by_the_policy(world, ns):
+    start(world, ns, configs("c"), deletionPolicy="WaitForTermination", timeout="5s")
+    path = f"/api/v1/namespaces/{ns}/configmaps/c"
+    world.api.merge(path, {"metadata": {"finalizers": ["example.org/hold"]}})
+    delete_app(world, ns)
+    words = lambda: condition(world.get_app(ns, "shop"), "Ready")["message"]  # noqa: E731
+    until(lambda: "example.org/hold" in words(), words)
+    message = warned(world, ns, "TerminationOverdue", "not gone after 5 s")
+    assert f"ConfigMap/{ns}/c" in message
+    assert world.get_app(ns, "shop"), "it stays"
+    world.api.merge(app_path(ns), {"spec": {"deletionPolicy": "Orphan"}})
+    gone(world, ns)
+    assert world.api.get(path)
+    world.api.merge(path, {"metadata": {"finalizers": None}})

@@ -191,4 +191,5 @@ class Reason(StrEnum):
     LOOKUP_UNSUPPORTED = "LookupUnsupported"
     READ_ONLY = "ReadOnly"
     DEPENDENTS_LEFT = "DependentsLeft"
+    TERMINATION_OVERDUE = "TerminationOverdue"
     SHARED_CREDENTIAL = "SharedCredential"

@@ -16,12 +16,13 @@ from trimtab.kube.client import Client
 from trimtab.manifests.refs import Key
 from trimtab.runtime.controller import Again, Done, Result
 from trimtab.runtime.finalizers import drop
-from trimtab.targets.contract import Effect
+from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes.desired import PREFIX, Owner
 from trimtab.targets.kubernetes.target import Wish
 
 TERMINATION_LOOK_S = 2.0
 """How often what is on its way out is looked at."""
+_SHOWN = 10
 
 
 class Farewell:
@@ -71,8 +72,21 @@ class Farewell:
                 await self._scribe.fail(ks, app, failure, None)
                 raise
             if terminating and ks.spec.deletion_policy == DeletionPolicy.WAIT_FOR_TERMINATION:
+                await self._linger(ks, app, terminating)
                 return Again(TERMINATION_LOOK_S)
         return await self._release(ks, app)
+
+    async def _linger(self, ks: Kustomization, app: App, terminating: list[Outcome]) -> None:
+        """Say what is waited for; where it takes longer than the timeout, warn. It stays until all of it is gone."""
+        listed = "; ".join(map(str, terminating[:_SHOWN]))
+        more = f" and {len(terminating) - _SHOWN} more" if len(terminating) > _SHOWN else ""
+        await self._scribe.fail(ks, app, Waiting(names.Reason.PROGRESSING, f"{listed}{more}"), None)
+        if self._retreat.overdue(ks):
+            words = (
+                f"what it owns is not gone after {ks.spec.timeout_s:g} s: {listed}{more}. It goes on waiting; "
+                "spec.deletionPolicy Orphan lets it go and leaves them"
+            )
+            self._scribe.warn(ks, names.Reason.TERMINATION_OVERDUE, words)
 
     async def _release(self, ks: Kustomization, app: App) -> Result:
         """Let the object go; what it still owns stays."""
@@ -85,8 +99,8 @@ class Farewell:
         self._retreat.forget(ks.key)
         return Done()
 
-    async def _delete_all(self, ks: Kustomization, app: App, place: Place) -> bool:
-        """Delete everything on record. Says whether something is still on its way out."""
+    async def _delete_all(self, ks: Kustomization, app: App, place: Place) -> list[Outcome]:
+        """Delete everything on record. What is still on its way out comes back."""
         client = await self._access.client_for(ks, place, writing=True)
         wish = Wish(Owner(PREFIX, ks.key), client, (), dict(app.inventory), prune=True)
         outcomes = [outcome async for outcome in place.target.delete(wish, list(wish.inventory.values()))]
@@ -97,4 +111,4 @@ class Farewell:
         failures = [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]
         if failures:
             raise Transient(names.Reason.PRUNE_FAILED, "; ".join(map(str, failures)))
-        return any(outcome.effect is Effect.WAITING for outcome in outcomes)
+        return [outcome for outcome in outcomes if outcome.effect is Effect.WAITING]

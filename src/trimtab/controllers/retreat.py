@@ -23,6 +23,7 @@ class _Leave:
     uid: str
     since: float
     begun: bool = False
+    overdue: bool = False
 
 
 @dataclass(slots=True)
@@ -56,12 +57,19 @@ class Retreat:
         leave = self._leave(ks)
         if leave.begun:
             return ""
-        leave.begun = True
+        leave.begun, leave.since = True, self.clock.monotonic()
         going, staying = self._dependents(ks)
         said = [f"{_list(staying)} still depend on it and stay"] if staying else []
         if going:
             said.append(f"{_list(going)}, which depend on it, are not gone after {ks.spec.timeout_s:g} s")
         return f"what it owns is deleted although {' and '.join(said)}" if said else ""
+
+    def overdue(self, ks: Kustomization) -> bool:
+        """Whether what `ks` owns has been on its way out for longer than its timeout, the first time that is so."""
+        leave = self._leave(ks)
+        late = self.clock.monotonic() - leave.since >= ks.spec.timeout_s
+        first, leave.overdue = late and not leave.overdue, late
+        return first
 
     def forget(self, key: Key) -> None:
         """The app is gone."""
