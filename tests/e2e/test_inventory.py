@@ -122,7 +122,8 @@ def test_an_inventory_written_by_flux_is_imported(own, ns):
     for name in ("foreign", "stranger"):
         own.api.create(f"/api/v1/namespaces/{ns}/configmaps", {"metadata": {"name": name}})
     own.app(ns, "shop", "./app", targetNamespace=None)
-    flux_status(own, ns, [entry(ns, name) for name in ("kept", "left", "foreign", "gone")])
+    gone = [f"gone{i}" for i in range(12)]
+    flux_status(own, ns, [entry(ns, name) for name in ("kept", "left", "foreign", *gone)])
     own.controller.start()
     inventory = own.ready(ns, "shop", commit)["status"]["inventory"]
     assert inventory["format"] == 1
@@ -130,7 +131,20 @@ def test_an_inventory_written_by_flux_is_imported(own, ns):
     assert labelled(own, ns)["kept"]["resourceVersion"] == kept["resourceVersion"], "it is not rewritten without need"
     assert set(labelled(own, ns)) == {"kept"}, f"what left git is pruned: {left['uid']}"
     assert own.api.get(f"/api/v1/namespaces/{ns}/configmaps/foreign"), "what is foreign is not"
-    assert not condition(own.get_app(ns, "shop"), "PruneHeld")
+    assert not condition(own.get_app(ns, "shop"), "PruneHeld"), "what is gone does not count as a deletion"
+
+
+def test_of_flux_s_list_what_is_ours_stays_on_record_with_its_uid_where_nothing_is_pruned(own, ns):
+    repo = own.repo(ns)
+    commit = repo.commit({"app/kept.yaml": config("kept")})
+    own.source(ns, repo.url)
+    uids = {entry(ns, name): applied_by_flux(own, ns, name)["uid"] for name in ("kept", "left")}
+    own.api.create(f"/api/v1/namespaces/{ns}/configmaps", {"metadata": {"name": "foreign"}})
+    own.app(ns, "shop", "./app", prune=False)
+    flux_status(own, ns, [entry(ns, name) for name in ("kept", "left", "foreign", "gone")])
+    own.controller.start()
+    inventory = own.ready(ns, "shop", commit)["status"]["inventory"]
+    assert {line["id"]: line.get("uid") for line in inventory["entries"]} == uids
 
 
 def test_what_only_carries_our_labels_is_not_ours_when_flux_s_list_is_imported(own, ns):

@@ -92,9 +92,9 @@ class Handover:
             return None
         if owner is not None and self._live(owner) and self._cluster(owner) == spot.cluster:
             claim = self.claims.get(owner)
-            keeps = spot in claim.spots if claim else ref in self._inventory(owner)
+            keeps = spot in claim.spots if claim else self._has(owner, ref)
             return owner if keeps else None
-        return next((key for key in sorted(others) if ref in self._inventory(key)), None)
+        return next((key for key in sorted(others) if self._has(key, ref)), None)
 
     def _reason(self, held: Mapping[Ref, Key]) -> str:
         current = any(self._current(holder) for holder in held.values())
@@ -204,12 +204,11 @@ class Handover:
         seen = self.apps[me].target.watches.last_seen(ref)
         return seen.owner.key if seen is not None and seen.owner is not None and seen.owned else None
 
-    def _inventory(self, key: Key) -> Iterable[Ref]:
-        app = self.apps.get(key)
-        if app is not None:
-            return app.inventory
+    def _has(self, key: Key, ref: Ref) -> bool:
+        """Whether `key` has `ref` on record. A record that was not read yet, or cannot be, may hold anything."""
         ks = self.objects.get(key)
-        return App.of(ks).inventory if ks is not None else ()
+        app = self.apps.get(key) or (App.of(ks) if ks is not None else None)
+        return app is not None and (ref in app.inventory or bool(app.problem))
 
 
 def app_key(ref: Ref) -> Key | None:

@@ -175,7 +175,9 @@ async def keeps_our_fields(client: Client) -> bool:
             schema = version.get("schema", {}).get("openAPIV3Schema", {})
             for field in ("status", "inventory"):
                 schema = schema.get("properties", {}).get(field, {})
-            return "checksum" in schema.get("properties", {})
+            if "checksum" not in schema.get("properties", {}):
+                log.info("the cluster serves Flux's definitions: what is ours alone of an inventory is kept in Secrets")
+                return False
     return True
 
 
