@@ -23,6 +23,7 @@ def definitions_of_flux():
         [version] = definition["spec"]["versions"]
         status = version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
         status.pop("drift", None)
+        status.pop("trust", None)
         if "inventory" in status:
             for field in OURS_ALONE:
                 del status["inventory"]["properties"][field]
