@@ -30,8 +30,9 @@ demo: setup ## See it work: a local cluster, an example repository, and what to 
 test: setup ## Run the tests against a real control plane (TESTS=tests/kube, ARGS='-k name', JOBS=0)
 	$(BIN)/pytest $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist loadfile) $(ARGS) $(TESTS)
 
-sweep: setup ## Harm every request of every fault scenario and write tests/faults/REPORT.md (ARGS='c2 --minutes 5')
+sweep: setup ## Harm every request and the processes, write tests/faults/REPORT.md (requests only: ARGS='c2 --minutes 5')
 	$(BIN)/python -m tests.faults.run $(ARGS)
+	$(if $(ARGS),,TRIMTAB_KILLS=50 TRIMTAB_SEQUENCES=40 $(BIN)/pytest tests/faults/test_process.py tests/faults/test_property.py)
 
 lint: $(INSTALLED) ## Check formatting, code, types, layers and the size of modules
 	$(BIN)/ruff format --check $(SOURCES)

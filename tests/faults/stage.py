@@ -15,7 +15,7 @@ from trimtab.kube import config
 from trimtab.kube.client import Client
 from trimtab.kube.errors import AlreadyExists, NotFound
 from trimtab.kube.resource import Resource
-from trimtab.manifests.refs import Gvk
+from trimtab.manifests.refs import Body, Gvk
 
 _DEFINITIONS = Resource(
     Gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition"), "customresourcedefinitions", False
@@ -86,8 +86,18 @@ class Stage:
     async def world(self, scenario: Scenario, number: int = 0) -> World:
         """A world for the runs of `scenario`."""
         name = f"f{number}-{scenario.name}"
+        world = self._new(name)
+        await world.furnish(scenario.revisions(name))
+        return world
+
+    async def bare(self, name: str, kinds: list[Body]) -> World:
+        """A world without revisions, in which objects of the kinds of these bodies will occur."""
+        world = self._new(name)
+        await world.furnish({"kinds": {"kinds": kinds}})
+        return world
+
+    def _new(self, name: str) -> World:
         url = self._git.url("x").removesuffix("/x.git")
         world = World(name, self._cluster, self._kubeconfig, self._root / "data", self._root / "git", url)
         self._worlds.append(world)
-        await world.furnish(scenario.revisions(name))
         return world

@@ -86,6 +86,8 @@ class Wire:
     view: View = field(default_factory=View)
     cluster: str = ""
     """What the cluster calls itself from now on, instead of its own id."""
+    forbidden: str = ""
+    """Who writes or deletes an object of this name is told that it may not."""
     armed: bool = False
     fired: bool = False
     in_flight: int = 0
@@ -125,6 +127,9 @@ class Wire:
         if (violation := await self._refusal(request)) is not None:
             self.violations.append(violation)
             return refusal(403, "Forbidden", violation)
+        harmless = request.method == "GET" or "dryRun" in request.url.query
+        if self.forbidden and not harmless and request.url.path.endswith(f"/{self.forbidden}"):
+            return refusal(403, "Forbidden", f"{self.forbidden} is not to be touched")
         if self._is_apply(request):
             self.applies += 1
             if self.on_apply is not None:

@@ -12,6 +12,7 @@ from trimtab.base.http import MAX_BODY, Request, Response, TransportError
 from trimtab.manifests import codec
 
 STALE_S = 0.25
+SILENT_S = 1.0
 
 
 class Distortion(StrEnum):
@@ -23,6 +24,7 @@ class Distortion(StrEnum):
     REORDER = "neighbours change places"
     EXPIRE = "410 in mid-stream"
     BREAK = "the stream breaks"
+    SILENT = "a half-open connection"
     STALE = "an old view after a restart"
     PAGES = "lists in pages, and the second page fails"
 
@@ -91,6 +93,8 @@ class _Stream:
                 lines = self._expired()
             case Distortion.BREAK:
                 lines = self._broken()
+            case Distortion.SILENT:
+                lines = self._silent()
             case _:
                 lines = self._stale()
         async for line in lines:
@@ -173,6 +177,15 @@ class _Stream:
         async for line in self._lines():
             if not (left := left - 1):
                 raise TransportError("connection reset by peer")
+            yield line
+
+    async def _silent(self) -> AsyncIterator[bytes]:
+        """From some line on nothing arrives any more, until the client finds that this takes too long."""
+        left = self._length()
+        async for line in self._lines():
+            if not (left := left - 1):
+                await asyncio.sleep(SILENT_S)
+                raise TransportError("timed out") from TimeoutError()
             yield line
 
     async def _stale(self) -> AsyncIterator[bytes]:
