@@ -26,6 +26,7 @@ def labelled(world, ns, kind="configmaps"):
     return {item["metadata"]["name"] for item in world.api.get(f"/api/v1/namespaces/{ns}/{kind}?{query}")["items"]}
 
 
+@pytest.mark.timeout(400)
 def test_killed_at_random_moments_it_ends_where_an_undisturbed_run_ends(own, ns):
     print(f"seed {SEED}")
     chance = random.Random(SEED)

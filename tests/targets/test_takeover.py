@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,17 @@ def entry(manager, fields, operation="Update", version="v1", **extra):
 def live(*entries, annotations=None):
     metadata = {"name": "x", "resourceVersion": "7", "managedFields": list(entries)}
     return {"metadata": metadata | ({"annotations": annotations} if annotations else {})}
+
+
+def replace(kubectl, body):
+    """It reads and then writes: the controllers of the cluster may write the status of a workload in between."""
+    for _ in range(20):
+        try:
+            return kubectl("replace", "-f", "-", stdin=json.dumps(body))
+        except subprocess.CalledProcessError as failure:
+            if "(Conflict)" not in failure.stderr:
+                raise
+    raise AssertionError("the object never stood still")
 
 
 # --- the patch
@@ -221,7 +233,7 @@ async def test_a_service_keeps_its_addresses(cluster, kubectl):
 async def test_replace_and_edit_are_taken_over_and_scale_is_left_alone(cluster, kubectl):
     body = web(cluster, replicas=None)
     kubectl("apply", "-f", "-", stdin=json.dumps(body))
-    kubectl("replace", "-f", "-", stdin=json.dumps({**body, "spec": {**body["spec"], "minReadySeconds": 7}}))
+    replace(kubectl, {**body, "spec": {**body["spec"], "minReadySeconds": 7}})
     kubectl("patch", "deployment", "web", "-n", cluster.namespace, "--field-manager=kubectl-edit",
             "-p", json.dumps({"spec": {"revisionHistoryLimit": 3}}))  # fmt: skip
     kubectl("scale", "deployment", "web", "-n", cluster.namespace, "--replicas=4")
