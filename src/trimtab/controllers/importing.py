@@ -4,9 +4,10 @@ Flux records no uids, and after a crash some of ours may be missing. An object i
 applied by the manager that Flux and we share, and nobody else controls it (P9).
 """
 
-import asyncio
 import logging
+from functools import partial
 
+from trimtab.base.abreast import abreast
 from trimtab.controllers.app import App
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
@@ -29,7 +30,7 @@ async def resolve(client: Client, app: App) -> None:
         return
     owner, imported = Owner(PREFIX, app.key), app.imported
     unknown = [entry for entry in app.inventory.values() if not entry.uid]
-    found = await asyncio.gather(*(_look(client, entry, owner) for entry in unknown))
+    found = await abreast(partial(_look, client, owner), unknown)
     foreign: list[Ref] = []
     for entry, uid in zip(unknown, found, strict=True):
         if uid:
@@ -43,7 +44,7 @@ async def resolve(client: Client, app: App) -> None:
     app.resolved, app.imported = True, False
 
 
-async def _look(client: Client, entry: Entry, owner: Owner) -> str | None:
+async def _look(client: Client, owner: Owner, entry: Entry) -> str | None:
     """The uid of the object; empty if it is not there or not ours, None if that cannot be known."""
     try:
         resource = await prune.served(client, entry)

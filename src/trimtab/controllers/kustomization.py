@@ -1,8 +1,10 @@
 """The story of one Kustomization: resolve, render, plan, gate, intend, converge, prune, settle."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -50,6 +52,8 @@ from trimtab.targets.kubernetes.target import KubePlan, Wish
 
 MOST_OBJECTS = 20_000
 """So many are tested: an inventory that long is kept in parts. What is beyond is refused before anything is done."""
+IN_LOOP_OBJECTS = 500
+"""More than this are prepared in a thread, so that the event loop goes on."""
 SETTLE_GRACE_S = 5.0
 """How long objects may take to become healthy before the status says that they are awaited."""
 LEAST_INTERVAL_S = 1.0
@@ -279,13 +283,15 @@ class Kustomizations:
                 f"{ks.spec.path or 'the path'} renders to {len(rendered.manifests)} objects; the record of one "
                 f"Kustomization holds at most {MOST_OBJECTS}: split it into several",
             )
-        items = prepare(
+        work = partial(
+            prepare,
             rendered.manifests,
             Owner(PREFIX, ks.key),
             namespaced=await scopes(app.at.client, rendered.manifests),
             protected_namespace=app.at.protected,
             installs_us=not app.at.home,
         )
+        items = await asyncio.to_thread(work) if len(rendered.manifests) > IN_LOOP_OBJECTS else work()
         app.build = Build(inputs, rendered.digest, tuple(ignore.marked(items, rules)))
         app.target.notices.say_all(ks.key, cautions.of(items))
         app.passed.clear()

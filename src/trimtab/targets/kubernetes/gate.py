@@ -5,10 +5,10 @@ refusal that is caused only by something the same set creates is deferred: such 
 far as that is possible before its namespace is there, and by a real dry-run right before its own stage.
 """
 
-import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
+from trimtab.base.abreast import abreast
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, BadRequest, Forbidden, Invalid, NotFound, UnknownKind, Unreachable
@@ -79,7 +79,8 @@ class Providers(NamedTuple):
                     kinds.add((defined.group, defined.kind))
             elif item.ref.kind in ("Role", "ClusterRole"):
                 roles.add(item.ref.name)
-        brought = Definitions.of(item for item in items if not known(item))
+        defining = (item for item in items if item.ref.kind == "CustomResourceDefinition")
+        brought = Definitions.of(item for item in defining if not known(item))
         return cls(frozenset(namespaces), frozenset(kinds), frozenset(roles), brought)
 
 
@@ -107,13 +108,17 @@ def admitted(plan: Plan[Desired], judgements: Iterable[Judgement]) -> tuple[Plan
 
 
 async def judge(
-    client: Client, items: Collection[Desired], providers: Providers, *, force: bool = False
+    client: Client, items: Sequence[Desired], providers: Providers, *, force: bool = False
 ) -> list[Judgement]:
-    """Ask the server about each of `items`, all at once (the client bounds what is in flight).
+    """Ask the server about each of `items`, side by side.
 
     `force`: the app asks for a new object where a live one cannot become what is wished, so that is no refusal.
     """
-    return await asyncio.gather(*(_judge_one(client, item, providers, force) for item in items))
+
+    async def one(item: Desired) -> Judgement:
+        return await _judge_one(client, item, providers, force)
+
+    return await abreast(one, items)
 
 
 def leaned_on(changes: Collection[Change[Desired]], deferred: Collection[Ref]) -> list[Change[Desired]]:

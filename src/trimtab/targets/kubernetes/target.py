@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from trimtab.base.abreast import abreast
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Transient
 from trimtab.base.tasks import Tasks
@@ -38,7 +39,7 @@ from trimtab.targets.kubernetes.watches import Watches
 _SCHEMA_SERVED_S = 2.0
 """A changed definition is served a moment after it is stored."""
 WRITE_MARGIN_S = 2.0
-"""The Lease has to be ours for so many seconds more when a batch of writes begins."""
+"""The Lease has to be ours for so many seconds more when a write begins."""
 _AFTER_S = 0.05
 """So much later than a verdict is due it is looked at, so that it is not too early."""
 _DEPLOYMENT_BAND = order.apply_key(Ref("apps", "Deployment", "n", "n")).band
@@ -119,7 +120,7 @@ class KubernetesTarget:
         tracked = {item.ref: self.tracker.track(item.ref, app) for item in wish.items}
         unseen = [item for item in wish.items if _is_out_of_sight(item, tracked[item.ref])]
         unseen += self._unwatched(wish, tracked)
-        await asyncio.gather(*(self._look(wish.client, item) for item in unseen))
+        await abreast(partial(self._look, wish.client), unseen)
         return Observed(tracked)
 
     def plan(self, wish: Wish, observed: Observed) -> KubePlan:
@@ -168,7 +169,7 @@ class KubernetesTarget:
                 yield outcome
             todo = [change for change in todo if change.ref not in held_up]
             leaned_on = gate.leaned_on(todo, deferred)
-            for outcome in await asyncio.gather(*(self._act(wish, change) for change in leaned_on)):
+            for outcome in await abreast(partial(self._act, wish), leaned_on):
                 clean = clean and outcome.effect is not Effect.FAILED
                 yield outcome
             gone_first = {change.ref for change in leaned_on}
@@ -181,7 +182,7 @@ class KubernetesTarget:
                 continue
             todo = [change for change in todo if change.ref not in {outcome.ref for outcome in refused}]
             for wave in _waves(todo):
-                for outcome in await asyncio.gather(*(self._act(wish, change) for change in wave)):
+                for outcome in await abreast(partial(self._act, wish), wave):
                     clean = clean and outcome.effect is not Effect.FAILED
                     yield outcome
         if clean:
@@ -195,10 +196,13 @@ class KubernetesTarget:
         wanted = {item.ref for item in wish.items}
         inventory = {entry.ref: entry for entry in entries if entry.ref not in wanted}
         kept = {tracked.baseline.uid for ref in wanted if (tracked := self.tracker.get(ref)) and tracked.baseline}
-        for band in prune.in_bands(prune.leaving(inventory, wanted)):
+
+        async def away(gone: prune.Deletion) -> Outcome:
             self._fence()
-            jobs = (prune.delete(wish.client, gone, wish.owner, self._protected, self._veto, kept) for gone in band)
-            for outcome in await asyncio.gather(*jobs):
+            return await prune.delete(wish.client, gone, wish.owner, self._protected, self._veto, kept)
+
+        for band in prune.in_bands(prune.leaving(inventory, wanted)):
+            for outcome in await abreast(away, band):
                 if outcome.effect in (Effect.DELETED, Effect.RELEASED):
                     self.tracker.forget(outcome.ref, wish.owner.key)
                 yield outcome
@@ -210,8 +214,11 @@ class KubernetesTarget:
 
     async def verdicts(self, client: Client, items: Sequence[Desired]) -> dict[Ref, Verdict]:
         """How tracked objects are doing, as the account of their app may be told."""
-        found = (self.disclosure.verdict(client, item.gvk, item.ref, self.verdict(item.ref)) for item in items)
-        return dict(zip((item.ref for item in items), await asyncio.gather(*found), strict=True))
+
+        async def told(item: Desired) -> Verdict:
+            return await self.disclosure.verdict(client, item.gvk, item.ref, self.verdict(item.ref))
+
+        return dict(zip((item.ref for item in items), await abreast(told, items), strict=True))
 
     async def verdict_of(self, client: Client, gvk: Gvk, ref: Ref, app: Key) -> Verdict:
         """How any object is doing: by watch if it is tracked, else by a read, under the account and rules of `app`."""
@@ -227,7 +234,7 @@ class KubernetesTarget:
             return Verdict(State.Unknown, str(failure))
 
     def _fence(self) -> None:
-        """Begin no batch of writes that may outlast our leadership: a process that slept may still believe in it."""
+        """Begin no write that may outlast our leadership: a process that slept may still believe in it."""
         if self._remaining() < WRITE_MARGIN_S:
             raise Transient("LeadershipLost", "the Lease may be somebody else's: nothing more is written")
 
@@ -237,7 +244,7 @@ class KubernetesTarget:
         Time may have passed, or the rules of the app changed; and `unwatched` includes what no event tells of.
         """
         stale = [item for item in items if self._stale(app, item, unwatched=unwatched)]
-        await asyncio.gather(*(self._look(client, item) for item in stale))
+        await abreast(partial(self._look, client), stale)
         self.judges.settled(app)
 
     def next_look(self, items: Sequence[Desired], unwatched_s: float) -> float:
@@ -283,6 +290,7 @@ class KubernetesTarget:
             tracked.doubt()
 
     async def _act(self, wish: Wish, change: Change[Desired]) -> Outcome:
+        self._fence()
         item = change.after
         assert item is not None  # noqa: S101 - deletions go another way
         tracked = self.tracker.track(item.ref, wish.owner.key)
