@@ -33,9 +33,9 @@ _QUERY_SAFE = "/:,=()!"
 
 Query: TypeAlias = Mapping[str, str]
 Identity: TypeAlias = tuple[tuple[str, str], ...]
+"""Impersonation headers; a group is a header of its own."""
 Fence: TypeAlias = Callable[[], bool]
 """Whether a request that changes something may go out now."""
-"""Impersonation headers; a group is a header of its own."""
 
 
 class Answer(NamedTuple):
