@@ -5,7 +5,7 @@ import msgspec
 from trimtab.api.kustomize import Kustomization, KustomizationSpec, SourceRef
 from trimtab.api.meta import ObjectMeta
 from trimtab.base.clock import SystemClock
-from trimtab.cli.assembly import _feed
+from trimtab.cli.attach import feed
 from trimtab.kube.informer import Applied
 from trimtab.runtime.controller import Controller, Done
 
@@ -25,7 +25,7 @@ def after(old, new):
     controller = Controller("app", reconcile, clock=SystemClock(), backoff_cap=600.0)
     for _ in range(3):
         controller.queue.retry(new.key)
-    _feed(controller)(Applied(old, new))
+    feed(controller)(Applied(old, new))
     return controller.queue.failures(new.key), len(controller.queue)
 
 

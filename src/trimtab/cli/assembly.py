@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -20,6 +20,7 @@ from trimtab.base.errors import Transient
 from trimtab.base.http import Transport
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject, Telemetry
+from trimtab.cli.attach import attach
 from trimtab.cli.settings import Settings
 from trimtab.controllers import kustomization, remote, sourcing
 from trimtab.controllers.access import Access, CrossNamespace, account
@@ -33,17 +34,15 @@ from trimtab.controllers.places import Places
 from trimtab.controllers.records import Records, keeps_our_fields
 from trimtab.controllers.sourcing import Producer, SourceObject
 from trimtab.controllers.standing import Standing
-from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
-from trimtab.kube.informer import Applied, Event, Informer
+from trimtab.kube.informer import Event, Informer
 from trimtab.manifests.refs import Gvk, Key, Ref
 from trimtab.render.render import Renderer
 from trimtab.runtime import server
-from trimtab.runtime.controller import Controller, Pass
+from trimtab.runtime.controller import Controller
 from trimtab.runtime.events import Recorder
 from trimtab.runtime.queue import Priority
-from trimtab.runtime.watchdog import Watchdog
 from trimtab.sources.git import GitSource
 from trimtab.sources.oci import OciSource
 from trimtab.targets.contract import Drift
@@ -90,12 +89,12 @@ class Assembly:
         self._transport = transport
         self._clock = clock
         self._telemetry = telemetry
-        self._checks = checks
         self._index = SourceIndex()
         self._standing = Standing()
         self._closing: list[Callable[[], None]] = []
         self._recorders: list[Recorder] = []
         self._set_back = asyncio.Event()
+        self._attach = partial(attach, telemetry=telemetry, clock=clock, checks=checks)
 
     async def run(self, tasks: Tasks, remaining: Callable[[], float]) -> None:
         """Build everything and work until cancelled. `remaining` tells the seconds in which we may still write."""
@@ -318,16 +317,7 @@ class Assembly:
                 if kustomizations.revision_of(key) is None:
                     controller.queue.add(key)
 
-        def on_rewind() -> None:
-            """Our own objects are as old again as all others."""
-            apps.relist()
-            kustomizations.distrust()
-            for key in apps.store:
-                controller.queue.add(key)
-
         apps.add_handler(on_app)
-        own.target.add_rewind_handler(on_rewind)
-        apps.add_rewind_handler(own.target.rewound)
         self._standing.listener = on_source_event
         self._index.on_change(on_source)
         self._client.discovery.add_listener(on_kinds)
@@ -340,41 +330,6 @@ class Assembly:
             tasks.keep(Backstop(places, self._clock, settings.recheck_every_s).run, name="backstop")
         self._attach(tasks, controller, apps, "Kustomization", kustomizations.state)
         return controller
-
-    def _attach(
-        self,
-        tasks: Tasks,
-        controller: Controller[Key],
-        informer: Informer[T],
-        kind: str,
-        state: Callable[[Key], ObjectState | None],
-    ) -> None:
-        """Connect a controller with what feeds it and what watches over it."""
-
-        def measure(done: Pass[Key]) -> None:
-            subject = Subject(kind, done.key.namespace, done.key.name)
-            now = state(done.key)
-            if now is None:
-                self._telemetry.forget(subject)
-                return
-            self._telemetry.reconciled(subject, done.seconds)
-            self._telemetry.ready(subject, now.ready)
-            self._telemetry.suspended(subject, now.suspended)
-            self._telemetry.revision(subject, now.revision)
-            if now.ready and not isinstance(done.outcome, Exception):
-                self._telemetry.succeeded(subject, self._clock.now())
-
-        async def intervals() -> Mapping[Key, float]:
-            states = {key: state(key) for key in informer.store}
-            return {key: now.interval_s for key, now in states.items() if now is not None and not now.suspended}
-
-        informer.add_handler(_feed(controller))
-        controller.on_pass(measure)
-        self._telemetry.watch_queue(controller.name, depth=controller.queue.__len__, oldest=controller.queue.oldest)
-        watchdog = Watchdog(controller, intervals, self._clock, telemetry=self._telemetry)
-        tasks.keep(watchdog.run, name=f"watchdog-{controller.name}")
-        self._checks[f"watchdog {controller.name}"] = watchdog.check
-        self._checks[f"watch {controller.name}"] = partial(getattr, informer, "problem")
 
     async def _informer(self, gvk: Gvk, struct: type[T]) -> Informer[T]:
         """An informer over all objects of one of our kinds; waits until the kind is installed."""
@@ -409,29 +364,3 @@ class Assembly:
             await self._clock.sleep(_COLLECT_EVERY_S)
             await publisher.collect()
             await source.sweep(_MIRROR_UNUSED_S)
-
-
-def _feed(controller: Controller[Key]) -> Callable[[Event[T]], None]:
-    """Queue an object when what a person may change of it changed; our own status writes come back unheard.
-
-    What was changed is tried as if it had never failed.
-    """
-
-    def hear(event: Event[T]) -> None:
-        if not isinstance(event, Applied):
-            controller.queue.add(event.old.key)
-            return
-        old, new = event.old, event.new
-        if old is not None and _meaning(old) != _meaning(new):
-            controller.queue.forget(new.key)
-        if old is not None and old.metadata.requested_at != new.metadata.requested_at:
-            controller.queue.add(new.key, priority=Priority.REQUEST)
-        elif old is None or _meaning(old) != _meaning(new):
-            controller.queue.add(new.key)
-
-    return hear
-
-
-def _meaning(item: GitRepository | OCIRepository | Kustomization) -> tuple[object, ...]:
-    metadata = item.metadata
-    return metadata.uid, metadata.generation, metadata.deleted, metadata.annotations

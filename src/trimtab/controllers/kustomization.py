@@ -136,11 +136,6 @@ class Kustomizations:
         tell = self.scribe.warn_of_orphans
         return Orphans(world.places, world.objects.store, self._apps, tell, world.clock)
 
-    def distrust(self) -> None:
-        """The API server is older than it was: what it has on record of the apps is read again."""
-        for app in self._apps.values():
-            app.stale = True
-
     def revision_of(self, key: Key) -> str | None:
         """The revision at which `key` is ready, as far as this process knows; None while it is not."""
         ks, app = self._world.objects.store.get(key), self._apps.get(key)

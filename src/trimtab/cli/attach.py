@@ -1,0 +1,86 @@
+"""A controller, connected with the objects that it works for and with what watches over it."""
+
+from collections.abc import Callable, Mapping, MutableMapping
+from functools import partial
+from typing import TypeVar
+
+from trimtab.api.kustomize import Kustomization
+from trimtab.api.oci import OCIRepository
+from trimtab.api.source import GitRepository
+from trimtab.base.clock import Clock
+from trimtab.base.tasks import Tasks
+from trimtab.base.telemetry import Subject, Telemetry
+from trimtab.controllers.state import ObjectState
+from trimtab.kube.informer import Applied, Event, Informer
+from trimtab.manifests.refs import Key
+from trimtab.runtime import server
+from trimtab.runtime.controller import Controller, Pass
+from trimtab.runtime.queue import Priority
+from trimtab.runtime.watchdog import Watchdog
+
+T = TypeVar("T", GitRepository, OCIRepository, Kustomization)
+
+
+def attach(
+    tasks: Tasks,
+    controller: Controller[Key],
+    informer: Informer[T],
+    kind: str,
+    state: Callable[[Key], ObjectState | None],
+    *,
+    telemetry: Telemetry,
+    clock: Clock,
+    checks: MutableMapping[str, server.Check],
+) -> None:
+    """Connect a controller with what feeds it and what watches over it."""
+
+    def measure(done: Pass[Key]) -> None:
+        subject = Subject(kind, done.key.namespace, done.key.name)
+        now = state(done.key)
+        if now is None:
+            telemetry.forget(subject)
+            return
+        telemetry.reconciled(subject, done.seconds)
+        telemetry.ready(subject, now.ready)
+        telemetry.suspended(subject, now.suspended)
+        telemetry.revision(subject, now.revision)
+        if now.ready and not isinstance(done.outcome, Exception):
+            telemetry.succeeded(subject, clock.now())
+
+    async def intervals() -> Mapping[Key, float]:
+        states = {key: state(key) for key in informer.store}
+        return {key: now.interval_s for key, now in states.items() if now is not None and not now.suspended}
+
+    informer.add_handler(feed(controller))
+    controller.on_pass(measure)
+    telemetry.watch_queue(controller.name, depth=controller.queue.__len__, oldest=controller.queue.oldest)
+    watchdog = Watchdog(controller, intervals, clock, telemetry=telemetry)
+    tasks.keep(watchdog.run, name=f"watchdog-{controller.name}")
+    checks[f"watchdog {controller.name}"] = watchdog.check
+    checks[f"watch {controller.name}"] = partial(getattr, informer, "problem")
+
+
+def feed(controller: Controller[Key]) -> Callable[[Event[T]], None]:
+    """Queue an object when what a person may change of it changed; our own status writes come back unheard.
+
+    What was changed is tried as if it had never failed.
+    """
+
+    def hear(event: Event[T]) -> None:
+        if not isinstance(event, Applied):
+            controller.queue.add(event.old.key)
+            return
+        old, new = event.old, event.new
+        if old is not None and _meaning(old) != _meaning(new):
+            controller.queue.forget(new.key)
+        if old is not None and old.metadata.requested_at != new.metadata.requested_at:
+            controller.queue.add(new.key, priority=Priority.REQUEST)
+        elif old is None or _meaning(old) != _meaning(new):
+            controller.queue.add(new.key)
+
+    return hear
+
+
+def _meaning(item: GitRepository | OCIRepository | Kustomization) -> tuple[object, ...]:
+    metadata = item.metadata
+    return metadata.uid, metadata.generation, metadata.deleted, metadata.annotations
