@@ -93,6 +93,7 @@ class RegistryServer:
         self.directory, self.port = directory, free_port()
         self.host = f"127.0.0.1:{self.port}"
         self.private = private
+        self.client_certificate: Path | None = None
         self._tls = certificate is not None
         self._process: subprocess.Popen[bytes] | None = None
         self._binary = binary()
@@ -134,6 +135,8 @@ class RegistryServer:
         """One request; the response's headers and body."""
         if self._tls:
             trusting = ssl._create_unverified_context()  # noqa: S323 - the pushing side is not under test
+            if self.client_certificate:
+                trusting.load_cert_chain(self.client_certificate)
             line: http.client.HTTPConnection = http.client.HTTPSConnection(self.host, context=trusting, timeout=20)
         else:
             line = http.client.HTTPConnection(self.host, timeout=20)

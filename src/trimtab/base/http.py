@@ -5,6 +5,7 @@ injected and addresses are checked. Redirects are never followed here: whoever k
 """
 
 import asyncio
+import base64
 import io
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -77,18 +78,21 @@ class AiohttpTransport:
 
     async def send(self, request: Request) -> Response:
         session = self._session or self._open()
+        shown = _shown_to_proxy(request.proxy)
         timeout = aiohttp.ClientTimeout(total=request.timeout, sock_connect=10.0, sock_read=request.idle_timeout)
         try:
             response = await session.request(
                 request.method,
                 request.url,
                 data=_payload(request.body),
-                headers=request.headers,
+                headers={**request.headers, **(shown if request.url.scheme == "http" else {})},
                 allow_redirects=False,
                 timeout=timeout,
                 ssl=request.tls if request.tls is not None else True,
                 server_hostname=request.tls_server_name,
-                proxy=request.proxy,
+                # Not in the address: that is part of what errors say.
+                proxy=request.proxy and request.proxy.with_user(None),
+                proxy_headers=shown if request.url.scheme == "https" else None,
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as failure:
             raise TransportError(_words(request, failure)) from failure
@@ -148,6 +152,13 @@ class _AiohttpResponse:
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
     # aiohttp warns of large bytes, which it writes in one go, and sends a file in pieces.
     return io.BytesIO(body) if body is not None and len(body) > _IN_ONE_GO else body
+
+
+def _shown_to_proxy(proxy: URL | None) -> dict[str, str]:
+    if proxy is None or not proxy.user:
+        return {}
+    pair = base64.b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
+    return {"Proxy-Authorization": f"Basic {pair}"}
 
 
 def _words(request: Request, failure: BaseException) -> str:

@@ -112,8 +112,9 @@ class OciProducer:
                     "spec.serviceAccountName",
                 ) from None
             for reference in body.get("imagePullSecrets") or ():
-                field = f"imagePullSecrets of ServiceAccount {account}"
-                configs.append(from_secret(await self._secret(item, LocalRef(name=reference["name"]), field)))
+                if name := reference.get("name"):
+                    field = f"imagePullSecrets of ServiceAccount {account}"
+                    configs.append(from_secret(await self._secret(item, LocalRef(name=name), field)))
         return Logins.parse(*configs)
 
     async def _proxy(self, item: OCIRepository) -> URL | None:

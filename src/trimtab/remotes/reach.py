@@ -41,6 +41,23 @@ async def addresses(host: str, port: int, *, deny_private: bool = False) -> tupl
     return ips
 
 
+def written(host: str) -> str | None:
+    """The IP address that `host` is a spelling of, as the system's resolver reads it (`127.1`, `0x7f000001`), or None.
+
+    For the one who cannot look a name up, because a proxy does that: localhost is an address too.
+    """
+    if host.rstrip(".") == "localhost" or host.rstrip(".").endswith(".localhost"):
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(host.partition("%")[0]))
+    except ValueError:
+        pass
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host.rstrip(".")))
+    except (OSError, UnicodeError):
+        return None
+
+
 def refusal(host: str, *, deny_private: bool = False) -> str | None:
     """Why the IP address `host` may not be contacted; None if it may."""
     outer = ipaddress.ip_address(host.partition("%")[0])

@@ -35,6 +35,7 @@ _SPOOL = 4 << 20
 _CONCURRENT_PULLS = 4
 _WAIT_S = 600.0  # for others that hold the slots; each of them has its own timeout
 _ANNOTATIONS_CHARS = 16 << 10
+_OURS = "trimtab.dev/"
 _WELL_KNOWN = "org.opencontainers.image."
 
 
@@ -269,10 +270,11 @@ def _metadata(annotations: Mapping[str, str]) -> dict[str, str]:
     kept: dict[str, str] = {}
     left = _ANNOTATIONS_CHARS
     for name in sorted(annotations, key=lambda name: (not name.startswith(_WELL_KNOWN), name)):
-        left -= len(name) + len(annotations[name])
-        if left < 0:
-            break
-        kept[name] = annotations[name]
+        size = len(name) + len(annotations[name])
+        # What is said in our name is said by us only.
+        if size <= left and not name.startswith(_OURS):
+            kept[name] = annotations[name]
+            left -= size
     return kept
 
 

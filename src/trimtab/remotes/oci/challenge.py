@@ -4,7 +4,6 @@ A challenge names a *realm*, an address where tokens are handed out. It comes fr
 proven anything, so it must not decide where our credentials go, nor which of our neighbours we call.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
@@ -12,8 +11,8 @@ from typing import Final, NamedTuple
 from yarl import URL
 
 from trimtab.remotes.oci.credentials import AuthenticationFailed
-from trimtab.remotes.oci.reference import DOCKER_HUB, Repository
-from trimtab.remotes.reach import refusal
+from trimtab.remotes.oci.reference import DOCKER_HUB, Repository, host_of
+from trimtab.remotes.reach import refusal, written
 
 REALMS: Final[Mapping[str, frozenset[str]]] = {
     **dict.fromkeys(DOCKER_HUB, frozenset({"auth.docker.io"})),
@@ -68,12 +67,12 @@ def realm_of(challenge: Challenge, repository: Repository) -> Realm:
     text = challenge.parameters.get("realm", "")
     try:
         url = URL(text)
-        host, port = (url.host or "").lower(), url.port
+        host, port = host_of(url), url.port
     except ValueError:
         host, port, url = "", None, URL()
-    if not host or port is None or url.scheme not in ("http", "https") or len(text) > _LONGEST_REALM:
+    if not host or not port or url.scheme not in ("http", "https") or len(text) > _LONGEST_REALM:
         raise _refused(repository, text, "it is not an http or https address")
-    if url.user is not None or url.password is not None or not (url.raw_host or "").isascii() or not text.isascii():
+    if url.user is not None or url.password is not None or not text.isascii():
         raise _refused(repository, text, "it is written so that people and programs may read it differently")
     if host == repository.host:
         if url.scheme == "http" and not repository.insecure:
@@ -81,11 +80,8 @@ def realm_of(challenge: Challenge, repository: Repository) -> Realm:
         return Realm(url, own=True, trusted=True)
     if url.scheme != "https":
         raise _refused(repository, text, "on another host than the registry's only https is used")
-    try:
-        why = refusal(str(ipaddress.ip_address(host)), deny_private=True)
-    except ValueError:
-        why = "a name of this machine" if host.rstrip(".") == "localhost" or host.endswith(".localhost") else None
-    if why:
+    ip = written(host)
+    if ip and (why := refusal(ip, deny_private=True)):
         raise _refused(repository, text, f"on another host than the registry's, {why} is never contacted")
     return Realm(url, own=False, trusted=host in REALMS.get(repository.host, ()))
 

@@ -13,7 +13,7 @@ from trimtab.base.errors import Transient
 from trimtab.remotes.oci.reference import DOCKER_HUB
 
 _MAX_CONFIG = 1 << 20
-_LEGACY = re.compile(r"/v[12]/?$")
+_LEGACY = re.compile(r"v[12]/")
 
 
 class AuthenticationFailed(Transient):
@@ -83,6 +83,12 @@ class Logins:
         """Read documents in the format of `.dockerconfigjson`; earlier ones win. Raises AuthenticationFailed."""
         return cls(rule for config in configs for rule in _rules(config))
 
+    @property
+    def digest(self) -> str:
+        """Tells sets of logins apart without giving them away."""
+        parts = [(rule.host, rule.port, rule.path, rule.login.digest) for rule in self._rules]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
     def find(self, host: str, port: int | None, path: str = "") -> Login | None:
         """The login for a repository, as Kubernetes chooses one for an image. `port` is None where it is the usual."""
         host = "docker.io" if host in DOCKER_HUB else host
@@ -98,8 +104,10 @@ def _rules(config: bytes) -> Iterable[_Rule]:
         # The words of the decoder name a place, never a value.
         raise AuthenticationFailed(f".dockerconfigjson of the Secret cannot be read: {failure}") from None
     for name, entry in decoded.auths.items():
-        address = _LEGACY.sub("", name.partition("://")[2] if "://" in name else name).rstrip("/")
+        address = name.partition("://")[2] if "://" in name else name
         authority, _, path = address.partition("/")
+        # The version of the protocol is no part of a repository's name, and Docker writes it into its own address.
+        path = (path + "/").removeprefix(version[0] if (version := _LEGACY.match(path + "/")) else "").strip("/")
         host, _, port = authority.partition(":") if not authority.startswith("[") else _split_ip(authority)
         host = host.lower()
         host = "docker.io" if host in DOCKER_HUB else host

@@ -1,5 +1,6 @@
 """Names in a registry: one strict reading of repositories, tags and digests, by the OCI distribution specification."""
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +18,7 @@ DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docke
 _DOCKER_API = "index.docker.io"
 _ADDRESS = re.compile(r"oci://(?P<host>\[[0-9A-Fa-f:.]+\]|[^/:@\[\]]+)(?::(?P<port>[^/]*))?/(?P<path>.+)", re.DOTALL)
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62})(?:\.[a-z0-9][a-z0-9-]{0,62})*\.?")
+_HOST_ELSEWHERE = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?\.?")
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _LONGEST_PATH = 255
@@ -61,12 +63,22 @@ def parse_repository(text: str, *, insecure: bool = False) -> Repository:
 
     A single name on Docker Hub means one of its official images, as in every client.
     """
+    scheme, _, rest = text.partition("://")
+    if "@" in rest.partition("/")[0]:
+        raise _refused(
+            f"{scheme}://***@{rest.rpartition('@')[2]}",
+            "credentials do not belong here: name a Secret in spec.secretRef",
+        )
     match = _ADDRESS.fullmatch(text)
     if match is None:
         raise _refused(text, "expected oci://host[:port]/path")
     host = match["host"].lower()
-    ip = host.startswith("[")
-    if not ip and not (_HOST.fullmatch(host) and len(host) <= 253):
+    if host.startswith("["):
+        try:
+            host = str(ipaddress.IPv6Address(host.strip("[]")))
+        except ValueError:
+            raise _refused(text, "what is in brackets is not an IPv6 address") from None
+    elif not (_HOST.fullmatch(host) and len(host) <= 253):
         raise _refused(text, "the host is neither a name nor an IP address")
     port = match["port"]
     if port is not None and not (_PORT.fullmatch(port) and int(port) < 65536):
@@ -81,7 +93,20 @@ def parse_repository(text: str, *, insecure: bool = False) -> Repository:
         host = _DOCKER_API
         path = f"library/{path}" if len(parts) == 1 else path
     default = 80 if insecure else 443
-    return Repository(host.strip("[]"), int(port) if port else default, path, insecure)
+    return Repository(host, int(port) if port else default, path, insecure)
+
+
+def host_of(url: URL) -> str:
+    """The host of an address that the other side wrote, as it goes over the wire. Raises ValueError for an odd one.
+
+    Names of storage may have underscores. What is percent-encoded, scoped or empty would be read differently by others.
+    """
+    host = (url.raw_host or "").lower()
+    if ":" in host and "%" not in host:
+        return str(ipaddress.IPv6Address(host))
+    if not _HOST_ELSEWHERE.fullmatch(host):
+        raise ValueError(f"{host[:200]!a} is neither a name nor an IP address")
+    return host
 
 
 def check_tag(tag: str) -> str:

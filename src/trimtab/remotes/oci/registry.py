@@ -50,12 +50,13 @@ class Registry:
         body = await self._body(repository, response, manifest.MAX_MANIFEST)
         actual = f"sha256:{hashlib.sha256(body).hexdigest()}"
         said = response.headers.get("Docker-Content-Digest", "")
-        wanted = reference if DIGEST.fullmatch(reference) else said or actual
-        if actual != wanted or said not in ("", actual):
-            raise PullFailed(
-                f"{repository}: the manifest {reference} has the digest {actual}, and {max(wanted, said)[:80]!a} was "
-                "promised; nothing of it is used"
-            )
+        promised = [reference] if DIGEST.fullmatch(reference) else []
+        for other in (*promised, said):
+            if other not in ("", actual):
+                raise PullFailed(
+                    f"{repository}: the manifest {reference} has the digest {actual}, and {other[:80]!a} was promised; "
+                    "nothing of it is used"
+                )
         try:
             return manifest.parse(body, response.headers.get("Content-Type", ""), actual)
         except BadManifest as failure:
@@ -96,12 +97,13 @@ class Registry:
             async for chunk in response.chunks():
                 size += len(chunk)
                 if size > wanted.size:
-                    await response.close()
                     raise PullFailed(f"{repository}: {wanted.digest} is larger than the {wanted.size} bytes promised")
                 digest.update(chunk)
                 out.write(chunk)
         except TransportError as failure:
             raise PullFailed(f"{repository}: {wanted.digest}: {failure}") from failure
+        finally:
+            await response.close()
         actual = f"sha256:{digest.hexdigest()}"
         if size != wanted.size or actual != wanted.digest:
             raise PullFailed(

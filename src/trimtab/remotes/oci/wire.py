@@ -6,7 +6,7 @@ registries hand out contents, is followed without them, and never into a private
 
 import asyncio
 import hashlib
-import ipaddress
+import itertools
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,8 +23,8 @@ from trimtab.base.errors import Terminal, Transient
 from trimtab.base.http import Request, Response, Transport, TransportError
 from trimtab.remotes.oci.challenge import Challenge, Realm, challenges, realm_of
 from trimtab.remotes.oci.credentials import AuthenticationFailed, Login, Logins
-from trimtab.remotes.oci.reference import Repository
-from trimtab.remotes.reach import NotAllowed, Unresolved, addresses, refusal
+from trimtab.remotes.oci.reference import Repository, host_of
+from trimtab.remotes.reach import NotAllowed, Unresolved, addresses, refusal, written
 
 IDLE_S = 30.0
 """Seconds without a byte."""
@@ -35,6 +35,7 @@ _TOKEN_S = 60.0
 _LONGEST_TOKEN_S = 3600.0
 _LONGEST_HOLD_S = 3600.0
 _MOST_REMEMBERED = 10_000
+_MOST_CONTEXTS = 200
 
 
 class PullFailed(Transient):
@@ -58,6 +59,12 @@ class Access:
     key: bytes = field(default=b"", repr=False)
     proxy: URL | None = field(default=None, repr=False)
     timeout_s: float = 60.0
+
+    @property
+    def identity(self) -> str:
+        """Tells apart who asks and over which way. What one was given must not serve, or stop, another."""
+        parts = (self.logins.digest, self.ca, self.certificate, self.key, str(self.proxy))
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 class _TokenAnswer(msgspec.Struct, frozen=True):
@@ -91,7 +98,7 @@ class Wire:
         self._clock = clock
         self._deny_private = deny_private
         self._passes: dict[tuple[Repository, str], _Pass] = {}
-        self._held: dict[URL, float] = {}
+        self._held: dict[tuple[URL, URL | None], float] = {}
         self._contexts: dict[bytes, ssl.SSLContext] = {}
 
     async def exchange(
@@ -119,7 +126,7 @@ class Wire:
         self, repository: Repository, access: Access, method: str, url: URL, headers: Mapping[str, str]
     ) -> Response:
         login = _login(repository, access)
-        known = (repository, login.digest if login else "")
+        known = (repository, access.identity)
         response = await self._shown(repository, access, Request(method, url, headers), self._passes.get(known))
         if response.status != 401:
             return response
@@ -158,14 +165,15 @@ class Wire:
 
     async def _token(self, repository: Repository, access: Access, login: Login | None, challenge: Challenge) -> _Pass:
         realm = realm_of(challenge, repository)
-        if login is not None and not realm.trusted:
-            # Whoever wrote the Secret may name the realm's host in it; then those are the credentials for it.
-            login = access.logins.find(realm.url.host or "", _port(realm.url))
-            if login is None:
-                raise AuthenticationFailed(
-                    f"{repository}: the registry sends us to {realm.url.origin()} for a token, and credentials are not "
-                    f"shown to another host; add an entry for {realm.url.authority} to the Secret to allow it"
-                )
+        # Whoever wrote the Secret allows another host by an entry with the same credentials. With others a registry
+        # could have a token made that opens somebody else's: the token is shown to whoever named the realm.
+        allowed = realm.trusted or login == access.logins.find(host_of(realm.url), _port(realm.url))
+        if login is not None and not allowed:
+            raise AuthenticationFailed(
+                f"{repository}: the registry sends us to {realm.url.origin()} for a token, and credentials are not "
+                f"shown to another host; to allow it, add an entry for {realm.url.raw_authority} with the same "
+                "credentials to the Secret"
+            )
         asked = {"scope": f"repository:{repository.path}:pull", "client_id": "trimtab"}
         if service := challenge.parameters.get("service", ""):
             asked["service"] = service[:1024]
@@ -189,20 +197,23 @@ class Wire:
         self, repository: Repository, access: Access, request: Request, *, realm: Realm | None = None
     ) -> Response:
         """Send to the first of the checked addresses that accepts it."""
-        host, port = request.url.host or "", request.url.port or 443
+        host, port = host_of(request.url), request.url.port or 443
         own = host == repository.host
         origin = request.url.origin()
-        if (wait := self._held.get(origin, 0.0) - self._clock.monotonic()) > 0:
+        if (wait := self._held.get((origin, access.proxy), 0.0) - self._clock.monotonic()) > 0:
             raise PullFailed(f"{repository}: {origin} asked us to wait {wait:.0f} s more", retry_after=wait)
         tls = self._tls(access, own=own) if request.url.scheme == "https" else None
         try:
+            deny_private = self._deny_private or not own
+            proxies: tuple[URL | None, ...] = (None,)
             if access.proxy is not None:
                 # The proxy looks names up, so that only what is written as an address can be judged here.
-                if not own and (why := _literal(host)):
-                    raise NotAllowed(f"{host} is {why}, which is never contacted")
+                if (ip := written(host)) and (why := refusal(ip, deny_private=deny_private)):
+                    raise NotAllowed(f"{host} is {ip}, {why}, which is never contacted")
                 hosts: tuple[str, ...] = (host,)
+                proxies = await self._proxies(repository, access.proxy)
             else:
-                hosts = await addresses(host, port, deny_private=self._deny_private or not own)
+                hosts = await addresses(host, port, deny_private=deny_private)
         except Unresolved as failure:
             raise PullFailed(f"{repository}: {failure}") from failure
         except NotAllowed as failure:
@@ -211,7 +222,7 @@ class Wire:
             said = "for a token" if realm else "by a redirect"
             raise PullFailed(f"{repository}: the registry sends us {said} to {origin}: {failure}") from failure
         failure_: TransportError | None = None
-        for ip in hosts:
+        for ip, proxy in itertools.product(hosts, proxies):
             pinned = Request(
                 request.method,
                 request.url.with_host(ip),
@@ -221,13 +232,21 @@ class Wire:
                 idle_timeout=IDLE_S,
                 tls=tls,
                 tls_server_name=host if tls is not None and host != ip else None,
-                proxy=access.proxy,
+                proxy=proxy,
             )
             try:
                 return await self._transport.send(pinned)
             except TransportError as failure:
                 failure_ = failure
         raise PullFailed(f"{repository}: {failure_}") from failure_
+
+    async def _proxies(self, repository: Repository, proxy: URL) -> tuple[URL, ...]:
+        """The proxy at each of its addresses, checked like any other host that an object names."""
+        try:
+            ips = await addresses(host_of(proxy), proxy.port or 80, deny_private=self._deny_private)
+        except (Unresolved, NotAllowed, ValueError) as failure:
+            raise PullFailed(f"{repository}: the proxy of spec.proxySecretRef: {failure}") from failure
+        return tuple(proxy.with_host(ip) for ip in ips)
 
     async def _complaint(self, repository: Repository, access: Access, url: URL, response: Response) -> Transient:
         """What the other side says is wrong, as an error."""
@@ -240,10 +259,18 @@ class Wire:
             return NotThere(f"{place}: there is no such thing in the registry ({status}){words}")
         after = retry_after(response.headers.get("Retry-After", ""), self._clock.now())
         if status in (429, 503) and after is not None:
-            self._held[url.origin()] = self._clock.monotonic() + after
+            self._hold(url.origin(), access.proxy, after)
         if status == 429:
             return PullFailed(f"{place}: the registry has had too many requests (429){words}", retry_after=after)
         return PullFailed(f"{place}: the registry answered {status}{words}", retry_after=after)
+
+    def _hold(self, origin: URL, proxy: URL | None, seconds: float) -> None:
+        # Of this proxy only: what it says in the registry's name must not stop those who go there themselves.
+        now = self._clock.monotonic()
+        if len(self._held) >= _MOST_REMEMBERED:
+            self._held = {one: until for one, until in self._held.items() if until > now}
+        if len(self._held) < _MOST_REMEMBERED:
+            self._held[origin, proxy] = now + seconds
 
     def _tls(self, access: Access, *, own: bool) -> ssl.SSLContext | None:
         # One context per set of certificates: connections are pooled by it, and making one takes milliseconds.
@@ -252,8 +279,8 @@ class Wire:
             return None
         known = b"".join(hashlib.sha256(part).digest() for part in (access.ca, certificate, key))
         if known not in self._contexts:
-            if len(self._contexts) >= _MOST_REMEMBERED:
-                self._contexts.clear()
+            while len(self._contexts) >= _MOST_CONTEXTS:
+                self._contexts.pop(next(iter(self._contexts)))
             self._contexts[known] = _context(access.ca, certificate, key)
         return self._contexts[known]
 
@@ -288,7 +315,7 @@ def _token_request(realm: Realm, login: Login | None, asked: dict[str, str]) -> 
 def _target(repository: Repository, url: URL, location: str) -> URL:
     try:
         target = url.join(URL(location, encoded=True))
-        host = target.host or ""
+        host = host_of(target)
     except ValueError:
         host, target = "", url
     if not location or not host or target.user is not None or not location.isascii() or len(location) > 8192:
@@ -296,13 +323,6 @@ def _target(repository: Repository, url: URL, location: str) -> URL:
     if target.scheme != "https" and not (target.scheme == "http" and repository.insecure and host == repository.host):
         raise PullFailed(f"{repository}: the registry redirects to {location[:200]!a}; only https is followed")
     return target
-
-
-def _literal(host: str) -> str | None:
-    try:
-        return refusal(str(ipaddress.ip_address(host)), deny_private=True)
-    except ValueError:
-        return None
 
 
 def _context(ca: bytes, certificate: bytes, key: bytes) -> ssl.SSLContext:
