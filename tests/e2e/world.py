@@ -216,6 +216,7 @@ class World:
         for apps in (
             f"{APPS}/namespaces/{namespace}/kustomizations",
             f"{SOURCES}/namespaces/{namespace}/gitrepositories",
+            f"{SOURCES}/namespaces/{namespace}/ocirepositories",
         ):
             for item in (self.api.get(apps) or {"items": []})["items"]:
                 path = f"{apps}/{item['metadata']['name']}"

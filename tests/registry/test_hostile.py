@@ -194,7 +194,8 @@ async def test_a_registry_that_is_never_content_is_asked_twice_and_not_for_ever(
 
 
 @pytest.mark.parametrize(
-    "body", [b"{}", b"<html>", b'{"token": "a\\r\\nX: y"}', b'{"token": "' + b"a" * 100_000 + b'"}']
+    "body",
+    [b"{}", b"<html>", b'{"token": "a\\r\\nX: y"}', b'{"token": "a\\u0007b"}', b'{"token": "' + b"a" * 100_000 + b'"}'],
 )
 async def test_what_cannot_be_a_token_is_not_used_as_one(
     double: Double, registry: Registry, repository: Repository, body: bytes
@@ -472,8 +473,11 @@ async def test_a_proxy_of_somebody_else_cannot_hold_up_those_who_go_there_themse
         return next(answers, None) or web.Response(body=BODY, headers={"Content-Type": MANIFEST})
 
     double.routes[f"GET {LATEST}"] = handler
+    through = Access(proxy=URL(f"http://{double.host}"))
     with pytest.raises(PullFailed, match="429"):
-        await pull(registry, repository, Access(proxy=URL(f"http://{double.host}")))
+        await pull(registry, repository, through)
+    with pytest.raises(PullFailed, match="asked us to wait"):
+        await pull(registry, repository, through)
     assert (await pull(registry, repository)).digest == digest(BODY)
 
 

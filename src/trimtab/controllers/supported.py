@@ -83,8 +83,9 @@ def _refuse_nonsense(kind: str, metadata: ObjectMeta) -> None:
 
 def _refuse(kind: str, found: list[str]) -> None:
     if found:
+        article = "an" if kind[0] in "AEIO" else "a"
         raise Terminal(
             names.Reason.FEATURE_GATE_DISABLED,
-            f"this version of Trimtab does not serve {', '.join(found)} of a {kind}: nothing is applied without it. "
-            "Remove it, or suspend the object",
+            f"this version of Trimtab does not serve {', '.join(found)} of {article} {kind}: nothing is applied "
+            "without it. Remove it, or suspend the object",
         )
