@@ -255,9 +255,9 @@ async def test_contents_may_come_from_elsewhere_and_credentials_do_not_go_there(
 async def test_elsewhere_may_not_ask_for_credentials(
     double: Double, registry: Registry, repository: Repository
 ) -> None:
-    double.answer(BLOB_PATH, status=307, Location=f"https://{ELSEWHERE}/store")
+    double.answer(BLOB_PATH, status=307, Location=f"https://{ELSEWHERE}/store?signature=abc")
     double.answer(f"GET {ELSEWHERE} /store", status=401, WWW_Authenticate='Basic realm="x"')
-    with pytest.raises(AuthenticationFailed):
+    with pytest.raises(PullFailed, match=r"https://9\.9\.9\.9/store: the registry answered 401"):
         await registry.blob(repository, Access(logins=logins(double.host, ELSEWHERE)), BLOB, io.BytesIO(), 100)
     assert [one.headers.get("Authorization") for one in double.asked(ELSEWHERE)] == [None]
 

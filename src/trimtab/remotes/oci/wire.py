@@ -252,8 +252,10 @@ class Wire:
         """What the other side says is wrong, as an error."""
         status = response.status
         words = await _words(response)
-        place = f"{repository}: {url.path}"
-        if status in (401, 403):
+        own = url.origin() == repository.origin.origin()
+        place = f"{repository}: {url.path if own else url.with_query(None)}"
+        # Elsewhere nobody was shown credentials: another Secret would not help there.
+        if own and status in (401, 403):
             return _denied(repository, signed_in=_login(repository, access) is not None, words=words)
         if status in (404, 410):
             return NotThere(f"{place}: there is no such thing in the registry ({status}){words}")
