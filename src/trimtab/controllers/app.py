@@ -19,8 +19,6 @@ from trimtab.targets.kubernetes.target import KubernetesTarget
 
 MOST_REMEMBERED = 5_000
 """So many approved deletions are remembered over a crash: with more, the status would grow too long."""
-BY_FLUX = "by Flux"
-"""In the place of the checksum of a list that was read: it has none."""
 UNREAD = "it is kept in Secrets that were not read yet"
 """The `problem` of an app whose own pass has not begun."""
 
@@ -72,8 +70,7 @@ class App:
     `approval`, the annotation, has approved and that may still be under way.
     `uncontested` is the build that no other app holds anything of. `waits_since` says since when deletions wait for
     other apps to plan, `deferred` after how many seconds they are looked at again while nothing is said about that.
-    `stale` says that somebody else has changed what is on record: it is read again. `confirmed`: the server has said
-    that it is what we think.
+    `stale` says that somebody else has changed what is on record: it is read again.
     `strange` is what was told about annotations without a meaning.
     `drift` is what is told of drift in the status.
     `began`, `pending_since` and `waits_since` are monotonic seconds.
@@ -88,7 +85,6 @@ class App:
     place: Place | None = None
     problem: str = ""
     stale: bool = False
-    confirmed: bool = False
     parts: dict[str, str] = field(default_factory=dict)
     headed: bool = False
     untidy: bool = False

@@ -11,7 +11,7 @@ from trimtab.api import names
 from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.errors import Transient
-from trimtab.controllers.app import BY_FLUX, App, Build
+from trimtab.controllers.app import App, Build
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound
@@ -44,40 +44,6 @@ class Basis(NamedTuple):
         return ""
 
 
-async def recall(client: Client, app: App) -> None:
-    """Ask the server once, before the first effect on the record of an app in the life of this process.
-
-    The first view of a process may be an old one: what was recorded since would be written over, and its objects be
-    nobody's. Raises Transient where the record is another one: it is read again when the view has caught up.
-    """
-    if app.confirmed or app.problem:
-        return
-    resource = await client.discovery.find(KUSTOMIZATION)
-    try:
-        live = await client.get(resource, app.key.name, app.key.namespace, type=Kustomization)
-    except NotFound:
-        return
-    if live.metadata.uid != app.uid or _differs(live, app):
-        app.stale = True
-        raise Transient(
-            names.Reason.RECONCILIATION_FAILED,
-            "what was read of this object is older than what the server has: it is looked at again",
-        )
-    app.confirmed = True
-
-
-def _differs(live: Kustomization, app: App) -> bool:
-    """Whether the record on the server is not the one that `app` was made of."""
-    recorded = live.status.inventory
-    if app.headed:
-        return False  # the definitions do not know our fields: a Secret has the record
-    if recorded is None:
-        return bool(app.recorded)
-    if recorded.checksum:
-        return recorded.checksum != app.recorded
-    return bool(recorded.entries) and app.recorded != BY_FLUX
-
-
 async def confirm(client: Client, ks: Kustomization, app: App) -> bool:
     """Whether `ks` is still what its deletions were computed for: one read, before the first of them.
 
@@ -88,12 +54,14 @@ async def confirm(client: Client, ks: Kustomization, app: App) -> bool:
         live = await client.get(resource, ks.key.name, ks.key.namespace, type=Kustomization)
     except NotFound:
         return False
-    if _differs(live, app):
+    recorded = live.status.inventory
+    # a list without a checksum is kept by definitions that do not know ours, or was written by Flux
+    lost = recorded is None and app.recorded and not app.headed
+    if lost or (recorded and recorded.checksum and recorded.checksum != app.recorded):
         app.stale = True
         raise Transient(
             names.Reason.PRUNE_FAILED,
             "nothing is deleted: somebody else has changed status.inventory since it was read; it is read again",
         )
-    app.confirmed = True
     now, then = live.metadata, ks.metadata
     return (now.uid, now.generation, now.deleted, now.ours()) == (then.uid, then.generation, then.deleted, then.ours())

@@ -7,7 +7,7 @@ import msgspec
 
 from trimtab.api.kustomize import Inventory, Kustomization
 from trimtab.api.meta import ObjectMeta
-from trimtab.controllers.app import BY_FLUX, App, lines_of
+from trimtab.controllers.app import App, lines_of
 from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound
 from trimtab.manifests.inventory import decode_id
@@ -90,7 +90,7 @@ class Reading:
             app.imported, app.untidy = not self.form, self.stale
             app.recorded = self.checksum
             if not self.form:
-                app.recorded = BY_FLUX if self.lines or self.checksum else ""
+                app.recorded = "by Flux" if self.lines or self.checksum else ""
         return app
 
 

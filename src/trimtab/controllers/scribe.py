@@ -13,7 +13,7 @@ from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization, KustomizationStatus
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
-from trimtab.controllers import basis, drifting, progress
+from trimtab.controllers import drifting, progress
 from trimtab.controllers.app import App, Build
 from trimtab.controllers.history import record
 from trimtab.controllers.index import Published
@@ -188,9 +188,8 @@ class Scribe:
 
         `failing`: what went wrong is said even where the inventory cannot be written.
         """
-        if (self._recorded(app) == app.recorded and not app.untidy) or (failing and not app.confirmed):
+        if self._recorded(app) == app.recorded and not app.untidy:
             return await self._patch(app, status, {}, app.recorded, client)
-        await basis.recall(self._client, app)
         async with app.recording:
             try:
                 document, checksum = await self._records.put(app)
