@@ -107,6 +107,7 @@ def test_the_record_survives_any_sequence(
             max_examples=6,
             stateful_step_count=12,
             deadline=None,
+            derandomize=True,
             phases=(Phase.explicit, Phase.generate),
             suppress_health_check=list(HealthCheck),
         ),

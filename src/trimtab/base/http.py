@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 MAX_BODY = 64 << 20
@@ -85,7 +86,7 @@ class AiohttpTransport:
                 request.method,
                 request.url,
                 data=_payload(request.body),
-                headers={**request.headers, **(shown if request.url.scheme == "http" else {})},
+                headers=_with(request.headers, shown) if request.url.scheme == "http" else request.headers,
                 allow_redirects=False,
                 timeout=timeout,
                 ssl=request.tls if request.tls is not None else True,
@@ -152,6 +153,11 @@ class _AiohttpResponse:
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
     # aiohttp warns of large bytes, which it writes in one go, and sends a file in pieces.
     return io.BytesIO(body) if body is not None and len(body) > _IN_ONE_GO else body
+
+
+def _with(headers: Mapping[str, str], more: Mapping[str, str]) -> Mapping[str, str]:
+    """`headers` and `more`; a name may be there several times, as that of a group is."""
+    return CIMultiDict([*headers.items(), *more.items()]) if more else headers
 
 
 def _shown_to_proxy(proxy: URL | None) -> dict[str, str]:
