@@ -27,9 +27,8 @@ async def abreast(call: Callable[[Item], Awaitable[Result]], items: Sequence[Ite
                 return
             try:
                 answers[place] = await call(item)
-            except BaseException:
-                failed = True
-                raise
+            finally:
+                failed = failed or place not in answers
 
     await asyncio.gather(*(work() for _ in range(min(most, len(items)))))
     return [answers[place] for place in range(len(items))]
