@@ -28,7 +28,8 @@ async def abreast(call: Callable[[Item], Awaitable[Result]], items: Sequence[Ite
             try:
                 answers[place] = await call(item)
             finally:
-                failed = failed or place not in answers
+                if place not in answers:
+                    failed = True
 
     await asyncio.gather(*(work() for _ in range(min(most, len(items)))))
     return [answers[place] for place in range(len(items))]
