@@ -1,5 +1,7 @@
 """The guards of a hand-over, one by one: each of them alone has to hold."""
 
+from types import SimpleNamespace
+
 import msgspec
 from tests.controllers.test_decisions import LoopClock, app, going, world
 
@@ -8,7 +10,11 @@ from trimtab.controllers.app import App
 from trimtab.controllers.claims import Claim, Claims, Spot
 from trimtab.controllers.handover import Handover
 from trimtab.controllers.index import Published, SourceId, SourceIndex
-from trimtab.manifests.refs import Key, Ref
+from trimtab.health.verdict import State, Verdict
+from trimtab.manifests.refs import Gvk, Key, Ref
+from trimtab.targets.kubernetes.desired import PREFIX, Owner
+from trimtab.targets.kubernetes.sighting import Sighting
+from trimtab.targets.kubernetes.tracking import Tracker
 
 HOME = "home"
 SOURCE = SourceId("GitRepository", Key("ns", "repo"))
@@ -84,3 +90,22 @@ def test_what_an_app_that_is_being_deleted_desired_is_nobodys():
     stage = Stage(app("a"), going(app("b")))
     stage.claim(B, "r2", X)
     assert stage.handover.wanted_elsewhere(A, [X]) == set()
+
+
+def sighting(owner):
+    verdict = Verdict(State.Current, "")
+    return Sighting(X, Gvk("", "v1", "ConfigMap"), "u", "1", "o", "p", verdict, Owner(PREFIX, owner), False)
+
+
+def test_the_answer_to_an_apply_settles_what_no_watch_has_shown_yet():
+    stage = Stage(app("a"), app("b"))
+    tracker = Tracker(lambda *_: None, lambda _: sighting(A))
+    target = SimpleNamespace(tracker=tracker, watches=SimpleNamespace(last_seen=lambda _: sighting(A)))
+    stage.apps[A].place = SimpleNamespace(target=target, cluster=HOME)
+    stage.claim(A, "r2")
+    stage.claim(B, "r2", X)
+    assert not stage.handover.settled(A, X), "it is ours still, as far as anybody knows"
+    taken = tracker.track(X, B)
+    assert not stage.handover.settled(A, X), "it is about to be taken"
+    taken.applied("digest", sighting(B))
+    assert stage.handover.settled(A, X)

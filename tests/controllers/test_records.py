@@ -53,7 +53,7 @@ class Shop:
         """What a fresh process makes of it."""
         return await self.records.read(await self.app())
 
-    async def switch(self, document: Body) -> None:
+    async def switch(self, document: Body | None) -> None:
         resource = await self.client.discovery.find(KUSTOMIZATION)
         patch = {"status": {"inventory": document}}
         await self.client.merge_patch(resource, "shop", self.namespace, patch, subresource="status", type=dict)
@@ -298,3 +298,20 @@ async def test_wherever_it_dies_the_old_list_or_the_new_one_is_there_whole(
         assert app.inventory == new
         assert held == {*app.parts.values(), *(["shop.inventory.trimtab.dev"] if apart else [])}, "nothing is left over"
     assert died > 20
+
+
+async def test_two_deaths_between_record_and_copy_leave_more_than_was_recorded_last_and_never_less(
+    client: Client, transport: AiohttpTransport, kubeconfig: Path, home: str
+) -> None:
+    """Under Flux's definitions the status is the copy: it is two lists behind then, and what it lists is looked at."""
+    one, two, three = ({ref: entry} for ref, entry in entries(3).items())
+    shop = Shop(client, home, apart=True)
+    await shop.found()
+    await shop.record(await shop.read(), one)
+    for new in (two, three):
+        ghost = Shop(Client(config.load(kubeconfig), Mortal(transport, 1, after=True)), home, apart=True)
+        with pytest.raises(Died):
+            await ghost.record(await ghost.read(), new)
+    survivor = await shop.read()
+    assert survivor.problem == ""
+    assert survivor.inventory.keys() == (one | three).keys()

@@ -1,6 +1,7 @@
 """Any sequence of records, crashes and restarts on a real server: the record is whole, and nothing owned is lost."""
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ class Recording(RuleBasedStateMachine):
         self.run(brief())
         self.app = self.run(self.shop.read())
         left = set(self.app.inventory)
-        assert left in (old, wanted, old | wanted), "neither the old list nor the new one"
+        # where a copy stands beside the record, what a death before this one left in it may come on top
+        assert left == old or wanted <= left <= old | wanted, f"{left} is neither the old list nor the new one"
         self.certain = left
 
     @invariant()
@@ -104,10 +106,9 @@ def test_the_record_survives_any_sequence(
     run_state_machine_as_test(
         lambda: Recording(kubeconfig, namespace(), apart=apart),
         settings=settings(
-            max_examples=6,
+            max_examples=int(os.environ.get("TRIMTAB_RECORDS", "6")),
             stateful_step_count=12,
             deadline=None,
-            derandomize=True,
             phases=(Phase.explicit, Phase.generate),
             suppress_health_check=list(HealthCheck),
         ),

@@ -178,6 +178,8 @@ def trial_of(scenario: Scenario, world: World, how: Fault | View, chance: random
     """One run. Who died has had a restart; of the others a part gets one at the end. Some disks are lost with it."""
     lose_cache = chance.random() < scenario.forgets
     if isinstance(how, View):
-        return Trial(scenario, world, view=how, restart=True, lose_cache=lose_cache)
+        # what a view remembers is of one run only
+        view = View(how.distortion, how.seed)
+        return Trial(scenario, world, view=view, restart=True, lose_cache=lose_cache)
     restart = how.mode not in (Mode.DIE_BEFORE, Mode.DIE_AFTER) and chance.random() < 0.25
     return Trial(scenario, world, how, restart=restart, lose_cache=lose_cache)

@@ -34,7 +34,7 @@ async def touch(client: Client, home: str) -> None:
 
 @pytest.mark.parametrize("carried", [(), (THEIRS,)])
 async def test_ensure_adds_the_finalizer_beside_those_of_others(client, home, carried):
-    added = await finalizers.ensure(client, CONFIG_MAPS, await create(client, home, *carried), OURS)
+    added = (await finalizers.ensure(client, CONFIG_MAPS, await create(client, home, *carried), OURS)).metadata
     assert added.finalizers == (*carried, OURS)
     assert added == await meta(client, home)
 
@@ -42,15 +42,23 @@ async def test_ensure_adds_the_finalizer_beside_those_of_others(client, home, ca
 async def test_ensure_writes_nothing_where_it_is_there(client, home, wire):
     seen = await create(client, home, OURS)
     wire.requests.clear()
-    assert await finalizers.ensure(client, CONFIG_MAPS, seen, OURS) == seen
+    assert await finalizers.ensure(client, CONFIG_MAPS, seen, OURS) == (seen, False)
     assert wire.requests == []
 
 
 async def test_ensure_with_an_old_view_looks_again_and_loses_nobody_elses_finalizer(client, home):
     seen = await create(client, home)
     await client.merge_patch(CONFIG_MAPS, "web", home, {"metadata": {"finalizers": [THEIRS]}})
-    added = await finalizers.ensure(client, CONFIG_MAPS, seen, OURS)
+    added = (await finalizers.ensure(client, CONFIG_MAPS, seen, OURS)).metadata
     assert added.finalizers == (THEIRS, OURS)
+
+
+async def test_ensure_says_whether_what_was_looked_at_was_what_the_server_had(client, home):
+    seen = await create(client, home)
+    await touch(client, home)
+    claim = await finalizers.ensure(client, CONFIG_MAPS, seen, OURS)
+    assert not claim.undisturbed
+    assert (await finalizers.ensure(client, CONFIG_MAPS, claim.metadata, THEIRS)).undisturbed
 
 
 async def test_ensure_on_an_object_that_is_gone_or_made_anew_or_leaving_asks_for_another_look(client, home):
@@ -88,7 +96,7 @@ async def test_drop_removes_ours_alone_also_with_an_old_view(client, home):
 async def test_drop_of_what_is_not_there_or_gone_is_nothing(client, home):
     seen = await create(client, home)
     await finalizers.drop(client, CONFIG_MAPS, seen, OURS)
-    carrying = await finalizers.ensure(client, CONFIG_MAPS, seen, OURS)
+    carrying = (await finalizers.ensure(client, CONFIG_MAPS, seen, OURS)).metadata
     await finalizers.drop(client, CONFIG_MAPS, carrying, OURS)
     await finalizers.drop(client, CONFIG_MAPS, carrying, OURS)
     await client.delete(CONFIG_MAPS, "web", home)
@@ -96,7 +104,7 @@ async def test_drop_of_what_is_not_there_or_gone_is_nothing(client, home):
 
 
 async def test_drop_does_not_touch_an_object_that_was_made_anew(client, home):
-    old = await finalizers.ensure(client, CONFIG_MAPS, await create(client, home), OURS)
+    old = (await finalizers.ensure(client, CONFIG_MAPS, await create(client, home), OURS)).metadata
     await client.delete(CONFIG_MAPS, "web", home)
     await finalizers.drop(client, CONFIG_MAPS, old, OURS)
     await create(client, home, OURS)

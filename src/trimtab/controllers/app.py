@@ -71,6 +71,8 @@ class App:
     `uncontested` is the build that no other app holds anything of. `waits_since` says since when deletions wait for
     other apps to plan, `deferred` after how many seconds they are looked at again while nothing is said about that.
     `stale` says that somebody else has changed what is on record: it is read again.
+    `seen` is the status that all this was read from, at `version`, until the server has confirmed that it is the one
+    it has: the first view of a process may be an old one.
     `strange` is what was told about annotations without a meaning.
     `drift` is what is told of drift in the status.
     `began`, `pending_since` and `waits_since` are monotonic seconds.
@@ -85,6 +87,8 @@ class App:
     place: Place | None = None
     problem: str = ""
     stale: bool = False
+    seen: KustomizationStatus | None = None
+    version: str = ""
     parts: dict[str, str] = field(default_factory=dict)
     headed: bool = False
     untidy: bool = False
@@ -113,6 +117,7 @@ class App:
         """The app before anybody read what is on record of it."""
         status = msgspec.structs.replace(ks.status, inventory=None)
         app = cls(key=ks.key, uid=ks.metadata.uid, status=status, inventory={}, recorded="", drift=ks.status.drift)
+        app.seen, app.version = ks.status, ks.metadata.resource_version
         if (approved := ks.status.approved) is not None:
             app.approval, app.granted = approved.digest, frozenset(approved.objects)
         return app

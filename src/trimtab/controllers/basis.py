@@ -1,8 +1,12 @@
-"""What the deletions of one pass were computed from, and whether that is still so (ENGINE.md, P5).
+"""What a pass stands on, and whether that is still so.
 
-Between the plan and the last deletion of a pass there are many requests, and the world goes on meanwhile: a newer
-artifact may desire again what this one no longer has, and somebody may have changed the record or the spec. Whatever
-does not fit any more ends the deletions of the pass; the next one computes them anew.
+The first view of a process may be an old one: what was recorded since must not be written over, and its objects not be
+nobody's. So the first write about an app happens only on the version that it was read at, or after a look at the
+server.
+
+Deletions ask more (ENGINE.md, P5). Between the plan and the last deletion of a pass there are many requests, and the
+world goes on meanwhile: a newer artifact may desire again what this one no longer has, and somebody may have changed
+the record or the spec. Whatever does not fit any more ends the deletions of the pass; the next one computes them anew.
 """
 
 from typing import NamedTuple
@@ -15,6 +19,7 @@ from trimtab.controllers.app import App, Build
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound
+from trimtab.manifests.refs import Key
 
 
 class Basis(NamedTuple):
@@ -44,6 +49,36 @@ class Basis(NamedTuple):
         return ""
 
 
+class Outdated(Transient):
+    """What was read of an app is not what the server has. It is read again when the view has caught up."""
+
+    def __init__(self, key: Key) -> None:
+        super().__init__(
+            names.Reason.RECONCILIATION_FAILED,
+            f"Kustomization {key} is seen as it was some time ago: it is looked at again before anything is done",
+        )
+
+
+def outlived(app: App, ks: Kustomization) -> bool:
+    """Whether `app` was read from a view that has turned out to be an old one."""
+    return app.seen is not None and app.version != ks.metadata.resource_version and app.seen != ks.status
+
+
+async def recall(client: Client, app: App) -> None:
+    """Ask the server whether it has what `app` was read from, unless that is known. Raises Outdated."""
+    if app.seen is None:
+        return
+    resource = await client.discovery.find(KUSTOMIZATION)
+    try:
+        live = await client.get(resource, app.key.name, app.key.namespace, type=Kustomization)
+    except NotFound:
+        return
+    if live.metadata.uid != app.uid or live.status != app.seen:
+        app.stale = True
+        raise Outdated(app.key)
+    app.seen = None
+
+
 async def confirm(client: Client, ks: Kustomization, app: App) -> bool:
     """Whether `ks` is still what its deletions were computed for: one read, before the first of them.
 
@@ -63,5 +98,6 @@ async def confirm(client: Client, ks: Kustomization, app: App) -> bool:
             names.Reason.PRUNE_FAILED,
             "nothing is deleted: somebody else has changed status.inventory since it was read; it is read again",
         )
+    app.seen = None
     now, then = live.metadata, ks.metadata
     return (now.uid, now.generation, now.deleted, now.ours()) == (then.uid, then.generation, then.deleted, then.ours())

@@ -8,6 +8,7 @@ from trimtab.api.kustomize import DeletionPolicy, Kustomization
 from trimtab.base.errors import Transient, TrimtabError, Waiting
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App
+from trimtab.controllers.basis import recall
 from trimtab.controllers.place import Place
 from trimtab.controllers.pruning import Pruning
 from trimtab.controllers.retreat import Retreat
@@ -53,6 +54,7 @@ class Farewell:
         """Delete what the app owns, unless it says otherwise, then let the object go."""
         if names.FINALIZER not in ks.metadata.finalizers:
             return Done()
+        await recall(self._client, app)
         if ks.spec.prunes_on_deletion and not ks.spec.suspend and (app.inventory or app.problem):
             try:
                 if why := await self._pruning.ending(ks):

@@ -142,7 +142,15 @@ class Handover:
         return {s.ref for s in spots if any(key != me and self._live(key) for key in self.claims.claimants(s))}
 
     def settled(self, me: Key, ref: Ref) -> bool:
-        """Whether the app that desires `ref` has made it its own."""
+        """Whether the app that desires `ref` has made it its own.
+
+        The answer to its apply counts as much as what a watch has shown: that may come later, and wakes nobody.
+        """
+        tracked = self.apps[me].target.tracker.get(ref)
+        if tracked is not None and tracked.baseline is not None:
+            owner = tracked.baseline.owner
+            if tracked.app != me and owner is not None and owner.key != me:
+                return True
         seen = self.apps[me].target.watches.last_seen(ref)
         if seen is not None:
             return seen.owner is not None and seen.owner.key != me

@@ -16,7 +16,7 @@ from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import dependencies, drifting, expressions, health, importing, supported, verdicts
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
-from trimtab.controllers.basis import Basis
+from trimtab.controllers.basis import Basis, Outdated, outlived, recall
 from trimtab.controllers.claims import Claims
 from trimtab.controllers.farewell import TERMINATION_LOOK_S, Farewell
 from trimtab.controllers.freeze import Freeze
@@ -60,6 +60,7 @@ LEAST_INTERVAL_S = 1.0
 """An interval of `0s` passes admission, as in Flux; it must not become a busy loop."""
 PENDING_LOOK_S = 10.0
 """How often an object that is awaited is read where no event tells of it."""
+_OURS_NOW = (Effect.CREATED, Effect.CONFIGURED, Effect.CORRECTED, Effect.UNCHANGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,8 @@ class Kustomizations:
             return Done()
         try:
             return await self._pass(ks, app)
+        except Outdated:
+            raise  # the record is not ours to write
         except TrimtabError as failure:
             await self._fail(ks, app, failure)
             raise
@@ -197,7 +200,7 @@ class Kustomizations:
         supported.check(ks)
         self.scribe.tell_strangers(ks, app)
         expressions.adopt(ks, self._judges)
-        await self._claim(ks)
+        await self._claim(ks, app)
         published = await self._resolve(ks)
         revision = published.artifact.revision
         try:
@@ -225,7 +228,7 @@ class Kustomizations:
 
     async def _remember(self, ks: Kustomization) -> App:
         app = self._apps.get(ks.key)
-        if app is None or app.uid != ks.metadata.uid or app.problem or app.stale:
+        if app is None or app.uid != ks.metadata.uid or app.problem or app.stale or outlived(app, ks):
             try:
                 app = self._apps[ks.key] = await self._world.records.read(ks)
             except Transient as failure:
@@ -245,10 +248,11 @@ class Kustomizations:
         before = app.cluster
         self.scribe.orphaned(ks, app.settle(place), f"cluster {before}, where they were applied")
 
-    async def _claim(self, ks: Kustomization) -> None:
+    async def _claim(self, ks: Kustomization, app: App) -> None:
         if names.FINALIZER not in ks.metadata.finalizers:
             resource = await self._world.client.discovery.find(KUSTOMIZATION)
-            await ensure(self._world.client, resource, ks.metadata, names.FINALIZER)
+            claim = await ensure(self._world.client, resource, ks.metadata, names.FINALIZER)
+            app.seen = None if claim.undisturbed else app.seen
 
     def _published(self, ks: Kustomization) -> Published | None:
         return self._world.sources.get(SourceId(ks.spec.source_ref.kind, ks.source_key))
@@ -337,7 +341,7 @@ class Kustomizations:
         await self._intend(ks, app, build, revision)
         outcomes = refused + [outcome async for outcome in target.converge(wish, plan, judgements)]
         self._take_stock(app, build, outcomes)
-        self._handover.taken_over(ks.key, (o.ref for o in outcomes if o.effect in (Effect.CREATED, Effect.CONFIGURED)))
+        self._handover.taken_over(ks.key, (o.ref for o in outcomes if o.effect in _OURS_NOW))
         self.scribe.announce(ks, revision, outcomes)
         verdicts.check(outcomes, build.refs)
         return outcomes
@@ -371,9 +375,11 @@ class Kustomizations:
         return judgements
 
     async def _intend(self, ks: Kustomization, app: App, build: Build, revision: str) -> None:
-        """Put on record what is about to be written; where nothing is new, that costs nothing."""
+        """Put on record what is about to be written. Where nothing is new, only a fresh start costs a look."""
         merged = inventory.union(app.inventory, [Entry(item.ref, item.gvk.version) for item in build.items])
-        if merged != app.inventory:
+        if merged == app.inventory:
+            await recall(self._world.client, app)
+        else:
             app.inventory = merged
             await self.scribe.intend(ks, app, revision)
 

@@ -63,6 +63,10 @@ class Records:
 
     # --- write
 
+    def beside_status(self, app: App) -> bool:
+        """Whether `put` writes, or leaves behind, more than what the status says."""
+        return self.apart or app.headed or bool(app.parts) or len(app.inventory) > inventory.INLINE
+
     async def put(self, app: App) -> tuple[Body, str]:
         """Put the inventory of `app` on record as far as Secrets go.
 

@@ -13,14 +13,14 @@ from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization, KustomizationStatus
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
-from trimtab.controllers import drifting, progress
+from trimtab.controllers import basis, drifting, progress
 from trimtab.controllers.app import App, Build
 from trimtab.controllers.history import record
 from trimtab.controllers.index import Published
 from trimtab.controllers.laggards import Laggards
 from trimtab.controllers.records import Records
 from trimtab.kube.client import Client
-from trimtab.kube.errors import NotFound
+from trimtab.kube.errors import Conflict, NotFound
 from trimtab.manifests.refs import Body, Key, Ref
 from trimtab.runtime.events import EventType, ObjectRef, Recorder
 from trimtab.runtime.status import merge_difference, patch_status
@@ -191,6 +191,8 @@ class Scribe:
         if self._recorded(app) == app.recorded and not app.untidy:
             return await self._patch(app, status, {}, app.recorded, client)
         async with app.recording:
+            if self._records.beside_status(app):
+                await basis.recall(self._client, app)
             try:
                 document, checksum = await self._records.put(app)
             except Transient:
@@ -210,11 +212,17 @@ class Scribe:
         self.laggards.forget(app.key)
         client = client or self._client
         resource = await client.discovery.find(KUSTOMIZATION)
+        manager, version = names.STATUS_MANAGER, app.version if app.seen is not None else None
         try:
-            await patch_status(client, resource, app.key, change, manager=names.STATUS_MANAGER)
+            await patch_status(client, resource, app.key, change, manager=manager, resource_version=version)
+        except Conflict:
+            if version is None:
+                raise
+            await basis.recall(self._client, app)
+            return await self._patch(app, status, more, checksum, client)
         except NotFound:
             return False
-        app.status, app.recorded = status, checksum
+        app.status, app.recorded, app.seen = status, checksum, None
         return True
 
     def _recorded(self, app: App) -> str:

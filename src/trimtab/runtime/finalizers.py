@@ -4,6 +4,8 @@ A finalizer is added before the first effect and dropped after the last. Both ar
 resourceVersion that was looked at, so that no other writer's finalizer is lost.
 """
 
+from typing import NamedTuple
+
 import msgspec
 
 from trimtab.api.meta import ObjectMeta
@@ -20,14 +22,21 @@ class _Object(msgspec.Struct, frozen=True, kw_only=True):
     metadata: ObjectMeta
 
 
-async def ensure(client: Client, resource: Resource, metadata: ObjectMeta, finalizer: str) -> ObjectMeta:
+class Claim(NamedTuple):
+    """An object that carries the finalizer. `undisturbed`: it was on the server what was looked at, when it got it."""
+
+    metadata: ObjectMeta
+    undisturbed: bool
+
+
+async def ensure(client: Client, resource: Resource, metadata: ObjectMeta, finalizer: str) -> Claim:
     """See to it that the object carries `finalizer`; its metadata as they are then.
 
     An object that is gone, was made anew, or is being deleted is Transient `Conflict`: the pass has to look again.
     """
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         if finalizer in metadata.finalizers:
-            return metadata
+            return Claim(metadata, undisturbed=False)
         if metadata.deleted:
             break
         value: Body = (
@@ -37,7 +46,7 @@ async def ensure(client: Client, resource: Resource, metadata: ObjectMeta, final
         )
         try:
             try:
-                return await _patch(client, resource, metadata, [value])
+                return Claim(await _patch(client, resource, metadata, [value]), undisturbed=attempt == 0)
             except (Conflict, Invalid) as refusal:
                 metadata = await _look_again(client, resource, metadata, refusal)
         except NotFound:
