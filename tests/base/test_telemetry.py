@@ -2,6 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.runtime.clocks import ManualClock
 
 from trimtab.base.telemetry import Subject, Telemetry
 
@@ -34,6 +35,16 @@ async def test_ready_has_three_values():
         telemetry.ready(WEB, state)
         seen.append((await samples(telemetry))["trimtab_ready", of(WEB)])
     assert seen == [1, 0, -1]
+
+
+async def test_drift_that_is_still_there_grows_older():
+    clock = ManualClock()
+    telemetry = Telemetry(clock=clock)
+    telemetry.drifting(WEB, clock.now().timestamp())
+    await clock.advance(90)
+    telemetry.drifting(DB, None)
+    found = {key: value for key, value in (await samples(telemetry)).items() if key[0] == "trimtab_drift_seconds"}
+    assert found == {("trimtab_drift_seconds", of(WEB)): 90.0}
 
 
 async def test_what_is_not_known_has_no_series():

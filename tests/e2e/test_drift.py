@@ -144,6 +144,38 @@ def test_an_object_that_says_so_itself_is_only_reported_or_not_even_that(world, 
         assert world.api.get(f"/api/v1/namespaces/{ns}/configmaps/{name}")["data"]["colour"] == "blue"
 
 
+def metrics(world):
+    with urllib.request.urlopen(f"http://127.0.0.1:{world.controller.metrics_port}/metrics", timeout=30) as answer:
+        return answer.read().decode()
+
+
+def suspend(world, ns, state):
+    path = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{ns}/kustomizations/shop"
+    world.api.merge(path, {"spec": {"suspend": state}})
+
+
+def test_drift_of_a_suspended_app_is_told_and_left_and_corrected_when_it_is_resumed(world, ns, shop):
+    suspend(world, ns, True)
+    recolour(world, ns, "blue")
+    [record] = until(lambda: records(world, ns), "it is on record")
+    assert (record["answer"], record["manager"]) == ("reported", "painter")
+    until(lambda: events(world, ns, "DriftDetected"), "it is told")
+    age = f'trimtab_drift_seconds{{kind="Kustomization",name="shop",namespace="{ns}"}}'
+    until(lambda: age in metrics(world), "the age of it is measured")
+    recolour(world, ns, "red")
+    until(lambda: [each["answer"] for each in records(world, ns)] == ["returned", "reported"], "it is over")
+    until(lambda: age not in metrics(world), "nothing differs")
+    version = settings(world, ns)["metadata"]["resourceVersion"]
+    recolour(world, ns, "green")
+    until(lambda: len(records(world, ns)) == 3, "another one is on record")
+    assert settings(world, ns)["data"]["colour"] == "green"
+    assert int(settings(world, ns)["metadata"]["resourceVersion"]) > int(version)
+    suspend(world, ns, False)
+    healed(world, ns)
+    until(lambda: records(world, ns)[0]["answer"] == "corrected", "the correction is on record")
+    assert age not in metrics(world)
+
+
 @pytest.fixture
 def own(world, kubeconfig, api, git_root, git_url, tmp_path):
     """A controller that the test may stop and start."""
@@ -178,3 +210,24 @@ def test_what_changed_while_the_controller_was_down_is_drift_that_is_found_at_th
     assert bool(own.api.get(f"/api/v1/namespaces/{ns}/configmaps/other")) == (mode == "correct")
     same = own.api.get(f"/api/v1/namespaces/{ns}/configmaps/same")
     assert same["metadata"]["resourceVersion"] == version
+
+
+@pytest.mark.timeout(300)
+def test_what_changed_of_a_suspended_app_while_the_controller_was_down_is_told(own, ns):
+    repo = own.repo(ns)
+    repo.commit({"app/settings.yaml": config(), "app/other.yaml": config("other")})
+    own.source(ns, repo.url)
+    own.app(ns, "shop", "./app")
+    own.ready(ns, "shop")
+    until(lambda: own.get_app(ns, "shop")["status"].get("history"), "the status is written")
+    suspend(own, ns, True)
+    own.controller.kill()
+    recolour(own, ns, "blue")
+    own.api.delete(f"/api/v1/namespaces/{ns}/configmaps/other")
+    own.controller.start()
+    until(lambda: len(records(own, ns)) == 2, "both are on record", 60)
+    assert {(each["change"], each["answer"]) for each in records(own, ns)} == {
+        ("changed", "reported"),
+        ("deleted", "reported"),
+    }
+    assert settings(own, ns)["data"]["colour"] == "blue"

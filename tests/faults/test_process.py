@@ -1,6 +1,7 @@
 """What happens to processes: ended, stopped, without room, with credentials that expire, before a server that fails.
 
-`make test` makes a few runs of what is random, `make sweep` many (TRIMTAB_KILLS says how many).
+`make test` makes a few runs of what is random, `make sweep` many (TRIMTAB_KILLS says how many), and lets a stopped
+process sleep for a minute (TRIMTAB_STOPPED_S), not only until another has taken over.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import random
 import resource
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from trimtab.toolchain import binaries
 
 KILLS = int(os.environ.get("TRIMTAB_KILLS") or 4)
 SEED = int(os.environ.get("TRIMTAB_SEED") or 628166)
+STOPPED_S = float(os.environ.get("TRIMTAB_STOPPED_S") or 0)
 SLOTS = 32
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 
@@ -154,12 +157,14 @@ def test_who_was_stopped_does_no_harm_when_it_wakes_up_after_another_has_taken_o
     until(lambda: "2" in ground.values(ns).values(), "the second revision is being applied", PATIENCE_S)
     assert old.process is not None
     os.kill(old.process.pid, signal.SIGSTOP)
+    wakes = time.monotonic() + STOPPED_S
     try:
         new.start()
         ground.converged(ns, "app", head, second, lambda: new.log)
         head = commit(repo, third, second)
         world.poke(ns)
         ground.converged(ns, "app", head, third, lambda: new.log)
+        time.sleep(max(0.0, wakes - time.monotonic()))
         before = len(ground.asked("sleeper"))
     finally:
         os.kill(old.process.pid, signal.SIGCONT)

@@ -17,6 +17,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from trimtab.base.clock import Clock, SystemClock
+
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 MAX_OBJECTS = 20_000
@@ -45,12 +47,14 @@ class _Numbers:
     seconds: float = 0.0
     passes: list[int] = field(default_factory=list)
     drift: dict[str, int] = field(default_factory=dict)
+    drift_since: float | None = None
 
 
 class Telemetry:
     """The metrics of one process. Its methods are cheap and never raise for what they are told."""
 
-    def __init__(self, *, max_objects: int = MAX_OBJECTS) -> None:
+    def __init__(self, *, max_objects: int = MAX_OBJECTS, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self._registry = CollectorRegistry(auto_describe=False)
         self._objects: dict[Subject, _Numbers] = {}
         self._queues: dict[str, tuple[Callable[[], int], Callable[[], float]]] = {}
@@ -124,6 +128,11 @@ class Telemetry:
         if numbers := self._numbers(subject):
             numbers.drift[answer] = numbers.drift.get(answer, 0) + 1
 
+    def drifting(self, subject: Subject, since: float | None) -> None:
+        """Since when (Unix seconds) something of `subject` differs and stays so; None: nothing does."""
+        if numbers := self._numbers(subject):
+            numbers.drift_since = since
+
     def forget(self, subject: Subject) -> None:
         """`subject` is gone, and its series with it."""
         self._objects.pop(subject, None)
@@ -157,6 +166,7 @@ class Telemetry:
 
         In a thread: a thousand objects are 20,000 lines and a fifth of a second.
         """
+        self._samples.now = self._clock.now().timestamp()
         self._samples.queues = [(name, depth(), oldest()) for name, (depth, oldest) in self._queues.items()]
         return await asyncio.to_thread(generate_latest, self._registry)
 
@@ -176,6 +186,7 @@ class _Samples(Collector):
     def __init__(self, objects: dict[Subject, _Numbers]) -> None:
         self._objects = objects
         self.queues: list[tuple[str, int, float]] = []
+        self.now = 0.0
 
     def collect(self) -> Iterator[Metric]:
         yield from self._queue_samples()
@@ -196,6 +207,9 @@ class _Samples(Collector):
             "Objects found changed by others, by what was done: corrected, reported, yielded, returned.",
             labels=(*_OBJECT_LABELS, "answer"),
         )
+        differs = GaugeMetricFamily(
+            "trimtab_drift_seconds", "Age of the oldest drift that is still there.", labels=_OBJECT_LABELS
+        )
         for subject, numbers in list(self._objects.items()):
             for answer, count in list(numbers.drift.items()):
                 drift.add_metric((*subject, answer), float(count))
@@ -207,9 +221,11 @@ class _Samples(Collector):
                 revision.add_metric((*subject, numbers.revision), 1.0)
             if numbers.last_success is not None:
                 success.add_metric(subject, numbers.last_success)
+            if numbers.drift_since is not None:
+                differs.add_metric(subject, max(0.0, self.now - numbers.drift_since))
             if numbers.passes:
                 passes.add_metric(subject, _cumulative(numbers.passes), numbers.seconds)
-        yield from (ready, suspended, revision, success, passes, drift)
+        yield from (ready, suspended, revision, success, passes, drift, differs)
 
     def _queue_samples(self) -> Iterator[Metric]:
         depth = GaugeMetricFamily("trimtab_queue_depth", "Keys that are ready to be worked on.", labels=("queue",))

@@ -44,6 +44,7 @@ def attach(
         telemetry.ready(subject, now.ready)
         telemetry.suspended(subject, now.suspended)
         telemetry.revision(subject, now.revision)
+        telemetry.drifting(subject, now.drift_since)
         if now.ready and not isinstance(done.outcome, Exception):
             telemetry.succeeded(subject, clock.now())
 

@@ -74,7 +74,7 @@ class App:
     `seen` is the status that all this was read from, at `version`, until the server has confirmed that it is the one
     it has: the first view of a process may be an old one.
     `strange` is what was told about annotations without a meaning.
-    `drift` is what is told of drift in the status.
+    `drift` is what is told of drift in the status, `unresolved` since when (Unix seconds) objects differ and stay so.
     `began`, `pending_since` and `waits_since` are monotonic seconds.
     """
 
@@ -109,6 +109,7 @@ class App:
     strange: list[str] = field(default_factory=list)
     attempt: Attempt | None = None
     drift: tuple[DriftRecord, ...] = ()
+    unresolved: dict[Ref, float] = field(default_factory=dict)
     began: float = 0.0
     pending_since: float | None = None
 

@@ -1,6 +1,6 @@
 """What a Kustomization tells of drift: the list in its status, the condition DriftFight, events. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,10 +13,12 @@ from trimtab.controllers import progress
 from trimtab.controllers.app import App, Build
 from trimtab.diff.compare import Difference
 from trimtab.manifests import codec
+from trimtab.manifests.refs import Ref
 from trimtab.runtime.events import EventType
-from trimtab.targets.contract import Answer, Drift, Outcome
+from trimtab.targets.contract import Answer, Drift, Effect, Outcome
 
 MOST_RECORDS = 10
+_SETTLED = (Effect.CREATED, Effect.CONFIGURED, Effect.DELETED, Effect.RELEASED)
 MOST_FIELDS = 5
 _LONGEST_VALUE = 120
 _LONGEST_PATH = 300
@@ -43,6 +45,17 @@ def remembered(known: tuple[DriftRecord, ...], outcomes: Iterable[Outcome]) -> t
     """`known` with what `outcomes` tell, newest first, and bounded."""
     fresh = [_record(outcome.drift) for outcome in outcomes if outcome.drift is not None]
     return tuple([*reversed(fresh), *known][:MOST_RECORDS])
+
+
+def unresolved(known: Mapping[Ref, float], outcomes: Iterable[Outcome]) -> dict[Ref, float]:
+    """`known`, which says since when (Unix seconds) objects differ and stay so, after `outcomes`."""
+    since = dict(known)
+    for outcome in outcomes:
+        if outcome.drift is not None and outcome.drift.answer in (Answer.REPORTED, Answer.YIELDED):
+            since.setdefault(outcome.ref, outcome.drift.seen.timestamp())
+        elif outcome.effect in _SETTLED or outcome.drift is not None:
+            since.pop(outcome.ref, None)
+    return since
 
 
 def told(status: KustomizationStatus, app: App, generation: int, now: datetime) -> KustomizationStatus:

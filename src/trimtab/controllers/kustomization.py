@@ -1,27 +1,25 @@
 """The story of one Kustomization: resolve, render, plan, gate, intend, converge, prune, settle."""
 
-import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-
-import msgspec
 
 from trimtab.api import names
 from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.clock import Clock
-from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
+from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.controllers import dependencies, drifting, expressions, health, importing, supported, verdicts
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
 from trimtab.controllers.basis import Basis, Outdated, outlived, recall
+from trimtab.controllers.building import Building
 from trimtab.controllers.claims import Claims
 from trimtab.controllers.farewell import TERMINATION_LOOK_S, Farewell
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.handover import Handover
-from trimtab.controllers.index import Published, SourceId, SourceIndex
+from trimtab.controllers.index import Published, SourceIndex
+from trimtab.controllers.keeping import Keeping
 from trimtab.controllers.orphans import Orphans
 from trimtab.controllers.place import Place
 from trimtab.controllers.places import Places
@@ -35,25 +33,18 @@ from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
 from trimtab.kube.informer import Informer
-from trimtab.manifests import codec
 from trimtab.manifests.conditions import find
 from trimtab.manifests.refs import Gvk, Key, Ref
-from trimtab.render.options import Options
 from trimtab.render.render import Renderer
 from trimtab.runtime.controller import Again, Done, Result
 from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import ensure
-from trimtab.targets.contract import Action, Drift, Effect, Outcome
-from trimtab.targets.kubernetes import cautions, gate, ignore, inventory
-from trimtab.targets.kubernetes.desired import PREFIX, Owner, prepare
+from trimtab.targets.contract import Drift, Effect, Outcome
+from trimtab.targets.kubernetes import gate, inventory
+from trimtab.targets.kubernetes.desired import PREFIX, Owner
 from trimtab.targets.kubernetes.inventory import Entry
-from trimtab.targets.kubernetes.scopes import scopes
 from trimtab.targets.kubernetes.target import KubePlan, Wish
 
-MOST_OBJECTS = 20_000
-"""So many are tested: an inventory that long is kept in parts. What is beyond is refused before anything is done."""
-IN_LOOP_OBJECTS = 500
-"""More than this are prepared in a thread, so that the event loop goes on."""
 SETTLE_GRACE_S = 5.0
 """How long objects may take to become healthy before the status says that they are awaited."""
 LEAST_INTERVAL_S = 1.0
@@ -101,12 +92,14 @@ class Kustomizations:
         self._bases: dict[Key, Basis] = {}
         objects, home = world.objects.store, world.places.own.cluster
         self._judges = world.places.own.target.judges
+        self._building = Building(world.sources, world.renderer, world.access)
         self._claims = Claims(wake)
         self._handover = Handover(home, world.sources, objects, self._apps, self._claims, world.clock)
         self.scribe = Scribe(world.client, world.recorder, world.clock, world.records, self._apps.get, on_drift)
         self._pruning = Pruning(
             world.freeze, objects, self._apps, self._handover, world.client, world.namespace, self.scribe.grant
         )
+        self._keeping = Keeping(world.access, self._handover, self.scribe)
         self.ripple = Ripple()
         enter, retreat = self._enter, Retreat(objects, self.ripple, world.clock)
         self._farewell = Farewell(world.client, enter, world.access, self._pruning, self.scribe, self._apps, retreat)
@@ -152,7 +145,8 @@ class Kustomizations:
         condition = find(app.status.conditions, names.ConditionType.READY) if app else None
         ready = None if condition is None or condition.status == "Unknown" else condition.true
         revision = app.status.last_applied_revision if app else ""
-        return ObjectState(ready, revision, ks.spec.suspend, ks.spec.interval_s)
+        drift_since = min(app.unresolved.values(), default=None) if app else None
+        return ObjectState(ready, revision, ks.spec.suspend, ks.spec.interval_s, drift_since)
 
     async def reconcile(self, key: Key) -> Result:
         """One pass. What it raises decides when the next one is; the status says the same before."""
@@ -170,10 +164,11 @@ class Kustomizations:
             self._claims.forget(key)
             app.revision = ""
             return await self._farewell.finalize(ks, app)
-        if ks.spec.suspend:
-            app.revision = ""
-            return Done()
         try:
+            if ks.spec.suspend:
+                app.revision = ""
+                await self._watch_over(ks, app)
+                return Done()
             return await self._pass(ks, app)
         except Outdated:
             raise  # the record is not ours to write
@@ -193,7 +188,7 @@ class Kustomizations:
 
     async def _fail(self, ks: Kustomization, app: App, failure: TrimtabError) -> None:
         app.revision = ""
-        await self.scribe.fail(ks, app, failure, self._published(ks))
+        await self.scribe.fail(ks, app, failure, self._building.published(ks))
 
     async def _pass(self, ks: Kustomization, app: App) -> Result:
         app.check()
@@ -201,7 +196,7 @@ class Kustomizations:
         self.scribe.tell_strangers(ks, app)
         expressions.adopt(ks, self._judges)
         await self._claim(ks, app)
-        published = await self._resolve(ks)
+        published = await self._building.resolve(ks)
         revision = published.artifact.revision
         try:
             await self._world.access.check_dependencies(ks)
@@ -214,13 +209,14 @@ class Kustomizations:
             raise
         try:
             await importing.resolve(client, app)
-            build = await self._build(ks, app, published)
+            build = await self._building.build(ks, app, published)
             self._handover.claim(ks, build, revision)
             self._begin(ks, app, build)
             self._bases[ks.key] = Basis.of(ks, published, build)
             outcomes = await self._converge(ks, app, build, client, revision)
         except TrimtabError:
-            await self._enforce(ks, app, client)
+            if app.good is not None and app.good is not app.build:
+                await self._keeping.enforce(ks, app, self._wish(ks, app, app.good, client))
             raise
         return await self._settle(ks, app, build, client, published, outcomes)
 
@@ -254,54 +250,12 @@ class Kustomizations:
             claim = await ensure(self._world.client, resource, ks.metadata, names.FINALIZER)
             app.seen = None if claim.undisturbed else app.seen
 
-    def _published(self, ks: Kustomization) -> Published | None:
-        return self._world.sources.get(SourceId(ks.spec.source_ref.kind, ks.source_key))
-
-    async def _resolve(self, ks: Kustomization) -> Published:
-        if ks.source_key.namespace != ks.metadata.namespace:
-            await self._world.access.check_source(ks.metadata.namespace, ks.source_key.namespace)
-        published = self._published(ks)
-        if published is None:
-            source = SourceId(ks.spec.source_ref.kind, ks.source_key)
-            raise Waiting(names.Reason.ARTIFACT_FAILED, f"{source} has no artifact yet: see the status of that object")
-        return published
-
-    async def _build(self, ks: Kustomization, app: App, published: Published) -> Build:
-        """Render, unless everything that goes in is as it was the last time."""
-        options = Options.from_spec(ks.spec)
-        closure = self._world.renderer.closure(published.snapshot, ks.spec.path, options)
-        rules = ignore.compiled(ks.spec.ignore)
-        ignored = msgspec.to_builtins(ks.spec.ignore)
-        inputs = codec.digest([closure.digest, msgspec.to_builtins(options), ks.spec.path, ignored, app.at.cluster])
-        if app.build is not None and app.build.inputs == inputs:
-            return app.build
-        rendered = await self._world.renderer.render(published.snapshot, ks.spec.path, options)
-        if len(rendered.manifests) > MOST_OBJECTS:
-            raise Terminal(
-                names.Reason.BUILD_FAILED,
-                f"{ks.spec.path or 'the path'} renders to {len(rendered.manifests)} objects; the record of one "
-                f"Kustomization holds at most {MOST_OBJECTS}: split it into several",
-            )
-        work = partial(
-            prepare,
-            rendered.manifests,
-            Owner(PREFIX, ks.key),
-            namespaced=await scopes(app.at.client, rendered.manifests),
-            protected_namespace=app.at.protected,
-            installs_us=not app.at.home,
-        )
-        items = await asyncio.to_thread(work) if len(rendered.manifests) > IN_LOOP_OBJECTS else work()
-        app.build = Build(inputs, rendered.digest, tuple(ignore.marked(items, rules)))
-        app.target.notices.say_all(ks.key, cautions.of(items))
-        app.passed.clear()
-        return app.build
-
     async def _plan_ahead(self, ks: Kustomization, app: App, published: Published) -> None:
         """Others must know what an app desires also while it has to wait itself. What fails here is told later."""
         if app.place is None:
             return  # nobody else knows anything of that cluster either
         with contextlib.suppress(TrimtabError):
-            build = await self._build(ks, app, published)
+            build = await self._building.build(ks, app, published)
             self._handover.claim(ks, build, published.artifact.revision)
 
     def _begin(self, ks: Kustomization, app: App, build: Build) -> None:
@@ -390,24 +344,25 @@ class Kustomizations:
                 app.inventory.pop(outcome.ref, None)
         if app.inventory.keys() <= build.refs:
             app.granted = frozenset()
+        app.unresolved = {ref: since for ref, since in app.unresolved.items() if ref in build.refs}
         for item in build.items:
             tracked = app.target.tracker.get(item.ref)
             if tracked is not None and tracked.baseline is not None and tracked.app == app.key:
                 app.inventory[item.ref] = Entry(item.ref, item.gvk.version, tracked.baseline.uid)
 
-    async def _enforce(self, ks: Kustomization, app: App, client: Client) -> None:
-        """While a revision is refused, the last good one stays enforced: drift from it is corrected."""
-        if app.good is None or app.good is app.build:
-            return
-        target, wish = app.target, self._wish(ks, app, app.good, client)
-        wish = wish._replace(items=self._handover.unclaimed(ks.key, wish.items))
-        plan = target.plan(wish, await target.observe(wish))
-        stages = tuple(tuple(change for change in stage if change.action is Action.CORRECT) for stage in plan.stages)
-        if not any(stages):
-            return
-        await self._world.access.client_for(ks, app.at, writing=True)
-        outcomes = [outcome async for outcome in target.converge(wish, plan._replace(stages=stages, deletions=()))]
-        self.scribe.announce(ks, app.status.last_applied_revision, outcomes)
+    async def _watch_over(self, ks: Kustomization, app: App) -> None:
+        """While it is suspended, what it applied last is looked at; what cannot be, is not: nobody asked for it."""
+        with contextlib.suppress(TrimtabError, ApiError, UnknownKind, StaleGroup, Unreachable):
+            published = self._building.published(ks)
+            app.check()
+            place = await self._enter(ks, app)
+            client = await self._world.access.client_for(ks, place)
+            applied = app.status.last_applied_revision
+            if app.good is None and published is not None and published.artifact.revision == applied:
+                # a process before this one has applied it: there is no other copy of that than at its source
+                app.good = await self._building.build(ks, app, published)
+            if app.good is not None:
+                await self._keeping.watch(ks, app, self._wish(ks, app, app.good, client))
 
     # --- settle
 

@@ -103,6 +103,10 @@ class Scribe:
         if await self._write(app, status) and news:
             self._event(ks, "Normal", names.Reason.RECONCILIATION_SUCCEEDED, f"Applied revision: {revision}", revision)
 
+    async def note(self, ks: Kustomization, app: App) -> None:
+        """Say what is known of drift, and nothing else."""
+        await self._write(app, self._flagged(ks, app))
+
     async def close(self, app: App) -> None:
         """Before an app is let go: what keeps its record beside its status goes with it."""
         await self._records.release(app)
@@ -116,6 +120,7 @@ class Scribe:
             self._event(ks, "Normal", names.Reason.PROGRESSING, "\n".join(lines + more), revision)
         if (app := self._find(ks.key)) is not None:
             app.drift = drifting.remembered(app.drift, outcomes)
+            app.unresolved = drifting.unresolved(app.unresolved, outcomes)
         for outcome in outcomes:
             if outcome.effect in (Effect.CORRECTED, Effect.DRIFTED):
                 self._event(ks, *drifting.event_of(outcome), outcome.message, revision)

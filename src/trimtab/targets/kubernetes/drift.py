@@ -24,6 +24,8 @@ from trimtab.targets.kubernetes.sighting import MANAGER, Sighting, content, sigh
 from trimtab.targets.kubernetes.tracking import FOUGHT, REWRITES, REWRITTEN, News, Tracked, Tracker
 
 CORRECT, ALERT, IGNORE = "correct", "alert", "ignore"
+_HIDDEN = "hidden"
+"""In the place of the digest of what was told, where no more could be told."""
 
 
 class _View(NamedTuple):
@@ -50,7 +52,10 @@ class _Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Settler:
-    """Settles what has become of the objects of one app: under its account, and with what is known of its fights."""
+    """Settles what has become of the objects of one app: under its account, and with what is known of its fights.
+
+    `hands_off`: it is only looked at, and not even the record of ownership is written.
+    """
 
     client: Client
     app: Key
@@ -58,6 +63,7 @@ class Settler:
     fights: Fights
     clock: Clock
     force: bool = False
+    hands_off: bool = False
 
     async def settle(self, item: Desired, tracked: Tracked, mode: str) -> Outcome:
         """Look at a suspect, bring it back if that is the mode, and say what differed.
@@ -118,6 +124,7 @@ class Settler:
                 tracked.suspect = False  # nothing that we may know of tells that it differs
                 return _unchanged(item)
             tracked.leave(ALERT, item.digest, None if tracked.missing else tracked.seen)
+            tracked.told = _HIDDEN
             return self._told(item, view, (), contract.Answer.REPORTED)
         if found or view.body is None:
             words = codec.digest([list(each.difference) for each in found])
@@ -127,7 +134,12 @@ class Settler:
             if tracked.suspect:
                 self.tracker.report(tracked, News.DISTURBED)
             return _unchanged(item) if known else self._told(item, view, found, contract.Answer.REPORTED)
-        returned = tracked.left == ALERT
+        returned = tracked.left == ALERT and bool(tracked.told)
+        if self.hands_off:
+            # left, and not found right: who is in charge again looks again, for fields may not be ours any more (D3)
+            tracked.leave(ALERT, item.digest, self._sight(view.body))
+            tracked.told = ""
+            return self._told(item, view, (), contract.Answer.RETURNED) if returned else _unchanged(item)
         try:
             await reclaim(self.client, item, view.body, tracked, self.tracker, self.clock)
         except Conflict:

@@ -26,7 +26,7 @@ from trimtab.targets.kubernetes.apply import apply, read
 from trimtab.targets.kubernetes.autoscaling import Autoscalers
 from trimtab.targets.kubernetes.desired import Desired, Mode, Owner
 from trimtab.targets.kubernetes.disclosure import Disclosure
-from trimtab.targets.kubernetes.drift import Settler
+from trimtab.targets.kubernetes.drift import ALERT, CORRECT, Settler
 from trimtab.targets.kubernetes.epoch import Epoch
 from trimtab.targets.kubernetes.fights import Fights, without_parts
 from trimtab.targets.kubernetes.inventory import Entry, Inventory
@@ -51,7 +51,8 @@ class Wish(NamedTuple):
 
     `force`: an object that cannot become what is wished is deleted and created anew. `each`: objects are admitted one
     by one. `applied_before`: exactly this was applied once, perhaps by a process before this one, so that what differs
-    from it is drift. `interval_s` is how often to look at what may not be watched.
+    from it is drift. `interval_s` is how often to look at what may not be watched. `hands_off`: drift is told of at
+    most, and nothing is written.
     """
 
     owner: Owner
@@ -64,6 +65,12 @@ class Wish(NamedTuple):
     each: bool = False
     applied_before: bool = False
     interval_s: float = float("inf")
+    hands_off: bool = False
+
+    def mode_of(self, item: Desired) -> str:
+        """What happens to drift of `item`: its own word counts more than that of the app."""
+        mode = item.drift or self.drift
+        return ALERT if self.hands_off and mode == CORRECT else mode
 
 
 class Observed(NamedTuple):
@@ -296,8 +303,9 @@ class KubernetesTarget:
         tracked = self.tracker.track(item.ref, wish.owner.key)
         if change.action is Action.APPLY:
             return (await apply(wish.client, item, tracked, self.tracker, self._clock, force=wish.force)).outcome
-        settler = Settler(wish.client, wish.owner.key, self.tracker, self.fights, self._clock, wish.force)
-        return await settler.settle(item, tracked, item.drift or wish.drift)
+        app, hands_off = wish.owner.key, wish.hands_off
+        settler = Settler(wish.client, app, self.tracker, self.fights, self._clock, wish.force, hands_off)
+        return await settler.settle(item, tracked, wish.mode_of(item))
 
     async def _judge_late(self, wish: Wish, changes: Sequence[Change[Desired]]) -> list[Outcome]:
         """The real dry-run of what was deferred, right before its own stage. Refusals hold the whole stage."""
@@ -378,7 +386,7 @@ def _decide(wish: Wish, item: Desired, tracked: Tracked) -> tuple[Action, str]:
         return Action.SKIP, "the object asks to be left alone"
     if tracked.seen is not None and tracked.seen.paused and not tracked.missing:
         return Action.SKIP, "the live object asks to be left alone"
-    if tracked.as_wished(item.digest, item.drift or wish.drift):
+    if tracked.as_wished(item.digest, wish.mode_of(item)):
         return Action.KEEP, ""
     if item.mode is Mode.IF_NOT_PRESENT and tracked.baseline is not None and not tracked.missing:
         return Action.KEEP, "it is applied only where it is not present"
