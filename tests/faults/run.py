@@ -172,6 +172,7 @@ class Sweep:
                 # Whatever is left in that world, it must not be held against the next run.
                 del worlds[scenario.name]
                 print(f"{scenario.name}: {verdict.fault}: {'; '.join(verdict.problems)[:3000]}", flush=True)
+                print(*(f"    {line}" for line in world.wire.said), sep="\n", flush=True)
             self._progress(began)
 
     def _next(self) -> int:

@@ -7,7 +7,7 @@ life ends, its line is cut, and nothing it may still try reaches anybody.
 import asyncio
 import contextlib
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -20,6 +20,7 @@ from trimtab.manifests import codec
 
 OWNER = "kustomize.toolkit.fluxcd.io/"
 LATE_S = 0.05
+MOST_SAID = 150
 STAGE_DOMAIN = "example.org"
 """The groups of the kinds that a world defines end with its name and this."""
 _OWN = ("kustomizations", "gitrepositories")
@@ -103,6 +104,9 @@ class Wire:
     news: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever the server took a write to one of our own objects: what waits for their status looks again."""
     applies: int = 0
+    said: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_SAID))
+    """What was asked and answered last, by whom and when: for who has to find out what went wrong."""
+    lives: int = 0
     _seen: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     _late: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -116,11 +120,17 @@ class Wire:
             line.watched.add(request.url.path.rpartition("/")[2])
             return response
         self.in_flight += 1
+        outcome = "no answer"
         try:
-            return await self._exchange(line, request)
+            response = await self._exchange(line, request)
+            outcome = str(response.status)
+            return response
         finally:
             self.in_flight -= 1
             self.last = asyncio.get_running_loop().time()
+            rehearsal = " (dry run)" if request.url.query.get("dryRun") else ""
+            asked = f"{request.method} {self._path(request)}{rehearsal}"
+            self.said.append(f"{self.last:.2f} life {line.number}: {asked}: {outcome}")
 
     async def _exchange(self, line: "Line", request: Request) -> Response:
         mode = self._mode(request)
@@ -255,6 +265,8 @@ class Line:
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
+        wire.lives += 1
+        self.number = wire.lives
         self.dead = False
         self.watched: set[str] = set()
 
