@@ -17,7 +17,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -110,6 +110,18 @@ class Repository:
             directory = self._work / "apps" / f"app-{i}"
             directory.mkdir(parents=True, exist_ok=True)
             (directory / "app.yaml").write_text(_APP.format(name=f"app-{i}", tag=tag))
+        return await self.commit(tag)
+
+    async def write(self, files: Mapping[str, str], message: str) -> str:
+        """Commit `files`, by their paths; returns the commit."""
+        for name, text in files.items():
+            path = self._work / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return await self.commit(message)
+
+    async def commit(self, tag: str) -> str:
+        """Commit and push what is in the work tree; returns the commit."""
         await self._git("add", "--all")
         author = ("-c", "user.name=bench", "-c", "user.email=bench@example.org")
         await self._git(*author, "commit", "--quiet", "--message", tag)

@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from yarl import URL
+
 from bench import floor, measure, report
 from bench.server import Server, connect
 from trimtab.base.http import AiohttpTransport
@@ -48,6 +50,7 @@ class Bench:
     url: str
     pid: int
     tools: Path
+    metrics: URL
 
 
 @asynccontextmanager
@@ -79,6 +82,7 @@ async def started(n: int, concurrent: int | None) -> AsyncIterator[Bench]:
             git.url("bench"),
             controllers.pid,
             control["kubectl"].parent,
+            controllers.metrics,
         )
 
 
