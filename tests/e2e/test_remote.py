@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.e2e.test_main_job import config
+from tests.e2e.test_prune import annotate, configs, digest_in, held
 from tests.e2e.test_tenancy import app_path, bind
 from tests.e2e.world import Api, condition, until
 from trimtab.cluster.plane import ControlPlane
@@ -353,3 +354,68 @@ def test_a_config_map_with_an_identity_is_refused_by_name(world, ns):
     world.app(ns, "shop", "./app", kubeConfig={"configMapRef": {"name": "far"}})
     world.failed(ns, "shop", "FeatureGateDisabled", "spec.kubeConfig.configMapRef")
     assert settings(world.api, ns) is None
+
+
+def configs_there(api, ns):
+    query = "labelSelector=kustomize.toolkit.fluxcd.io/name"
+    return {item["metadata"]["name"] for item in api.get(f"/api/v1/namespaces/{ns}/configmaps?{query}")["items"]}
+
+
+def test_the_budget_and_the_freeze_hold_deletions_in_the_other_cluster_as_well(world, ns, there, far, far_plane):
+    repo, _ = start(world, ns, far_plane)
+    commit = repo.commit(configs(*(f"c{number:02}" for number in range(15))))
+    world.poke(ns)
+    world.ready(ns, "shop", commit)
+    repo.commit(dict.fromkeys(configs(*(f"c{number:02}" for number in range(12)))))
+    world.poke(ns)
+    message = held(world, ns)
+    assert len(configs_there(far, ns)) == 16
+    switch = "/api/v1/namespaces/flux-system/configmaps"
+    world.api.create(switch, {"metadata": {"name": "trimtab-freeze"}})
+    try:
+        annotate(world, ns, approve_prune=digest_in(message))
+        held(world, ns, words="flux-system/trimtab-freeze")
+        assert len(configs_there(far, ns)) == 16
+    finally:
+        world.api.delete(f"{switch}/trimtab-freeze")
+    until(lambda: configs_there(far, ns) == {"settings", "c12", "c13", "c14"}, "what was approved goes")
+
+
+@pytest.fixture
+def third_plane(tmp_path_factory):
+    """One more control plane."""
+    plane = ControlPlane(tmp_path_factory.mktemp("third"), kwok=False, binaries=binaries.find("controlplane"))
+    with asyncio.Runner() as runner:
+        runner.run(plane.start())
+        yield plane
+        runner.run(plane.stop())
+
+
+def test_an_app_that_moves_from_one_other_cluster_to_the_next_leaves_the_first_as_it_was(
+    world, ns, there, far, far_plane, third_plane
+):
+    third = Api(third_plane.kubeconfig)
+    third.create("/api/v1/namespaces", {"metadata": {"name": ns}})
+    repo, _ = start(world, ns, far_plane)
+    commit = repo.commit(configs("old"))
+    world.poke(ns)
+    world.ready(ns, "shop", commit)
+    third.create(f"/api/v1/namespaces/{ns}/configmaps", {"metadata": {"name": "old"}, "data": {"is": "not ours"}})
+    commit = repo.commit(dict.fromkeys(configs("old")))
+    world.api.merge(app_path(ns), {"spec": {"suspend": True}})
+    world.poke(ns)
+    until(lambda: commit in world.get_source(ns)["status"]["artifact"]["revision"], "the source has moved")
+    kubeconfig(world, ns, third_plane.kubeconfig.read_bytes())
+    world.api.merge(app_path(ns), {"spec": {"suspend": False}})
+
+    def arrived():
+        recorded = world.get_app(ns, "shop")["status"].get("inventory") or {}
+        return recorded.get("cluster") == system(third)
+
+    until(arrived, "the list is about the third cluster", 60)
+    entries = world.get_app(ns, "shop")["status"]["inventory"]["entries"]
+    assert [entry["id"] for entry in entries] == [f"{ns}_settings__ConfigMap"]
+    world.ready(ns, "shop", commit)
+    assert configs_there(far, ns) == {"settings", "old"}, "what is left behind stays"
+    assert third.get(f"/api/v1/namespaces/{ns}/configmaps/old")["data"] == {"is": "not ours"}
+    assert settings(third, ns)

@@ -69,6 +69,7 @@ class Farewell:
                     return Again(wait.after)
                 if words := self._retreat.begin(ks):
                     self._scribe.warn(ks, names.Reason.DEPENDENTS_LEFT, words)
+                await self._pruning.places.confirm(ks, place)
                 terminating = await self._delete_all(ks, app, place)
             except TrimtabError as failure:
                 await self._scribe.fail(ks, app, failure, None)

@@ -97,7 +97,9 @@ class Kustomizations:
         self._handover = Handover(home, world.sources, objects, self._apps, self._claims, world.clock)
         self.scribe = Scribe(world.client, world.recorder, world.clock, world.records, self._apps.get, on_drift)
         self._pruning = Pruning(
-            world.freeze, objects, self._apps, self._handover, world.client, world.namespace, self.scribe.grant
+            *(world.freeze, objects, self._apps, self._handover, world.client, world.namespace),
+            remember=self.scribe.grant,
+            places=world.places,
         )
         self._keeping = Keeping(world.access, self._handover, self.scribe)
         self.ripple = Ripple()

@@ -183,6 +183,20 @@ class Places:
             raise Waiting(Reason.PROGRESSING, f"{where} is being connected")
         return remote.place
 
+    async def confirm(self, ks: Kustomization, place: Place) -> None:
+        """Return if `ks` still leads to `place`, and not only as far as that was read a moment ago.
+
+        Asked before the first deletion of a pass: what somebody has turned to another cluster must lose nothing in the
+        old one. Raises Transient.
+        """
+        entry = kubeconfig.entry_of(ks)
+        if entry is None:
+            return
+        self._read.pop(entry, None)
+        if (await self._remote(ks.key, entry)).place is not place:
+            words = f"nothing is deleted: {entry} leads to another cluster by now, or with other credentials"
+            raise Transient(Reason.PRUNE_FAILED, words)
+
     def leave(self, key: Key) -> None:
         """The app `key` needs no other cluster, or is gone."""
         self._entries.pop(key, None)

@@ -12,6 +12,7 @@ from trimtab.controllers import basis
 from trimtab.controllers.app import UNREAD, App, Held
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.handover import Handover, Wait, app_key
+from trimtab.controllers.places import Places
 from trimtab.health.verdict import State
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
@@ -51,6 +52,7 @@ class Pruning:
     client: Client
     namespace: str
     remember: Callable[[Kustomization, App], Awaitable[None]]
+    places: Places
 
     async def guard(self, ks: Kustomization, app: App, wish: Wish, plan: KubePlan) -> KubePlan:
         """`plan` without the deletions that have to wait; `app.held` and `app.postponed` say why and how."""
@@ -82,6 +84,8 @@ class Pruning:
         if plan.deletions and not await basis.confirm(self.client, ks, app):
             app.postponed = True
             return plan._replace(deletions=())
+        if plan.deletions:
+            await self.places.confirm(ks, app.at)
         return plan
 
     def _hand_over(self, app: App, plan: KubePlan) -> KubePlan:
