@@ -99,6 +99,30 @@ async def test_another_process_reads_what_was_published(source, transport, tmp_p
     assert [entry.path for entry in theirs.tree.entries] == ["a", "b"]
 
 
+async def test_another_process_knows_what_was_left_out_and_says_so(source, transport, tmp_path: Path):
+    store, publisher = source
+    artifact = await publisher.publish(KIND, KEY, snapshot(store, "r", left_out=("base", "new\nline"), a=b"1"))
+    theirs = await fetch_artifact(transport, artifact, Store(tmp_path / "consumer"))
+    assert theirs.tree.left_out == ("base", "new\\nline")
+    with pytest.raises(Terminal, match="base is a link"):
+        theirs.read("base/kustomization.yaml")
+    many = tuple(f"links/{number:05}" for number in range(2000))
+    artifact = await publisher.publish(KIND, KEY, snapshot(store, "r", left_out=many, a=b"1"))
+    told = artifact.metadata[LEFT_OUT]
+    assert len(told) < 5000
+    theirs = await fetch_artifact(transport, artifact, Store(tmp_path / "consumer"))
+    assert theirs.tree.left_out == many[: len(theirs.tree.left_out)]
+    assert told.endswith(f"… and {2000 - len(theirs.tree.left_out)} more")
+
+
+async def test_what_is_there_is_not_hidden_by_words_about_it(source, transport, tmp_path: Path):
+    store, publisher = source
+    artifact = await publisher.publish(KIND, KEY, snapshot(store, "r", a=b"1"))
+    lying = msgspec.structs.replace(artifact, metadata={LEFT_OUT: "a\nother"})
+    theirs = await fetch_artifact(transport, lying, Store(tmp_path / "consumer"))
+    assert (theirs.read("a"), theirs.tree.left_out) == (b"1", ("other",))
+
+
 async def test_the_artifact_has_the_form_of_flux(source, transport):
     store, publisher = source
     artifact = await publisher.publish(KIND, KEY, snapshot(store, "main@sha1:1", left_out=("link",), a=b"1"))

@@ -62,3 +62,22 @@ def test_all_of_a_case_collision_is_left_out():
     kept, collided = without_collisions([Entry("A.yaml", SHA, 1), Entry("a.yaml", SHA, 1), Entry("b", SHA, 1)])
     assert [entry.path for entry in kept] == ["b"]
     assert collided == ["A.yaml", "a.yaml"]
+
+
+def test_a_file_and_a_directory_collide_too_and_directories_alone_do_not():
+    def left(*paths: str) -> list[str]:
+        kept, collided = without_collisions([Entry(path, SHA, 1) for path in paths])
+        assert sorted([*(entry.path for entry in kept), *collided]) == sorted(paths)
+        return collided
+
+    assert left("A", "a/b/c", "a/d", "other") == ["A", "a/b/c", "a/d"]
+    assert left("x/Deep/er", "X/deep", "x/y") == ["x/Deep/er", "X/deep"]
+    assert left("Docs/a", "docs/b") == []
+    assert left("ab", "a/b", "A-b") == []
+
+
+def test_names_that_other_readers_refuse_are_left_out():
+    names = ["a\\b", "dir\nectory/x", "dots../x", "\x7f"]
+    kept, strange = without_collisions([Entry(path, SHA, 1) for path in [*names, "x..", "..x", "a..b/c"]])
+    assert strange == names
+    assert [entry.path for entry in kept] == ["x..", "..x", "a..b/c"]

@@ -42,6 +42,8 @@ def test_a_bad_file_fails_its_app_only_and_names_the_place(world, ns, pair, cont
     message = world.failed(ns, "bad", words=words)
     assert message
     assert settings(world, ns, "victim")["data"] == {"colour": "red"}
+    world.api.merge(f"/api/v1/namespaces/{ns}/configmaps/victim", {"data": {"colour": "green"}})
+    until(lambda: settings(world, ns, "victim")["data"]["colour"] == "red", "the last good state is enforced", 10)
     world.ready(ns, "good", commit)
     assert settings(world, ns, "more")
     fixed = pair.commit({"bad/x.yaml": None})

@@ -14,7 +14,7 @@ from trimtab.artifacts.snapshot import Snapshot
 from trimtab.base.errors import Terminal, Transient
 from trimtab.manifests.refs import Origin
 from trimtab.render.kustomize import Kustomize, clean
-from trimtab.render.local import snapshot_of_directory
+from trimtab.render.local import LocalFiles, snapshot_of_directory
 from trimtab.render.options import Options
 from trimtab.render.render import Renderer
 
@@ -122,6 +122,55 @@ async def test_a_reference_to_a_link_says_so(renderer, store, tmp_path):
     write(tmp_path, {"kustomization.yaml": "resources: [a.yaml]", "b.yaml": config_map("b")})
     (tmp_path / "a.yaml").symlink_to("b.yaml")
     assert "a.yaml is a link" in str(await refusal(renderer, snapshot_of_directory(store, tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("files", "links", "named"),
+    [
+        ({"app/a.yaml": "a"}, {"app/b.yaml": "a.yaml"}, "app/b.yaml"),
+        ({"app/a.yaml": "a"}, {"app/deep/b.yml": "nowhere"}, "app/deep/b.yml"),
+        ({"app/a.yaml": "a"}, {"app/kustomization.yaml": "../k"}, "app/kustomization.yaml"),
+        ({"app/a.yaml": "a"}, {"app/deep/Kustomization": "../k"}, "app/deep/Kustomization"),
+        (
+            {"app/kustomization.yaml": "resources: [../base]", "base/a.yaml": "a"},
+            {"base/kustomization.yml": "a"},
+            "base/kustomization.yml",
+        ),
+        ({"app/kustomization.yaml": "resources: [../base]"}, {"base": "app"}, "base"),
+        ({"app/kustomization.yaml": "components: [../part]"}, {"part": "app"}, "part"),
+        ({"app/kustomization.yaml": "configMapGenerator: [{name: c, files: [f]}]"}, {"app/f": "/etc/passwd"}, "app/f"),
+        ({"app/kustomization.yaml": "patches: [{path: p.yaml}]"}, {"app/p.yaml": "p.yaml"}, "app/p.yaml"),
+    ],
+)
+async def test_a_link_that_would_be_read_is_named_wherever_it_is(renderer, store, tmp_path, files, links, named):
+    """Passed over in silence, it would take away what it used to hold, and what is taken away is deleted."""
+    write(tmp_path, {path: text if ":" in text else config_map(text) for path, text in files.items()})
+    for place, target in links.items():
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).symlink_to(target)
+    for artifact in (snapshot_of_directory(store, tmp_path), LocalFiles(tmp_path)):
+        error = await refusal(renderer, artifact, "app")
+        assert f"{named} is a link" in str(error)
+        assert isinstance(error, Terminal)
+
+
+async def test_a_missing_component_may_be_ignored_but_a_link_is_not_missing(renderer, store, tmp_path):
+    write(tmp_path, {"app/a.yaml": config_map("a")})
+    (tmp_path / "part").symlink_to("app")
+    options = Options(components=("../part",), ignore_missing_components=True)
+    with pytest.raises(Terminal, match="part is a link"):
+        await renderer.render(snapshot_of_directory(store, tmp_path), "app", options)
+
+
+async def test_links_that_nobody_reads_do_no_harm(renderer, store, tmp_path):
+    write(tmp_path, {"app/a.yaml": config_map("a"), "app/base/kustomization.yaml": "resources: []"})
+    for link in ("readme.md", "deeper", "base/x.yaml", "../other.yaml"):
+        (tmp_path / "app" / link).symlink_to("a.yaml")
+    for artifact in (snapshot_of_directory(store, tmp_path), LocalFiles(tmp_path)):
+        assert len((await renderer.render(artifact, "app", PLAIN)).manifests) == 1
+    ignored = LocalFiles(tmp_path, ignored=lambda path: path == "app/b.yaml")
+    (tmp_path / "app" / "b.yaml").symlink_to("a.yaml")
+    assert len((await renderer.render(ignored, "app", PLAIN)).manifests) == 1
 
 
 async def test_two_kustomization_files_are_refused(renderer, artifact):

@@ -21,6 +21,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SEPARATORS = re.compile(r"[/\\]")
 _NUMBER = re.compile(rb"[0-7]*")
 _DECIMAL = re.compile(rb"[0-9]{1,20}")
+_EXTENDED = (b"x", b"g", b"L", b"K")
+_MOST_EXTENDED = 4  # before one member: each kind once
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,8 @@ def read_archive(stream: IO[bytes], limits: Limits = DEFAULT_LIMITS) -> Iterator
     pax: dict[str, bytes] = {}
     while (block := source.take(BLOCK)).strip(b"\0"):
         header = _Header.parse(block)
-        names.count()
-        if header.kind in (b"x", b"g", b"L", b"K"):
+        names.count(extended=header.kind in _EXTENDED)
+        if header.kind in _EXTENDED:
             if header.size > limits.pax_bytes:
                 raise BadArchive(f"an extended header of {header.size} bytes; the limit is {limits.pax_bytes}")
             data = source.take_padded(header.size)
@@ -131,8 +133,16 @@ class _Names:
         self._files: set[str] = set()
         self._directories: set[str] = set()
         self._members = 0
+        self._extended = 0
 
-    def count(self) -> None:
+    def count(self, *, extended: bool) -> None:
+        """One more header. A long name needs one of its own, so those do not count as members."""
+        if extended:
+            self._extended += 1
+            if self._extended > _MOST_EXTENDED:
+                raise BadArchive("more extended headers than a member can have")
+            return
+        self._extended = 0
         self._members += 1
         if self._members > self._limits.members:
             raise BadArchive(f"more than {self._limits.members} members")
@@ -188,7 +198,8 @@ class _Inflated:
         while len(self._buffer) < size:
             if not self._more():
                 raise BadArchive("it ends in the middle")
-        taken = bytes(self._buffer[:size])
+        with memoryview(self._buffer) as view:
+            taken = bytes(view[:size])
         del self._buffer[:size]
         return taken
 

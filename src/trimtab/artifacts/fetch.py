@@ -4,12 +4,14 @@ import asyncio
 import hashlib
 import re
 import tempfile
+from collections.abc import Iterable
 from typing import IO
 
 from yarl import URL
 
 from trimtab.api.source import Artifact
 from trimtab.artifacts.archive import DEFAULT_LIMITS, Limits, Link, read_archive
+from trimtab.artifacts.publish import left_out_of
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Store
 from trimtab.artifacts.tree import Entry, Tree, without_collisions
@@ -46,7 +48,7 @@ async def fetch_artifact(
                 "it is tried again",
             )
         file.seek(0)
-        tree = await asyncio.to_thread(_unpack, file, store, limits)
+        tree = await asyncio.to_thread(_unpack, file, store, limits, left_out_of(artifact))
     return Snapshot(store, tree, artifact.revision)
 
 
@@ -86,7 +88,8 @@ async def _download(
     return digest.hexdigest()
 
 
-def _unpack(file: IO[bytes], store: Store, limits: Limits) -> Tree:
+def _unpack(file: IO[bytes], store: Store, limits: Limits, told: Iterable[str]) -> Tree:
+    """The files of the archive. `told` was left out before it was packed; who reads it has to be told so here too."""
     entries: list[Entry] = []
     left_out: list[str] = []
     for found in read_archive(file, limits):
@@ -95,6 +98,7 @@ def _unpack(file: IO[bytes], store: Store, limits: Limits) -> Tree:
         else:
             entries.append(Entry(found.path, store.put(found.data), len(found.data), found.executable))
     entries, collided = without_collisions(entries)
-    tree = Tree.of(entries, left_out + collided)
+    there = {entry.path for entry in entries}
+    tree = Tree.of(entries, [*left_out, *collided, *(path for path in told if path not in there)])
     store.save(tree)
     return tree

@@ -31,7 +31,9 @@ LEFT_OUT = "trimtab.dev/left-out"
 """Key in the artifact's metadata: the files that are in the source and not in the artifact, one per line."""
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_LEFT_OUT_CHARS = 1024
+_LEFT_OUT_CHARS = 4096
+_MORE = "… and "
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TEMPORARY = ".new-"
 
 
@@ -235,11 +237,17 @@ def _link(link: Path, target: str) -> None:
 def _left_out(paths: tuple[str, ...]) -> dict[str, str]:
     if not paths:
         return {}
-    text = "\n".join(paths)
+    text = "\n".join(_CONTROL.sub(lambda found: ascii(found[0])[1:-1], path) for path in paths)
     if len(text) > _LEFT_OUT_CHARS:
         shown = text[:_LEFT_OUT_CHARS].rpartition("\n")[0].splitlines()
-        text = "\n".join([*shown, f"… and {len(paths) - len(shown)} more"])
+        text = "\n".join([*shown, f"{_MORE}{len(paths) - len(shown)} more"])
     return {LEFT_OUT: text}
+
+
+def left_out_of(artifact: Artifact) -> list[str]:
+    """What the one who published says was left out, as far as it is named."""
+    lines = artifact.metadata.get(LEFT_OUT, "").split("\n")
+    return [line for line in lines if line and not line.startswith(_MORE)]
 
 
 def _secret(path: Path) -> bytes:

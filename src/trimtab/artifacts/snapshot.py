@@ -61,6 +61,6 @@ class Snapshot:
             raise Terminal(
                 "ArtifactFailed",
                 f"{path} cannot be read: {missing} is a link, a submodule, or a name that differs from another only "
-                f"in case, and was left out of the artifact; replace it by a plain file",
+                f"in case or is not portable, and was left out of the artifact; replace it by a plain file",
             )
         raise FileNotFoundError(path)

@@ -1,6 +1,7 @@
 """The index of a snapshot: which file holds which content. Immutable, and cheap to compare."""
 
 import hashlib
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 _PATH = attrgetter("path")
+_STRANGE = re.compile(r"[\\\x00-\x1f\x7f]|\.\./")
 
 
 class Entry(NamedTuple):
@@ -25,7 +27,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Tree:
-    """All files of a snapshot, sorted by path, and the paths that were left out: links, submodules, case collisions."""
+    """All files of a snapshot, sorted by path, and the paths that were left out: links, submodules, collisions."""
 
     entries: tuple[Entry, ...]
     left_out: tuple[str, ...] = ()
@@ -133,16 +135,43 @@ def _after(prefix: str) -> str:
 
 
 def without_collisions(entries: Iterable[Entry]) -> tuple[list[Entry], list[str]]:
-    """`entries` without those whose paths differ only in case, and the paths of those.
+    """`entries` without those that are not one file everywhere, and the paths of those.
 
-    None of them is kept: which one would survive on another machine's disk is chance.
+    Paths that differ only in case collide, also where one of them is a directory, and none of them is kept: which one
+    would survive on another machine's disk is chance. A backslash is a slash on some machines, and with it, with a
+    directory whose name ends in two dots, or with a control character other readers refuse the whole archive.
     """
-    entries = list(entries)
-    seen: dict[str, int] = {}
+    entries, strange = list(entries), list[str]()
+    if any(_STRANGE.search(entry.path) for entry in entries):
+        strange = [entry.path for entry in entries if _STRANGE.search(entry.path)]
+        entries = [entry for entry in entries if not _STRANGE.search(entry.path)]
+    files: dict[str, int] = {}
     for entry in entries:
         folded = entry.path.casefold()
-        seen[folded] = seen.get(folded, 0) + 1
-    if len(seen) == len(entries):
-        return entries, []
-    kept = [entry for entry in entries if seen[entry.path.casefold()] == 1]
-    return kept, [entry.path for entry in entries if seen[entry.path.casefold()] > 1]
+        files[folded] = files.get(folded, 0) + 1
+    clashes = {folded for folded, number in files.items() if number > 1}
+    clashes |= files.keys() & _directories(entries)
+    if not clashes:
+        return entries, strange
+
+    def collides(path: str) -> bool:
+        folded = path.casefold()
+        return folded in clashes or any(above in clashes for above in _above(folded))
+
+    return [one for one in entries if not collides(one.path)], [
+        *strange,
+        *(one.path for one in entries if collides(one.path)),
+    ]
+
+
+def _directories(entries: Iterable[Entry]) -> set[str]:
+    found: set[str] = set()
+    for directory in {entry.path.rpartition("/")[0] for entry in entries} - {""}:
+        found.update(_above(directory.casefold() + "/"))
+    return found
+
+
+def _above(path: str) -> Iterable[str]:
+    """The directories that `path` lies in, the nearest first."""
+    while path := path.rpartition("/")[0]:
+        yield path

@@ -209,6 +209,7 @@ class Kustomizations:
         except TrimtabError:
             await self._plan_ahead(ks, app, published)
             raise
+        build = None
         try:
             await importing.resolve(client, app)
             build = await self._building.build(ks, app, published)
@@ -217,7 +218,8 @@ class Kustomizations:
             self._bases[ks.key] = Basis.of(ks, published, build)
             outcomes = await self._converge(ks, app, build, client, revision)
         except TrimtabError:
-            if app.good is not None and app.good is not app.build:
+            # Also where nothing could be built: what was built last is what is enforced.
+            if app.good is not None and app.good is not build:
                 await self._keeping.enforce(ks, app, self._wish(ks, app, app.good, client))
             raise
         return await self._settle(ks, app, build, client, published, outcomes)

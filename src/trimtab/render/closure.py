@@ -115,7 +115,11 @@ def read(files: Files, path: str, options: Options, *, in_process: bool = True) 
 
     def exists(component: str) -> bool:
         target = join(directory, local(Place("spec", "components"), component))
-        return target is not None and (files.tree.get(target) is not None or files.tree.has_directory(target))
+        if target is None:
+            return False
+        # What was left out is there, and to be told of: it is not missing.
+        there = files.tree.get(target) is not None or files.tree.has_directory(target)
+        return there or files.tree.left_out_at(target) is not None
 
     body = kustomization.merge(written, options, generated=own is None, exists=exists)
     walk.kustomization(directory, posixpath.join(directory, name), body)

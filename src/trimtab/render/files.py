@@ -32,6 +32,8 @@ class Listing(Protocol):
 
     def left_out_at(self, path: str, /) -> str | None: ...
 
+    def left_out_under(self, directory: str, /) -> Sequence[str]: ...
+
 
 class Files(Protocol):
     """The files of one revision of a source."""

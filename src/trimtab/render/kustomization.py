@@ -78,11 +78,17 @@ def find(files: Files, directory: str) -> str | None:
     found = [path for name in FILE_NAMES if files.tree.get(path := join(directory, name) or name)]
     if len(found) > 1:
         raise Terminal("BuildFailed", f"{' and '.join(found)} are both kustomization files; keep one of them")
+    if not found:
+        for name in FILE_NAMES:
+            _refuse_left_out(files, join(directory, name) or name)
     return found[0] if found else None
 
 
 def scan(files: Files, directory: str) -> Scan:
-    """All manifests below `directory`; a sub-directory with a kustomization file counts as one."""
+    """All manifests below `directory`; a sub-directory with a kustomization file counts as one.
+
+    Raises Terminal if one of them was left out of the artifact: to pass it over would be to delete what it holds.
+    """
     entries = [entry.path for entry in files.tree.under(directory)]
     nested = {parent(path) for path in entries if path.rpartition("/")[2] in FILE_NAMES} - {directory}
     found: dict[str, bool] = {}
@@ -91,9 +97,23 @@ def scan(files: Files, directory: str) -> Scan:
             found[base] = True
         elif path.endswith(MANIFEST_SUFFIXES):
             found[path] = False
+    for path in files.tree.left_out_under(directory):
+        manifest = path.endswith(MANIFEST_SUFFIXES) or path.rpartition("/")[2] in FILE_NAMES
+        if manifest and _outermost(path, directory, nested) is None:
+            _refuse_left_out(files, path)
     # A walk visits names in the order of each directory; the order of whole paths differs ("a-b" and "a/b").
     order = sorted(found, key=lambda path: path.split("/"))
     return Scan(tuple(order), frozenset(path for path in order if found[path]))
+
+
+def _refuse_left_out(files: Files, path: str) -> None:
+    if (missing := files.tree.left_out_at(path)) is not None:
+        what = "" if path == missing else f"{path} belongs to the manifests, and "
+        raise Terminal(
+            "BuildFailed",
+            f"{what}{missing} is a link, a submodule or a clash of names and was left out of the artifact; replace it "
+            "by a plain file, or leave it out by spec.ignore of the source",
+        )
 
 
 def parse(data: bytes, path: str, *, root: bool) -> Body:

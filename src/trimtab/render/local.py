@@ -76,6 +76,11 @@ class LocalFiles:
         above = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
         return next((place for place in above if place and (self.root / place).is_symlink()), None)
 
+    def left_out_under(self, directory: str, /) -> Sequence[str]:
+        """The links below `directory`, at any depth."""
+        found = _walk(self.root, directory)
+        return tuple(path for path in found if not self._ignored(path) and (self.root / path).is_symlink())
+
     def _look(self, path: str) -> Entry | None:
         if not path or self._ignored(path) or self.left_out_at(path) is not None:
             return None
