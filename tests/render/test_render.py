@@ -173,6 +173,32 @@ async def test_links_that_nobody_reads_do_no_harm(renderer, store, tmp_path):
     assert len((await renderer.render(ignored, "app", PLAIN)).manifests) == 1
 
 
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 1125899906842624\n"
+
+
+@pytest.mark.parametrize(
+    "kustomization",
+    [
+        "resources: [f]",
+        "resources: [../base]",
+        "configMapGenerator: [{name: c, files: [f]}]",
+        "secretGenerator: [{name: c, envs: [f]}]",
+        "patches: [{path: f, target: {kind: ConfigMap}}]",
+        "transformers: [f]",
+        "",
+    ],
+)
+async def test_a_pointer_of_lfs_is_named_wherever_it_is_read(renderer, artifact, kustomization):
+    """In a generator it would be applied as the content; as a kustomization it would say that there is nothing."""
+    files = {"app/f": LFS, "base/kustomization.yaml": LFS, "app/kustomization.yaml": kustomization or LFS}
+    error = await refusal(renderer, artifact(files), "app")
+    assert error.reason == "BuildFailed"
+    where = {"resources: [../base]": "base/kustomization.yaml", "": "app/kustomization.yaml"}.get(
+        kustomization, "app/f"
+    )
+    assert f"LFS pointer found: {where}" in str(error)
+
+
 async def test_two_kustomization_files_are_refused(renderer, artifact):
     files = artifact({"a/kustomization.yaml": "", "a/Kustomization": ""})
     assert "a/kustomization.yaml and a/Kustomization" in str(await refusal(renderer, files, "a"))
@@ -385,7 +411,7 @@ async def test_a_name_that_is_too_long_is_told_before_the_server_is_asked(render
         ("kind: ConfigMap\nmetadata: {name: a}\n", "m.yaml:1:1: object has no apiVersion"),
         ("a: [b\n", "m.yaml:2:1:"),
         ("[" * 25_000 + "]" * 25_000, "more than 200 levels deep"),
-        ("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 5\n", "m.yaml is a pointer of git LFS"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 5\n", "LFS pointer found: m.yaml"),
         ("&a [x, x, x, x, x, x, x, x, x]\n", "expected a Kubernetes object"),
         (bomb("a: &a0 [lol]"),
          "aliases expand to more than ten times the file"),

@@ -11,7 +11,7 @@ from trimtab.base.errors import Terminal
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Body
 from trimtab.render import kustomization
-from trimtab.render.files import Files, Listing, join, normal, parent
+from trimtab.render.files import Files, Listing, join, normal, parent, refuse_pointer
 from trimtab.render.options import Options
 from trimtab.render.references import (
     Place,
@@ -195,8 +195,10 @@ class _Walk:
             if role is Role.PLUGIN and (directory, target) not in self._plugins:
                 # Paths in a configuration start from the kustomization that lists it, not from its own place.
                 self._plugins.add((directory, target))
+                data = self._files.read(target)
+                refuse_pointer(data, target)
                 self._rewritten[target] = visit_plugins(
-                    self._files.read(target), target, lambda at, path, kind: self._follow(directory, at, path, kind)
+                    data, target, lambda at, path, kind: self._follow(directory, at, path, kind)
                 )
         elif self._files.tree.has_directory(target) and role in (Role.RESOURCE, Role.COMPONENT, Role.PLUGIN):
             if "@" in text:

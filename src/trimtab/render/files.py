@@ -2,7 +2,11 @@
 
 import posixpath
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
+
+from trimtab.base.errors import Terminal
+
+_LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 
 
 class File(Protocol):
@@ -63,3 +67,13 @@ def join(directory: str, reference: str) -> str | None:
 def parent(path: str) -> str:
     """The directory `path` lies in."""
     return posixpath.dirname(path)
+
+
+def refuse_pointer(data: bytes, path: str) -> None:
+    """Raise Terminal if the file `path` is not what it stands for: nothing is fetched from an LFS server."""
+    if data.startswith(_LFS_POINTER):
+        raise Terminal(
+            "BuildFailed",
+            f"LFS pointer found: {path} is a pointer of git LFS, not the file itself; keep what an app reads out of "
+            "LFS, which is not fetched",
+        )

@@ -15,7 +15,7 @@ from trimtab.base.errors import Terminal
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Body, Origin
 from trimtab.manifests.yaml import load
-from trimtab.render.files import Files, join, parent
+from trimtab.render.files import Files, join, parent, refuse_pointer
 from trimtab.render.options import Options
 
 FILE_NAMES: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
@@ -122,6 +122,7 @@ def parse(data: bytes, path: str, *, root: bool) -> Body:
     Field names have to be written exactly: Go's decoder takes any case, and a reference must not hide in `Resources`.
     Other fields are passed over in the `root` file, as Flux does, and refused in a base, as kustomize does.
     """
+    refuse_pointer(data, path)
     documents = load(data, path, dialect="kubernetes")
     value = documents[0].value if documents else None
     origin = documents[0].origin if documents else Origin(path)

@@ -12,13 +12,12 @@ from trimtab.base.errors import Terminal
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Manifest
 from trimtab.manifests.yaml import load, manifests_of
-from trimtab.render.files import Files
+from trimtab.render.files import Files, refuse_pointer
 from trimtab.render.images import set_images
 from trimtab.render.namespace import check_references, set_namespace
 from trimtab.render.options import Options
 from trimtab.render.unsure import Unsure
 
-LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 _STEERING: Final = ("config.kubernetes.io/", "config.k8s.io/", "kustomize.config.k8s.io/", "internal.config.kubernetes")
 
 
@@ -29,11 +28,7 @@ def read_manifests(files: Files, paths: Sequence[str]) -> list[Manifest]:
 
 def objects(data: bytes, path: str) -> list[Manifest]:
     """The objects in the file `path`. Raises Terminal naming file and line."""
-    if data.startswith(LFS_POINTER):
-        raise Terminal(
-            "BuildFailed",
-            f"{path} is a pointer of git LFS, not a manifest; keep manifests out of LFS, which is not read",
-        )
+    refuse_pointer(data, path)
     documents = load(data, path)
     # kustomize takes lists apart at the end of their file.
     found = manifests_of([document for document in documents if not _is_list(document.value)])

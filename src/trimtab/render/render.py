@@ -14,7 +14,7 @@ from trimtab.render import plain
 from trimtab.render.cache import Results
 from trimtab.render.checks import check
 from trimtab.render.closure import Closure, Reading, read
-from trimtab.render.files import Files
+from trimtab.render.files import Files, refuse_pointer
 from trimtab.render.kustomization import ORIGIN_ANNOTATIONS
 from trimtab.render.kustomize import Kustomize
 from trimtab.render.options import Options
@@ -132,6 +132,8 @@ class _Work(NamedTuple):
 def _prepare(files: Files, reading: Reading) -> _Work:
     """Read and check every file, so that a mistake in one is told with its line. Raises Terminal."""
     contents = {path: files.read(path) for path in reading.closure.files}
+    for path, data in contents.items():
+        refuse_pointer(data, path)
     manifests = [one for path in reading.manifests for one in plain.objects(contents[path], path)]
     for path in reading.patches:
         load(contents[path], path)
