@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,9 +153,11 @@ class Sshd:
         return f"[127.0.0.1]:{self.port} ".encode() + self.host_key
 
     @classmethod
-    def start(cls, directory: Path) -> "Sshd":
+    def start(cls, directory: Path, host_kind: Sequence[str] = ("ed25519",), more: str = "") -> "Sshd":
+        """`host_kind` are ssh-keygen's words for the host's key, `more` lines of configuration."""
         for name, passphrase in (("host", ""), ("identity", ""), ("locked", "opensesame")):
-            keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", name, "-f", str(directory / name)]
+            kind = host_kind if name == "host" else ("ed25519",)
+            keygen = ["ssh-keygen", "-q", "-t", *kind, "-N", passphrase, "-C", name, "-f", str(directory / name)]
             subprocess.run(keygen, check=True)
         authorized = directory / "authorized_keys"
         authorized.write_bytes((directory / "identity.pub").read_bytes() + (directory / "locked.pub").read_bytes())
@@ -165,7 +168,7 @@ class Sshd:
         (directory / "sshd_config").write_text(
             f"ListenAddress 127.0.0.1:{port}\nHostKey {directory}/host\nAuthorizedKeysFile {authorized}\n"
             "PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\n"
-            "PermitRootLogin yes\nPidFile none\nAcceptEnv GIT_PROTOCOL\n"
+            "PermitRootLogin yes\nPidFile none\nAcceptEnv GIT_PROTOCOL\n" + more
         )
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)

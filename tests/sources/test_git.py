@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.remotes.test_address import REFUSED_NAMES
 from tests.remotes.world import Authority, Repository, Sshd
 from trimtab.api.meta import LocalRef
 from trimtab.api.source import GitRef, GitRepositorySpec
@@ -621,7 +622,71 @@ async def test_ssh_refuses_what_it_cannot_trust(sshd, tmp_path, source):
             await source.look(wanted, Credentials.from_secret(secret))
 
 
+async def test_ssh_knows_the_host_by_hashed_and_wildcard_lines_too(sshd, tmp_path, source):
+    Repository.create(tmp_path / "r/apps.git").commit({"a": b"1"})
+    wanted = spec(ssh_url(sshd, Repository(tmp_path / "r/apps.git")))
+    hashed = tmp_path / "hashed"
+    hashed.write_bytes(sshd.known_hosts)
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(hashed)], check=True, capture_output=True)
+    assert hashed.read_bytes().startswith(b"|1|")
+    for known in (hashed.read_bytes(), b"* " + sshd.host_key, b"other,[127.0.0.1]:* " + sshd.host_key):
+        secret = {"identity": sshd.identity, "known_hosts": known}
+        assert (await got(source, wanted, Credentials.from_secret(secret))).read("a") == b"1"
+    for known in (
+        b"[127.0.0.1]:1 " + sshd.host_key,
+        b"@cert-authority * " + sshd.host_key,
+        b"*,!*127.0.0.* " + sshd.host_key,
+    ):
+        secret = {"identity": sshd.identity, "known_hosts": known}
+        with pytest.raises(AuthenticationFailed, match="known_hosts"):
+            await source.look(wanted, Credentials.from_secret(secret))
+
+
+async def test_a_host_key_that_changed_is_never_taken_and_waits_for_a_person(sshd, tmp_path, source):
+    wanted = spec(ssh_url(sshd, Repository.create(tmp_path / "r/apps.git")))
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "other")], check=True)
+    changed = f"[127.0.0.1]:{sshd.port} ".encode() + (tmp_path / "other.pub").read_bytes()
+    for _ in range(2):
+        with pytest.raises(AuthenticationFailed, match="Compare the keys") as refusal:
+            await source.look(wanted, Credentials.from_secret({"identity": sshd.identity, "known_hosts": changed}))
+        assert refusal.value.hopeless
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [(("rsa", "-b", "1024"), ""), (("rsa", "-b", "2048"), "HostKeyAlgorithms ssh-rsa\n")],
+    ids=["1024 bits", "SHA-1"],
+)
+async def test_a_host_that_proves_itself_by_a_weak_key_is_refused(tmp_path, source, kind, more):
+    if not Sshd.available():
+        pytest.skip("no sshd on this machine: apt-get install openssh-server")
+    (tmp_path / "d").mkdir()
+    weak = Sshd.start(tmp_path / "d", kind, more)
+    try:
+        wanted = spec(ssh_url(weak, Repository.create(tmp_path / "r/apps.git")))
+        with pytest.raises(AuthenticationFailed, match="too weak") as refusal:
+            await source.look(
+                wanted, Credentials.from_secret({"identity": weak.identity, "known_hosts": weak.known_hosts})
+            )
+        assert refusal.value.hopeless
+    finally:
+        weak.stop()
+
+
 # What is asked for
+
+
+@pytest.mark.parametrize("name", REFUSED_NAMES)
+def test_a_reference_that_git_would_take_for_an_option_or_an_expression_is_refused(name: str):
+    """Flux's field by field; what is refused here never becomes an argument."""
+    for ref in ({"branch": name}, {"tag": name}, {"name": f"refs/heads/{name}"}, {"name": name}, {"commit": name}):
+        if not name:
+            continue
+        if ref.get("name", "").startswith("refs/") and (name.startswith("-") or name == "@"):
+            continue  # inside a full name these are letters like others
+        with pytest.raises(Terminal) as caught:
+            spec("https://h/x", **ref)
+        assert caught.value.reason == "URLInvalid"
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,15 @@ class TrimtabError(Exception):
 
 
 class Transient(TrimtabError):
-    """May heal by itself. `retry_after` (seconds) is what the other side asked for, if it did."""
+    """May heal by itself. `retry_after` (seconds) is what the other side asked for, if it did.
 
-    def __init__(self, reason: str, message: str, *, retry_after: float | None = None) -> None:
+    `hopeless` says that it will not without a person, who may act where it is not seen: it is tried again all the same.
+    """
+
+    def __init__(self, reason: str, message: str, *, retry_after: float | None = None, hopeless: bool = False) -> None:
         super().__init__(reason, message)
         self.retry_after = retry_after
+        self.hopeless = hopeless
 
 
 class Terminal(TrimtabError):

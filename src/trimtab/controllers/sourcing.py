@@ -108,10 +108,9 @@ class Withheld(Transient):
         hopeless: bool = False,
         again: bool = False,
     ) -> None:
-        super().__init__(names.Reason.VERIFICATION_ERROR, message)
+        super().__init__(names.Reason.VERIFICATION_ERROR, message, hopeless=hopeless)
         self.again = again
         self.remember: Mapping[str, Any] = remember or {}
-        self.hopeless = hopeless
         self.regained: Snapshot | None = None
 
 
@@ -206,9 +205,7 @@ class Sources(Generic[Source]):
             await ensure(self._world.client, resource, item.metadata, names.FINALIZER)
         produced = await self._producer.produce(item, known.status, known.snapshot)
         known.snapshot = produced.snapshot
-        artifact = await self._world.publisher.publish(
-            self._kind, item.key, produced.snapshot, metadata=produced.metadata, archive=produced.archive
-        )
+        artifact = await self._publish(item, produced.snapshot, produced.metadata, produced.archive)
         await self._tell(item, known, artifact, produced)
         self._offer(item.key, known)
         # nobody waits for this answer
@@ -216,11 +213,23 @@ class Sources(Generic[Source]):
             self._event(item, "Warning", names.Reason.HISTORY_REWRITTEN, words)
         return Again(max(item.spec.interval_s, LEAST_INTERVAL_S))
 
+    async def _publish(
+        self, item: Source, snapshot: Snapshot, metadata: Mapping[str, str], archive: str = ""
+    ) -> Artifact:
+        try:
+            return await self._world.publisher.publish(
+                self._kind, item.key, snapshot, metadata=metadata, archive=archive
+            )
+        except OSError as problem:
+            raise Transient(
+                names.Reason.STORAGE_OPERATION_FAILED, f"the artifact cannot be kept: {problem}; look at the disk"
+            ) from problem
+
     async def _regain(self, item: Source, known: _Known, snapshot: Snapshot | None) -> None:
         artifact = known.status.artifact
         if snapshot is None or artifact is None or snapshot.revision != artifact.revision:
             return
-        artifact = await self._world.publisher.publish(self._kind, item.key, snapshot, metadata=artifact.metadata)
+        artifact = await self._publish(item, snapshot, artifact.metadata)
         known.snapshot = snapshot
         await self._write(item, known, msgspec.structs.replace(known.status, artifact=artifact))
         self._offer(item.key, known)
@@ -272,9 +281,9 @@ class Sources(Generic[Source]):
 
     async def _tell_failure(self, item: Source, known: _Known, failure: TrimtabError) -> None:
         now, generation = self._world.clock.now(), item.metadata.generation
-        stalled, message = isinstance(failure, Terminal), failure.message
+        stalled = isinstance(failure, Terminal) or (isinstance(failure, Transient) and failure.hopeless)
+        message = failure.message
         if failure.reason == names.Reason.VERIFICATION_ERROR:
-            stalled = stalled or (isinstance(failure, Withheld) and failure.hopeless)
             artifact = known.status.artifact
             message += f"; revision '{artifact.revision}' stays in force" if artifact else "; there is no artifact yet"
         status = progress.failed(known.status, generation, failure.reason, message, now, stalled=stalled)

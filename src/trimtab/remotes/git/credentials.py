@@ -12,8 +12,8 @@ from trimtab.remotes.git.address import Address
 class AuthenticationFailed(Transient):
     """Signing in did not work, or cannot. Retried: a Secret may be repaired without any change to our object."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__("AuthenticationFailed", message)
+    def __init__(self, message: str, *, hopeless: bool = False) -> None:
+        super().__init__("AuthenticationFailed", message, hopeless=hopeless)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ _SSH = (
     "-F/dev/null",
     "-oNumberOfPasswordPrompts=1",
     "-oStrictHostKeyChecking=yes",
+    "-oIgnoreUnknown=RequiredRSASize",  # known to OpenSSH 9.1 and newer
+    "-oRequiredRSASize=2048",
     "-oGlobalKnownHostsFile=/dev/null",
     "-oUpdateHostKeys=no",
     "-oIdentitiesOnly=yes",
@@ -58,7 +60,7 @@ _SSH = (
     "-oControlPath=none",
     "-oConnectTimeout=10",
     "-oServerAliveInterval=15",
-    "-oLogLevel=ERROR",
+    "-oLogLevel=INFO",  # why nothing was negotiated is told at no level below
 )
 _PACK_BYTES = 512 << 20
 _MEMORY_BYTES = 2 << 30
@@ -156,7 +158,14 @@ def failure(address: Address, problem: Exception) -> Transient:
     if "Host key verification failed" in said or "REMOTE HOST IDENTIFICATION" in said:
         return AuthenticationFailed(
             f"{address}: the host's key is not the one in known_hosts of the Secret; it is not contacted. "
-            f"Compare the keys before you change the Secret. git said: {said}"
+            f"Compare the keys before you change the Secret. git said: {said}",
+            hopeless=True,
+        )
+    if "Invalid key length" in said or "no matching host key type" in said:
+        return AuthenticationFailed(
+            f"{address}: the host's key is too weak to prove anything (RSA of less than 2048 bits, or SHA-1); the host "
+            f"needs another, best ed25519. git said: {said}",
+            hopeless=True,
         )
     if "publickey" in said or "Load key" in said:
         return AuthenticationFailed(
