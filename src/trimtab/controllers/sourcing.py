@@ -222,7 +222,7 @@ class Sources(Generic[Source]):
             )
         except OSError as problem:
             raise Transient(
-                names.Reason.STORAGE_OPERATION_FAILED, f"the artifact cannot be kept: {problem}; look at the disk"
+                names.Reason.ARCHIVE_OPERATION_FAILED, f"the artifact cannot be kept: {problem}; look at the disk"
             ) from problem
 
     async def _regain(self, item: Source, known: _Known, snapshot: Snapshot | None) -> None:
