@@ -94,7 +94,7 @@ def test_with_gate_each_what_fits_goes_and_what_does_not_is_named(world, ns, gro
     )
     world.source(ns, repo.url)
     world.app(ns, "shop", "./app", annotations={"trimtab.dev/gate": "each"})
-    message = world.failed(ns, "shop", words="spec.size must be of type integer")
+    message = world.failed(ns, "shop", words="spec.size")
     assert f"Widget/{ns}/bad (app/bad.yaml:1)" in message
     until(lambda: world.api.get(f"/apis/{group}/v1/namespaces/{ns}/widgets/good"), "the good one is there")
 
