@@ -273,7 +273,7 @@ def test_secrets_that_cannot_be_used_say_why():
     for data, says in (
         ({"password": b"\xff"}, "password"),
         ({"bearerToken": b"a\nb"}, "more than one line"),
-        ({"githubAppID": b"1"}, "not supported yet"),
+        ({"githubAppID": b"1"}, "provider is not github"),
     ):
         with pytest.raises(AuthenticationFailed, match=says):
             Credentials.from_secret(data)

@@ -84,13 +84,14 @@ class Repository:
 
 @dataclass(frozen=True)
 class Authority:
-    """A CA and a server certificate for 127.0.0.1 and localhost."""
+    """A CA and a server certificate for 127.0.0.1 and localhost. With `demanding`, clients need a certificate too."""
 
     ca: bytes
     context: ssl.SSLContext
+    key: ec.EllipticCurvePrivateKey
 
     @classmethod
-    def create(cls, directory: Path) -> "Authority":
+    def create(cls, directory: Path, *, demanding: bool = False) -> "Authority":
         ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
         ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test ca")])
         ca = _certificate(ca_name, ca_name, ca_key.public_key(), ca_key, is_ca=True)
@@ -105,7 +106,21 @@ class Authority:
         )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pem)
-        return cls(ca.public_bytes(serialization.Encoding.PEM), context)
+        own_pem = ca.public_bytes(serialization.Encoding.PEM)
+        if demanding:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(cadata=own_pem.decode())
+        return cls(own_pem, context, ca_key)
+
+    def client(self, name: str = "bot") -> tuple[bytes, bytes]:
+        """A certificate for a client, and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test ca")])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = _certificate(subject, issuer, key.public_key(), self.key, is_ca=False)
+        return certificate.public_bytes(serialization.Encoding.PEM), key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
 
 
 def _certificate(

@@ -21,8 +21,9 @@ from trimtab.base.http import AiohttpTransport
 from trimtab.cluster.gitserver import GitServer
 from trimtab.remotes.git import git as hardened_git
 from trimtab.remotes.git import mirror as mirrors
-from trimtab.sources import git as source_module
+from trimtab.sources import checkout
 from trimtab.sources.git import ANONYMOUS, AuthenticationFailed, Credentials, GitSource, GitSpec, Head
+from trimtab.sources.targets import target_of
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ async def test_a_range_of_versions_takes_the_highest_tag(server, repository, sou
 
 
 async def test_the_default_branch_is_master_as_in_flux():
-    assert GitSpec.from_api(GitRepositorySpec(url="https://h/x", interval="1m")).target == source_module.target_of(
+    assert GitSpec.from_api(GitRepositorySpec(url="https://h/x", interval="1m")).target == target_of(
         GitRef(branch="master")
     )
 
@@ -348,11 +349,11 @@ async def test_ignore_rules_and_sparse_checkout(server, repository, source):
 
 async def test_limits_of_size_and_number(server, repository, source, monkeypatch):
     repository.commit({"a": b"x" * 5000, "b": b"y" * 6000})
-    monkeypatch.setattr(source_module, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(checkout, "MAX_BYTES", 10_000)
     with pytest.raises(Transient, match="11000 bytes of files; the limit is 10000"):
         await got(source, spec(server.url("apps")))
     assert paths(await got(source, spec(server.url("apps"), ignore="b"))) == ["a"]
-    monkeypatch.setattr(source_module, "MAX_FILES", 1)
+    monkeypatch.setattr(checkout, "MAX_FILES", 1)
     with pytest.raises(Transient, match="2 files; the limit is 1"):
         await got(source, spec(server.url("apps")))
 
@@ -714,10 +715,14 @@ def test_sparse_directories_stay_inside(directory: str):
 
 
 def test_what_is_not_supported_is_refused_and_not_ignored():
-    proxy = LocalRef(name="proxy")
-    with pytest.raises(Terminal, match=r"spec\.proxySecretRef, spec\.recurseSubmodules"):
-        GitSpec.from_api(
-            GitRepositorySpec(url="https://h/x", interval="1m", proxy_secret_ref=proxy, recurse_submodules=True)
-        )
     with pytest.raises(Terminal, match="provider: azure"):
         GitSpec.from_api(GitRepositorySpec(url="https://h/x", interval="1m", provider="azure"))
+
+
+def test_what_does_not_fit_together_is_refused():
+    proxy = LocalRef(name="proxy")
+    with pytest.raises(Terminal, match="ssh does not go over a proxy"):
+        GitSpec.from_api(GitRepositorySpec(url="ssh://git@h/x", interval="1m", proxy_secret_ref=proxy))
+    for url in ("ssh://git@h/x", "http://h/x"):
+        with pytest.raises(Terminal, match="by https only; write https://h/x"):
+            GitSpec.from_api(GitRepositorySpec(url=url, interval="1m", provider="github"))

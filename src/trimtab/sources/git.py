@@ -4,78 +4,32 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from trimtab.api.source import GitRepositorySpec
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Store
-from trimtab.artifacts.tree import Entry, Tree, without_collisions
+from trimtab.artifacts.tree import Tree
 from trimtab.base.clock import Clock
-from trimtab.base.errors import Terminal, Transient, TrimtabError
+from trimtab.base.errors import Transient, TrimtabError
 from trimtab.base.http import Transport
 from trimtab.base.process import OutputTooLarge, ProcessTimeout
-from trimtab.remotes.git.address import Address, parse_address
+from trimtab.remotes.git.address import Address
 from trimtab.remotes.git.credentials import ANONYMOUS, AuthenticationFailed, Credentials
 from trimtab.remotes.git.git import Git, GitFailed, failure, hardened, wipe
 from trimtab.remotes.git.history import STEPS, Descent, History
-from trimtab.remotes.git.mirror import Blob, HostilePath, Listing, Mirror
+from trimtab.remotes.git.mirror import HostilePath, Mirror
 from trimtab.remotes.git.names import COMMIT
 from trimtab.remotes.git.reach import resolve
 from trimtab.remotes.git.refs import RefReader, Remote
-from trimtab.sources.ignore import IGNORE_FILE, rules
-from trimtab.sources.targets import Commit, Head, Semver, Target, missing, neighbours, pick, prefixes, target_of
+from trimtab.sources.checkout import Checkout, Part, Wish, refused
+from trimtab.sources.spec import GitSpec
+from trimtab.sources.submodules import Submodules
+from trimtab.sources.targets import Commit, Head, missing, neighbours, pick, prefixes
 
 __all__ = ["ANONYMOUS", "AuthenticationFailed", "Credentials", "GitSource", "GitSpec", "Head"]
 
-MAX_BYTES = 100 << 20
-MAX_FILES = 50_000
 _CONCURRENT_FETCHES = 4
 _WAIT_S = 600.0  # for others that use the mirror, or all the slots; each of them has its own timeout
-
-
-@dataclass(frozen=True, slots=True)
-class GitSpec:
-    """What to take from which repository. `timeout_s` bounds one look and one fetch, each."""
-
-    address: Address
-    target: Target
-    timeout_s: float = 60.0
-    ignore: str | None = None
-    directories: tuple[str, ...] = ()
-
-    @property
-    def is_range(self) -> bool:
-        """Whether the newest of many versions is taken, not one that is named."""
-        return isinstance(self.target, Semver)
-
-    @classmethod
-    def from_api(cls, spec: GitRepositorySpec) -> "GitSpec":
-        """Read a GitRepository's spec. Raises Terminal for what is wrong, and for what is not supported yet.
-
-        What is not supported is refused, never passed over. Signatures are not its business: see `trust`.
-        """
-        unsupported = {
-            "proxySecretRef": spec.proxy_secret_ref is not None,
-            "recurseSubmodules": spec.recurse_submodules,
-            "include": bool(spec.include),
-            f"provider: {spec.provider}": spec.provider not in ("", "generic"),
-        }
-        if wrong := [name for name, is_set in unsupported.items() if is_set]:
-            raise Terminal(
-                "InvalidProviderConfiguration", f"not supported yet: spec.{', spec.'.join(wrong)}; remove it"
-            )
-        try:
-            timeout_s = spec.timeout_s
-        except ValueError as problem:
-            raise Terminal("URLInvalid", f"spec.timeout: {problem}") from problem
-        return cls(
-            address=parse_address(spec.url),
-            target=target_of(spec.ref),
-            timeout_s=timeout_s,
-            ignore=spec.ignore,
-            directories=tuple(_directory(name) for name in spec.sparse_checkout),
-        )
 
 
 class GitSource:
@@ -87,6 +41,7 @@ class GitSource:
         self._mirrors_dir = cache_dir / "mirrors"
         self._private = cache_dir / "private"
         self._store = store
+        self._checkout = Checkout(store)
         self._clock = clock
         self._deny_private = deny_private
         self._reader = RefReader(transport, deny_private=deny_private)
@@ -115,17 +70,28 @@ class GitSource:
         The snapshot's revision is what came: if the branch moved after the look, and the server hands out only its tip,
         that is the newer commit. Raises as `look`; nothing is changed then, and there is never a partial snapshot.
         """
+        wish = Wish(spec.address, spec.timeout_s, spec.ignore, spec.directories, spec.submodules, previous=previous)
+        commit, part = await self._part(spec, credentials, head, wish)
+        # The mirror is free again: a repository may be a submodule of itself.
+        parts = await Submodules(self._part, spec, credentials, wish).gather(commit, part)
+        try:
+            tree = await asyncio.to_thread(self._checkout.assemble, parts)
+        except OSError as problem:
+            raise _unkept(spec, problem) from problem
+        return Snapshot(self._store, tree, head.moved(commit).revision)
+
+    async def _part(self, spec: GitSpec, credentials: Credentials, head: Head, wish: Wish) -> tuple[str, Part]:
+        """The files of one commit, submodules aside, and which commit that is."""
         mirror = self._mirror(spec.address, credentials)
         async with self._at_work(spec, head, mirror):
             commit = await self._brought(spec, credentials, head, mirror)
             async with hardened(self._private) as git:
                 try:
-                    tree = await self._tree(git, mirror, commit, spec, previous)
+                    return commit, await self._checkout.part(git, mirror, commit, wish)
                 except GitFailed:
                     # It came whole, and now something is missing: the mirror cannot be trusted any more.
                     await asyncio.to_thread(mirror.drop)
                     raise
-        return Snapshot(self._store, tree, head.moved(commit).revision)
 
     @asynccontextmanager
     async def history(
@@ -165,13 +131,11 @@ class GitSource:
             late = ProcessTimeout(f"the fetch was stopped after {spec.timeout_s:g} s")
             raise failure(spec.address, late) from problem
         except (GitFailed, ProcessTimeout, OutputTooLarge) as problem:
-            raise failure(spec.address, problem) from problem
+            raise failure(spec.address, problem, pinned=bool(spec.pinned)) from problem
         except OSError as problem:
-            raise Transient(
-                "StorageOperationFailed", f"the files of {spec.address} cannot be kept: {problem}"
-            ) from problem
+            raise _unkept(spec, problem) from problem
         except HostilePath as problem:
-            raise _refused(spec, head.commit, f"{problem}; nothing of it is used") from problem
+            raise refused(spec.address, head.commit, f"{problem}; nothing of it is used") from problem
 
     async def _brought(
         self,
@@ -190,7 +154,7 @@ class GitSource:
                 remote.address.url,
                 head.commit,
                 head.ref,
-                slot=repr(spec.target) if not isinstance(spec.target, Commit) else "commit",
+                slot=spec.pinned or (repr(spec.target) if not isinstance(spec.target, Commit) else "commit"),
                 exact=exact or isinstance(spec.target, Commit),
                 depth=depth,
                 deeper=deeper,
@@ -248,48 +212,15 @@ class GitSource:
     @asynccontextmanager
     async def _git(self, spec: GitSpec, credentials: Credentials) -> AsyncIterator[tuple[Git, Remote]]:
         if spec.address.over_http:
-            remote = await self._reader.locate(spec.address, credentials, timeout=spec.timeout_s)
+            remote = await self._reader.locate(
+                spec.address, credentials, timeout=spec.timeout_s, deny_private=not spec.own
+            )
         else:
-            remote = Remote(spec.address, await resolve(spec.address, deny_private=self._deny_private))
+            credentials.check(spec.address)
+            deny_private = self._deny_private or not spec.own
+            remote = Remote(spec.address, await resolve(spec.address, deny_private=deny_private))
         async with hardened(self._private, remote, credentials) as git:
             yield git, remote
-
-    async def _tree(self, git: Git, mirror: Mirror, commit: str, spec: GitSpec, previous: Tree | None) -> Tree:
-        listing = await mirror.files(git, commit)
-        ignore_file = b""
-        if own := next((blob for blob in listing.files if blob.path == IGNORE_FILE), None):
-            sizes = await mirror.sizes(git, [own.oid])
-            _within_limits(spec, commit, sum(sizes.values()), 1)
-            async for batch in mirror.contents(git, sizes, timeout=spec.timeout_s):
-                ignore_file = bytes(batch[0][1])
-        listing = await asyncio.to_thread(_selected, listing, spec, ignore_file)
-        known = await asyncio.to_thread(self._known, listing.files, previous)
-        sizes = await mirror.sizes(
-            git, list(dict.fromkeys(blob.oid for blob in listing.files if blob.oid not in known))
-        )
-        every = {oid: size for oid, (_, size) in known.items()} | sizes
-        _within_limits(spec, commit, sum(every[blob.oid] for blob in listing.files), len(listing.files))
-        async for batch in mirror.contents(git, sizes, timeout=spec.timeout_s):
-            known |= await asyncio.to_thread(self._keep, batch)
-        return await asyncio.to_thread(self._save, listing, known)
-
-    def _known(self, blobs: list[Blob], previous: Tree | None) -> dict[str, tuple[str, int]]:
-        """By git id, the contents that are in the store already: SHA-256 and size."""
-        if previous is None:
-            return {}
-        wanted = {blob.oid for blob in blobs}
-        had = {entry.hint: (entry.sha256, entry.size) for entry in previous.entries if entry.hint in wanted}
-        return {oid: content for oid, content in had.items() if self._store.keep(*content)}
-
-    def _keep(self, batch: list[tuple[str, memoryview]]) -> dict[str, tuple[str, int]]:
-        return {oid: (self._store.put(data), len(data)) for oid, data in batch}
-
-    def _save(self, listing: Listing, known: dict[str, tuple[str, int]]) -> Tree:
-        entries = [Entry(blob.path, *known[blob.oid], blob.executable, blob.oid) for blob in listing.files]
-        kept, collided = without_collisions(entries)
-        tree = Tree.of(kept, [*listing.left_out, *collided])
-        self._store.save(tree)
-        return tree
 
     def _mirror(self, address: Address, credentials: Credentials, *, commits_only: bool = False) -> Mirror:
         name = hashlib.sha256(f"{address.url}\n{credentials.digest}".encode()).hexdigest()[:32]
@@ -299,31 +230,5 @@ class GitSource:
         return self._mirrors[name]
 
 
-def _selected(listing: Listing, spec: GitSpec, ignore_file: bytes) -> Listing:
-    """What of a commit is wanted."""
-    ignored = rules(spec.ignore, ignore_file)
-    inside = tuple(f"{directory}/" for directory in spec.directories)
-
-    def wanted(path: str) -> bool:
-        return (not inside or path.startswith(inside)) and not ignored.excludes(path)
-
-    return Listing([blob for blob in listing.files if wanted(blob.path)], [*filter(wanted, listing.left_out)])
-
-
-def _within_limits(spec: GitSpec, commit: str, size: int, files: int) -> None:
-    if files > MAX_FILES:
-        raise _refused(spec, commit, f"{files} files; the limit is {MAX_FILES}. Leave some out by spec.ignore")
-    if size > MAX_BYTES:
-        raise _refused(spec, commit, f"{size} bytes of files; the limit is {MAX_BYTES}. Leave some out by spec.ignore")
-
-
-def _refused(spec: GitSpec, commit: str, why: str) -> Transient:
-    # The next commit may be better, so this is looked at again.
-    return Transient("GitOperationFailed", f"{spec.address}: commit {commit} is refused: {why}")
-
-
-def _directory(name: str) -> str:
-    parts = [part for part in name.removeprefix("./").split("/") if part]
-    if not parts or name.startswith("/") or any(part in (".", "..") for part in parts):
-        raise Terminal("URLInvalid", f"spec.sparseCheckout: {name!a} is not a directory inside the repository")
-    return "/".join(parts)
+def _unkept(spec: GitSpec, problem: OSError) -> Transient:
+    return Transient("StorageOperationFailed", f"the files of {spec.address} cannot be kept: {problem}")

@@ -50,6 +50,11 @@ class Rules:
         self._seen: dict[bytes, tuple[bool, ...]] = {b"": (False,) * len(self._groups)}
         self._closed: dict[bytes, bool] = {b"": False}
 
+    @property
+    def negates(self) -> bool:
+        """Whether something that was left out is taken back: then no directory as a whole is out of the question."""
+        return any(group.included for group in self._groups)
+
     def excludes(self, path: str) -> bool:
         """Whether the file at `path`, relative to the root, is left out."""
         name = path.encode()

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from yarl import URL
+
 from trimtab.base.errors import Transient
 from trimtab.base.process import Limits, OutputTooLarge, ProcessTimeout, run
 from trimtab.remotes.git.address import Address
@@ -148,13 +150,20 @@ def wipe(private: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def failure(address: Address, problem: Exception) -> Transient:
-    """What it means for the one who wrote the address that git ended with `problem`."""
+def failure(address: Address, problem: Exception, *, pinned: bool = False) -> Transient:
+    """What it means for the one who wrote the address that git ended with `problem`.
+
+    `pinned`: the commit is named by another repository, so that no branch can be named instead.
+    """
     if isinstance(problem, ProcessTimeout):
         return _failed(address, f"{problem}; raise spec.timeout if the repository is large or far away")
     if isinstance(problem, OutputTooLarge):
         return _failed(address, f"the repository lists too much: {problem}")
     said = problem.said if isinstance(problem, GitFailed) else str(problem)
+    if "407" in said and "proxy" in said.lower():
+        return AuthenticationFailed(
+            f"{address}: the proxy wants other credentials; check the Secret of spec.proxySecretRef. git said: {said}"
+        )
     if "Host key verification failed" in said or "REMOTE HOST IDENTIFICATION" in said:
         return AuthenticationFailed(
             f"{address}: the host's key is not the one in known_hosts of the Secret; it is not contacted. "
@@ -179,10 +188,9 @@ def failure(address: Address, problem: Exception) -> Transient:
             f"{address}: signing in failed; check the Secret of spec.secretRef. git said: {said}"
         )
     if "not our ref" in said or "unadvertised object" in said:
+        way_out = "have it pushed" if pinned else "name the branch it is on in spec.ref.branch"
         return _failed(
-            address,
-            f"the commit is not there, or the server hands out none by its id; name the branch it is on in "
-            f"spec.ref.branch. git said: {said}",
+            address, f"the commit is not there, or the server hands out none by its id; {way_out}. git said: {said}"
         )
     if "File size limit" in said or "file size" in said.lower():
         return _failed(address, f"more than {_PACK_BYTES} bytes to fetch. git said: {said}")
@@ -215,14 +223,30 @@ def _over_http(home: Path, remote: Remote, credentials: Credentials) -> dict[str
     address = remote.address
     config = {"http.userAgent": "trimtab"}
     if address.host not in remote.hosts:
-        hosts = ",".join(f"[{host}]" if ":" in host else host for host in remote.hosts)
-        config["http.curloptResolve"] = f"{address.host}:{address.port}:{hosts}"
+        config["http.curloptResolve"] = _pinned(address.host, address.port, remote.hosts)
     if credentials.authorization:
         # Tied to the address: git sends it nowhere else.
         config[f"http.{address.url}.extraHeader"] = f"Authorization: {credentials.authorization}"
     if credentials.ca:
         config["http.sslCAInfo"] = str(_private(home / "ca.crt", credentials.ca))
+    if credentials.certificate:
+        config["http.sslCert"] = str(_private(home / "tls.crt", credentials.certificate))
+        config["http.sslKey"] = str(_private(home / "tls.key", credentials.key))
+    if credentials.proxy is not None:
+        config |= _over_proxy(credentials.proxy, tuple(proxy.host or "" for proxy in remote.proxies))
     return config
+
+
+def _over_proxy(proxy: URL, hosts: tuple[str, ...]) -> dict[str, str]:
+    # User and password are part of the address; this is the environment, not the arguments.
+    config = {"http.proxy": str(proxy).rstrip("/"), "http.proxyAuthMethod": "basic"}
+    if proxy.host not in hosts:
+        config["http.curloptResolve"] = _pinned(proxy.host or "", proxy.port or 80, hosts)
+    return config
+
+
+def _pinned(name: str, port: int, hosts: Sequence[str]) -> str:
+    return f"{name}:{port}:{','.join(f'[{host}]' if ':' in host else host for host in hosts)}"
 
 
 def _over_ssh(home: Path, credentials: Credentials) -> dict[str, str]:

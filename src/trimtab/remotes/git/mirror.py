@@ -47,11 +47,19 @@ class Blob(NamedTuple):
     executable: bool
 
 
+class Submodule(NamedTuple):
+    """A place in a commit where a commit of another repository belongs."""
+
+    path: str
+    commit: str
+
+
 class Listing(NamedTuple):
-    """All regular files of a commit, and the links and submodules beside them."""
+    """All regular files of a commit, the links beside them, and the submodules."""
 
     files: list[Blob]
     left_out: list[str]
+    submodules: list[Submodule]
 
 
 class Mirror:
@@ -287,20 +295,23 @@ class Mirror:
 def _parse(listed: bytes) -> Listing:
     files: list[Blob] = []
     left_out: list[str] = []
+    submodules: list[Submodule] = []
     for line in listed.split(b"\0")[:-1]:
         head, _, name = line.partition(b"\t")
         mode, _, oid = head.decode().split(" ")
-        path = _checked(name)
-        if path is None or mode in (_LINK, _SUBMODULE):
+        path = check_path(name)
+        if path is not None and mode == _SUBMODULE:
+            submodules.append(Submodule(path, oid))
+        elif path is None or mode in (_LINK, _SUBMODULE):
             left_out.append(path or ascii(name.decode(errors="backslashreplace"))[1:-1])
         elif mode in (_FILE, _PROGRAM, "100664"):
             files.append(Blob(path, oid, mode == _PROGRAM))
         else:
             raise HostilePath(f"{path!a} has the mode {mode}")
-    return Listing(files, left_out)
+    return Listing(files, left_out, submodules)
 
 
-def _checked(name: bytes) -> str | None:
+def check_path(name: bytes) -> str | None:
     """The path as text; None if it is not text, which nobody can refer to. Raises HostilePath."""
     parts = name.split(b"/")
     if len(name) > MAX_PATH_BYTES or len(parts) > MAX_DEPTH:

@@ -5,9 +5,13 @@ without the advertisement before it. Anything unexpected falls back to the whole
 answer of servers that only know the older protocol.
 """
 
+import hashlib
+import itertools
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from yarl import URL
 
 from trimtab.base.errors import Terminal, Transient
 from trimtab.base.http import BodyTooLarge, Request, Response, Transport, TransportError
@@ -15,7 +19,7 @@ from trimtab.remotes.git.address import Address
 from trimtab.remotes.git.credentials import AuthenticationFailed, Credentials
 from trimtab.remotes.git.names import COMMIT
 from trimtab.remotes.git.pktline import Mark, Packet, decode, encode
-from trimtab.remotes.git.reach import resolve
+from trimtab.remotes.git.reach import resolve, resolve_proxy
 
 MAX_ANSWER = 32 << 20
 _INFO = "/info/refs"
@@ -23,14 +27,20 @@ _SERVICE = "/git-upload-pack"
 _AGENT = b"agent=trimtab"
 _ADVERTISEMENT = "application/x-git-upload-pack-advertisement"
 _RESULT = "application/x-git-upload-pack-result"
+_MOST_REMEMBERED = 10_000
+_MOST_CONTEXTS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Where a repository really is: the address after a redirect, and the IP addresses that were checked."""
+    """Where a repository really is: the address after a redirect, and the IP addresses that were checked.
+
+    Over a proxy, those are the addresses in `proxies`, and in `hosts` is what the proxy is asked for.
+    """
 
     address: Address
     hosts: tuple[str, ...]
+    proxies: tuple[URL, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,52 +61,73 @@ class RefReader:
     def __init__(self, transport: Transport, *, deny_private: bool = False) -> None:
         self._transport = transport
         self._deny_private = deny_private
-        self._speaks_v2: dict[Address, Address] = {}
+        # By who asks as well: what a proxy, or somebody's account, is told must not lead anybody else.
+        self._speaks_v2: dict[tuple[Address, str], Address] = {}
         self._contexts: dict[bytes, ssl.SSLContext] = {}
 
     async def read(
-        self, address: Address, credentials: Credentials, prefixes: Iterable[str], *, timeout: float = 60.0
+        self,
+        address: Address,
+        credentials: Credentials,
+        prefixes: Iterable[str],
+        *,
+        timeout: float = 60.0,
+        deny_private: bool = False,
     ) -> Refs:
         """References whose names start with one of `prefixes` (with others, from servers that cannot select).
 
+        `deny_private`: for an address that the owner of the object did not write.
+
         Raises AuthenticationFailed, Transient (GitOperationFailed) and Terminal (URLInvalid).
         """
-        call = _Call(self, credentials, timeout)
-        wanted = tuple(prefixes)
-        if final := self._speaks_v2.get(address):
-            remote = Remote(final, await self.hosts(final))
+        call = _Call(self, credentials, timeout, deny_private)
+        wanted, known = tuple(prefixes), (address, credentials.digest)
+        if final := self._speaks_v2.get(known):
+            remote = await call.remote(final)
             if (ids := await call.ls_refs(remote, wanted)) is not None:
                 return Refs(ids, remote)
-            del self._speaks_v2[address]
+            del self._speaks_v2[known]
         remote, advertised = await call.advertisement(address)
         if advertised is not None:
             return Refs(advertised, remote)
         ids = await call.ls_refs(remote, wanted)
         if ids is None:
             raise _failed(address, "the server offers protocol version 2 and does not answer in it")
-        self._speaks_v2[address] = remote.address
+        self._remember(known, remote.address)
         return Refs(ids, remote)
 
-    async def locate(self, address: Address, credentials: Credentials, *, timeout: float = 60.0) -> Remote:
+    async def locate(
+        self, address: Address, credentials: Credentials, *, timeout: float = 60.0, deny_private: bool = False
+    ) -> Remote:
         """Where `address` leads to, without asking for references. Raises as `read`."""
-        if final := self._speaks_v2.get(address):
-            return Remote(final, await self.hosts(final))
-        remote, advertised = await _Call(self, credentials, timeout).advertisement(address)
+        call = _Call(self, credentials, timeout, deny_private)
+        if final := self._speaks_v2.get((address, credentials.digest)):
+            return await call.remote(final)
+        remote, advertised = await call.advertisement(address)
         if advertised is None:
-            self._speaks_v2[address] = remote.address
+            self._remember((address, credentials.digest), remote.address)
         return remote
 
-    async def hosts(self, address: Address) -> tuple[str, ...]:
-        """The checked IP addresses of the host of `address`."""
-        return await resolve(address, deny_private=self._deny_private)
+    async def remote(self, address: Address, proxy: URL | None, *, deny_private: bool) -> Remote:
+        """`address` at the checked IP addresses of its host, or by way of those of the proxy."""
+        deny_here = deny_private or self._deny_private
+        hosts = await resolve(address, proxy=proxy, deny_private=deny_here)
+        if proxy is None:
+            return Remote(address, hosts)
+        return Remote(address, hosts, await resolve_proxy(address, proxy, deny_private=self._deny_private))
+
+    def _remember(self, known: tuple[Address, str], final: Address) -> None:
+        if len(self._speaks_v2) >= _MOST_REMEMBERED:
+            self._speaks_v2.clear()
+        self._speaks_v2[known] = final
 
     async def send(self, remote: Remote, request: Request, credentials: Credentials) -> Response:
         """Send `request` to the first of the checked IP addresses that accepts it."""
         host = remote.address.host
         server_name = host if remote.address.scheme == "https" and host not in remote.hosts else None
-        tls = self._tls(credentials.ca) if remote.address.scheme == "https" else None
+        tls = self._tls(credentials) if remote.address.scheme == "https" else None
         failure: TransportError | None = None
-        for ip in remote.hosts:
+        for ip, proxy in itertools.product(remote.hosts, remote.proxies or (None,)):
             pinned = Request(
                 request.method,
                 request.url.with_host(ip),
@@ -105,6 +136,7 @@ class RefReader:
                 timeout=request.timeout,
                 tls=tls,
                 tls_server_name=server_name,
+                proxy=proxy,
             )
             try:
                 return await self._transport.send(pinned)
@@ -112,16 +144,17 @@ class RefReader:
                 failure = error
         raise _failed(remote.address, str(failure)) from failure
 
-    def _tls(self, ca: bytes) -> ssl.SSLContext | None:
-        # One context per authority: connections are pooled by it, and making one takes milliseconds.
-        if not ca:
+    def _tls(self, credentials: Credentials) -> ssl.SSLContext | None:
+        # One context per authority and certificate: connections are pooled by it, and making one takes milliseconds.
+        if not credentials.has_tls:
             return None
-        if ca not in self._contexts:
-            try:
-                self._contexts[ca] = ssl.create_default_context(cadata=ca.decode())
-            except (ssl.SSLError, ValueError) as failure:
-                raise AuthenticationFailed(f"ca.crt in the Secret is not a certificate in PEM: {failure}") from failure
-        return self._contexts[ca]
+        parts = (credentials.ca, credentials.certificate, credentials.key)
+        known = b"".join(hashlib.sha256(part).digest() for part in parts)
+        if known not in self._contexts:
+            while len(self._contexts) >= _MOST_CONTEXTS:
+                self._contexts.pop(next(iter(self._contexts)))
+            self._contexts[known] = credentials.tls()
+        return self._contexts[known]
 
 
 async def ls_refs(
@@ -136,16 +169,21 @@ class _Call:
     reader: RefReader
     credentials: Credentials
     timeout: float
+    deny_private: bool = False
+
+    async def remote(self, address: Address) -> Remote:
+        """`address`, where it may be contacted."""
+        return await self.reader.remote(address, self.credentials.proxy, deny_private=self.deny_private)
 
     async def advertisement(self, address: Address) -> tuple[Remote, dict[str, str] | None]:
         """Ask what the server speaks. The references are there only if it speaks the old protocol."""
         self.credentials.check(address)
-        remote = Remote(address, await self.reader.hosts(address))
+        remote = await self.remote(address)
         response = await self._get(remote)
         if response.status in (301, 302, 303, 307, 308):
             await response.close()
             target = address.redirected(response.headers.get("Location", ""), _INFO)
-            remote = Remote(target, await self.reader.hosts(target))
+            remote = await self.remote(target)
             response = await self._get(remote)
         body = await self._body(remote.address, response)
         if response.status != 200:
@@ -237,6 +275,10 @@ def _packets(address: Address, body: bytes) -> list[Packet]:
 
 def _refused(address: Address, response: Response, signed_in: bool) -> Transient:
     status = response.status
+    if status == 407:
+        return AuthenticationFailed(
+            f"{address}: the proxy wants other credentials (407); check the Secret of spec.proxySecretRef"
+        )
     if status in (401, 403):
         cause = "refuses these credentials" if signed_in else "wants credentials"
         way_out = "check the Secret of spec.secretRef" if signed_in else "name a Secret in spec.secretRef"
