@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -26,7 +26,9 @@ from trimtab.controllers import kustomization, remote, sourcing
 from trimtab.controllers.access import Access, CrossNamespace, account
 from trimtab.controllers.backstop import Backstop
 from trimtab.controllers.freeze import Freeze
+from trimtab.controllers.gitaccess import GitAccess
 from trimtab.controllers.gitrepository import GitProducer
+from trimtab.controllers.includes import Includes
 from trimtab.controllers.index import SourceId, SourceIndex
 from trimtab.controllers.ocirepository import OciProducer
 from trimtab.controllers.place import Place
@@ -38,6 +40,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
 from trimtab.kube.informer import Event, Informer
 from trimtab.manifests.refs import Gvk, Key, Ref
+from trimtab.remotes.git.github import Apps
 from trimtab.remotes.outbound import Outbound
 from trimtab.render.render import Renderer
 from trimtab.runtime import server
@@ -73,6 +76,7 @@ class _Fetching(NamedTuple):
 
     publisher: Publisher
     recorder: Recorder
+    includes: Includes
     producers: Mapping[Gvk, Producer[Any]]
 
 
@@ -165,9 +169,14 @@ class Assembly:
         tasks.keep(partial(self._collect, publisher, git), name="collect")
         out = Outbound(self._transport, self._clock, deny_private=deny_private)
         oci = OciSource(store, out, self._clock)
-        producers = (GitProducer(self._client, git, self._clock), OciProducer(self._client, oci))
+        access = GitAccess(self._client, Apps(self._transport, self._clock))
+        includes = Includes(self._index, publisher)
+        producers = (
+            GitProducer(self._client, git, self._clock, access, includes),
+            OciProducer(self._client, oci),
+        )
         recorder = self._recorder(tasks, "source-controller")
-        return _Fetching(publisher, recorder, {producer.gvk: producer for producer in producers})
+        return _Fetching(publisher, recorder, includes, {producer.gvk: producer for producer in producers})
 
     async def _join(self, tasks: Tasks, fetching: _Fetching | None, store: Store, gvk: Gvk, struct: type[S]) -> _Joined:
         """Look after one kind of source, once it is installed."""
@@ -210,6 +219,8 @@ class Assembly:
             backoff_cap=sources.backoff_cap,
         )
         self._attach(tasks, controller, objects, gvk.kind, sources.state)
+        if gvk == GIT_REPOSITORY:
+            fetching.includes.follow(cast("Informer[GitRepository]", objects), controller.queue.add)
         return controller
 
     async def _kustomizer(

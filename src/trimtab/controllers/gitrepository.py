@@ -1,16 +1,23 @@
 """What is particular to a GitRepository: look at the remote, verify what it offers, fetch the commit if it is new."""
 
+import asyncio
 from functools import partial
+from typing import Any
 
 from trimtab.api.gvk import GIT_REPOSITORY
-from trimtab.api.source import GitRepository
+from trimtab.api.names import Reason
+from trimtab.api.source import GitRepository, GitRepositoryStatus
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.base.clock import Clock
-from trimtab.controllers import rewinds, supported, verification
-from trimtab.controllers.sourcing import Produced, Status, Withheld, secret
+from trimtab.base.errors import TrimtabError
+from trimtab.controllers import includes, rewinds, supported, verification
+from trimtab.controllers.gitaccess import GitAccess
+from trimtab.controllers.includes import Includes
+from trimtab.controllers.index import Published
+from trimtab.controllers.sourcing import Produced, Status, Withheld
 from trimtab.controllers.verification import Verification
 from trimtab.kube.client import Client
-from trimtab.sources.git import ANONYMOUS, Credentials, GitSource, GitSpec
+from trimtab.sources.git import Credentials, GitSource, GitSpec
 
 
 class GitProducer:
@@ -18,45 +25,81 @@ class GitProducer:
 
     gvk = GIT_REPOSITORY
 
-    def __init__(self, client: Client, source: GitSource, clock: Clock) -> None:
+    def __init__(self, client: Client, source: GitSource, clock: Clock, access: GitAccess, includes: Includes) -> None:
         self._verification = Verification(client, source, clock)
-        self._client = client
         self._source = source
+        self._access = access
+        self.includes = includes
 
     def check(self, item: GitRepository) -> None:
         """Raise Terminal for what is not served, or makes no sense."""
         supported.check_git(item)
+        self.includes.check(item)
 
     async def produce(self, item: GitRepository, status: Status, held: Snapshot | None) -> Produced:
-        """The head of the repository, fetched again if the commit or what is left out of it has changed."""
-        credentials = await self._credentials(item)
+        """The head of the repository, fetched again if the commit or what is left out of it has changed.
+
+        What it includes is laid into it, and makes another artifact of the same revision when that moves.
+        """
         spec = GitSpec.from_api(item.spec)
+        included = self.includes.collect(item)
+        credentials = await self._access.credentials(item, spec)
+        try:
+            return await self._produce(item, status, held, spec, credentials, included)
+        except TrimtabError as failure:
+            if failure.reason == Reason.AUTHENTICATION_FAILED:
+                self._access.refused(credentials)
+            raise
+
+    async def _produce(
+        self,
+        item: GitRepository,
+        status: Status,
+        held: Snapshot | None,
+        spec: GitSpec,
+        credentials: Credentials,
+        included: tuple[Published, ...],
+    ) -> Produced:
         head = await self._source.look(spec, credentials)
         try:
             head, trust = await self._verification.check(item, status, spec, credentials, head)
         except Withheld as refusal:
-            if held is None:
-                refusal.regained = await self._verification.regain(status, spec, credentials)
+            if held is None and (own := await self._verification.regain(status, spec, credentials)):
+                refusal.regained = await asyncio.to_thread(self.includes.lay, item, own, included)
             raise
         snapshot = held
-        if snapshot is None or snapshot.revision != head.revision or _asks_else(item, status):
-            snapshot = await self._source.fetch(spec, credentials, head, held.tree if held else None)
-        observed = {"observed_ignore": item.spec.ignore, "observed_sparse_checkout": item.spec.sparse_checkout}
+        if snapshot is None or snapshot.revision != head.revision or _asks_else(item, status, included):
+            own = await self._source.fetch(spec, credentials, head, held.tree if held else None)
+            snapshot = await asyncio.to_thread(self.includes.lay, item, own, included)
+        observed = _observed(item, included)
         if trust is not None:
             verified = verification.words(trust, snapshot, spec)
             return Produced(snapshot, observed=observed | verification.remembered(item, trust), verified=verified)
         history = partial(rewinds.words, self._source, spec, credentials, status.artifact, snapshot.revision)
         return Produced(snapshot, observed=observed | verification.remembered(item, None), history=history)
 
-    async def _credentials(self, item: GitRepository) -> Credentials:
-        reference = item.spec.secret_ref
-        if reference is None:
-            return ANONYMOUS
-        data = await secret(self._client, item.metadata.namespace, reference.name, "spec.secretRef")
-        return Credentials.from_secret(data)
+
+def _observed(item: GitRepository, included: tuple[Published, ...]) -> dict[str, Any]:
+    """The fields of the status that say what the artifact was made with."""
+    return {
+        "observed_ignore": item.spec.ignore,
+        "observed_sparse_checkout": item.spec.sparse_checkout,
+        "observed_recurse_submodules": item.spec.recurse_submodules,
+        "observed_include": item.spec.include,
+        "included_artifacts": tuple(one.artifact for one in included),
+    }
 
 
-def _asks_else(item: GitRepository, status: Status) -> bool:
-    """The same commit would give another artifact: what is left out has changed."""
-    made_with = (status.observed_ignore, getattr(status, "observed_sparse_checkout", ()))
-    return (item.spec.ignore, item.spec.sparse_checkout) != made_with
+def _asks_else(item: GitRepository, status: Status, included: tuple[Published, ...]) -> bool:
+    """The same commit would give another artifact: what is left out, or laid in, has changed."""
+    if not isinstance(status, GitRepositoryStatus):
+        return True
+    return includes.differ(status.included_artifacts, included) or (
+        (item.spec.ignore, item.spec.sparse_checkout, item.spec.recurse_submodules, item.spec.include)
+        != (
+            status.observed_ignore,
+            status.observed_sparse_checkout,
+            status.observed_recurse_submodules,
+            status.observed_include,
+        )
+    )

@@ -15,7 +15,7 @@ from trimtab.artifacts.publish import Publisher
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Corrupt
 from trimtab.base.clock import Clock
-from trimtab.base.errors import Terminal, Transient, TrimtabError
+from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import progress
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.state import ObjectState
@@ -32,6 +32,12 @@ from trimtab.runtime.status import merge_difference, patch_status
 LEAST_INTERVAL_S = 1.0
 """An interval of `0s` passes admission, as in Flux; it must not become a busy loop."""
 _SECRET = Gvk("", "v1", "Secret")
+_FAILURES = (
+    names.ConditionType.FETCH_FAILED,
+    names.ConditionType.INCLUDE_UNAVAILABLE,
+    names.ConditionType.STORAGE_OPERATION_FAILED,
+)
+_OF_STORAGE = frozenset({names.Reason.STORAGE_OPERATION_FAILED, names.Reason.INVALID_PATH})
 
 Status: TypeAlias = GitRepositoryStatus | OCIRepositoryStatus
 
@@ -112,6 +118,10 @@ class Withheld(Transient):
         self.again = again
         self.remember: Mapping[str, Any] = remember or {}
         self.regained: Snapshot | None = None
+
+
+class IncludeUnavailable(Waiting):
+    """Another source that goes into the artifact has none; looked at again when it publishes."""
 
 
 class Producer(Protocol[_Read_contra]):
@@ -255,7 +265,8 @@ class Sources(Generic[Source]):
         status = progress.flagged(
             status, names.ConditionType.ARTIFACT_IN_STORAGE, generation, names.Reason.SUCCEEDED, message, now
         )
-        status = progress.unflagged(status, names.ConditionType.FETCH_FAILED)
+        for condition in _FAILURES:
+            status = progress.unflagged(status, condition)
         status = progress.unflagged(status, names.ConditionType.SOURCE_VERIFIED)
         if produced.verified:
             status = progress.flagged(
@@ -291,11 +302,13 @@ class Sources(Generic[Source]):
             status = progress.denied(
                 status, names.ConditionType.SOURCE_VERIFIED, generation, failure.reason, message, now
             )
-            status = progress.unflagged(status, names.ConditionType.FETCH_FAILED)
+            told = None
         else:
-            status = progress.flagged(
-                status, names.ConditionType.FETCH_FAILED, generation, failure.reason, message, now
-            )
+            told = _condition_of(failure)
+            status = progress.flagged(status, told, generation, failure.reason, message, now)
+        for condition in _FAILURES:
+            if condition is not told:
+                status = progress.unflagged(status, condition)
         if isinstance(failure, Withheld):
             status = msgspec.structs.replace(status, **failure.remember)
         news = find(status.conditions, "Ready") != find(known.status.conditions, "Ready")
@@ -343,6 +356,14 @@ class Sources(Generic[Source]):
     def _forget(self, key: Key) -> None:
         self._known.pop(key, None)
         self._world.index.drop(SourceId(self._kind, key))
+
+
+def _condition_of(failure: TrimtabError) -> names.ConditionType:
+    """Which step of the way did not succeed."""
+    if isinstance(failure, IncludeUnavailable):
+        return names.ConditionType.INCLUDE_UNAVAILABLE
+    stored = failure.reason in _OF_STORAGE
+    return names.ConditionType.STORAGE_OPERATION_FAILED if stored else names.ConditionType.FETCH_FAILED
 
 
 async def secret(client: Client, namespace: str, name: str, field_: str) -> dict[str, bytes]:

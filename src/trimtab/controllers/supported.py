@@ -6,7 +6,7 @@ from trimtab.api import annotations, names
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.meta import ObjectMeta
 from trimtab.api.oci import OCIRepository
-from trimtab.api.source import GitRepository
+from trimtab.api.source import GitProvider, GitRepository
 from trimtab.base.errors import Terminal
 
 _UNSERVED: Mapping[str, tuple[str, ...]] = {
@@ -26,12 +26,7 @@ def check_git(repository: GitRepository) -> None:
     """Raise Terminal for what would be fetched, or trusted, wrongly if a part of `repository` were ignored."""
     _refuse_nonsense("GitRepository", repository.metadata)
     spec = repository.spec
-    found = {
-        "spec.include": bool(spec.include),
-        "spec.recurseSubmodules": spec.recurse_submodules,
-        "spec.proxySecretRef": spec.proxy_secret_ref is not None,
-        f"spec.provider {spec.provider}": spec.provider not in ("", "generic"),
-    }
+    found = {f"spec.provider {spec.provider}": spec.provider not in ("", GitProvider.GENERIC, GitProvider.GITHUB)}
     _refuse("GitRepository", [name for name, is_set in found.items() if is_set])
 
 

@@ -89,7 +89,7 @@ def _check(entries: dict[str, Entry], overlays: Sequence[Overlay]) -> None:
             "Leave some out by spec.ignore",
         )
     for path in entries:
-        if len(path.encode()) > MAX_PATH_BYTES or path.count("/") >= 2 * MAX_DEPTH:
+        if len(path.encode()) > MAX_PATH_BYTES or path.count("/") >= MAX_DEPTH:
             raise Transient("InvalidPath", f"with {names} there is a path that is too long: {path[:80]!a}…")
         above = path.rpartition("/")[0]
         while above:
