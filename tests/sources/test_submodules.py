@@ -15,7 +15,7 @@ from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Terminal, Transient
 from trimtab.base.http import AiohttpTransport
 from trimtab.cluster.gitserver import GitServer
-from trimtab.remotes.git.proxy import from_secret
+from trimtab.remotes.proxy import from_secret
 from trimtab.sources.git import ANONYMOUS, Credentials, GitSource, GitSpec
 
 

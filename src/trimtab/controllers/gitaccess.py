@@ -5,10 +5,10 @@ from yarl import URL
 from trimtab.api.names import Reason
 from trimtab.api.source import GitProvider, GitRepository
 from trimtab.base.errors import Terminal
+from trimtab.controllers import ways
 from trimtab.controllers.sourcing import secret
 from trimtab.kube.client import Client
 from trimtab.remotes.git.github import App, Apps
-from trimtab.remotes.git.proxy import from_secret
 from trimtab.sources.git import ANONYMOUS, Credentials, GitSpec
 
 
@@ -21,7 +21,7 @@ class GitAccess:
 
     async def credentials(self, item: GitRepository, spec: GitSpec) -> Credentials:
         """What `item` is looked at and fetched with. Raises Transient (AuthenticationFailed) and Terminal."""
-        proxy = await self._proxy(item)
+        proxy = await ways.proxy(self._client, item.metadata.namespace, item.spec.proxy_secret_ref)
         if item.spec.provider == GitProvider.GITHUB:
             return await self._apps.credentials(await self._app(item, proxy), timeout=spec.timeout_s)
         if item.spec.secret_ref is None:
@@ -44,10 +44,3 @@ class GitAccess:
         name = item.spec.secret_ref.name
         data = await secret(self._client, item.metadata.namespace, name, "spec.secretRef")
         return App.from_secret(data, f"Secret {item.metadata.namespace}/{name} of spec.secretRef", proxy)
-
-    async def _proxy(self, item: GitRepository) -> URL | None:
-        if item.spec.proxy_secret_ref is None:
-            return None
-        name = item.spec.proxy_secret_ref.name
-        data = await secret(self._client, item.metadata.namespace, name, "spec.proxySecretRef")
-        return from_secret(data, f"Secret {item.metadata.namespace}/{name} of spec.proxySecretRef")

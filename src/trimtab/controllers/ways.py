@@ -10,6 +10,7 @@ from trimtab.api.meta import LocalRef
 from trimtab.base.errors import Transient
 from trimtab.controllers.sourcing import secret
 from trimtab.kube.client import Client
+from trimtab.remotes.proxy import from_secret
 
 
 class Certificates(TypedDict):
@@ -38,16 +39,4 @@ async def proxy(client: Client, namespace: str, reference: LocalRef | None) -> U
     if reference is None:
         return None
     data = await secret(client, namespace, reference.name, "spec.proxySecretRef")
-    try:
-        url = URL(data.get("address", b"").decode().strip())
-        if username := data.get("username", b"").decode().strip():
-            url = url.with_user(username).with_password(data.get("password", b"").decode().strip())
-    except ValueError:
-        url = URL()
-    if url.scheme != "http" or not url.host:
-        raise Transient(
-            names.Reason.AUTHENTICATION_FAILED,
-            f"Secret {namespace}/{reference.name} of spec.proxySecretRef: address must be http://host:port; other "
-            "proxies are not supported",
-        )
-    return url
+    return from_secret(data, f"Secret {namespace}/{reference.name} of spec.proxySecretRef")

@@ -11,7 +11,7 @@ from yarl import URL
 from trimtab.base.certificates import load_pair
 from trimtab.base.errors import Transient
 from trimtab.remotes.git.address import Address
-from trimtab.remotes.git.proxy import shown
+from trimtab.remotes.proxy import shown
 
 APP_KEYS = ("githubAppID", "githubAppPrivateKey")
 """Keys of a Secret that signs in as a GitHub App; one of them is enough to mean it."""

@@ -4,7 +4,7 @@ from yarl import URL
 
 from trimtab.base.errors import Terminal, Transient
 from trimtab.remotes.git.address import Address
-from trimtab.remotes.git.proxy import shown
+from trimtab.remotes.proxy import shown
 from trimtab.remotes.reach import NotAllowed, Unresolved, addresses, refusal, written
 
 
