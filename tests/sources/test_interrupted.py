@@ -18,6 +18,7 @@ from trimtab.artifacts.store import Store
 from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Transient
 from trimtab.remotes.oci.wire import Access
+from trimtab.remotes.outbound import Outbound
 from trimtab.sources.git import ANONYMOUS, GitSource
 from trimtab.sources.oci import OciSource
 
@@ -94,7 +95,7 @@ async def test_a_pull_that_is_cut_off_anywhere_is_told_and_the_next_one_succeeds
     public: RegistryServer, transport, store: Store
 ) -> None:
     content = {"a.yaml": os.urandom(40_000), "b.yaml": b"b"}
-    oci = OciSource(store, transport, SystemClock())
+    oci = OciSource(store, Outbound(transport, SystemClock()), SystemClock())
     pushed = public.push("cut", "latest", content)
     async with cut(public.port) as wire:
         cutting = spec_of(public, "cut", url=f"oci://127.0.0.1:{wire.port}/cut")
@@ -113,7 +114,7 @@ async def test_a_pull_that_is_cut_off_anywhere_is_told_and_the_next_one_succeeds
 async def test_a_tag_that_moves_between_the_look_and_the_pull_gives_what_was_seen(
     public: RegistryServer, transport, store: Store
 ) -> None:
-    oci, moving = OciSource(store, transport, SystemClock()), spec_of(public, "moving")
+    oci, moving = OciSource(store, Outbound(transport, SystemClock()), SystemClock()), spec_of(public, "moving")
     first = public.push("moving", "latest", {"a": "1"})
     head = await oci.look(moving, Access())
     public.push("moving", "latest", {"a": "2"})
@@ -142,7 +143,7 @@ async def test_a_full_disk_is_told_and_the_next_pass_succeeds(
 ) -> None:
     repository.commit({f"{number}": os.urandom(100) for number in range(9)})
     public.push("full", "latest", {f"{number}": os.urandom(100) for number in range(9)})
-    oci = OciSource(store, transport, SystemClock())
+    oci = OciSource(store, Outbound(transport, SystemClock()), SystemClock())
     wanted, pulled = spec(server.url("apps")), spec_of(public, "full")
     head, digest = await source.look(wanted), await oci.look(pulled, Access())
     for room in (0, 1, 5, 9):
