@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, NamedTuple, TypeAlias
 
+from trimtab.artifacts.paths import Paths
 from trimtab.artifacts.tarball import BLOCK
 from trimtab.base.errors import Terminal
 
 _CHUNK = 1 << 16
 _TRAILER_BYTES = 1 << 20
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_SEPARATORS = re.compile(r"[/\\]")
 _NUMBER = re.compile(rb"[0-7]*")
 _DECIMAL = re.compile(rb"[0-9]{1,20}")
 _EXTENDED = (b"x", b"g", b"L", b"K")
@@ -70,14 +69,17 @@ def read_archive(stream: IO[bytes], limits: Limits = DEFAULT_LIMITS) -> Iterator
     control characters, duplicate names, damaged headers and data behind the end are errors.
     """
     source = _Inflated(stream, limits.bytes + (limits.members + 1) * 3 * BLOCK + _TRAILER_BYTES)
-    names = _Names(limits)
-    total = 0
+    names = Paths(most=limits.members, depth=limits.depth, longest=limits.path_bytes, refuse=BadArchive)
+    total = extended = 0
     long_path: str | None = None
     pax: dict[str, bytes] = {}
     while (block := source.take(BLOCK)).strip(b"\0"):
         header = _Header.parse(block)
-        names.count(extended=header.kind in _EXTENDED)
         if header.kind in _EXTENDED:
+            # a long name needs one of its own, so they do not count as members
+            extended += 1
+            if extended > _MOST_EXTENDED:
+                raise BadArchive("more extended headers than a member can have")
             if header.size > limits.pax_bytes:
                 raise BadArchive(f"an extended header of {header.size} bytes; the limit is {limits.pax_bytes}")
             data = source.take_padded(header.size)
@@ -86,6 +88,8 @@ def read_archive(stream: IO[bytes], limits: Limits = DEFAULT_LIMITS) -> Iterator
             elif header.kind == b"L":
                 long_path = _text(data.rstrip(b"\0"))
             continue
+        names.count()
+        extended = 0
         path = _text(pax["path"]) if "path" in pax else long_path if long_path is not None else _text(header.name)
         size = _pax_size(pax) if "size" in pax else header.size
         if any(key.startswith("GNU.sparse") for key in pax):
@@ -123,66 +127,6 @@ class _Header(NamedTuple):
         if block[257:262] == b"ustar" and block[262:263] == b"\0" and (prefix := _terminated(block[345:500])):
             name = prefix + b"/" + name
         return cls(name, _octal(block[100:108]), _octal(block[124:136]), block[156:157])
-
-
-class _Names:
-    """The names seen so far, and the rules they keep."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._files: set[str] = set()
-        self._directories: set[str] = set()
-        self._members = 0
-        self._extended = 0
-
-    def count(self, *, extended: bool) -> None:
-        """One more header. A long name needs one of its own, so those do not count as members."""
-        if extended:
-            self._extended += 1
-            if self._extended > _MOST_EXTENDED:
-                raise BadArchive("more extended headers than a member can have")
-            return
-        self._extended = 0
-        self._members += 1
-        if self._members > self._limits.members:
-            raise BadArchive(f"more than {self._limits.members} members")
-
-    def directory(self, path: str) -> None:
-        if path.rstrip("/") in ("", "."):
-            return
-        self._enter(self._checked(path.rstrip("/")).split("/"))
-
-    def file(self, path: str) -> str:
-        path = self._checked(path)
-        if path in self._files or path in self._directories:
-            raise BadArchive(f"{path!a} is there twice")
-        self._enter(path.split("/")[:-1])
-        self._files.add(path)
-        return path
-
-    def _enter(self, parts: list[str]) -> None:
-        for end in range(len(parts), 0, -1):
-            directory = "/".join(parts[:end])
-            if directory in self._directories:
-                return
-            if directory in self._files:
-                raise BadArchive(f"{directory!a} is both a file and a directory")
-            self._directories.add(directory)
-
-    def _checked(self, path: str) -> str:
-        path = path.removeprefix("./")
-        if len(path.encode()) > self._limits.path_bytes:
-            raise BadArchive(f"a path of more than {self._limits.path_bytes} bytes")
-        if not path or path.startswith(("/", "\\")):
-            raise BadArchive(f"{path!a} is not a relative path")
-        if _CONTROL.search(path):
-            raise BadArchive(f"{path!a} has a control character in its name")
-        parts = _SEPARATORS.split(path)
-        if len(parts) > self._limits.depth:
-            raise BadArchive(f"a path of {len(parts)} directories; the limit is {self._limits.depth}")
-        if any(part in ("", ".", "..") for part in parts):
-            raise BadArchive(f"{path!a} is not a plain path")
-        return path
 
 
 class _Inflated:

@@ -1,0 +1,50 @@
+"""moto's server in a thread, and a writer that is AWS's own client: neither is under test."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+REGION = "us-east-1"
+
+
+class Moto:
+    """A server of buckets. It takes any keys; without keys what is public is read."""
+
+    def __init__(self) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self._server.start()
+        name, self.port = self._server.get_host_and_port()
+        self.host = f"{name}:{self.port}"
+        self.client: Any = self.service("s3")
+
+    def service(self, name: str) -> Any:
+        return boto3.client(
+            name,
+            endpoint_url=f"http://{self.host}",
+            region_name=REGION,
+            aws_access_key_id="writer",
+            aws_secret_access_key="writer",
+        )
+
+    def stop(self) -> None:
+        self.client.close()
+        self._server.stop()
+
+    def bucket(self, name: str, files: Mapping[str, str | bytes] | None = None) -> str:
+        self.client.create_bucket(Bucket=name)
+        for key, content in (files or {}).items():
+            self.put(name, key, content)
+        return name
+
+    def put(self, bucket: str, key: str, content: str | bytes, *, public: bool = True) -> str:
+        """Its ETag, with quotes. What is not public is read by those who sign only."""
+        acl = "public-read" if public else "private"
+        said: str = self.client.put_object(Bucket=bucket, Key=key, Body=content, ACL=acl)["ETag"]
+        return said
+
+    def remove(self, bucket: str, key: str) -> None:
+        self.client.delete_object(Bucket=bucket, Key=key)
