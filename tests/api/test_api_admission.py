@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from trimtab.api.bucket import Bucket
 from trimtab.api.crd import crds
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.oci import OCIRepository
@@ -32,6 +33,16 @@ APP: Body = {
     "metadata": {"name": "a", "namespace": "default"},
     "spec": {"interval": "10m", "prune": True, "sourceRef": {"kind": "GitRepository", "name": "a"}},
 }
+
+
+BUCKET: Body = {
+    "apiVersion": "source.toolkit.fluxcd.io/v1",
+    "kind": "Bucket",
+    "metadata": {"name": "a", "namespace": "default"},
+    "spec": {"bucketName": "apps", "endpoint": "minio.example:9000", "interval": "1m"},
+}
+LDAP: Body = {"provider": "ldap", "endpoint": "https://minio.example"}
+AWS: Body = {"provider": "aws", "endpoint": "https://sts.example"}
 
 
 def changed(body: Body, spec: Body, *, name: str = "a", namespace: str = "default") -> Body:
@@ -90,6 +101,7 @@ def test_status_right_after_creation(served: Kubectl, home: str, body: Body, sta
         ("gitrepository.json", GitRepository),
         ("kustomization.json", Kustomization),
         ("ocirepository.json", OCIRepository),
+        ("bucket.json", Bucket),
     ],
 )
 def test_the_server_keeps_every_field(served: Kubectl, home: str, file: str, struct: type[Any]) -> None:
@@ -149,6 +161,26 @@ def test_defaults_are_those_of_the_design(served: Kubectl, home: str) -> None:
             "serviceAccountName can only be set when provider is 'aws' or 'azure'",
         ),
         (GIT, {"secretRef": {"name": ""}}, "spec.secretRef.name in body should be at least 1 chars long"),
+        (BUCKET, {"bucketName": None}, "spec.bucketName: Required value"),
+        (BUCKET, {"endpoint": None}, "spec.endpoint: Required value"),
+        (BUCKET, {"provider": "minio"}, 'spec.provider: Unsupported value: "minio"'),
+        (BUCKET, {"timeout": "1h"}, "spec.timeout in body should match"),
+        (BUCKET, {"sts": {"provider": "ldap"}}, "spec.sts.endpoint: Required value"),
+        (BUCKET, {"sts": LDAP | {"endpoint": "minio"}}, "spec.sts.endpoint in body should match"),
+        (BUCKET, {"sts": AWS}, "with provider 'generic' the only sts.provider is 'ldap'"),
+        (BUCKET, {"provider": "aws", "sts": LDAP}, "with provider 'aws' the only sts.provider is 'aws'"),
+        (BUCKET, {"provider": "gcp", "sts": LDAP}, "sts can only be set when provider is 'aws' or 'generic'"),
+        (
+            BUCKET,
+            {"provider": "aws", "sts": AWS | {"secretRef": {"name": "x"}}},
+            "sts.secretRef and sts.certSecretRef can only be set when sts.provider is 'ldap'",
+        ),
+        (BUCKET, {"serviceAccountName": "x"}, "serviceAccountName cannot be set when provider is 'generic'"),
+        (
+            BUCKET,
+            {"provider": "gcp", "serviceAccountName": "x", "secretRef": {"name": "x"}},
+            "secretRef and serviceAccountName cannot both be set",
+        ),
         (APP, {"prune": None}, "spec.prune: Required value"),
         (APP, {"interval": None}, "spec.interval: Required value"),
         (APP, {"sourceRef": None}, "spec.sourceRef: Required value"),
@@ -189,6 +221,9 @@ def test_what_cannot_work_is_refused_in_words_that_name_the_field(
         (GIT, {"serviceAccountName": "x", "provider": "aws"}),
         (GIT, {"verify": {"mode": "head", "secretRef": {"name": "x"}}}),
         (GIT, {"ref": {}}),
+        (BUCKET, {"sts": LDAP | {"secretRef": {"name": "x"}, "certSecretRef": {"name": "y"}}}),
+        (BUCKET, {"provider": "aws", "sts": AWS, "serviceAccountName": "x"}),
+        (BUCKET, {"provider": "azure", "secretRef": {"name": "x"}}),
         (APP, {"kubeConfig": {"secretRef": {"name": "x"}}}),
         (APP, {"kubeConfig": {"configMapRef": {"name": "x"}}}),
         (APP, {"sourceRef": {"kind": "ExternalArtifact", "name": "x"}}),

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from msgspec import inspect
 
+from trimtab.api.bucket import Bucket
 from trimtab.api.crd import DEFINITIONS, Definition, crd, crds, schema_of
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.oci import OCIRepository
@@ -125,6 +126,8 @@ def test_names_categories_and_columns_are_flux_s() -> None:
     assert names["Kustomization"]["shortNames"] == ["ks"]
     assert names["OCIRepository"]["shortNames"] == ["ocirepo"]
     assert names["OCIRepository"]["categories"] == ["all", "fluxcd", "fluxcd-sources"]
+    assert names["Bucket"]["shortNames"] == []
+    assert names["Bucket"]["categories"] == ["all", "fluxcd", "fluxcd-sources"]
     assert names["GitRepository"]["categories"] == ["all", "fluxcd", "fluxcd-sources"]
     assert names["Kustomization"]["categories"] == ["all", "fluxcd", "fluxcd-appliers"]
     columns = {
@@ -137,6 +140,7 @@ def test_names_categories_and_columns_are_flux_s() -> None:
         "GitRepository": ["URL", "Age", "Ready", "Status"],
         "Kustomization": ["Age", "Ready", "Status"],
         "OCIRepository": ["URL", "Ready", "Status", "Age"],
+        "Bucket": ["Endpoint", "Age", "Ready", "Status"],
     }
 
 
@@ -154,6 +158,7 @@ def test_a_type_without_words_is_an_error_and_no_hole_in_the_schema() -> None:
         ("gitrepository.json", GitRepository),
         ("kustomization.json", Kustomization),
         ("ocirepository.json", OCIRepository),
+        ("bucket.json", Bucket),
     ],
 )
 def test_the_samples_of_the_other_tests_have_every_field(file: str, struct: type[Any]) -> None:
@@ -165,6 +170,8 @@ def test_the_samples_of_the_other_tests_have_every_field(file: str, struct: type
     }
     # Either of the two, never both.
     schema.discard("spec.kubeConfig.configMapRef.name")
+    if struct is Bucket:
+        schema.discard("spec.serviceAccountName")
     sample = set(leaves(json.loads((GOLDEN / file).read_text())))
     assert schema - sample == set()
 
@@ -247,6 +254,18 @@ def test_every_field_of_an_oci_repository_is_in_the_schema() -> None:
     properties = root(DEFINITIONS[2])["properties"]
     assert [path for path in spec.split() if not has(properties["spec"], path)] == []
     assert [path for path in status.split() if not has(properties["status"], path)] == []
+
+
+def test_every_field_of_a_bucket_is_in_the_schema() -> None:
+    spec = """
+        provider bucketName endpoint sts.provider sts.endpoint sts.secretRef.name sts.certSecretRef.name insecure region
+        prefix secretRef.name serviceAccountName certSecretRef.name proxySecretRef.name interval timeout ignore suspend
+    """
+    status = "observedGeneration conditions url artifact observedIgnore lastHandledReconcileAt"
+    properties = root(next(one for one in DEFINITIONS if one.struct is Bucket))["properties"]
+    assert [path for path in spec.split() if not has(properties["spec"], path)] == []
+    assert [path for path in status.split() if not has(properties["status"], path)] == []
+    assert properties["spec"]["required"] == ["bucketName", "endpoint", "interval"]
 
 
 def test_every_field_of_an_artifact_is_in_the_schema() -> None:

@@ -36,6 +36,7 @@ def listener() -> Iterator[Listener]:
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "GitRepository": ("gitrepositories", {"url": "http://HOST/repo.git"}),
+    "Bucket": ("buckets", {"endpoint": "HOST", "bucketName": "apps", "insecure": True}),
     "OCIRepository": ("ocirepositories", {"url": "oci://HOST/app", "insecure": True}),
 }
 

@@ -217,6 +217,7 @@ class World:
             f"{APPS}/namespaces/{namespace}/kustomizations",
             f"{SOURCES}/namespaces/{namespace}/gitrepositories",
             f"{SOURCES}/namespaces/{namespace}/ocirepositories",
+            f"{SOURCES}/namespaces/{namespace}/buckets",
         ):
             for item in (self.api.get(apps) or {"items": []})["items"]:
                 path = f"{apps}/{item['metadata']['name']}"

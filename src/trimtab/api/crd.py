@@ -11,6 +11,7 @@ import msgspec
 from msgspec import inspect
 
 from trimtab.api import gvk
+from trimtab.api.bucket import Bucket
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.names import DISABLED, OBJECT_SUBSTITUTE
 from trimtab.api.oci import OCIRepository
@@ -71,6 +72,7 @@ class Column(NamedTuple):
 
 
 URL: Final = Column("URL", ".spec.url")
+ENDPOINT: Final = Column("Endpoint", ".spec.endpoint")
 AGE: Final = Column("Age", ".metadata.creationTimestamp", "date")
 READY: Final = Column("Ready", '.status.conditions[?(@.type=="Ready")].status')
 STATUS: Final = Column("Status", '.status.conditions[?(@.type=="Ready")].message')
@@ -95,6 +97,7 @@ DEFINITIONS: Final = (
     Definition(
         gvk.OCI_REPOSITORY, OCIRepository, "ocirepositories", ("ocirepo",), "fluxcd-sources", (URL, READY, STATUS, AGE)
     ),
+    Definition(gvk.BUCKET, Bucket, "buckets", (), "fluxcd-sources", (ENDPOINT, AGE, READY, STATUS)),
 )
 
 

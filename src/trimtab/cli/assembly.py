@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
-from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.bucket import Bucket
+from trimtab.api.gvk import BUCKET, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.oci import OCIRepository
 from trimtab.api.source import GitRepository
@@ -25,6 +26,7 @@ from trimtab.cli.settings import Settings
 from trimtab.controllers import kustomization, remote, sourcing
 from trimtab.controllers.access import Access, CrossNamespace, account
 from trimtab.controllers.backstop import Backstop
+from trimtab.controllers.bucket import BucketProducer
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.gitaccess import GitAccess
 from trimtab.controllers.gitrepository import GitProducer
@@ -47,6 +49,7 @@ from trimtab.runtime import server
 from trimtab.runtime.controller import Controller
 from trimtab.runtime.events import Recorder
 from trimtab.runtime.queue import Priority
+from trimtab.sources.bucket import BucketSource
 from trimtab.sources.git import GitSource
 from trimtab.sources.oci import OciSource
 from trimtab.targets.contract import Drift
@@ -67,7 +70,7 @@ _NOT_INSTALLED_S = 5.0
 _MIRROR_UNUSED_S = 24 * 3600.0
 
 
-_LATER: Mapping[Gvk, type[Any]] = {OCI_REPOSITORY: OCIRepository}
+_LATER: Mapping[Gvk, type[Any]] = {OCI_REPOSITORY: OCIRepository, BUCKET: Bucket}
 """Kinds that came after the first release: an installation that is older goes on without them."""
 
 
@@ -174,6 +177,7 @@ class Assembly:
         producers = (
             GitProducer(self._client, git, self._clock, access, includes),
             OciProducer(self._client, oci),
+            BucketProducer(self._client, BucketSource(store, out, self._clock)),
         )
         recorder = self._recorder(tasks, "source-controller")
         return _Fetching(publisher, recorder, includes, {producer.gvk: producer for producer in producers})

@@ -40,7 +40,7 @@ def get(
 ) -> None:
     """List objects.
 
-    KIND is one of: all (the default), sources all, source git, source oci, kustomizations (ks).
+    KIND is one of: all (the default), sources all, source git, source oci, source bucket, kustomizations (ks).
     """
 
     async def work(client: "Client") -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.gvk import BUCKET, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.cli.connect import Code, Failure
 from trimtab.manifests.refs import Body, Gvk
 
@@ -30,7 +30,13 @@ OCI = Kind(
     "source oci",
     "fetched revision",
 )
-SOURCES = (GIT, OCI)
+BUCKETS = Kind(
+    BUCKET,
+    (*((word, "bucket") for word in _SOURCE_WORDS), ("bucket",), ("buckets",)),
+    "source bucket",
+    "fetched revision",
+)
+SOURCES = (GIT, OCI, BUCKETS)
 APP = Kind(KUSTOMIZATION, (("kustomization",), ("kustomizations",), ("ks",)), "kustomization", "applied revision")
 ALL = (*SOURCES, APP)
 
@@ -50,7 +56,7 @@ def several(words: Sequence[str]) -> tuple[tuple[Kind, ...], str]:
 
 
 def one(words: Sequence[str]) -> tuple[Kind, str]:
-    """What a command acts on: `source git|oci NAME`, `kustomization NAME`, or the name of an app alone."""
+    """What a command acts on: `source git|oci|bucket NAME`, `kustomization NAME`, or the name of an app alone."""
     kind, rest = _split(words)
     if kind is None and len(words) == 1:
         return APP, words[0]
@@ -120,4 +126,4 @@ def _split(words: Sequence[str]) -> tuple[Kind | None, list[str]]:
 
 
 def _known() -> str:
-    return "source git, source oci, kustomization (ks)"
+    return "source git, source oci, source bucket, kustomization (ks)"

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
 
 from trimtab.api import names
-from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.gvk import BUCKET, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.errors import Terminal, Waiting
 from trimtab.controllers import expressions
@@ -19,7 +19,7 @@ MOST = 256
 """So many dependencies one annotation may name."""
 LEAST_WAIT_S: Final = 1.0
 _APP = KUSTOMIZATION.kind
-_SERVED = (_APP, GIT_REPOSITORY.kind, OCI_REPOSITORY.kind)
+_SERVED = (_APP, GIT_REPOSITORY.kind, OCI_REPOSITORY.kind, BUCKET.kind)
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
 _SHOWN = 80
 

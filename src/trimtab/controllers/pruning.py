@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from trimtab.api import names
-from trimtab.api.gvk import CRD, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.gvk import BUCKET, CRD, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.errors import Transient, Waiting
 from trimtab.controllers import basis
@@ -29,7 +29,11 @@ _OUR_DEFINITIONS = (
     f"kustomizations.{KUSTOMIZATION.group}",
     f"gitrepositories.{GIT_REPOSITORY.group}",
 )
-_REGISTRIES = f"ocirepositories.{OCI_REPOSITORY.group}"
+_LATER_DEFINITIONS = {
+    OCI_REPOSITORY.kind: f"ocirepositories.{OCI_REPOSITORY.group}",
+    BUCKET.kind: f"buckets.{BUCKET.group}",
+}
+"""Of kinds that an installation may lack: they matter to the apps they are the source of."""
 
 
 def budget_of(ks: Kustomization) -> Budget:
@@ -117,7 +121,8 @@ class Pruning:
 
         Then nothing is pruned: deleting a definition of ours must not empty a cluster (P11, P16).
         """
-        ours = [*_OUR_DEFINITIONS, *([_REGISTRIES] if ks.spec.source_ref.kind == OCI_REPOSITORY.kind else ())]
+        later = _LATER_DEFINITIONS.get(ks.spec.source_ref.kind)
+        ours = [*_OUR_DEFINITIONS, *([later] if later else ())]
         about = [(CRD, name, "") for name in ours] + [(_NAMESPACE, ks.metadata.namespace, "")]
         for gvk, name, namespace in about:
             try:

@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import msgspec
 
 from trimtab.api import annotations, names
+from trimtab.api.bucket import BucketStatus
 from trimtab.api.meta import ObjectMeta
 from trimtab.api.oci import OCIRepositoryStatus
 from trimtab.api.source import Artifact, GitRepositoryStatus
@@ -39,7 +40,7 @@ _FAILURES = (
 )
 _OF_STORAGE = frozenset({names.Reason.STORAGE_OPERATION_FAILED, names.Reason.INVALID_PATH})
 
-Status: TypeAlias = GitRepositoryStatus | OCIRepositoryStatus
+Status: TypeAlias = GitRepositoryStatus | OCIRepositoryStatus | BucketStatus
 
 
 class _Spec(Protocol):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from trimtab.api import annotations, names
+from trimtab.api.bucket import Bucket, BucketProvider, StsProvider
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.meta import ObjectMeta
 from trimtab.api.oci import OCIRepository
@@ -13,7 +14,7 @@ _UNSERVED: Mapping[str, tuple[str, ...]] = {
     names.Annotation.FREEZE: (),
     names.Annotation.PLAINTEXT_SECRETS: (names.PlaintextSecrets.ALLOW,),
 }
-_SOURCES = frozenset({"GitRepository", "OCIRepository"})
+_SOURCES = frozenset({"GitRepository", "OCIRepository", "Bucket"})
 
 
 def check(ks: Kustomization) -> None:
@@ -43,6 +44,22 @@ def check_oci(repository: OCIRepository) -> None:
             "spec.verify without a secretRef (signatures without keys)": verify.secret_ref is None,
         }
     _refuse("OCIRepository", [name for name, is_set in found.items() if is_set])
+
+
+def check_bucket(bucket: Bucket) -> None:
+    """Raise Terminal for what would be asked for with other rights than meant if a field of `bucket` were ignored."""
+    _refuse_nonsense("Bucket", bucket.metadata)
+    spec = bucket.spec
+    served = spec.provider in ("", BucketProvider.GENERIC, BucketProvider.AWS)
+    found = {
+        f"spec.provider {spec.provider}": not served,
+        f"spec.sts.provider {spec.sts.provider if spec.sts else ''}": spec.sts is not None
+        and spec.sts.provider != StsProvider.LDAP,
+        "spec.serviceAccountName (the identity of a cloud)": bool(spec.service_account_name),
+        "spec.provider aws without a secretRef (the identity of a cloud)": spec.provider == BucketProvider.AWS
+        and spec.secret_ref is None,
+    }
+    _refuse("Bucket", [name for name, is_set in found.items() if is_set])
 
 
 def _unsupported(ks: Kustomization) -> list[str]:
