@@ -8,7 +8,7 @@ from trimtab.api.kustomize import HealthExpr
 from trimtab.health import expressions
 from trimtab.health.assess import Context, assess
 from trimtab.health.checks import VARIABLES, compiled
-from trimtab.health.expressions import EvaluationError, ExpressionError
+from trimtab.health.expressions import Bindings, EvaluationError, ExpressionError, compile_term
 from trimtab.health.verdict import State, Verdict
 
 from .test_rules import JUST_NOW, body
@@ -147,3 +147,36 @@ def test_what_does_not_compile_is_named_by_place_and_name():
                 HealthExpr(api_version="v1", current="true", in_progress="1 +"),
             ]
         )
+
+
+def test_values_are_translated_once_and_may_be_exchanged():
+    bindings = Bindings({"req": {"name": "shop"}, "res": {}})
+    same = expressions.compile("req.name == res.name", ("req", "res"))
+    answers = []
+    for name in ("docs", "shop", "docs"):
+        bindings.set("res", {"name": name})
+        answers.append(same.evaluate(bindings))
+    assert answers == [False, True, False]
+
+
+def test_a_value_that_grows_makes_an_expression_too_costly_again():
+    bindings = Bindings({"res": [1]})
+    doubled = expressions.compile("res.all(a, res.exists(b, a == b))", ("res",))
+    assert doubled.evaluate(bindings)
+    bindings.set("res", list(range(2000)))
+    with pytest.raises(EvaluationError, match="too large"):
+        doubled.evaluate(bindings)
+    bindings.set("res", [1])
+    assert doubled.evaluate(bindings)
+
+
+def test_a_term_may_have_any_answer_and_an_expression_has_two():
+    bindings = Bindings({"claims": {"owner": "team"}})
+    assert compile_term("[claims.owner + '/shop']", ("claims",)).answer(bindings) == ["team/shop"]
+    with pytest.raises(EvaluationError):
+        expressions.compile("claims.owner", ("claims",)).evaluate(bindings)
+    with pytest.raises(ExpressionError):
+        compile_term("nonsense", ("claims",))
+    # Both halves are no expressions, together with what is put around them they would be one.
+    with pytest.raises(ExpressionError):
+        expressions.compile("true) ? true : (false", ("claims",))

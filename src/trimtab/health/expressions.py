@@ -68,32 +68,50 @@ _NATIVE: Final = frozenset(
 )  # fmt: skip
 
 
-class Expression:
-    """A compiled expression whose answer is true or false."""
+class Bindings:
+    """Values that several expressions speak of: translated and measured once, which is what costs with large ones."""
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        self._values = dict(variables)
+        self._measures: dict[str, tuple[int, int, int]] = {}
+        self.context = cel.Context(variables=dict(variables), functions=dict(_EXTENSIONS))
+
+    def set(self, name: str, value: Any) -> None:
+        """Let `name` stand for `value`, which is JSON, from now on."""
+        self._values[name] = value
+        self._measures.pop(name, None)
+        self.context.add_variable(name, value)
+
+    def measure(self) -> tuple[int, int, int]:
+        """Nodes, the longest list or map, and the longest text of all values."""
+        for name in self._values.keys() - self._measures.keys():
+            self._measures[name] = _measure([self._values[name]])
+        nodes, widest, text = zip(*self._measures.values(), strict=True) if self._measures else ((0,), (0,), (0,))
+        return sum(nodes), max(widest), max(text)
+
+
+class Term:
+    """A compiled expression whose answer is any JSON."""
 
     def __init__(self, text: str, program: cel.Program) -> None:
         self.text = text
         self._program = program
         self._loops, self._gathers, self._depth, self._joins, self._items = _shape(text)
 
-    def evaluate(self, variables: Mapping[str, Any]) -> bool:
-        """The answer for `variables`, whose values are JSON. Raises EvaluationError."""
-        self._check_cost(variables)
-        context = cel.Context(variables=dict(variables), functions=dict(_EXTENSIONS))
+    def answer(self, bindings: Bindings) -> Any:
+        """The answer for `bindings`. Raises EvaluationError."""
+        self._check_cost(bindings)
         try:
-            answer = self._program.execute(context)
+            return self._program.execute(bindings.context)
         except KeyError as missing:
             raise EvaluationError(f"no such key: {missing.args[0]}") from missing
         except (TypeError, ValueError, RuntimeError, OverflowError, AttributeError, IndexError) as failure:
             raise EvaluationError(_shortened(str(failure))) from failure
-        if answer is True or answer is False:
-            return bool(answer)
-        raise EvaluationError("the answer is neither true nor false")
 
-    def _check_cost(self, variables: Mapping[str, Any]) -> None:
+    def _check_cost(self, bindings: Bindings) -> None:
         if not self._loops and not self._joins:
             return
-        nodes, widest, text = _measure(variables.values())
+        nodes, widest, text = bindings.measure()
         steps = max(widest, self._items) ** self._depth
         # What gathers copies the list it has gathered so far with every step.
         cost = steps * 2 * self._loops + steps * (nodes + self._items) * self._gathers
@@ -101,18 +119,35 @@ class Expression:
             raise EvaluationError(f"the object is too large for this expression (about {cost} steps)")
 
 
+class Expression(Term):
+    """A compiled expression whose answer is true or false."""
+
+    def evaluate(self, variables: Mapping[str, Any] | Bindings) -> bool:
+        """The answer for `variables`, whose values are JSON. Raises EvaluationError."""
+        answer = self.answer(variables if isinstance(variables, Bindings) else Bindings(variables))
+        if answer is True or answer is False:
+            return bool(answer)
+        raise EvaluationError("the answer is neither true nor false")
+
+
 def compile(text: str, variables: Iterable[str]) -> Expression:  # noqa: A001 - what CEL calls it
     """Compile `text`, which may use `variables`. Raises ExpressionError."""
+    _check(text, variables)
+    # Whatever is not a boolean fails inside, before anything large is converted for us.
+    return Expression(text, _parsed(f"({text}\n) ? true : false"))
+
+
+def compile_term(text: str, variables: Iterable[str]) -> Term:
+    """As `compile`, where any answer will do."""
+    return Term(text, _check(text, variables))
+
+
+def _check(text: str, variables: Iterable[str]) -> cel.Program:
     if len(text) > LENGTH_LIMIT:
         raise ExpressionError(f"it has {len(text)} characters, more than {LENGTH_LIMIT}")
     if _shape(text)[2] > NESTING_LIMIT:
         raise ExpressionError(f"its comprehensions nest deeper than {NESTING_LIMIT}")
-    try:
-        cel.compile(text)
-        # Whatever is not a boolean fails inside, before anything large is converted for us.
-        program = cel.compile(f"({text}\n) ? true : false")
-    except (ValueError, RuntimeError) as failure:
-        raise ExpressionError(_shortened(str(failure))) from failure
+    program = _parsed(text)
     known, bound = frozenset(variables), frozenset(_BOUND.findall(text))
     for name in sorted(program.variables()):
         if name not in known and name not in bound:
@@ -120,7 +155,14 @@ def compile(text: str, variables: Iterable[str]) -> Expression:  # noqa: A001 - 
     for name in sorted(program.functions()):
         if name[:1].isalpha() and name not in _NATIVE and name not in _EXTENSIONS:
             raise ExpressionError(f"the function {name!r} is not part of the subset of CEL that is served")
-    return Expression(text, program)
+    return program
+
+
+def _parsed(text: str) -> cel.Program:
+    try:
+        return cel.compile(text)
+    except (ValueError, RuntimeError) as failure:
+        raise ExpressionError(_shortened(str(failure))) from failure
 
 
 def _shape(text: str) -> tuple[int, int, int, int, int]:
