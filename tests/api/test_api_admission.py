@@ -14,6 +14,7 @@ from trimtab.api.bucket import Bucket
 from trimtab.api.crd import crds
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.oci import OCIRepository
+from trimtab.api.receiver import Receiver
 from trimtab.api.source import GitRepository
 from trimtab.manifests.codec import clone, encode
 from trimtab.manifests.refs import Body
@@ -33,6 +34,19 @@ APP: Body = {
     "metadata": {"name": "a", "namespace": "default"},
     "spec": {"interval": "10m", "prune": True, "sourceRef": {"kind": "GitRepository", "name": "a"}},
 }
+
+HOOK: Body = {
+    "apiVersion": "notification.toolkit.fluxcd.io/v1",
+    "kind": "Receiver",
+    "metadata": {"name": "a", "namespace": "default"},
+    "spec": {
+        "type": "github",
+        "secretRef": {"name": "token"},
+        "resources": [{"kind": "GitRepository", "name": "a"}],
+    },
+}
+ISSUER: Body = {"issuerURL": "https://issuer.example", "validations": [{"expression": "true", "message": "no"}]}
+OIDC: Body = {"type": "generic-oidc", "secretRef": None, "oidcProviders": [ISSUER]}
 
 
 BUCKET: Body = {
@@ -86,7 +100,7 @@ def test_applying_them_again_changes_nothing(served: Kubectl) -> None:
         assert served("get", "crd", name, "-o", "jsonpath={.metadata.resourceVersion}") == before
 
 
-@pytest.mark.parametrize("body", [GIT, APP], ids=lambda body: body["kind"])
+@pytest.mark.parametrize("body", [GIT, APP, HOOK], ids=lambda body: body["kind"])
 @pytest.mark.parametrize("status", [None, {"observedGeneration": 7}], ids=["without", "with"])
 def test_status_right_after_creation(served: Kubectl, home: str, body: Body, status: Body | None) -> None:
     new = changed(body, {}, namespace=home) | ({"status": status} if status else {})
@@ -102,6 +116,7 @@ def test_status_right_after_creation(served: Kubectl, home: str, body: Body, sta
         ("kustomization.json", Kustomization),
         ("ocirepository.json", OCIRepository),
         ("bucket.json", Bucket),
+        ("receiver.json", Receiver),
     ],
 )
 def test_the_server_keeps_every_field(served: Kubectl, home: str, file: str, struct: type[Any]) -> None:
@@ -133,6 +148,9 @@ def test_defaults_are_those_of_the_design(served: Kubectl, home: str) -> None:
     assert spec == git["spec"] | {"timeout": "60s", "verify": {"mode": "HEAD", "secretRef": {"name": "keys"}}}
     spec = json.loads(served("get", "ks", "a", "-n", home, "-o", "json"))["spec"]
     assert spec == APP["spec"] | {"force": False}
+    served("create", "-f", "-", stdin=encode(changed(HOOK, {}, namespace=home)).decode())
+    spec = json.loads(served("get", "receiver", "a", "-n", home, "-o", "json"))["spec"]
+    assert spec == HOOK["spec"] | {"interval": "10m"}
 
 
 @pytest.mark.parametrize(
@@ -203,6 +221,18 @@ def test_defaults_are_those_of_the_design(served: Kubectl, home: str) -> None:
         (APP, {"buildMetadata": ["everything"]}, "spec.buildMetadata[0]: Unsupported value"),
         (APP, {"decryption": {"provider": "age"}}, "spec.decryption.provider: Unsupported value"),
         (APP, {"ignore": [{"paths": []}]}, "spec.ignore[0].paths in body should have at least 1 items"),
+        (HOOK, {"type": "gitea"}, 'spec.type: Unsupported value: "gitea"'),
+        (HOOK, {"resources": None}, "spec.resources: Required value"),
+        (HOOK, {"secretRef": None}, "secretRef is required when type is not generic-oidc"),
+        (HOOK, OIDC | {"secretRef": {"name": "x"}}, "secretRef cannot be set when type is generic-oidc"),
+        (HOOK, OIDC | {"oidcProviders": None}, "generic-oidc receivers must define at least one oidcProvider"),
+        (HOOK, {"oidcProviders": [ISSUER]}, "oidcProviders can only be set when type is generic-oidc"),
+        (HOOK, OIDC | {"oidcProviders": [ISSUER | {"validations": []}]}, "should have at least 1 items"),
+        (HOOK, OIDC | {"oidcProviders": [ISSUER | {"issuerURL": "ldap://x"}]}, "should match '^https?://'"),
+        (HOOK, {"resources": [{"kind": "GitRepository", "name": "*"}]}, "matchLabels is required when name is '*'"),
+        (HOOK, {"resources": [{"kind": "GitRepository", "name": "*", "matchLabels": {}}]}, "matchLabels is required"),
+        (HOOK, {"resources": [{"kind": "Secret", "name": "a"}]}, "spec.resources[0].kind: Unsupported value"),
+        (HOOK, {"resourceFilter": "x" * 4097}, "spec.resourceFilter: Too long"),
     ],
 )
 def test_what_cannot_work_is_refused_in_words_that_name_the_field(
@@ -228,6 +258,10 @@ def test_what_cannot_work_is_refused_in_words_that_name_the_field(
         (APP, {"kubeConfig": {"configMapRef": {"name": "x"}}}),
         (APP, {"sourceRef": {"kind": "ExternalArtifact", "name": "x"}}),
         (APP, {"healthCheckExprs": [{"apiVersion": "a/v1", "current": "true"}]}),
+        (HOOK, {"resources": [], "interval": "1h"}),
+        (HOOK, {"resources": [{"kind": "ImageRepository", "name": "*", "matchLabels": {"a": "b"}}]}),
+        (HOOK, OIDC),
+        (HOOK, OIDC | {"oidcProviders": [ISSUER | {"issuerURL": "http://issuer.example"}]}),
     ],
 )
 def test_what_flux_takes_is_taken(served: Kubectl, body: Body, spec: Body) -> None:

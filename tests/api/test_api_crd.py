@@ -14,6 +14,7 @@ from trimtab.api.bucket import Bucket
 from trimtab.api.crd import DEFINITIONS, Definition, crd, crds, schema_of
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.oci import OCIRepository
+from trimtab.api.receiver import Receiver
 from trimtab.api.source import GitRepository
 from trimtab.manifests.refs import Body
 
@@ -125,6 +126,8 @@ def test_names_categories_and_columns_are_flux_s() -> None:
     assert names["GitRepository"]["shortNames"] == ["gitrepo"]
     assert names["Kustomization"]["shortNames"] == ["ks"]
     assert names["OCIRepository"]["shortNames"] == ["ocirepo"]
+    assert "shortNames" not in names["Receiver"]
+    assert names["Receiver"]["categories"] == ["all", "fluxcd", "fluxcd-notifications"]
     assert names["OCIRepository"]["categories"] == ["all", "fluxcd", "fluxcd-sources"]
     assert names["Bucket"]["shortNames"] == []
     assert names["Bucket"]["categories"] == ["all", "fluxcd", "fluxcd-sources"]
@@ -141,6 +144,7 @@ def test_names_categories_and_columns_are_flux_s() -> None:
         "Kustomization": ["Age", "Ready", "Status"],
         "OCIRepository": ["URL", "Ready", "Status", "Age"],
         "Bucket": ["Endpoint", "Age", "Ready", "Status"],
+        "Receiver": ["Age", "Ready", "Status"],
     }
 
 
@@ -159,6 +163,7 @@ def test_a_type_without_words_is_an_error_and_no_hole_in_the_schema() -> None:
         ("kustomization.json", Kustomization),
         ("ocirepository.json", OCIRepository),
         ("bucket.json", Bucket),
+        ("receiver.json", Receiver),
     ],
 )
 def test_the_samples_of_the_other_tests_have_every_field(file: str, struct: type[Any]) -> None:
@@ -172,6 +177,8 @@ def test_the_samples_of_the_other_tests_have_every_field(file: str, struct: type
     schema.discard("spec.kubeConfig.configMapRef.name")
     if struct is Bucket:
         schema.discard("spec.serviceAccountName")
+    if struct is Receiver:
+        schema.discard("spec.secretRef.name")
     sample = set(leaves(json.loads((GOLDEN / file).read_text())))
     assert schema - sample == set()
 
@@ -266,6 +273,20 @@ def test_every_field_of_a_bucket_is_in_the_schema() -> None:
     assert [path for path in spec.split() if not has(properties["spec"], path)] == []
     assert [path for path in status.split() if not has(properties["status"], path)] == []
     assert properties["spec"]["required"] == ["bucketName", "endpoint", "interval"]
+
+
+def test_every_field_of_a_receiver_is_in_the_schema() -> None:
+    spec = """
+        type interval events resources.apiVersion resources.kind resources.name resources.namespace
+        resources.matchLabels resources.filter resourceFilter secretRef.name oidcProviders.issuerURL
+        oidcProviders.audience oidcProviders.variables.name oidcProviders.variables.expression
+        oidcProviders.validations.expression oidcProviders.validations.message suspend
+    """
+    properties = root(DEFINITIONS[3])["properties"]
+    assert [path for path in spec.split() if not has(properties["spec"], path)] == []
+    status = "observedGeneration conditions webhookPath lastHandledReconcileAt"
+    assert [path for path in status.split() if not has(properties["status"], path)] == []
+    assert len(properties["spec"]["properties"]["type"]["enum"]) == 13
 
 
 def test_every_field_of_an_artifact_is_in_the_schema() -> None:

@@ -161,12 +161,20 @@ def test_everything_hangs_together() -> None:
     labels = deployment["template"]["metadata"]["labels"].items()
     container = deployment["template"]["spec"]["containers"][0]
     service = bodies["Service/gitops/source-controller"]["spec"]
+    hooks = bodies["Service/gitops/webhook-receiver"]["spec"]
     policy = bodies["NetworkPolicy/gitops/trimtab"]["spec"]
-    for selector in (service["selector"], deployment["selector"]["matchLabels"], policy["podSelector"]["matchLabels"]):
+    for selector in (
+        service["selector"],
+        hooks["selector"],
+        deployment["selector"]["matchLabels"],
+        policy["podSelector"]["matchLabels"],
+    ):
         assert selector.items() <= labels
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert service["ports"][0]["port"] == 80
     assert ports[service["ports"][0]["targetPort"]] == 9790
+    assert hooks["ports"][0]["port"] == 80
+    assert ports[hooks["ports"][0]["targetPort"]] == 9292
     assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == set(ports)
     assert container["image"] == IMAGE
     assert "--applier=gitops/trimtab-applier" in container["args"]

@@ -12,6 +12,7 @@ from trimtab.api.bucket import Bucket
 from trimtab.api.kustomize import DeletionPolicy, Kustomization, SourceRef
 from trimtab.api.meta import LocalRef, ObjectMeta
 from trimtab.api.oci import OCIRepository
+from trimtab.api.receiver import Receiver, ReceiverResource, webhook_path
 from trimtab.api.source import GitInclude, GitRepository
 from trimtab.manifests.refs import Key
 
@@ -21,6 +22,7 @@ SAMPLES: list[tuple[str, type[Any]]] = [
     ("kustomization.json", Kustomization),
     ("ocirepository.json", OCIRepository),
     ("bucket.json", Bucket),
+    ("receiver.json", Receiver),
 ]
 
 GIT: dict[str, Any] = {"metadata": {"name": "a", "namespace": "n"}, "spec": {"url": "https://h/r", "interval": "1m"}}
@@ -145,3 +147,24 @@ def test_metadata_of_a_live_object_is_read_without_its_managed_fields() -> None:
     assert meta.owner_references[0].controller
     assert meta.annotations[names.Annotation.DRIFT] == names.DriftMode.ALERT
     assert meta.unknown_annotations() == ("trimtab.dev/novel",)
+
+
+def test_the_path_of_a_receiver_is_the_one_of_flux() -> None:
+    # printf 'secretnamens' | sha256sum
+    digest = "617dd9db8c6b8449ee1b296d779e907cbe2aa23f1eab20910631cf5cefaf6466"
+    assert webhook_path(b"secret", Key("ns", "name")) == f"/hook/{digest}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "group"),
+    [
+        ("GitRepository", "", "source.toolkit.fluxcd.io"),
+        ("GitRepository", "source.toolkit.fluxcd.io/v1beta2", "source.toolkit.fluxcd.io"),
+        ("Kustomization", "", "kustomize.toolkit.fluxcd.io"),
+        ("Bucket", "s3.example.org/v1", ""),
+        ("Kustomization", "v1", ""),
+        ("Secret", "", ""),
+    ],
+)
+def test_only_kinds_of_ours_can_be_asked_for_a_look(kind: str, version: str, group: str) -> None:
+    assert ReceiverResource(api_version=version, kind=kind, name="a").group == group

@@ -8,7 +8,7 @@ from trimtab.cli import kinds, output
 from trimtab.cli.connect import Code, Failure, Options
 from trimtab.cli.demo_board import Board
 from trimtab.cli.get import Columns, status_test
-from trimtab.cli.kinds import ALL, APP, BUCKETS, GIT, OCI, SOURCES
+from trimtab.cli.kinds import ALL, APP, BUCKETS, GIT, HOOK, OCI, SOURCES
 from trimtab.cli.reconcile import Broken, Pending, Ready, judge
 
 COMMIT = "67e2c98ac4b5a7f2a1d7c8e9f00112233445566a"
@@ -51,6 +51,8 @@ WORKING = ("Reconciling", "True", "Progressing", "applying")
         (["sources", "git", "shop"], ((GIT,), "shop")),
         (["ks"], ((APP,), "")),
         (["Kustomizations", "web"], ((APP,), "web")),
+        (["receivers"], ((HOOK,), "")),
+        (["receiver", "github"], ((HOOK,), "github")),
     ],
 )
 def test_get_understands_the_words_of_flux(words: list[str], wanted: object) -> None:
@@ -66,6 +68,7 @@ def test_get_understands_the_words_of_flux(words: list[str], wanted: object) -> 
         (["source", "git", "shop"], (GIT, "shop")),
         (["source", "oci", "shop"], (OCI, "shop")),
         (["source", "bucket", "shop"], (BUCKETS, "shop")),
+        (["receiver", "github"], (HOOK, "github")),
     ],
 )
 def test_one_object_is_named_with_its_kind_or_as_an_app(words: list[str], wanted: object) -> None:
@@ -127,6 +130,9 @@ def test_the_columns_are_those_of_flux() -> None:
 
 def test_get_all_says_the_kind_with_the_name() -> None:
     assert Columns(titled=True).row(APP, app("web"))[0] == "kustomization/web"
+    hook = app("hook", ("Ready", "True", "Succeeded", "initialized")) | {"kind": "Receiver"}
+    assert Columns().header(HOOK) == ["NAME", "SUSPENDED", "READY", "MESSAGE"]
+    assert Columns().row(HOOK, hook) == ["hook", "False", "True", "initialized"]
 
 
 def test_hashes_in_messages_are_shortened_also_between_quotes() -> None:

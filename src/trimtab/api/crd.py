@@ -15,6 +15,7 @@ from trimtab.api.bucket import Bucket
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.names import DISABLED, OBJECT_SUBSTITUTE
 from trimtab.api.oci import OCIRepository
+from trimtab.api.receiver import Receiver
 from trimtab.api.schema import Rule
 from trimtab.api.source import GitRepository
 from trimtab.manifests.codec import clone
@@ -98,6 +99,7 @@ DEFINITIONS: Final = (
         gvk.OCI_REPOSITORY, OCIRepository, "ocirepositories", ("ocirepo",), "fluxcd-sources", (URL, READY, STATUS, AGE)
     ),
     Definition(gvk.BUCKET, Bucket, "buckets", (), "fluxcd-sources", (ENDPOINT, AGE, READY, STATUS)),
+    Definition(gvk.RECEIVER, Receiver, "receivers", (), "fluxcd-notifications", (AGE, READY, STATUS)),
 )
 
 
@@ -125,7 +127,7 @@ def crd(definition: Definition) -> Body:
                 "listKind": f"{kind}List",
                 "plural": definition.plural,
                 "singular": kind.lower(),
-                "shortNames": list(definition.short_names),
+                **({"shortNames": list(definition.short_names)} if definition.short_names else {}),
                 "categories": ["all", "fluxcd", definition.category],
             },
             "scope": "Namespaced",

@@ -6,12 +6,14 @@ from trimtab.manifests.refs import Gvk
 
 SOURCE_GROUP: Final = "source.toolkit.fluxcd.io"
 KUSTOMIZE_GROUP: Final = "kustomize.toolkit.fluxcd.io"
+NOTIFICATION_GROUP: Final = "notification.toolkit.fluxcd.io"
 
 GIT_REPOSITORY: Final = Gvk(SOURCE_GROUP, "v1", "GitRepository")
 OCI_REPOSITORY: Final = Gvk(SOURCE_GROUP, "v1", "OCIRepository")
 BUCKET: Final = Gvk(SOURCE_GROUP, "v1", "Bucket")
 EXTERNAL_ARTIFACT: Final = Gvk(SOURCE_GROUP, "v1", "ExternalArtifact")
 KUSTOMIZATION: Final = Gvk(KUSTOMIZE_GROUP, "v1", "Kustomization")
+RECEIVER: Final = Gvk(NOTIFICATION_GROUP, "v1", "Receiver")
 
 SOURCE_KINDS: Final = (GIT_REPOSITORY, OCI_REPOSITORY, BUCKET, EXTERNAL_ARTIFACT)
 """What a Kustomization may name in its `sourceRef`."""

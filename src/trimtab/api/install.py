@@ -14,8 +14,8 @@ Who may do what:
 from typing import Final
 
 from trimtab.api.crd import DEFINITIONS, crds
-from trimtab.api.gvk import KUSTOMIZE_GROUP, SOURCE_GROUP
-from trimtab.api.names import KUSTOMIZE_LEASE, SOURCE_LEASE
+from trimtab.api.gvk import KUSTOMIZE_GROUP, NOTIFICATION_GROUP, SOURCE_GROUP
+from trimtab.api.names import KUSTOMIZE_LEASE, NOTIFICATION_LEASE, SOURCE_LEASE
 from trimtab.manifests.refs import Body, Ref
 
 DEFAULT_NAMESPACE: Final = "flux-system"
@@ -29,6 +29,9 @@ DEPLOYMENT: Final = "trimtab"
 ARTIFACT_SERVICE: Final = "source-controller"
 """Flux's own name, which is in the URL of every artifact."""
 ARTIFACT_PORT: Final = 9790
+WEBHOOK_SERVICE: Final = "webhook-receiver"
+"""Flux's own name, which an Ingress of the user's leads to."""
+WEBHOOK_PORT: Final = 9292
 METRICS_PORT: Final = 8080
 NOBODY: Final = 65534
 GRACE_S: Final = 30
@@ -56,7 +59,8 @@ def install_manifests(
         *(_service_account(name, namespace) for name in (SYNC, READER, APPLIER)),
         *_roles(multi_tenant=multi_tenant),
         *_bindings(namespace, multi_tenant=multi_tenant),
-        _service(namespace),
+        _service(ARTIFACT_SERVICE, "http", namespace),
+        _service(WEBHOOK_SERVICE, "http-webhook", namespace),
         _network_policy(namespace),
         _deployment(namespace, image, _arguments(namespace, multi_tenant=multi_tenant, deny_private=deny_private)),
     ]
@@ -122,12 +126,13 @@ def _roles(*, multi_tenant: bool) -> list[Body]:
         # Long inventories are kept in Secrets. Otherwise the applier writes them; here this account does, in the
         # namespaces it is let into, where it may act as any account anyway.
         tenant.append(_rule("", ["secrets"], ["list", "create", "patch", "delete"]))
+    groups = (SOURCE_GROUP, KUSTOMIZE_GROUP, NOTIFICATION_GROUP)
     aggregate = {f"{_RBAC}/aggregate-to-{role}": "true" for role in ("view", "edit", "admin")}
     return [
         _cluster_role(SYNC, sync),
         _cluster_role(TENANT, tenant),
         _cluster_role(READER, [_rule("*", ["*"], _WATCH)]),
-        _cluster_role(VIEW, [_rule(group, ["*"], _WATCH) for group in (SOURCE_GROUP, KUSTOMIZE_GROUP)], aggregate),
+        _cluster_role(VIEW, [_rule(group, ["*"], _WATCH) for group in groups], aggregate),
     ]
 
 
@@ -137,7 +142,12 @@ def _bindings(namespace: str, *, multi_tenant: bool) -> list[Body]:
         everywhere += [(TENANT, TENANT, SYNC), (READER, READER, READER), (APPLIER, "cluster-admin", APPLIER)]
     leases = [
         _rule("coordination.k8s.io", ["leases"], ["create"]),
-        _rule("coordination.k8s.io", ["leases"], ["get", "update", "patch"], [SOURCE_LEASE, KUSTOMIZE_LEASE]),
+        _rule(
+            "coordination.k8s.io",
+            ["leases"],
+            ["get", "update", "patch"],
+            [SOURCE_LEASE, KUSTOMIZE_LEASE, NOTIFICATION_LEASE],
+        ),
     ]
     switch = [_rule("", ["configmaps"], _WATCH, ["trimtab-freeze"])]
     here = [
@@ -162,25 +172,28 @@ def _binding(kind: str, name: str, role_kind: str, role: str, account: str, name
     }
 
 
-def _service(namespace: str) -> Body:
-    return _object("v1", "Service", ARTIFACT_SERVICE, namespace) | {
+def _service(name: str, port: str, namespace: str) -> Body:
+    return _object("v1", "Service", name, namespace) | {
         "spec": {
             "type": "ClusterIP",
             "selector": dict(_POD),
-            "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}],
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": port}],
         }
     }
 
 
 def _network_policy(namespace: str) -> Body:
-    """Artifacts for the pods of this namespace, metrics for any pod; nothing else comes in."""
+    """Artifacts for the pods of this namespace, metrics and webhooks for any pod; nothing else comes in."""
     return _object("networking.k8s.io/v1", "NetworkPolicy", DEPLOYMENT, namespace) | {
         "spec": {
             "podSelector": {"matchLabels": dict(_POD)},
             "policyTypes": ["Ingress"],
             "ingress": [
                 {"from": [{"podSelector": {}}], "ports": [{"protocol": "TCP", "port": "http"}]},
-                {"from": [{"namespaceSelector": {}}], "ports": [{"protocol": "TCP", "port": "http-prom"}]},
+                {
+                    "from": [{"namespaceSelector": {}}],
+                    "ports": [{"protocol": "TCP", "port": port} for port in ("http-prom", "http-webhook")],
+                },
             ],
         }
     }
@@ -198,6 +211,8 @@ def _arguments(namespace: str, *, multi_tenant: bool, deny_private: bool) -> lis
         # The closing dot keeps the name out of the search list of every pod's resolver.
         f"--storage-adv-addr={ARTIFACT_SERVICE}.{namespace}.svc.cluster.local.",
         f"--metrics-addr=:{METRICS_PORT}",
+        "--controllers=source,kustomize,notification",
+        f"--receiver-addr=:{WEBHOOK_PORT}",
         *denied,
     ]
 
@@ -250,6 +265,7 @@ def _container(image: str, arguments: list[str]) -> Body:
         ],
         "ports": [
             {"name": "http", "containerPort": ARTIFACT_PORT, "protocol": "TCP"},
+            {"name": "http-webhook", "containerPort": WEBHOOK_PORT, "protocol": "TCP"},
             {"name": "http-prom", "containerPort": METRICS_PORT, "protocol": "TCP"},
         ],
         "livenessProbe": {"httpGet": {"path": "/healthz", "port": "http-prom"}, "timeoutSeconds": 5},

@@ -47,9 +47,12 @@ STATUS_MANAGER: Final = "gotk-kustomize-controller"
 """Field manager of the status of Kustomizations."""
 SOURCE_MANAGER: Final = "source-controller"
 """Field manager of the status of sources."""
+NOTIFICATION_MANAGER: Final = "notification-controller"
+"""Field manager of the status of Receivers, and of what they ask for."""
 
 SOURCE_LEASE: Final = "source-controller-leader-election"
 KUSTOMIZE_LEASE: Final = "kustomize-controller-leader-election"
+NOTIFICATION_LEASE: Final = "notification-controller-leader-election"
 """Flux's own Leases, so that Flux and Trimtab never drive the same objects at once."""
 
 OURS: Final = "trimtab.dev/"
@@ -189,8 +192,10 @@ class Reason(StrEnum):
     PRUNE_FAILED = "PruneFailed"
     HEALTH_CHECK_FAILED = "HealthCheckFailed"
     HEALTH_CHECK_CANCELED = "HealthCheckCanceled"
+    # of Receivers
+    TOKEN_NOT_FOUND = "TokenNotFound"  # noqa: S105 - a reason
+    VALIDATION_FAILED = "ValidationFailed"  # also of Kustomizations, where it is ours alone
     # ours alone
-    VALIDATION_FAILED = "ValidationFailed"
     CONFLICT = "Conflict"
     HISTORY_REWRITTEN = "HistoryRewritten"
     NON_DETERMINISTIC_RENDER = "NonDeterministicRender"

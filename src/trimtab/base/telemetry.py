@@ -24,6 +24,7 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 MAX_OBJECTS = 20_000
 _MAX_LABEL = 256
 _PASS_BUCKETS_S = (0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0)
+_DELIVERY_BUCKETS_S = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.0)
 _CONVERGENCE_BUCKETS_S = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 _OBJECT_LABELS = ("kind", "namespace", "name")
 
@@ -88,6 +89,26 @@ class Telemetry:
             "trimtab_events_dropped",
             "Kubernetes Events that were not written, by type and cause.",
             ("type", "cause"),
+            registry=self._registry,
+        )
+        # Existing dashboards know this one by Flux's name. The path is a secret, and no label.
+        self._deliveries = Histogram(
+            "gotk_receiver_http_request_duration_seconds",
+            "How long a call of a webhook took.",
+            ("method", "code"),
+            buckets=_DELIVERY_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._refused = Counter(
+            "trimtab_deliveries_refused",
+            "Calls of webhooks without an effect, by why.",
+            ("reason",),
+            registry=self._registry,
+        )
+        self._hints = Counter(
+            "trimtab_hints",
+            "What became of the wish to have an object looked at: asked, folded, missing, refused, dropped.",
+            ("outcome",),
             registry=self._registry,
         )
         self._overflow = Counter(
@@ -156,6 +177,18 @@ class Telemetry:
     def event_dropped(self, type_: str, cause: str, count: int = 1) -> None:
         """Events of `type_` were not written because of `cause`."""
         self._events_dropped.labels(type_, cause).inc(count)
+
+    def delivered(self, method: str, code: int, seconds: float) -> None:
+        """A call of a webhook was answered with `code` after `seconds`."""
+        self._deliveries.labels(method if method == "POST" else "other", str(code)).observe(seconds)
+
+    def delivery_refused(self, reason: str) -> None:
+        """A call of a webhook had no effect, for one of a handful of reasons."""
+        self._refused.labels(reason).inc()
+
+    def hinted(self, outcome: str) -> None:
+        """What became of a hint, in one of a handful of words."""
+        self._hints.labels(outcome).inc()
 
     def watch_queue(self, name: str, *, depth: Callable[[], int], oldest: Callable[[], float]) -> None:
         """Report the length of a queue and the age of its oldest key (seconds) whenever metrics are asked for."""

@@ -5,6 +5,7 @@ from functools import partial
 from typing import TypeVar
 
 from trimtab.api.kustomize import Kustomization
+from trimtab.api.receiver import Receiver
 from trimtab.base.clock import Clock
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject, Telemetry
@@ -17,7 +18,7 @@ from trimtab.runtime.controller import Controller, Pass
 from trimtab.runtime.queue import Priority
 from trimtab.runtime.watchdog import Watchdog
 
-T = TypeVar("T", bound=SourceObject | Kustomization)
+T = TypeVar("T", bound=SourceObject | Kustomization | Receiver)
 
 
 def attach(
@@ -81,6 +82,6 @@ def feed(controller: Controller[Key]) -> Callable[[Event[T]], None]:
     return hear
 
 
-def _meaning(item: SourceObject | Kustomization) -> tuple[object, ...]:
+def _meaning(item: SourceObject | Kustomization | Receiver) -> tuple[object, ...]:
     metadata = item.metadata
     return metadata.uid, metadata.generation, metadata.deleted, metadata.annotations

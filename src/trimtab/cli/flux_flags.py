@@ -23,6 +23,8 @@ _NOT_SERVED: Final = {
     "custom-apply-stage-kinds": "the order of kinds is fixed",
     "watch-configs-label-selector": "ConfigMaps and Secrets are not watched yet",
     "feature-gates": "there are no gates",
+    "events-addr": "alerts are not served yet",
+    "export-http-path-metrics": "the paths of webhooks are secrets",
 }
 
 

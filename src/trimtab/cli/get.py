@@ -9,7 +9,7 @@ import click
 
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
-from trimtab.cli.kinds import APP, Kind, condition, on_one_line, revision, several, shortened, suspended, title
+from trimtab.cli.kinds import APP, HOOK, Kind, condition, on_one_line, revision, several, shortened, suspended, title
 from trimtab.kube.errors import UnknownKind
 from trimtab.manifests.refs import Body
 
@@ -40,7 +40,8 @@ def get(
 ) -> None:
     """List objects.
 
-    KIND is one of: all (the default), sources all, source git, source oci, source bucket, kustomizations (ks).
+    KIND is one of: all (the default), sources all, source git, source oci, source bucket, kustomizations (ks),
+    receivers.
     """
 
     async def work(client: "Client") -> int:
@@ -99,7 +100,7 @@ class Columns:
             *(["NAMESPACE"] if self._namespaced else []),
             "NAME",
             *source,
-            "REVISION",
+            *(["REVISION"] if kind is not HOOK else []),
             "SUSPENDED",
             "READY",
             "MESSAGE",
@@ -113,7 +114,7 @@ class Columns:
             *([metadata.get("namespace", "")] if self._namespaced else []),
             title(body) if self._titled else metadata["name"],
             *([_source(body)] if self._sources and kind is APP else []),
-            shortened(revision(body)),
+            *([shortened(revision(body))] if kind is not HOOK else []),
             str(suspended(body)),
             ready.get("status", "Unknown"),
             on_one_line(ready.get("message", "waiting to be reconciled")),

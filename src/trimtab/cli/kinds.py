@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from trimtab.api.gvk import BUCKET, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.gvk import BUCKET, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY, RECEIVER
 from trimtab.cli.connect import Code, Failure
 from trimtab.manifests.refs import Body, Gvk
 
@@ -38,7 +38,8 @@ BUCKETS = Kind(
 )
 SOURCES = (GIT, OCI, BUCKETS)
 APP = Kind(KUSTOMIZATION, (("kustomization",), ("kustomizations",), ("ks",)), "kustomization", "applied revision")
-ALL = (*SOURCES, APP)
+HOOK = Kind(RECEIVER, (("receiver",), ("receivers",)), "receiver", "")
+ALL = (*SOURCES, APP, HOOK)
 
 
 def several(words: Sequence[str]) -> tuple[tuple[Kind, ...], str]:
@@ -126,4 +127,4 @@ def _split(words: Sequence[str]) -> tuple[Kind | None, list[str]]:
 
 
 def _known() -> str:
-    return "source git, source oci, source bucket, kustomization (ks)"
+    return "source git, source oci, source bucket, kustomization (ks), receiver"

@@ -11,6 +11,7 @@ from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Telemetry
 from trimtab.cli.assembly import Assembly
 from trimtab.cli.settings import Settings
+from trimtab.cli.webhooks import Webhooks
 from trimtab.kube import config
 from trimtab.kube.client import Client
 from trimtab.kube.limiter import Limiter
@@ -46,13 +47,19 @@ class Process:
         pages = server.app(self._checks, alive=self._alive, telemetry=self._telemetry)
         runner = await server.listen(pages, self._settings.metrics_addr)
         try:
-            work = self._tasks.keep(self._led(client), name="lead")
+            webhooks = self._webhooks(client) if "notification" in self._settings.controllers else ()
+            if self._settings.controllers == {"notification"}:
+                work = webhooks[0]
+            else:
+                work = self._tasks.keep(self._led(client), name="lead")
             self._alive["lead"] = server.running(work)
             waiter = self._tasks.spawn(stop.wait(), name="stop")
             await asyncio.wait({work, waiter}, return_when=asyncio.FIRST_COMPLETED)
             log.info("stopping")
-            work.cancel()
-            await asyncio.wait({work}, timeout=GRACE_S + 5)
+            ending = {work, *webhooks}
+            for task in ending:
+                task.cancel()
+            await asyncio.wait(ending, timeout=GRACE_S + 5)
         finally:
             await runner.cleanup()
             await self._tasks.close()
@@ -79,15 +86,29 @@ class Process:
     def _elected(
         self, client: Client, lease: str, lead: Callable[[], Awaitable[None]]
     ) -> Callable[[], Awaitable[None]]:
-        elector = Elector(
-            client, self._settings.namespace, lease, self._identity, self._clock, telemetry=self._telemetry
-        )
+        elector = self._elector(client, lease)
         self._electors.append(elector)
 
         async def run() -> None:
             await elector.run(lead)
 
         return run
+
+    def _elector(self, client: Client, lease: str) -> Elector:
+        return Elector(client, self._settings.namespace, lease, self._identity, self._clock, telemetry=self._telemetry)
+
+    def _webhooks(self, client: Client) -> tuple[asyncio.Task[None], ...]:
+        """Take webhooks, whoever leads, and look after the status of Receivers inside a Lease of its own."""
+        webhooks = Webhooks(self._settings, client, self._transport, self._clock, self._telemetry, self._checks)
+        elector = self._elector(client, names.NOTIFICATION_LEASE) if self._settings.leader_elect else None
+
+        async def lead() -> None:
+            await webhooks.lead(elector.remaining if elector is not None else lambda: float("inf"))
+
+        async def led() -> None:
+            await (elector.run(lead) if elector is not None else lead())
+
+        return self._tasks.keep(webhooks.serve, name="webhooks"), self._tasks.keep(led, name="receivers")
 
     def _remaining(self) -> float:
         """For how many seconds nobody else can have begun to write."""

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 @click.command("reconcile")
-@click.argument("words", nargs=-1, required=True, metavar="APP | source git|oci|bucket NAME | kustomization NAME")
+@click.argument(
+    "words", nargs=-1, required=True, metavar="APP | source git|oci|bucket NAME | kustomization NAME | receiver NAME"
+)
 @click.option("--with-source", is_flag=True, help="Look at the app's source first.")
 @cluster_options
 def reconcile(options: Options, words: tuple[str, ...], with_source: bool) -> None:

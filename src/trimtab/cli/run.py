@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "--controllers",
     default="source,kustomize",
     show_default=True,
-    help="Which of them run here; Flux's own may do the other part.",
+    help="Which of them run here: source, kustomize, notification (webhooks). Flux's own may do the other part.",
 )
 @click.option(
     "--storage-path",
@@ -45,6 +45,14 @@ if TYPE_CHECKING:
 )
 @click.option("--storage-addr", default="127.0.0.1:9790", show_default=True, help="Where artifacts are served.")
 @click.option("--storage-adv-addr", default="", help="The address under which others reach that (default: the same).")
+@click.option(
+    "--receiver-addr",
+    "--receiverAddr",
+    "receiver_addr",
+    default="127.0.0.1:9292",
+    show_default=True,
+    help="Where webhooks are taken, with the controller notification.",
+)
 @click.option(
     "--metrics-addr", default="127.0.0.1:8080", show_default=True, help="Where /healthz, /readyz and /metrics are."
 )
@@ -103,6 +111,7 @@ def run(
     storage_path: Path,
     storage_addr: str,
     storage_adv_addr: str,
+    receiver_addr: str,
     metrics_addr: str,
     concurrent: int,
     cross_namespace_refs: str | None,
@@ -140,6 +149,7 @@ def run(
         leader_elect=leader_elect,
         recheck_every_s=_duration(recheck_every, "--recheck-every"),
         multi_tenant=tenancy.strict,
+        receiver_addr=receiver_addr,
         deny_private=deny_private_addresses,
     )
     sys.exit(asyncio.run(_until_told(settings)))
@@ -147,8 +157,9 @@ def run(
 
 def _controllers(text: str) -> frozenset[str]:
     chosen = frozenset(name.strip() for name in text.split(","))
-    if not chosen or chosen - {"source", "kustomize"}:
-        raise click.BadParameter(f"{text!r}: choose from source and kustomize", param_hint="--controllers")
+    if not chosen or chosen - {"source", "kustomize", "notification"}:
+        words = f"{text!r}: choose from source, kustomize and notification"
+        raise click.BadParameter(words, param_hint="--controllers")
     return chosen
 
 

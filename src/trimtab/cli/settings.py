@@ -26,4 +26,5 @@ class Settings:
     leader_elect: bool
     recheck_every_s: float = 6 * 3600.0
     multi_tenant: bool = False
+    receiver_addr: str = "127.0.0.1:9292"
     deny_private: bool = False

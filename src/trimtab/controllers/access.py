@@ -115,6 +115,13 @@ class Access:
                 _DENIED, f"sources of namespace {other} may not be used from namespace {own}: {self._way_out(other)}"
             )
 
+    async def check_trigger(self, own: str, other: str) -> None:
+        """Raise Terminal if a Receiver in the namespace `own` may not have anything in `other` looked at."""
+        if not await self._may_refer(own, other):
+            raise Terminal(
+                _DENIED, f"objects of namespace {other} may not be named from namespace {own}: {self._way_out(other)}"
+            )
+
     async def check_dependencies(self, ks: Kustomization) -> None:
         """Raise Terminal if `ks` may not know of something that it depends on."""
         own = ks.metadata.namespace

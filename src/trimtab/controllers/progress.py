@@ -9,10 +9,11 @@ from trimtab.api.bucket import BucketStatus
 from trimtab.api.kustomize import KustomizationStatus
 from trimtab.api.names import ConditionType, Reason
 from trimtab.api.oci import OCIRepositoryStatus
+from trimtab.api.receiver import ReceiverStatus
 from trimtab.api.source import GitRepositoryStatus
 from trimtab.manifests.conditions import Condition, with_condition, without_condition
 
-Status = TypeVar("Status", KustomizationStatus, GitRepositoryStatus, OCIRepositoryStatus, BucketStatus)
+Status = TypeVar("Status", KustomizationStatus, GitRepositoryStatus, OCIRepositoryStatus, BucketStatus, ReceiverStatus)
 
 
 def ready(status: Status, generation: int, reason: str, message: str, now: datetime) -> Status:
