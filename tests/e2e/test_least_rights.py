@@ -5,7 +5,8 @@ import json
 import pytest
 
 from tests.e2e.test_main_job import config, deployment, settings, workload
-from tests.e2e.world import ApiFailure, Controller, World, until
+from tests.e2e.test_receivers import PUSH, Hooked, signed
+from tests.e2e.world import ApiFailure, Controller, free_port, until
 from trimtab.api.install import install_manifests
 
 
@@ -31,9 +32,13 @@ def modest(world, api, kubeconfig, git_root, git_url, tmp_path):
         )
     )
     accounts = ("--applier", "flux-system/trimtab-applier", "--reader", "flux-system/trimtab-reader")
-    controller = Controller(account, tmp_path / "run", *accounts)
+    port = free_port()
+    roles = ("--controllers=source,kustomize,notification", f"--receiver-addr=127.0.0.1:{port}")
+    controller = Controller(account, tmp_path / "run", *accounts, *roles)
     controller.start()
-    yield World(api, git_url, git_root, controller)
+    modest = Hooked(api, git_url, git_root, controller)
+    modest.port = port
+    yield modest
     assert controller.stop() == 0
     assert "Traceback" not in controller.log, controller.log[-4000:]
     assert "orbidden" not in controller.log, controller.log[-4000:]
@@ -61,10 +66,15 @@ def test_the_main_job_is_done_with_the_rights_that_are_installed(modest, ns):
     modest.ready(ns, "shop")
     modest.api.merge(f"/apis/apps/v1/namespaces/{ns}/deployments/web", {"spec": {"replicas": 7}})
     until(lambda: workload(modest, ns)["spec"]["replicas"] == 2, "drift is healed", 10)
+    modest.token(ns)
+    modest.receiver(ns)
+    path = modest.path(ns)
     commit = repo.commit({"app/settings.yaml": None})
-    modest.poke(ns)
+    assert modest.post(path, PUSH, signed())[0] == 200
     modest.ready(ns, "shop", commit)
     until(lambda: settings(modest, ns) is None, "it is pruned")
     until(lambda: modest.api.get(f"/api/v1/namespaces/{ns}/events")["items"], "events are written")
     modest.api.delete(f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{ns}/kustomizations/shop")
     until(lambda: modest.get_app(ns, "shop") is None, "the app is gone")
+    modest.api.delete(f"/apis/notification.toolkit.fluxcd.io/v1/namespaces/{ns}/receivers/hook")
+    until(lambda: modest.get_receiver(ns) is None, "the receiver is gone")

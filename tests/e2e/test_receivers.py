@@ -9,6 +9,8 @@ import http.client
 import json
 import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ import pytest
 
 from tests.e2e.test_main_job import config, settings
 from tests.e2e.world import SOURCES, Api, Controller, World, condition, free_port, until
+from trimtab.api.crd import crds
 
 HOOKS = "/apis/notification.toolkit.fluxcd.io/v1"
 TOKEN = "a-token-that-is-long-enough"
@@ -146,7 +149,8 @@ def test_a_signed_push_makes_the_commit_visible_at_once_and_the_app_follows(hook
         hooked.ready(ns, "shop", commit)
     assert settings(hooked, ns)["data"]["colour"] == "red"
     print("from the delivery to the artifact:", [f"{seconds:.3f} s" for seconds in took])
-    assert min(took) < 1.0, took
+    # Usually a third of a second; the interval is an hour. Generous, for machines that have much else to do.
+    assert min(took) < 5.0, took
 
 
 def test_a_push_to_gitlab_s_hook_asks_all_that_have_the_labels(hooked: Hooked, ns: str) -> None:
@@ -289,6 +293,27 @@ def test_what_makes_no_sense_is_refused_by_its_place(
     assert stalled == (None if reason == "TokenNotFound" else "True")
 
 
+def test_the_command_line_knows_the_kind(hooked: Hooked, ns: str) -> None:
+    hooked.token(ns)
+    hooked.receiver(ns)
+    path = hooked.path(ns)
+
+    def trimtab(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "trimtab", "--kubeconfig", str(hooked.controller.kubeconfig), "-n", ns, *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    done = trimtab("reconcile", "receiver", "hook")
+    assert done.returncode == 0, done.stderr
+    assert "✔ Receiver is ready" in done.stderr + done.stdout
+    done = trimtab("get", "receivers")
+    assert done.stdout.splitlines()[0].split() == ["NAME", "SUSPENDED", "READY", "MESSAGE"]
+    assert path in done.stdout
+    assert trimtab("suspend", "receiver", "hook").returncode == 0
+    until(lambda: hooked.post(path, PUSH, signed())[0] == 503, "who is suspended takes nothing")
+    assert trimtab("resume", "receiver", "hook").returncode == 0
+    until(lambda: hooked.post(path, PUSH, signed())[0] == 200, "and now again")
+
+
 def test_a_flood_of_valid_deliveries_is_a_handful_of_looks_and_no_burden(hooked: Hooked, ns: str) -> None:
     hooked.source(ns, "https://127.0.0.1:1/nothing.git", suspend=True)
     hooked.token(ns)
@@ -331,3 +356,55 @@ def test_a_connection_that_says_nothing_is_closed(hooked: Hooked) -> None:
     with socket.create_connection(("127.0.0.1", hooked.port), timeout=20) as silent:
         silent.sendall(b"POST /hook/")
         assert silent.recv(100) == b""
+
+
+def test_without_its_definition_there_are_no_webhooks_and_all_else_goes_on(hooked: Hooked, ns: str) -> None:
+    [definition] = [body for body in crds() if body["metadata"]["name"].startswith("receivers.")]
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    there = f"{definitions}/{definition['metadata']['name']}"
+    for item in hooked.api.get(f"{HOOKS}/receivers")["items"]:
+        hooked.api.delete(f"{HOOKS}/namespaces/{item['metadata']['namespace']}/receivers/{item['metadata']['name']}")
+    assert hooked.controller.stop() == 0
+    hooked.api.delete(there)
+    until(lambda: hooked.api.get(there) is None, "the definition is gone")
+    try:
+        hooked.controller.start()
+        repo = hooked.repo(ns)
+        first = repo.commit({"app/settings.yaml": config()})
+        hooked.source(ns, repo.url)
+        hooked.app(ns, "shop", "./app")
+        hooked.ready(ns, "shop", first)
+        until(lambda: hooked.post("/hook/x", b"")[0] == 404, "it answers")
+    finally:
+        hooked.api.create(definitions, definition)
+        until(lambda: hooked.api.get(HOOKS), "the kind is served")
+    hooked.token(ns)
+    until(lambda: hooked.receiver(ns) or True, "it can be made")
+    assert hooked.post(hooked.path(ns), PUSH, signed())[0] == 200
+
+
+def test_deliveries_are_taken_by_whoever_runs_and_the_status_is_written_by_the_leader_alone(
+    hooked: Hooked, ns: str, kubeconfig: Path, tmp_path: Path
+) -> None:
+    hooked.source(ns, "https://127.0.0.1:1/nothing.git", suspend=True)
+    hooked.token(ns)
+    hooked.receiver(ns)
+    path = hooked.path(ns)
+    port = free_port()
+    roles = ("--controllers=notification", f"--receiver-addr=127.0.0.1:{port}")
+    other = Controller(kubeconfig, tmp_path / "other", *roles)
+    other.start()
+    second = Hooked(hooked.api, "", tmp_path, other)
+    second.port = port
+    until(lambda: second.post(path, PUSH, signed())[0] == 200, "it takes deliveries")
+    until(lambda: hooked.requested(ns), "and gives hints")
+    assert "is held by" in other.log
+    assert hooked.controller.stop() == 0
+    # The one that leads now looks after new ones.
+    second.token(ns, "later")
+    second.receiver(ns, "later", secretRef={"name": "later"})
+    later = second.path(ns, "later")
+    assert second.post(later, PUSH, signed())[0] == 200
+    assert other.stop() == 0
+    assert "Traceback" not in other.log, other.log[-3000:]
+    hooked.controller.start()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import hmac
 
 import pytest
 from hypothesis import given
@@ -63,6 +64,12 @@ def test_without_its_proof_or_with_another_secret_nobody_is_let_in(sender: str) 
     assert refused(sender, delivery(body, headers), token=b"") == UNPROVEN
     empty = dict.fromkeys(headers, "")
     assert refused(sender, delivery(body, empty), token=b"") == UNPROVEN
+
+
+def test_an_empty_secret_signs_nothing() -> None:
+    nothing = hmac.new(b"", b"{}", hashlib.sha1).hexdigest()
+    assert refused("generic-hmac", delivery(b"{}", {"X-Signature": sign(b"{}", token=b"")}), token=b"") == UNPROVEN
+    assert refused("nexus", delivery(b"{}", {"X-Nexus-Webhook-Signature": nothing}), token=b"") == UNPROVEN
 
 
 @pytest.mark.parametrize("sender", ["generic-hmac", "github", "bitbucket", "nexus"])

@@ -210,7 +210,9 @@ async def test_a_body_that_trickles_is_not_waited_for(ground: Ground, monkeypatc
     listener = await listen(app(ground.reception, ground.telemetry, SystemClock()), "127.0.0.1:0")
     try:
         head = f"POST {ground.receiver()} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n".encode()
-        assert code(await trickle(listener, head)) == 408
+        # A connection that is closed while somebody still talks may end before its answer is read.
+        assert code(await trickle(listener, head)) in (0, 408)
+        assert await samples(ground, "trimtab_deliveries_refused_total") == {(("reason", "slow"),): 1}
     finally:
         await listener.close()
 
