@@ -58,3 +58,19 @@ def test_a_bad_duration_is_a_usage_error_that_shows_a_good_one() -> None:
     done = trimtab("--timeout", "5 minutes", "get")
     assert done.returncode == 1
     assert "1h30m" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--receiverAddr", ":9292", "--controllers", "webhooks"), "choose from source, kustomize and notification"),
+        (("--export-http-path-metrics", "true"), "the paths of webhooks are secrets"),
+        (("--events-addr", ":9090"), "alerts are not served yet"),
+    ],
+)
+def test_flags_of_flux_s_notification_controller_are_taken_or_refused_with_a_reason(
+    arguments: tuple[str, ...], words: str
+) -> None:
+    done = trimtab("run", *arguments)
+    assert done.returncode == 1
+    assert words in done.stderr

@@ -35,7 +35,7 @@ from trimtab.web.hints import Hints
 from trimtab.web.hooks import Hooks
 from trimtab.web.identities import Identities
 from trimtab.web.reception import Reception
-from trimtab.web.server import app, listen
+from trimtab.web.server import Listener, app, listen
 from trimtab.web.targets import Targets
 
 log = logging.getLogger(__name__)
@@ -62,17 +62,19 @@ class Webhooks:
         self._clock = clock
         self._telemetry = telemetry
         self._checks = checks
+        self._problem: str | None = "webhooks are not taken yet"
         self._outbound = Outbound(transport, clock, deny_private=settings.deny_private)
 
     async def serve(self) -> None:
-        """Take deliveries until cancelled. Raises OSError where nobody can listen."""
+        """Take deliveries until cancelled. Raises Transient where nobody can listen."""
         tasks = Tasks("webhooks")
         hooks = Hooks(self._client, self._clock)
         targets = Targets(self._client, self._clock, self._access(self._client).check_trigger)
         hints = Hints(self._client, self._clock, self._telemetry)
         identities = Identities(self._outbound, self._clock)
         reception = Reception(hooks, targets, hints, identities, self._clock)
-        listener = await listen(app(reception, self._telemetry, self._clock), self._settings.receiver_addr)
+        self._checks["webhooks"] = lambda: self._problem
+        listener = await self._listen(reception)
         try:
             receivers = await self._informer(self._client)
             receivers.add_handler(hooks.hear)
@@ -85,6 +87,17 @@ class Webhooks:
             await listener.close()
             await hints.controller.stop(_GRACE_S)
             await tasks.close()
+
+    async def _listen(self, reception: Reception) -> Listener:
+        address = self._settings.receiver_addr
+        try:
+            listener = await listen(app(reception, self._telemetry, self._clock), address)
+        except OSError as failure:
+            why = failure.strerror or str(failure)
+            self._problem = f"webhooks cannot be taken at {address}: {why}; --receiver-addr names another address"
+            raise Transient("NoAddress", self._problem) from failure
+        self._problem = None
+        return listener
 
     async def lead(self, remaining: Callable[[], float]) -> None:
         """Look after the status of Receivers until cancelled. `remaining` tells for how long we may still write."""
