@@ -49,6 +49,33 @@ async def test_whom_an_issuer_vouches_for_needs_no_secret(ground: Ground) -> Non
     assert ground.cluster.asked["get"] == 0
 
 
+async def test_whom_nobody_vouches_for_may_not_even_send_a_body(ground: Ground) -> None:
+    provider = {"issuerURL": ISSUER, "validations": [{"expression": "true", "message": "no"}]}
+    path = ground.receiver(type="generic-oidc", secretRef=None, oidcProviders=[provider])
+
+    async def read() -> bytes:
+        raise AssertionError("the body was read")
+
+    with pytest.raises(Refused) as refusal:
+        await ground.reception.take(path, (), read)
+    assert refusal.value.status == 401
+
+
+async def test_strangers_do_not_use_up_what_friends_may_have(ground: Ground) -> None:
+    key = Key()
+    ground.issuer.keys.append(key)
+    provider = {"issuerURL": ISSUER, "validations": [{"expression": "true", "message": "no"}]}
+    path = ground.receiver(type="generic-oidc", secretRef=None, oidcProviders=[provider])
+    claims = {"iss": ISSUER, "aud": "notification-controller", "exp": ground.clock.now().timestamp() + 60}
+    stranger, friend = Key().token(claims), key.token(claims)
+    for _ in range(300):
+        assert await status(ground, path, b"", {"Authorization": f"Bearer {stranger}"}) == 401
+    for _ in range(100):
+        await ground.take(path, b"", {"Authorization": f"Bearer {friend}"})
+    assert await status(ground, path, b"", {"Authorization": f"Bearer {friend}"}) == 429
+    assert len(ground.issuer.asked) == 2
+
+
 async def test_a_push_of_google_s_registry_is_checked_against_the_account_of_the_secret(ground: Ground) -> None:
     ground.cluster.secrets["ns", "token"] = {"token": TOKEN}
     path = ground.receiver(type="gcr")

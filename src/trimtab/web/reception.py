@@ -58,16 +58,26 @@ class Reception:
         if not claimants:
             raise unknown()
         uid = claimants[0].metadata.uid
-        if not self._buckets.take(uid, self._clock.monotonic()):
-            raise Refused(429, Why.RATE, "too many calls; what they are about is looked at anyway")
+        # Where an issuer vouches for callers, the path is no secret: strangers must not use up what friends may have,
+        # nor send bodies.
+        public = claimants[0].spec.type == Sender.GENERIC_OIDC
+        if not public:
+            self._admit(uid)
         with self._place(uid):
             hook = await self._hooks.open(path)
             try:
                 _check_open(hook.receiver)
-                return await self._judge(hook, Delivery(headers, await _in_time(read)))
+                early = await self._identified(hook, Delivery(headers, b""))
+                if public:
+                    self._admit(uid)
+                return await self._judge(hook, dataclasses.replace(early, body=await _in_time(read)))
             except Refused as refusal:
                 self._tell(hook.receiver, refusal)
                 raise
+
+    def _admit(self, uid: str) -> None:
+        if not self._buckets.take(uid, self._clock.monotonic()):
+            raise Refused(429, Why.RATE, "too many calls; what they are about is looked at anyway")
 
     def _tell(self, receiver: Receiver, refusal: Refused) -> None:
         """For whoever wonders why nothing happens; a flood of calls is no flood of lines."""
@@ -79,9 +89,6 @@ class Reception:
     async def _judge(self, hook: Hook, delivery: Delivery) -> str:
         receiver = hook.receiver
         spec = receiver.spec
-        if spec.type not in senders.RULES:
-            raise Refused(503, Why.UNAVAILABLE, "the Receiver is of a type that is not known here")
-        delivery = await self._identified(hook, delivery)
         identifier = senders.check(spec.type, spec.events, delivery, hook.token)
         replay = (receiver.metadata.uid, identifier)
         if identifier and self._seen.knows(replay, self._clock.monotonic()):
@@ -135,6 +142,8 @@ def _check_open(receiver: Receiver) -> None:
         raise Refused(503, Why.UNAVAILABLE, "the Receiver is suspended")
     if receiver.ready is None or not receiver.ready.true:
         raise Refused(503, Why.UNAVAILABLE, "the Receiver is not ready")
+    if receiver.spec.type not in senders.RULES:
+        raise Refused(503, Why.UNAVAILABLE, "the Receiver is of a type that is not known here")
 
 
 def _request(receiver: Receiver, delivery: Delivery) -> dict[str, Any]:
