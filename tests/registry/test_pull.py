@@ -17,6 +17,7 @@ from trimtab.base.errors import Terminal, Transient
 from trimtab.crypto import cosign
 from trimtab.remotes.oci.wire import Access, PullFailed
 from trimtab.sources.oci import AuthenticationFailed, Head, Logins, OciSource, OciSpec, Pulled
+from trimtab.sources.signatures import Demand, Keys
 
 FILES = {"app.yaml": "kind: A\n", "base/b.yaml": "kind: B\n"}
 
@@ -263,12 +264,12 @@ async def test_a_signature_by_one_of_the_keys_is_accepted_and_the_key_is_named(
     good, other = payload(head.digest), Signer()
     sign(public, "signed", head.digest, (good, other.layer(good)), (good, signer.layer(good)))
     keys = {"unused.pub": Signer().public, "team.pub": signer.public}
-    assert await source.verify(spec, Access(), head, keys) == "team.pub"
+    assert await source.verify(spec, Access(), head, Keys(keys)) == "the key team.pub"
 
 
-async def refused(source: OciSource, spec: OciSpec, head: Head, keys: dict[str, bytes]) -> str:
+async def refused(source: OciSource, spec: OciSpec, head: Head, keys: Demand | dict[str, bytes]) -> str:
     with pytest.raises(Transient) as failure:
-        await source.verify(spec, Access(), head, keys)
+        await source.verify(spec, Access(), head, Keys(keys) if isinstance(keys, dict) else keys)
     assert failure.value.reason == "VerificationError"
     assert head.revision in failure.value.message
     return failure.value.message
@@ -295,9 +296,10 @@ async def test_what_is_not_signed_or_not_for_this_digest_by_this_key_is_refused(
         (b"[]", signer.layer(b"[]")),
     ):
         sign(public, "badly", head.digest, (content, layer))
-        assert "none of its" in await refused(source, spec, head, keys)
+        told = await refused(source, spec, head, keys)
+        assert "none of its 1 signatures" in told or (layer["mediaType"] == CONTENT and "it is not signed" in told)
     sign(public, "badly", head.digest, (good, signer.layer(good)))
-    assert await source.verify(spec, Access(), head, keys) == "team.pub"
+    assert await source.verify(spec, Access(), head, Keys(keys)) == "the key team.pub"
 
 
 async def test_without_a_usable_key_nothing_is_accepted(public: RegistryServer, source: OciSource) -> None:
@@ -330,4 +332,4 @@ async def test_a_registry_that_fails_during_verification_does_not_open_the_door(
     stored = public.directory / "data/docker/registry/v2/blobs/sha256" / name[7:9] / name[7:] / "data"
     stored.unlink()
     with pytest.raises(PullFailed, match=name):
-        await source.verify(spec, Access(), head, {"team.pub": signer.public})
+        await source.verify(spec, Access(), head, Keys({"team.pub": signer.public}))

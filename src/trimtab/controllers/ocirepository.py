@@ -1,7 +1,5 @@
 """What is particular to an OCIRepository: ask the registry, verify what is signed, pull the layer if it is new."""
 
-import hashlib
-
 from trimtab.api import names
 from trimtab.api.gvk import OCI_REPOSITORY
 from trimtab.api.meta import LocalRef
@@ -9,14 +7,14 @@ from trimtab.api.oci import OCIRepository
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.base.errors import Transient
 from trimtab.controllers import supported, ways
+from trimtab.controllers.ociverification import Signers, check_verification
 from trimtab.controllers.sourcing import Produced, Status, secret
 from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound
-from trimtab.manifests.refs import Gvk, Key
-from trimtab.sources.oci import Access, Head, Logins, OciSource, OciSpec, from_secret
+from trimtab.manifests.refs import Gvk
+from trimtab.sources.oci import Access, Logins, OciSource, OciSpec, from_secret
 
 _ACCOUNT = Gvk("", "v1", "ServiceAccount")
-_MOST_REMEMBERED = 10_000
 
 
 class OciProducer:
@@ -27,11 +25,13 @@ class OciProducer:
     def __init__(self, client: Client, source: OciSource) -> None:
         self._client = client
         self._source = source
-        self._verified: dict[Key, tuple[Head, str, str]] = {}
+        self._signers = Signers(client, source)
 
     def check(self, item: OCIRepository) -> None:
         """Raise Terminal for what is not served, or makes no sense."""
         supported.check_oci(item)
+        if item.spec.verify is not None:
+            check_verification(item.spec.verify)
 
     async def produce(self, item: OCIRepository, status: Status, held: Snapshot | None) -> Produced:
         """The artifact that `spec.ref` means now, pulled again if it or what is taken of it has changed.
@@ -41,8 +41,8 @@ class OciProducer:
         spec = OciSpec.from_api(item.spec)
         access = await self._access(item, spec)
         head = await self._source.look(spec, access)
-        signer = await self._verify(item, spec, access, head)
-        verified = f"is signed by the key {signer}" if signer else ""
+        signer = await self._signers.check(item, spec, access, head)
+        verified = f"is signed by {signer}" if signer else ""
         observed = {"observed_ignore": item.spec.ignore, "observed_layer_selector": item.spec.layer_selector}
         artifact = status.artifact
         made_with = (status.observed_ignore, getattr(status, "observed_layer_selector", None))
@@ -56,23 +56,6 @@ class OciProducer:
             return Produced(held, artifact.metadata, archive, observed, verified)
         pulled = await self._source.fetch(spec, access, head)
         return Produced(pulled.snapshot, pulled.metadata, pulled.layer, observed, verified)
-
-    async def _verify(self, item: OCIRepository, spec: OciSpec, access: Access, head: Head) -> str:
-        """The name of the key that signed `head`; empty where no signature is demanded."""
-        if item.spec.verify is None or item.spec.verify.secret_ref is None:
-            self._verified.pop(item.key, None)
-            return ""
-        data = await self._secret(item, item.spec.verify.secret_ref, "spec.verify.secretRef")
-        keys = {name: pem for name, pem in data.items() if name.endswith(".pub")}
-        judged_by = hashlib.sha256(repr((item.metadata.uid, str(spec.repository), sorted(keys.items()))).encode())
-        known = self._verified.get(item.key)
-        if known is not None and known[:2] == (head, judged_by.hexdigest()):
-            return known[2]
-        signer = await self._source.verify(spec, access, head, keys)
-        if len(self._verified) >= _MOST_REMEMBERED:
-            self._verified.clear()
-        self._verified[item.key] = (head, judged_by.hexdigest(), signer)
-        return signer
 
     async def _access(self, item: OCIRepository, spec: OciSpec) -> Access:
         namespace, wanted = item.metadata.namespace, item.spec

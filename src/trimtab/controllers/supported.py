@@ -34,15 +34,8 @@ def check_git(repository: GitRepository) -> None:
 def check_oci(repository: OCIRepository) -> None:
     """Raise Terminal for what would be pulled, or trusted, wrongly if a field of `repository` were ignored."""
     _refuse_nonsense("OCIRepository", repository.metadata)
-    spec, verify = repository.spec, repository.spec.verify
+    spec = repository.spec
     found = {f"spec.provider {spec.provider}": spec.provider not in ("", "generic")}
-    if verify is not None:
-        found |= {
-            f"spec.verify.provider {verify.provider}": verify.provider not in ("", "cosign"),
-            "spec.verify.matchOIDCIdentity": bool(verify.match_oidc_identity),
-            "spec.verify.trustedRootSecretRef": verify.trusted_root_secret_ref is not None,
-            "spec.verify without a secretRef (signatures without keys)": verify.secret_ref is None,
-        }
     _refuse("OCIRepository", [name for name, is_set in found.items() if is_set])
 
 

@@ -14,23 +14,21 @@ from trimtab.artifacts.store import Store
 from trimtab.artifacts.tree import Entry, Tree, without_collisions
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient
-from trimtab.crypto import cosign
 from trimtab.manifests import semver
 from trimtab.manifests.patterns import Pattern
 from trimtab.remotes.oci.credentials import Logins, from_secret
 from trimtab.remotes.oci.manifest import BadManifest, Descriptor, Index, Manifest, for_platform
 from trimtab.remotes.oci.reference import Repository, check_digest, check_tag, parse_repository
 from trimtab.remotes.oci.registry import Registry
-from trimtab.remotes.oci.wire import Access, NotThere, PullFailed, Wire
+from trimtab.remotes.oci.wire import Access, PullFailed, Wire
 from trimtab.remotes.outbound import AuthenticationFailed, Outbound
 from trimtab.sources.ignore import IGNORE_FILE, rules
+from trimtab.sources.signatures import Demand, Unproven, verify
 
 __all__ = ["Access", "AuthenticationFailed", "Head", "Logins", "OciSource", "OciSpec", "Pulled", "from_secret"]
 
 MAX_BYTES = 100 << 20
 """Bytes of a layer as it is transferred; unpacked, the limits of archives hold."""
-_MAX_PAYLOAD = 1 << 20
-_MAX_SIGNATURES = 64
 _SPOOL = 4 << 20
 _CONCURRENT_PULLS = 4
 _WAIT_S = 600.0  # for others that hold the slots; each of them has its own timeout
@@ -111,6 +109,7 @@ class OciSource:
 
     def __init__(self, store: Store, out: Outbound, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
         self._registry = Registry(Wire(out, clock))
         self._slots = asyncio.Semaphore(_CONCURRENT_PULLS)
 
@@ -152,40 +151,18 @@ class OciSource:
                 ) from problem
         return Pulled(Snapshot(self._store, tree, head.revision), _metadata(manifest.annotations), kept)
 
-    async def verify(self, spec: OciSpec, access: Access, head: Head, keys: Mapping[str, bytes]) -> str:
-        """The name of the one of `keys` (public keys in PEM) that signed `head`.
+    async def verify(self, spec: OciSpec, access: Access, head: Head, demand: Demand) -> str:
+        """Who signed `head`, in words, of those whom `demand` trusts.
 
-        Raises Transient (VerificationError) if none did, and what `look` raises if the signatures cannot be had.
+        Raises Transient (VerificationError) if nobody did, and what `look` raises if the signatures cannot be had.
         """
-        loaded: dict[str, cosign.PublicKey] = {}
-        for name, pem in keys.items():
-            try:
-                loaded[name] = cosign.load_key(pem)
-            except cosign.BadKey as problem:
-                raise _unverified(spec, head, f"the key {name} of the Secret cannot be used: {problem}") from problem
-        if not loaded:
-            raise _unverified(spec, head, "the Secret of spec.verify.secretRef has no public key (a key *.pub)")
-        tag = head.digest.replace(":", "-") + ".sig"
         async with _bounded(spec, spec.timeout_s):
             try:
-                signatures = await self._registry.manifest(spec.repository, access, tag)
-            except NotThere as problem:
-                raise _unverified(spec, head, f"it is not signed: there is no tag {tag}") from problem
-            if isinstance(signatures, Index):
-                raise _unverified(spec, head, f"the tag {tag} is an index, which holds no signatures")
-            layers = [layer for layer in signatures.layers if layer.media_type == cosign.PAYLOAD]
-            for layer in layers[:_MAX_SIGNATURES]:
-                signature = layer.annotations.get(cosign.SIGNATURE, "")
-                with tempfile.SpooledTemporaryFile(max_size=_MAX_PAYLOAD) as file:
-                    await self._registry.blob(spec.repository, access, layer, file, _MAX_PAYLOAD)
-                    file.seek(0)
-                    payload = file.read()
-                for name, key in loaded.items():
-                    if signature and cosign.verified(payload, signature, head.digest, key):
-                        return name
-        raise _unverified(
-            spec, head, f"none of its {len(layers)} signatures is by {' or '.join(sorted(loaded))} and for this digest"
-        )
+                return await verify(self._registry, spec.repository, access, head.digest, demand, self._clock.now())
+            except Unproven as problem:
+                raise Transient(
+                    "VerificationError", f"{spec.repository}: {head.revision} is not used: {problem}"
+                ) from problem
 
     async def _highest(self, spec: OciSpec, constraint: semver.Constraint, access: Access) -> str:
         tags = await self._registry.tags(spec.repository, access)
@@ -276,7 +253,3 @@ def _metadata(annotations: Mapping[str, str]) -> dict[str, str]:
             kept[name] = annotations[name]
             left -= size
     return kept
-
-
-def _unverified(spec: OciSpec, head: Head, why: str) -> Transient:
-    return Transient("VerificationError", f"{spec.repository}: {head.revision} is not used: {why}")

@@ -23,13 +23,17 @@ class BadManifest(ValueError):
 
 
 class Descriptor(NamedTuple):
-    """Content of the repository, by digest. `platform` is `os/architecture`, empty where nothing is said."""
+    """Content of the repository, by digest. `platform` is `os/architecture`, empty where nothing is said.
+
+    `artifact_type` is what an index of referrers says that the artifact is.
+    """
 
     media_type: str
     digest: str
     size: int
     annotations: Mapping[str, str]
     platform: str = ""
+    artifact_type: str = ""
 
 
 class Manifest(NamedTuple):
@@ -59,6 +63,7 @@ class _Descriptor(msgspec.Struct, frozen=True, rename="camel"):
     annotations: dict[str, str] | None = None
     urls: list[str] | None = None
     platform: _Platform | None = None
+    artifact_type: str = ""
 
 
 class _Document(msgspec.Struct, frozen=True, rename="camel"):
@@ -116,4 +121,6 @@ def _descriptor(entry: _Descriptor) -> Descriptor:
     if entry.urls:
         raise BadManifest(f"{entry.digest} is to be fetched from somewhere else, which is not done")
     platform = f"{entry.platform.os}/{entry.platform.architecture}" if entry.platform else ""
-    return Descriptor(entry.media_type, entry.digest, entry.size, entry.annotations or {}, platform)
+    return Descriptor(
+        entry.media_type, entry.digest, entry.size, entry.annotations or {}, platform, entry.artifact_type
+    )

@@ -12,13 +12,14 @@ from trimtab.remotes import outbound
 from trimtab.remotes.oci import manifest
 from trimtab.remotes.oci.manifest import BadManifest, Descriptor, Index, Manifest
 from trimtab.remotes.oci.reference import DIGEST, TAG, Repository
-from trimtab.remotes.oci.wire import Access, PullFailed, Wire
+from trimtab.remotes.oci.wire import Access, NotThere, PullFailed, Wire
 from trimtab.remotes.outbound import told
 
 MAX_TAGS = 200_000
 MAX_PAGES = 2_000
 MAX_PAGE = 16 << 20
 _PAGE = 1_000
+_MAX_REFERRER_PAGES = 8
 _LINK = re.compile(r'\s*<([^<>]{1,4096})>\s*;\s*rel="?next"?\s*(?:[;,].*)?', re.IGNORECASE)
 
 
@@ -85,6 +86,44 @@ class Registry:
             if url in seen or len(seen) >= MAX_PAGES:
                 raise PullFailed(f"{repository}: the list of tags has no end")
             seen.add(url)
+
+    async def referrers(
+        self, repository: Repository, access: Access, digest: str, artifact_type: str
+    ) -> list[Descriptor]:
+        """What of that type was attached to the manifest `digest`: by the API for it, or under the tag that stands in.
+
+        All of it, as with tags. A registry that knows neither has nothing attached.
+        """
+        found: list[Descriptor] = []
+        url = repository.at(f"referrers/{digest}")
+        seen = {url}
+        try:
+            while True:
+                response = await self._wire.exchange(repository, access, "GET", url, {"Accept": manifest.OCI_INDEX})
+                body = await self._body(repository, response, manifest.MAX_MANIFEST)
+                found += self._index(repository, digest, body)
+                link = response.headers.get("Link", "")
+                if not link:
+                    break
+                url = _next(repository, url, link)
+                if url in seen or len(seen) >= _MAX_REFERRER_PAGES:
+                    raise PullFailed(f"{repository}: what refers to {digest} has no end")
+                seen.add(url)
+        except NotThere:
+            try:
+                index = await self.manifest(repository, access, digest.replace(":", "-"))
+            except NotThere:
+                return []
+            found = list(index.manifests) if isinstance(index, Index) else []
+        return [one for one in found if one.artifact_type == artifact_type]
+
+    @staticmethod
+    def _index(repository: Repository, digest: str, body: bytes) -> tuple[Descriptor, ...]:
+        try:
+            index = manifest.parse(body, manifest.OCI_INDEX, "")
+        except BadManifest as failure:
+            raise PullFailed(f"{repository}: what refers to {digest} cannot be read: {failure}") from failure
+        return index.manifests if isinstance(index, Index) else ()
 
     async def blob(
         self, repository: Repository, access: Access, wanted: Descriptor, out: IO[bytes], limit: int
