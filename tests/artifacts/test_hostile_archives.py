@@ -166,7 +166,7 @@ def everything(root: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(("build", "words"), REFUSED)
-async def test_it_is_refused_by_name_and_nothing_is_left_but_contents_by_their_digest(
+async def test_a_hostile_archive_is_refused_by_name_and_leaves_nothing(
     served: Web, transport: AiohttpTransport, tmp_path: Path, build: Callable[[], bytes], words: str
 ) -> None:
     (tmp_path / "store").mkdir()

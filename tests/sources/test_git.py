@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -364,6 +366,70 @@ async def test_a_pack_that_is_too_large_is_cut_off(server, repository, source, m
     with pytest.raises(Transient) as caught:
         await got(source, spec(server.url("apps")))
     assert caught.value.reason == "GitOperationFailed"
+
+
+@pytest.mark.parametrize("path", ["d/" * 64 + "f", "/".join("n" * 250 for _ in range(17))], ids=["depth", "length"])
+async def test_paths_and_depths_beyond_the_limits_make_the_commit_unusable(server, repository, source, path):
+    repository.commit({"a": b"1"})
+    good = await got(source, spec(server.url("apps")))
+    repository.commit({path: b"x"})
+    with pytest.raises(Transient, match="longer than 4096 bytes or deeper than 64 directories"):
+        await got(source, spec(server.url("apps")))
+    assert good.read("a") == b"1"
+    repository.commit({"d/" * 63 + "f": b"2", "a": b"3"}, replace=True)
+    assert (await got(source, spec(server.url("apps")))).read("a") == b"3"
+
+
+async def test_a_hundred_thousand_references_cost_one_look(server, repository, source):
+    commit = repository.commit({"a": b"1"})
+    lines = "".join(f"{commit} refs/tags/v0.0.{number}\n" for number in range(100_000))
+    (repository.path / "packed-refs").write_text("# pack-refs with: peeled fully-peeled sorted \n" + lines)
+    assert (await source.look(spec(server.url("apps")))).commit == commit
+    with pytest.raises(Transient, match="branch 'gone' not found"):
+        await source.look(spec(server.url("apps"), branch="gone"))
+    head = await source.look(spec(server.url("apps"), semver="0.x"))
+    assert head.revision == f"v0.0.99999@sha1:{commit}"
+
+
+def delta_bomb(copies: int) -> bytes:
+    """A pack of two objects: 16 MiB of zeros, and a delta that copies them so many times."""
+    base = b"\0" * (16 << 20)
+
+    def varint(number: int) -> bytes:
+        out = bytearray()
+        while number >= 0x80:
+            out.append(number & 0x7F | 0x80)
+            number >>= 7
+        return bytes([*out, number])
+
+    def head(kind: int, size: int) -> bytes:
+        first, size = kind << 4 | size & 0xF, size >> 4
+        return bytes([first]) if not size else bytes([first | 0x80]) + varint(size)
+
+    step = 0xFFFFFF
+    # copy from offset 0: only the three bytes of the size are there
+    delta = varint(len(base)) + varint(step * copies) + b"\xf0\xff\xff\xff" * copies
+    first = head(3, len(base)) + zlib.compress(base, 9)
+    offset, back = len(first), b""
+    back = bytes([offset & 0x7F])
+    offset >>= 7
+    while offset:
+        offset -= 1
+        back = bytes([offset & 0x7F | 0x80]) + back
+        offset >>= 7
+    body = b"PACK" + (2).to_bytes(4, "big") * 2 + first + head(6, len(delta)) + back + zlib.compress(delta, 9)
+    return body + hashlib.sha1(body, usedforsecurity=False).digest()
+
+
+async def test_a_delta_that_unpacks_to_gigabytes_is_stopped(server, repository, tmp_path):
+    """A pack of some kilobytes, taken in by git with the limits that every fetch has."""
+    pack = delta_bomb(200)
+    assert len(pack) < 60_000
+    async with hardened_git.hardened(tmp_path / "private") as git:
+        with pytest.raises(hardened_git.GitFailed):
+            await git.run("index-pack", ["--stdin", "--strict"], repository=repository.path, stdin=pack)
+        small = delta_bomb(2)
+        await git.run("index-pack", ["--stdin"], repository=repository.path, stdin=small)
 
 
 async def test_contents_larger_than_a_batch_and_equal_contents(server, repository, source, monkeypatch):
