@@ -96,7 +96,7 @@ class Trial:
         while True:
             await self.world.wire.died.wait()
             async with mourning:
-                await self.world.again(lose_cache=self.lose_cache)
+                await self.world.revive(lose_cache=self.lose_cache)
 
 
 async def learn(scenario: Scenario, world: World) -> Reference:

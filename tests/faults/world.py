@@ -154,6 +154,7 @@ class World:
         self.contested = False
         self.wire = self._new_wire()
         self.life: Life | None = None
+        self._passage = asyncio.Lock()
         self.kept: dict[str, Any] = {}
 
     # --- the stage
@@ -231,6 +232,38 @@ class World:
 
     async def live(self) -> None:
         """Start the controllers, with no memory but what is on disk and in the cluster."""
+        async with self._passage:
+            self._live()
+
+    async def die(self) -> None:
+        """End them, and have them stay so until somebody starts them: a death that was under way is over."""
+        async with self._passage:
+            await self._die()
+            self.wire.died.clear()
+
+    async def again(self, *, lose_cache: bool = False) -> None:
+        """Die and live, perhaps on another disk."""
+        async with self._passage:
+            await self._again(lose_cache=lose_cache)
+
+    async def revive(self, *, lose_cache: bool = False) -> None:
+        """Start again who died of a fault, unless somebody else has seen to it."""
+        async with self._passage:
+            if self.life is not None and self.life.line.dead:
+                await self._again(lose_cache=lose_cache)
+            else:
+                self.wire.died.clear()
+
+    async def _again(self, *, lose_cache: bool) -> None:
+        await self._die()
+        if lose_cache:
+            await asyncio.to_thread(shutil.rmtree, self.root / self.home, ignore_errors=True)
+        self.wire.died.clear()
+        self._live()
+
+    def _live(self) -> None:
+        # Two lives side by side, of which one is forgotten, would haunt every later run of this world.
+        assert self.life is None
         line = Line(self.wire)
         settings = Settings(
             controllers=frozenset({"source", "kustomize"}),
@@ -251,18 +284,10 @@ class World:
         self.life = Life(settings, line, client)
         self.life.start()
 
-    async def die(self) -> None:
+    async def _die(self) -> None:
         life, self.life = self.life, None
         if life is not None:
             await life.kill()
-
-    async def again(self, *, lose_cache: bool = False) -> None:
-        """Die and live, perhaps on another disk."""
-        await self.die()
-        if lose_cache:
-            await asyncio.to_thread(shutil.rmtree, self.root / self.home, ignore_errors=True)
-        self.wire.died.clear()
-        await self.live()
 
     # --- what happens in scenarios
 
