@@ -146,12 +146,14 @@ class Producer(Protocol[_Read_contra]):
 class _Known:
     """What is remembered of one source: the status last written, and the tree behind its artifact.
 
+    `digest` says which artifact that is: one revision may have several, after one another.
     `strange` is what was told about annotations without a meaning.
     """
 
     uid: str
     status: Any
     snapshot: Snapshot | None
+    digest: str
     strange: list[str] = field(default_factory=list)
 
 
@@ -214,9 +216,13 @@ class Sources(Generic[Source]):
         if names.FINALIZER not in item.metadata.finalizers:
             resource = await self._world.client.discovery.find(self._producer.gvk)
             await ensure(self._world.client, resource, item.metadata, names.FINALIZER)
-        produced = await self._producer.produce(item, known.status, known.snapshot)
-        known.snapshot = produced.snapshot
+        try:
+            produced = await self._producer.produce(item, known.status, known.snapshot)
+        except OSError as problem:
+            words = f"what was fetched cannot be kept: {problem}; look at the disk"
+            raise Transient(names.Reason.STORAGE_OPERATION_FAILED, words) from problem
         artifact = await self._publish(item, produced.snapshot, produced.metadata, produced.archive)
+        known.snapshot, known.digest = produced.snapshot, artifact.digest
         await self._tell(item, known, artifact, produced)
         self._offer(item.key, known)
         # nobody waits for this answer
@@ -241,7 +247,7 @@ class Sources(Generic[Source]):
         if snapshot is None or artifact is None or snapshot.revision != artifact.revision:
             return
         artifact = await self._publish(item, snapshot, artifact.metadata)
-        known.snapshot = snapshot
+        known.snapshot, known.digest = snapshot, artifact.digest
         await self._write(item, known, msgspec.structs.replace(known.status, artifact=artifact))
         self._offer(item.key, known)
 
@@ -250,14 +256,17 @@ class Sources(Generic[Source]):
         if known is None or known.uid != item.metadata.uid:
             artifact = item.status.artifact
             snapshot = self._world.publisher.restore(self._kind, item.key, artifact) if artifact else None
-            known = self._known[item.key] = _Known(item.metadata.uid, item.status, snapshot)
+            digest = artifact.digest if artifact and snapshot else ""
+            known = self._known[item.key] = _Known(item.metadata.uid, item.status, snapshot, digest)
         return known
 
     def _offer(self, key: Key, known: _Known) -> None:
         """The last artifact stays in force, also while the remote cannot be reached."""
-        artifact = known.status.artifact
-        if known.snapshot is not None and artifact is not None and artifact.revision == known.snapshot.revision:
-            self._world.index.put(SourceId(self._kind, key), Published(artifact, known.snapshot))
+        artifact, snapshot = known.status.artifact, known.snapshot
+        if artifact is None or snapshot is None:
+            return
+        if (artifact.digest, artifact.revision) == (known.digest, snapshot.revision):
+            self._world.index.put(SourceId(self._kind, key), Published(artifact, snapshot))
 
     async def _tell(self, item: Source, known: _Known, artifact: Artifact, produced: Produced) -> None:
         now, generation = self._world.clock.now(), item.metadata.generation

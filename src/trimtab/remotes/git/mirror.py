@@ -123,8 +123,9 @@ class Mirror:
         if not self.path.exists():
             return await self._first(git, url, commit, ref, kept=kept, exact=exact, depth=depth, timeout=timeout)
         try:
-            if not deeper and await self._has(git, commit):
-                await git.run("update-ref", [kept, commit], repository=self.path, pass_fds=self._held)
+            if not deeper and commit in (here := await self._kept(git)).values():
+                if here.get(kept) != commit:
+                    await git.run("update-ref", [kept, commit], repository=self.path, pass_fds=self._held)
                 return commit
             await self._tidy(git)
         except GitFailed as damage:
@@ -267,12 +268,15 @@ class Mirror:
         )
         return check_commit(said.decode().strip())
 
-    async def _has(self, git: Git, commit: str) -> bool:
-        # Only what a kept reference points to is known to be complete.
+    async def _kept(self, git: Git) -> dict[str, str]:
+        """What is known to be complete: what a kept reference points to, by the name of that."""
         said = await git.run(
-            "for-each-ref", ["--format=%(objectname)", "refs/kept/"], repository=self.path, pass_fds=self._held
+            "for-each-ref",
+            ["--format=%(refname) %(objectname)", "refs/kept/"],
+            repository=self.path,
+            pass_fds=self._held,
         )
-        return commit in said.decode().split()
+        return dict(line.split(" ", 1) for line in said.decode().splitlines())
 
     async def _tidy(self, git: Git) -> None:
         if sum(1 for _ in self.path.glob("objects/pack/*.pack")) > _MAX_PACKS:

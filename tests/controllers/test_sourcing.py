@@ -1,0 +1,90 @@
+"""What every source has in common, where it goes wrong: a disk that is full, and one revision with several contents."""
+
+import errno
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from trimtab.api.gvk import GIT_REPOSITORY
+from trimtab.api.source import GitRepository
+from trimtab.artifacts.publish import Publisher
+from trimtab.artifacts.snapshot import Snapshot
+from trimtab.artifacts.store import Store
+from trimtab.artifacts.tree import Entry, Tree
+from trimtab.base.clock import SystemClock
+from trimtab.base.errors import Transient
+from trimtab.controllers.index import SourceId, SourceIndex
+from trimtab.controllers.sourcing import Produced, Sources, Surroundings
+from trimtab.kube.client import Client
+from trimtab.manifests.refs import Key
+
+
+class Full(Publisher):
+    """A publisher whose disk is full when a test says so."""
+
+    full = False
+
+    async def publish(self, *arguments: Any, **options: Any) -> Any:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return await super().publish(*arguments, **options)
+
+
+class Producing:
+    """Gives what the test says, always at the same revision."""
+
+    gvk = GIT_REPOSITORY
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.content = store, b"1"
+
+    def check(self, item: GitRepository) -> None:
+        return
+
+    async def produce(self, item: GitRepository, status: Any, held: Snapshot | None) -> Produced:
+        tree = Tree.of([Entry("a", self.store.put(self.content), len(self.content))])
+        return Produced(Snapshot(self.store, tree, "main@sha1:" + "1" * 40))
+
+
+async def test_a_full_disk_is_told_and_the_last_artifact_stays_with_its_own_contents(
+    client: Client, home: str, tmp_path: Path
+) -> None:
+    store, index = Store(tmp_path), SourceIndex()
+    publisher, producer = Full(store, "http://h", SystemClock()), Producing(store)
+    key, told = Key(home, "repo"), list[str]()
+    resource = await client.discovery.find(GIT_REPOSITORY)
+    spec = {"url": "https://h/x", "interval": "1m"}
+    body = {"apiVersion": GIT_REPOSITORY.api_version, "kind": GIT_REPOSITORY.kind, "spec": spec}
+    await client.create(resource, {**body, "metadata": {"name": "repo", "namespace": home}}, home)
+    objects = SimpleNamespace(store={key: await client.get(resource, "repo", home, type=GitRepository)})
+    recorder = SimpleNamespace(record=lambda involved, type_, reason, message, metadata: told.append(reason))
+    sources = Sources(Surroundings(client, objects, publisher, index, recorder, SystemClock()), producer)
+
+    async def status() -> Any:
+        return (await client.get(resource, "repo", home, type=GitRepository)).status
+
+    await sources.reconcile(key)
+    first = (await status()).artifact
+    publisher.full, producer.content = True, b"2"
+    for _ in range(2):
+        with pytest.raises(Transient, match="No space left"):
+            await sources.reconcile(key)
+    now = await status()
+    assert {(one.type, one.status, one.reason) for one in now.conditions} == {
+        ("Reconciling", "True", "ProgressingWithRetry"),
+        ("Ready", "False", "StorageOperationFailed"),
+        ("StorageOperationFailed", "True", "StorageOperationFailed"),
+        ("ArtifactInStorage", "True", "Succeeded"),
+    }
+    published = index.get(SourceId("GitRepository", key))
+    assert now.artifact == published.artifact == first
+    assert published.snapshot.read("a") == b"1"
+    publisher.full = False
+    await sources.reconcile(key)
+    published = index.get(SourceId("GitRepository", key))
+    assert (await status()).artifact == published.artifact != first
+    assert published.snapshot.read("a") == b"2"
+    assert {one.type for one in (await status()).conditions} == {"Ready", "ArtifactInStorage"}
+    assert told == ["NewArtifact", "StorageOperationFailed"]
