@@ -203,3 +203,19 @@ async def test_certificates_that_cannot_be_used_say_which(tmp_path, source):
         with pytest.raises(AuthenticationFailed, match=says) as caught:
             await source.look(wanted, Credentials.from_secret(data))
         assert "PRIVATE" not in str(caught.value)
+
+
+async def test_git_itself_does_not_ask_the_remote_for_what_is_missing(tmp_path, source):
+    """Mirrors without files are partial, and git knows where the rest is: it would go there by a way of its own."""
+    async with GitServer(tmp_path / "r") as server:
+        repository = Repository.create(server.root / "apps.git")
+        repository.git("config", "uploadpack.allowFilter", "true")
+        repository.commit({"a": b"1"})
+        wanted = spec(server.url("apps"))
+        head = await source.look(wanted)
+        async with source.history(wanted, Credentials(), head) as (_, history):
+            [mirror] = tmp_path.glob("cache/mirrors/*-history.git")
+            assert "promisor" in (mirror / "config").read_text()
+            server.requests.clear()
+            assert not await history.descends(head.commit, "1" * 40)
+            assert not server.requests

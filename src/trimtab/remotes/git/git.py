@@ -135,6 +135,7 @@ async def hardened(
         config: dict[str, str] = {}
         if remote is not None:
             credentials.check(remote.address)
+            environment["GIT_ALLOW_PROTOCOL"] = remote.address.scheme
             if remote.address.over_http:
                 config = _over_http(Path(home), remote, credentials)
             else:
@@ -211,7 +212,9 @@ def _environment(home: Path) -> dict[str, str]:
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ASKPASS": "false",
-        "GIT_ALLOW_PROTOCOL": "https:http:ssh",
+        "GIT_ALLOW_PROTOCOL": "none",
+        # What is not here is missing. A git that does not know this one would ask the remote, past every check of where
+        # it is and past any proxy; it is the line above that stops it.
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_LFS_SKIP_SMUDGE": "1",
