@@ -9,6 +9,7 @@ from tests.registry.server import RegistryServer
 from trimtab.artifacts.store import Store
 from trimtab.base.clock import SystemClock
 from trimtab.base.http import AiohttpTransport
+from trimtab.remotes.outbound import Outbound
 from trimtab.sources.oci import OciSource
 
 
@@ -31,5 +32,5 @@ def _served(server: RegistryServer) -> Iterator[RegistryServer]:
 @pytest.fixture
 async def source(tmp_path: Path) -> AsyncIterator[OciSource]:
     transport = AiohttpTransport()
-    yield OciSource(Store(tmp_path / "store"), transport, SystemClock())
+    yield OciSource(Store(tmp_path / "store"), Outbound(transport, SystemClock()), SystemClock())
     await transport.close()

@@ -16,11 +16,12 @@ from tests.registry.server import CONTENT, MANIFEST, descriptor, digest, manifes
 from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Terminal
 from trimtab.remotes.oci import registry as registry_module
-from trimtab.remotes.oci.credentials import AuthenticationFailed, Logins
+from trimtab.remotes.oci.credentials import Logins
 from trimtab.remotes.oci.manifest import Descriptor, Manifest
 from trimtab.remotes.oci.reference import Repository, parse_repository
 from trimtab.remotes.oci.registry import Registry
 from trimtab.remotes.oci.wire import Access, NotThere, PullFailed, Wire
+from trimtab.remotes.outbound import AuthenticationFailed, Outbound
 
 BODY = manifest([descriptor(b"layer", CONTENT)])
 PASSWORD, TOKEN = "s3cret", "t0ken"
@@ -39,7 +40,7 @@ async def double() -> AsyncIterator[Double]:
 @pytest.fixture
 async def wire(double: Double) -> AsyncIterator[Wire]:
     transport = Rewired(double)
-    yield Wire(transport, SystemClock())
+    yield Wire(Outbound(transport, SystemClock()), SystemClock())
     await transport.close()
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from trimtab.remotes.oci.challenge import Challenge, challenges, realm_of
-from trimtab.remotes.oci.credentials import AuthenticationFailed
 from trimtab.remotes.oci.reference import parse_repository
+from trimtab.remotes.outbound import AuthenticationFailed
 
 PUBLIC = parse_repository("oci://registry.example/app")
 

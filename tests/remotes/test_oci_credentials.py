@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from trimtab.remotes.oci.credentials import AuthenticationFailed, Logins, from_secret
+from trimtab.remotes.oci.credentials import Logins, from_secret
+from trimtab.remotes.outbound import AuthenticationFailed
 
 
 def config(**auths: str) -> bytes:

@@ -1,10 +1,9 @@
 """Names of repositories, tags and digests: one strict reading, and what is odd is refused with its reason."""
 
 import pytest
-from yarl import URL
 
 from trimtab.base.errors import Terminal
-from trimtab.remotes.oci.reference import check_digest, check_tag, host_of, parse_repository
+from trimtab.remotes.oci.reference import check_digest, check_tag, parse_repository
 
 HEX = "0123456789abcdef" * 4
 
@@ -80,22 +79,3 @@ def test_only_sha256_in_full_is_a_digest(digest: str) -> None:
     assert check_digest(f"sha256:{HEX}") == f"sha256:{HEX}"
     with pytest.raises(Terminal, match="is not a digest"):
         check_digest(digest)
-
-
-@pytest.mark.parametrize(
-    ("url", "host"),
-    [
-        ("https://CDN.example./x", "cdn.example."),
-        ("https://my_bucket.storage.example/x", "my_bucket.storage.example"),
-        ("https://xn--fsq.example/x", "xn--fsq.example"),
-        ("https://[::0:1]:5/x", "::1"),
-    ],
-)
-def test_the_host_of_an_address_that_somebody_sent_is_the_one_on_the_wire(url: str, host: str) -> None:
-    assert host_of(URL(url)) == host
-
-
-@pytest.mark.parametrize("url", ["https://evil%00.com/", "https://a%2eb/", "https://[fe80::1%25eth0]/", "/x"])
-def test_a_host_that_is_encoded_or_scoped_is_no_host(url: str) -> None:
-    with pytest.raises(ValueError, match=r"address|name"):
-        host_of(URL(url, encoded=True))

@@ -38,6 +38,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
 from trimtab.kube.informer import Event, Informer
 from trimtab.manifests.refs import Gvk, Key, Ref
+from trimtab.remotes.outbound import Outbound
 from trimtab.render.render import Renderer
 from trimtab.runtime import server
 from trimtab.runtime.controller import Controller
@@ -146,9 +147,13 @@ class Assembly:
 
     def _fetching(self, tasks: Tasks, store: Store) -> _Fetching:
         publisher = Publisher(store, f"http://{self._settings.storage_adv_addr}", self._clock)
-        git = GitSource(self._settings.storage_path / "git", store, self._transport, self._clock)
+        deny_private = self._settings.deny_private
+        git = GitSource(
+            self._settings.storage_path / "git", store, self._transport, self._clock, deny_private=deny_private
+        )
         tasks.keep(partial(self._collect, publisher, git), name="collect")
-        oci = OciSource(store, self._transport, self._clock)
+        out = Outbound(self._transport, self._clock, deny_private=deny_private)
+        oci = OciSource(store, out, self._clock)
         return _Fetching(
             publisher,
             self._recorder(tasks, "source-controller"),

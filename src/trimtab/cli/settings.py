@@ -26,3 +26,4 @@ class Settings:
     leader_elect: bool
     recheck_every_s: float = 6 * 3600.0
     multi_tenant: bool = False
+    deny_private: bool = False

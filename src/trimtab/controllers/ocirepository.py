@@ -1,9 +1,6 @@
 """What is particular to an OCIRepository: ask the registry, verify what is signed, pull the layer if it is new."""
 
 import hashlib
-from collections.abc import Mapping
-
-from yarl import URL
 
 from trimtab.api import names
 from trimtab.api.gvk import OCI_REPOSITORY
@@ -11,7 +8,7 @@ from trimtab.api.meta import LocalRef
 from trimtab.api.oci import OCIRepository
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.base.errors import Transient
-from trimtab.controllers import supported
+from trimtab.controllers import supported, ways
 from trimtab.controllers.sourcing import Produced, Status, secret
 from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound
@@ -78,22 +75,12 @@ class OciProducer:
         return signer
 
     async def _access(self, item: OCIRepository, spec: OciSpec) -> Access:
-        certificates: Mapping[str, bytes] = {}
-        if item.spec.cert_secret_ref is not None:
-            certificates = await self._secret(item, item.spec.cert_secret_ref, "spec.certSecretRef")
-            if not {"ca.crt", "tls.crt", "tls.key"} & certificates.keys():
-                raise Transient(
-                    names.Reason.AUTHENTICATION_FAILED,
-                    f"Secret {item.metadata.namespace}/{item.spec.cert_secret_ref.name} of spec.certSecretRef has "
-                    "neither ca.crt nor tls.crt and tls.key",
-                )
+        namespace, wanted = item.metadata.namespace, item.spec
         return Access(
             logins=await self._logins(item),
-            ca=certificates.get("ca.crt", b""),
-            certificate=certificates.get("tls.crt", b""),
-            key=certificates.get("tls.key", b""),
-            proxy=await self._proxy(item),
+            proxy=await ways.proxy(self._client, namespace, wanted.proxy_secret_ref),
             timeout_s=spec.timeout_s,
+            **await ways.certificates(self._client, namespace, wanted.cert_secret_ref, "spec.certSecretRef"),
         )
 
     async def _logins(self, item: OCIRepository) -> Logins:
@@ -116,24 +103,6 @@ class OciProducer:
                     field = f"imagePullSecrets of ServiceAccount {account}"
                     configs.append(from_secret(await self._secret(item, LocalRef(name=name), field)))
         return Logins.parse(*configs)
-
-    async def _proxy(self, item: OCIRepository) -> URL | None:
-        if item.spec.proxy_secret_ref is None:
-            return None
-        data = await self._secret(item, item.spec.proxy_secret_ref, "spec.proxySecretRef")
-        try:
-            url = URL(data.get("address", b"").decode().strip())
-            if username := data.get("username", b"").decode().strip():
-                url = url.with_user(username).with_password(data.get("password", b"").decode().strip())
-        except ValueError:
-            url = URL()
-        if url.scheme != "http" or not url.host:
-            raise Transient(
-                names.Reason.AUTHENTICATION_FAILED,
-                f"Secret {item.metadata.namespace}/{item.spec.proxy_secret_ref.name} of spec.proxySecretRef: address "
-                "must be http://host:port; other proxies are not supported",
-            )
-        return url
 
     async def _secret(self, item: OCIRepository, reference: LocalRef, field: str) -> dict[str, bytes]:
         return await secret(self._client, item.metadata.namespace, reference.name, field)

@@ -7,10 +7,14 @@ ones are, unless denied: the owner of the object wrote the address, and most git
 
 import asyncio
 import ipaddress
+import re
 import socket
 from typing import TypeAlias
 
+from yarl import URL
+
 _Ip: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?\.?")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _METADATA = {ipaddress.ip_address(text) for text in ("100.100.100.200", "192.0.0.192", "fd00:ec2::254")}
 _SHARED = ipaddress.IPv4Network("100.64.0.0/10")
@@ -41,6 +45,19 @@ async def addresses(host: str, port: int, *, deny_private: bool = False) -> tupl
     return ips
 
 
+def host_of(url: URL) -> str:
+    """The host of an address that the other side wrote, as it goes over the wire. Raises ValueError for an odd one.
+
+    Names of storage may have underscores. What is percent-encoded, scoped or empty would be read differently by others.
+    """
+    host = (url.raw_host or "").lower()
+    if ":" in host and "%" not in host:
+        return str(ipaddress.IPv6Address(host))
+    if not _HOST.fullmatch(host):
+        raise ValueError(f"{host[:200]!a} is neither a name nor an IP address")
+    return host
+
+
 def written(host: str) -> str | None:
     """The IP address that `host` is a spelling of, as the system's resolver reads it (`127.1`, `0x7f000001`), or None.
 
@@ -61,13 +78,13 @@ def written(host: str) -> str | None:
 def refusal(host: str, *, deny_private: bool = False) -> str | None:
     """Why the IP address `host` may not be contacted; None if it may."""
     outer = ipaddress.ip_address(host.partition("%")[0])
-    for ip in (outer, _unwrapped(outer)):
-        if ip.is_link_local or ip in _METADATA:
-            return "a link-local or metadata address"
-        if ip.is_multicast or ip.is_unspecified:
-            return "not the address of a host"
-        if deny_private and (ip.is_private or ip.is_loopback or (ip.version == 4 and ip in _SHARED)):
-            return "a private address"
+    forms = (outer, _unwrapped(outer))
+    if any(ip.is_link_local or ip in _METADATA for ip in forms):
+        return "a link-local or metadata address"
+    if any(ip.is_multicast or ip.is_unspecified for ip in forms):
+        return "not the address of a host"
+    if deny_private and any(ip.is_private or ip.is_loopback or (ip.version == 4 and ip in _SHARED) for ip in forms):
+        return "a private address"
     return None
 
 

@@ -14,15 +14,15 @@ from trimtab.artifacts.store import Store
 from trimtab.artifacts.tree import Entry, Tree, without_collisions
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient
-from trimtab.base.http import Transport
 from trimtab.crypto import cosign
 from trimtab.manifests import semver
 from trimtab.manifests.patterns import Pattern
-from trimtab.remotes.oci.credentials import AuthenticationFailed, Logins, from_secret
+from trimtab.remotes.oci.credentials import Logins, from_secret
 from trimtab.remotes.oci.manifest import BadManifest, Descriptor, Index, Manifest, for_platform
 from trimtab.remotes.oci.reference import Repository, check_digest, check_tag, parse_repository
 from trimtab.remotes.oci.registry import Registry
 from trimtab.remotes.oci.wire import Access, NotThere, PullFailed, Wire
+from trimtab.remotes.outbound import AuthenticationFailed, Outbound
 from trimtab.sources.ignore import IGNORE_FILE, rules
 
 __all__ = ["Access", "AuthenticationFailed", "Head", "Logins", "OciSource", "OciSpec", "Pulled", "from_secret"]
@@ -109,9 +109,9 @@ class Pulled(NamedTuple):
 class OciSource:
     """Looks at repositories and pulls from them. One per process: it knows the registries."""
 
-    def __init__(self, store: Store, transport: Transport, clock: Clock, *, deny_private: bool = False) -> None:
+    def __init__(self, store: Store, out: Outbound, clock: Clock) -> None:
         self._store = store
-        self._registry = Registry(Wire(transport, clock, deny_private=deny_private))
+        self._registry = Registry(Wire(out, clock))
         self._slots = asyncio.Semaphore(_CONCURRENT_PULLS)
 
     async def look(self, spec: OciSpec, access: Access) -> Head:

@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 
 from yarl import URL
 
-from trimtab.remotes.oci.credentials import AuthenticationFailed
-from trimtab.remotes.oci.reference import DOCKER_HUB, Repository, host_of
-from trimtab.remotes.reach import refusal, written
+from trimtab.remotes.oci.reference import DOCKER_HUB, Repository
+from trimtab.remotes.outbound import AuthenticationFailed
+from trimtab.remotes.reach import host_of, refusal, written
 
 REALMS: Final[Mapping[str, frozenset[str]]] = {
     **dict.fromkeys(DOCKER_HUB, frozenset({"auth.docker.io"})),

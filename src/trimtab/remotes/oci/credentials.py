@@ -9,18 +9,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from trimtab.base.errors import Transient
 from trimtab.remotes.oci.reference import DOCKER_HUB
+from trimtab.remotes.outbound import AuthenticationFailed
 
 _MAX_CONFIG = 1 << 20
 _LEGACY = re.compile(r"v[12]/")
-
-
-class AuthenticationFailed(Transient):
-    """Signing in did not work, or cannot. Retried: a Secret may be repaired without any change to our object."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__("AuthenticationFailed", message)
 
 
 @dataclass(frozen=True, slots=True)

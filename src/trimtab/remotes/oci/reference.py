@@ -18,7 +18,6 @@ DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docke
 _DOCKER_API = "index.docker.io"
 _ADDRESS = re.compile(r"oci://(?P<host>\[[0-9A-Fa-f:.]+\]|[^/:@\[\]]+)(?::(?P<port>[^/]*))?/(?P<path>.+)", re.DOTALL)
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62})(?:\.[a-z0-9][a-z0-9-]{0,62})*\.?")
-_HOST_ELSEWHERE = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?\.?")
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _LONGEST_PATH = 255
@@ -94,19 +93,6 @@ def parse_repository(text: str, *, insecure: bool = False) -> Repository:
         path = f"library/{path}" if len(parts) == 1 else path
     default = 80 if insecure else 443
     return Repository(host, int(port) if port else default, path, insecure)
-
-
-def host_of(url: URL) -> str:
-    """The host of an address that the other side wrote, as it goes over the wire. Raises ValueError for an odd one.
-
-    Names of storage may have underscores. What is percent-encoded, scoped or empty would be read differently by others.
-    """
-    host = (url.raw_host or "").lower()
-    if ":" in host and "%" not in host:
-        return str(ipaddress.IPv6Address(host))
-    if not _HOST_ELSEWHERE.fullmatch(host):
-        raise ValueError(f"{host[:200]!a} is neither a name nor an IP address")
-    return host
 
 
 def check_tag(tag: str) -> str:

@@ -7,11 +7,13 @@ from typing import IO
 import msgspec
 from yarl import URL
 
-from trimtab.base.http import BodyTooLarge, Response, TransportError
+from trimtab.base.http import Response, TransportError
+from trimtab.remotes import outbound
 from trimtab.remotes.oci import manifest
 from trimtab.remotes.oci.manifest import BadManifest, Descriptor, Index, Manifest
 from trimtab.remotes.oci.reference import DIGEST, TAG, Repository
 from trimtab.remotes.oci.wire import Access, PullFailed, Wire
+from trimtab.remotes.outbound import told
 
 MAX_TAGS = 200_000
 MAX_PAGES = 2_000
@@ -113,12 +115,8 @@ class Registry:
 
     @staticmethod
     async def _body(repository: Repository, response: Response, limit: int) -> bytes:
-        try:
-            return await response.read(limit)
-        except BodyTooLarge as failure:
-            raise PullFailed(f"{repository}: an answer of more than {limit} bytes") from failure
-        except TransportError as failure:
-            raise PullFailed(f"{repository}: {failure}") from failure
+        with told(repository, PullFailed):
+            return await outbound.body(response, limit)
 
 
 def _next(repository: Repository, url: URL, link: str) -> URL:

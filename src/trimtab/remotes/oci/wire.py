@@ -1,41 +1,31 @@
-"""One exchange with a registry: to checked addresses only, signed in where that is due, redirects followed with care.
+"""One exchange with a registry: signed in where that is due, over the way out that all sources share.
 
 Credentials go to the registry's own origin and to realms that may see them, nowhere else. A redirect, which is how most
 registries hand out contents, is followed without them, and never into a private network.
 """
 
-import asyncio
 import hashlib
-import itertools
-import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 
 import msgspec
 from yarl import URL
 
-from trimtab.base.certificates import load_pair
 from trimtab.base.clock import Clock
-from trimtab.base.errors import Terminal, Transient
-from trimtab.base.http import Request, Response, Transport, TransportError
+from trimtab.base.errors import Transient
+from trimtab.base.http import Request, Response
+from trimtab.remotes import outbound
 from trimtab.remotes.oci.challenge import Challenge, Realm, challenges, realm_of
-from trimtab.remotes.oci.credentials import AuthenticationFailed, Login, Logins
-from trimtab.remotes.oci.reference import Repository, host_of
-from trimtab.remotes.reach import NotAllowed, Unresolved, addresses, refusal, written
+from trimtab.remotes.oci.credentials import Login, Logins
+from trimtab.remotes.oci.reference import Repository
+from trimtab.remotes.outbound import Astray, AuthenticationFailed, Outbound, Unanswered, Way, drain, told
+from trimtab.remotes.reach import host_of
 
-IDLE_S = 30.0
-"""Seconds without a byte."""
-_MAX_REDIRECTS = 3
 _MAX_TOKEN = 64 << 10
-_MAX_ERROR = 64 << 10
 _TOKEN_S = 60.0
 _LONGEST_TOKEN_S = 3600.0
-_LONGEST_HOLD_S = 3600.0
 _MOST_REMEMBERED = 10_000
-_MOST_CONTEXTS = 200
 
 
 class PullFailed(Transient):
@@ -50,15 +40,10 @@ class NotThere(PullFailed):
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """How one repository is reached: with which logins and certificates, over which proxy."""
+class Access(Way):
+    """How one repository is reached: with which logins beside the certificates and the proxy."""
 
     logins: Logins = field(default_factory=Logins, repr=False)
-    ca: bytes = field(default=b"", repr=False)
-    certificate: bytes = field(default=b"", repr=False)
-    key: bytes = field(default=b"", repr=False)
-    proxy: URL | None = field(default=None, repr=False)
-    timeout_s: float = 60.0
 
     @property
     def identity(self) -> str:
@@ -91,15 +76,12 @@ class _Pass:
 
 
 class Wire:
-    """Exchanges with registries. One per process: it keeps tokens, and remembers who asked for patience."""
+    """Exchanges with registries. One per process: it keeps tokens."""
 
-    def __init__(self, transport: Transport, clock: Clock, *, deny_private: bool = False) -> None:
-        self._transport = transport
+    def __init__(self, out: Outbound, clock: Clock) -> None:
+        self._out = out
         self._clock = clock
-        self._deny_private = deny_private
         self._passes: dict[tuple[Repository, str], _Pass] = {}
-        self._held: dict[tuple[URL, URL | None], float] = {}
-        self._contexts: dict[bytes, ssl.SSLContext] = {}
 
     async def exchange(
         self, repository: Repository, access: Access, method: str, url: URL, headers: Mapping[str, str]
@@ -108,40 +90,33 @@ class Wire:
 
         Its status is 200. Raises AuthenticationFailed, PullFailed, NotThere, and Terminal for an address refused.
         """
-        response = await self._signed_in(repository, access, method, url, headers)
-        for _ in range(_MAX_REDIRECTS):
-            if response.status not in (301, 302, 303, 307, 308):
-                break
-            await _drain(response)
-            url = _target(repository, url, response.headers.get("Location", ""))
-            if url.origin() == repository.origin.origin():
-                response = await self._signed_in(repository, access, method, url, headers)
-            else:
-                response = await self._send(repository, access, Request(method, url, dict(headers)))
+
+        async def at_home(request: Request) -> Response:
+            return await self._signed_in(repository, access, request)
+
+        with told(repository, PullFailed):
+            url, response = await self._out.follow(Request(method, url, headers), access, at_home=at_home)
         if response.status != 200:
             raise await self._complaint(repository, access, url, response)
         return response
 
-    async def _signed_in(
-        self, repository: Repository, access: Access, method: str, url: URL, headers: Mapping[str, str]
-    ) -> Response:
+    async def _signed_in(self, repository: Repository, access: Access, request: Request) -> Response:
         login = _login(repository, access)
         known = (repository, access.identity)
-        response = await self._shown(repository, access, Request(method, url, headers), self._passes.get(known))
+        response = await self._shown(access, request, self._passes.get(known))
         if response.status != 401:
             return response
-        await _drain(response)
+        await drain(response)
         self._passes.pop(known, None)
         offered = challenges(value for name, value in response.headers.items() if name.lower() == "www-authenticate")
         passed = await self._sign_in(repository, access, login, offered)
         self._remember(known, passed)
-        return await self._shown(repository, access, Request(method, url, headers), passed)
+        return await self._shown(access, request, passed)
 
-    async def _shown(self, repository: Repository, access: Access, request: Request, passed: _Pass | None) -> Response:
-        if passed is None or passed.until <= self._clock.monotonic():
-            return await self._send(repository, access, request)
-        headers = {**request.headers, "Authorization": passed.authorization}
-        return await self._send(repository, access, Request(request.method, request.url, headers))
+    async def _shown(self, access: Access, request: Request, passed: _Pass | None) -> Response:
+        if passed is not None and passed.until > self._clock.monotonic():
+            request = replace(request, headers={**request.headers, "Authorization": passed.authorization})
+        return await self._out.send(request, access, own=True)
 
     def _remember(self, known: tuple[Repository, str], passed: _Pass) -> None:
         if len(self._passes) >= _MOST_REMEMBERED:
@@ -177,76 +152,26 @@ class Wire:
         asked = {"scope": f"repository:{repository.path}:pull", "client_id": "trimtab"}
         if service := challenge.parameters.get("service", ""):
             asked["service"] = service[:1024]
-        response = await self._send(repository, access, _token_request(realm, login, asked), realm=realm)
+        try:
+            response = await self._out.send(_token_request(realm, login, asked), access, own=realm.own)
+        except Astray as failure:
+            raise PullFailed(
+                f"{repository}: the registry sends us for a token to {realm.url.origin()}: {failure.why}"
+            ) from failure
         if response.status in (401, 403):
-            await _drain(response)
+            await drain(response)
             raise _denied(repository, signed_in=login is not None)
         if response.status != 200:
             raise await self._complaint(repository, access, realm.url.with_query(None), response)
         try:
-            answer = msgspec.json.decode(await response.read(_MAX_TOKEN), type=_TokenAnswer)
-        except (TransportError, msgspec.DecodeError, ValueError) as failure:
+            answer = msgspec.json.decode(await outbound.body(response, _MAX_TOKEN), type=_TokenAnswer)
+        except (Unanswered, msgspec.DecodeError, ValueError) as failure:
             raise PullFailed(f"{repository}: {realm.url.origin()} did not answer with a token: {failure}") from failure
         token = answer.token or answer.access_token
         if not token or not token.isascii() or not token.isprintable() or " " in token:
             raise PullFailed(f"{repository}: {realm.url.origin()} answered with something that cannot be a token")
         lasts = min(max(answer.expires_in or _TOKEN_S, _TOKEN_S), _LONGEST_TOKEN_S)
         return _Pass(f"Bearer {token}", self._clock.monotonic() + lasts * 0.8)
-
-    async def _send(
-        self, repository: Repository, access: Access, request: Request, *, realm: Realm | None = None
-    ) -> Response:
-        """Send to the first of the checked addresses that accepts it."""
-        host, port = host_of(request.url), request.url.port or 443
-        own = host == repository.host
-        origin = request.url.origin()
-        if (wait := self._held.get((origin, access.proxy), 0.0) - self._clock.monotonic()) > 0:
-            raise PullFailed(f"{repository}: {origin} asked us to wait {wait:.0f} s more", retry_after=wait)
-        tls = self._tls(access, own=own) if request.url.scheme == "https" else None
-        try:
-            deny_private = self._deny_private or not own
-            proxies: tuple[URL | None, ...] = (None,)
-            if access.proxy is not None:
-                # The proxy looks names up, so that only what is written as an address can be judged here.
-                if (ip := written(host)) and (why := refusal(ip, deny_private=deny_private)):
-                    raise NotAllowed(f"{host} is {ip}, {why}, which is never contacted")
-                hosts: tuple[str, ...] = (host,)
-                proxies = await self._proxies(repository, access.proxy)
-            else:
-                hosts = await addresses(host, port, deny_private=deny_private)
-        except Unresolved as failure:
-            raise PullFailed(f"{repository}: {failure}") from failure
-        except NotAllowed as failure:
-            if own:
-                raise Terminal("URLInvalid", f"{repository}: {failure}") from failure
-            said = "for a token" if realm else "by a redirect"
-            raise PullFailed(f"{repository}: the registry sends us {said} to {origin}: {failure}") from failure
-        failure_: TransportError | None = None
-        for ip, proxy in itertools.product(hosts, proxies):
-            pinned = Request(
-                request.method,
-                request.url.with_host(ip),
-                {**request.headers, "Host": request.url.raw_authority.rpartition("@")[2]},
-                request.body,
-                timeout=access.timeout_s,
-                idle_timeout=IDLE_S,
-                tls=tls,
-                tls_server_name=host if tls is not None and host != ip else None,
-                proxy=proxy,
-            )
-            try:
-                return await self._transport.send(pinned)
-            except TransportError as failure:
-                failure_ = failure
-        raise PullFailed(f"{repository}: {failure_}") from failure_
-
-    async def _proxies(self, repository: Repository, proxy: URL) -> tuple[URL, ...]:
-        """The proxy at each of its addresses, checked like any other host that an object names."""
-        try:
-            ips = await addresses(host_of(proxy), proxy.port or 80, deny_private=self._deny_private)
-        except (Unresolved, NotAllowed, ValueError) as failure:
-            raise PullFailed(f"{repository}: the proxy of spec.proxySecretRef: {failure}") from failure
-        return tuple(proxy.with_host(ip) for ip in ips)
 
     async def _complaint(self, repository: Repository, access: Access, url: URL, response: Response) -> Transient:
         """What the other side says is wrong, as an error."""
@@ -259,42 +184,10 @@ class Wire:
             return _denied(repository, signed_in=_login(repository, access) is not None, words=words)
         if status in (404, 410):
             return NotThere(f"{place}: there is no such thing in the registry ({status}){words}")
-        after = retry_after(response.headers.get("Retry-After", ""), self._clock.now())
-        if status in (429, 503) and after is not None:
-            self._hold(url.origin(), access.proxy, after)
+        after = self._out.retry_after(response)
         if status == 429:
             return PullFailed(f"{place}: the registry has had too many requests (429){words}", retry_after=after)
         return PullFailed(f"{place}: the registry answered {status}{words}", retry_after=after)
-
-    def _hold(self, origin: URL, proxy: URL | None, seconds: float) -> None:
-        # Of this proxy only: what it says in the registry's name must not stop those who go there themselves.
-        now = self._clock.monotonic()
-        if len(self._held) >= _MOST_REMEMBERED:
-            self._held = {one: until for one, until in self._held.items() if until > now}
-        if len(self._held) < _MOST_REMEMBERED:
-            self._held[origin, proxy] = now + seconds
-
-    def _tls(self, access: Access, *, own: bool) -> ssl.SSLContext | None:
-        # One context per set of certificates: connections are pooled by it, and making one takes milliseconds.
-        certificate, key = (access.certificate, access.key) if own else (b"", b"")
-        if not access.ca and not certificate:
-            return None
-        known = b"".join(hashlib.sha256(part).digest() for part in (access.ca, certificate, key))
-        if known not in self._contexts:
-            while len(self._contexts) >= _MOST_CONTEXTS:
-                self._contexts.pop(next(iter(self._contexts)))
-            self._contexts[known] = _context(access.ca, certificate, key)
-        return self._contexts[known]
-
-
-def retry_after(text: str, now: datetime) -> float | None:
-    """Seconds that a header Retry-After asks for, an hour at most; None if it is not there or not readable."""
-    if text.isdecimal() and len(text) < 10:
-        return min(float(text), _LONGEST_HOLD_S)
-    try:
-        return min(max((parsedate_to_datetime(text) - now).total_seconds(), 0.0), _LONGEST_HOLD_S)
-    except (ValueError, TypeError):
-        return None
 
 
 def _login(repository: Repository, access: Access) -> Login | None:
@@ -314,52 +207,11 @@ def _token_request(realm: Realm, login: Login | None, asked: dict[str, str]) -> 
     return Request("GET", realm.url.update_query(asked), headers)
 
 
-def _target(repository: Repository, url: URL, location: str) -> URL:
-    try:
-        target = url.join(URL(location, encoded=True))
-        host = host_of(target)
-    except ValueError:
-        host, target = "", url
-    if not location or not host or target.user is not None or not location.isascii() or len(location) > 8192:
-        raise PullFailed(f"{repository}: the registry redirects to {location[:200]!a}, which is not an address")
-    if target.scheme != "https" and not (target.scheme == "http" and repository.insecure and host == repository.host):
-        raise PullFailed(f"{repository}: the registry redirects to {location[:200]!a}; only https is followed")
-    return target
-
-
-def _context(ca: bytes, certificate: bytes, key: bytes) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ca:
-        try:
-            context.load_verify_locations(cadata=ca.decode("ascii"))
-        except (ssl.SSLError, ValueError) as failure:
-            raise AuthenticationFailed(f"ca.crt in the Secret is not a certificate in PEM: {failure}") from failure
-    if certificate or key:
-        try:
-            load_pair(context, certificate, key)
-        except (OSError, ValueError) as failure:
-            raise AuthenticationFailed(f"tls.crt and tls.key in the Secret cannot be used: {failure}") from failure
-    return context
-
-
-async def _drain(response: Response) -> None:
-    """Read the rest, so that the connection can be used again; an answer without an end is cut off."""
-    try:
-        async with asyncio.timeout(IDLE_S):
-            await response.read(_MAX_ERROR)
-    except (TransportError, TimeoutError):
-        await response.close()
-
-
 async def _words(response: Response) -> str:
     """What the other side says is wrong, fit to be shown."""
     try:
-        async with asyncio.timeout(IDLE_S):
-            body = await response.read(_MAX_ERROR)
-        complaints = msgspec.json.decode(body, type=_Complaints).errors
-    except (TransportError, TimeoutError, msgspec.DecodeError, ValueError):
-        await response.close()
+        complaints = msgspec.json.decode(await outbound.complaint(response), type=_Complaints).errors
+    except (msgspec.DecodeError, ValueError):
         return ""
     said = "; ".join(" ".join(filter(None, (one.code, one.message))) for one in complaints)[:300]
     return f": {ascii(said)[1:-1]}" if said else ""
