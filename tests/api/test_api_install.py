@@ -177,13 +177,14 @@ def test_everything_hangs_together() -> None:
 
 @pytest.mark.parametrize("multi_tenant", [False, True])
 def test_the_pod_s_arguments_are_ones_the_command_knows(multi_tenant: bool) -> None:
-    bodies = install_manifests(image=IMAGE, multi_tenant=multi_tenant)
+    bodies = install_manifests(image=IMAGE, multi_tenant=multi_tenant, deny_private=multi_tenant)
     deployment = next(body for body in bodies if body["kind"] == "Deployment")
     command, *arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     assert command == "run"
     help_ = trimtab(command, "--help").stdout
     for argument in arguments:
         assert argument.partition("=")[0] in help_
+    assert ("--deny-private-addresses" in arguments) is multi_tenant
 
 
 def test_multi_tenancy_binds_nobody_to_cluster_admin() -> None:

@@ -44,6 +44,7 @@ def install_manifests(
     namespace: str = DEFAULT_NAMESPACE,
     image: str,
     multi_tenant: bool = False,
+    deny_private: bool = False,
     crds_only: bool = False,
 ) -> list[Body]:
     """The objects of an installation, in the order they have to be applied."""
@@ -57,7 +58,7 @@ def install_manifests(
         *_bindings(namespace, multi_tenant=multi_tenant),
         _service(namespace),
         _network_policy(namespace),
-        _deployment(namespace, image, multi_tenant=multi_tenant),
+        _deployment(namespace, image, _arguments(namespace, multi_tenant=multi_tenant, deny_private=deny_private)),
     ]
 
 
@@ -185,7 +186,8 @@ def _network_policy(namespace: str) -> Body:
     }
 
 
-def _arguments(namespace: str, *, multi_tenant: bool) -> list[str]:
+def _arguments(namespace: str, *, multi_tenant: bool, deny_private: bool) -> list[str]:
+    denied = ["--deny-private-addresses"] if deny_private else []
     return [
         "run",
         f"--reader={namespace}/{READER}",
@@ -196,10 +198,11 @@ def _arguments(namespace: str, *, multi_tenant: bool) -> list[str]:
         # The closing dot keeps the name out of the search list of every pod's resolver.
         f"--storage-adv-addr={ARTIFACT_SERVICE}.{namespace}.svc.cluster.local.",
         f"--metrics-addr=:{METRICS_PORT}",
+        *denied,
     ]
 
 
-def _deployment(namespace: str, image: str, *, multi_tenant: bool) -> Body:
+def _deployment(namespace: str, image: str, arguments: list[str]) -> Body:
     return _object("apps/v1", "Deployment", DEPLOYMENT, namespace, dict(_POD)) | {
         "spec": {
             # One process holds the Leases and the artifacts: a second pod would answer for files it does not have.
@@ -222,7 +225,7 @@ def _deployment(namespace: str, image: str, *, multi_tenant: bool) -> Body:
                         "fsGroup": NOBODY,
                         "seccompProfile": {"type": "RuntimeDefault"},
                     },
-                    "containers": [_container(image, _arguments(namespace, multi_tenant=multi_tenant))],
+                    "containers": [_container(image, arguments)],
                     "volumes": [
                         {"name": "data", "emptyDir": {}},
                         {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},

@@ -23,9 +23,12 @@ _LOOK_AGAIN_S = 0.2
 @click.option("--export", is_flag=True, help="Print the objects as YAML instead of applying them.")
 @click.option("--crds-only", is_flag=True, help="Only the definitions of our kinds.")
 @click.option("--multi-tenant", is_flag=True, help="Bind nobody to cluster-admin; tenants bring their own accounts.")
+@click.option("--deny-private-addresses", is_flag=True, help="Fetch sources from public addresses only.")
 @click.option("--image", help=f"The image to run (trimtab:{trimtab.__version__}).")
 @cluster_options
-def install(options: Options, export: bool, crds_only: bool, multi_tenant: bool, image: str | None) -> None:
+def install(
+    options: Options, export: bool, crds_only: bool, multi_tenant: bool, deny_private_addresses: bool, image: str | None
+) -> None:
     """Install Trimtab on a cluster, or print what that takes.
 
     Applies with server-side apply, so it may be repeated and also upgrades, and waits until the API server serves our
@@ -39,6 +42,7 @@ def install(options: Options, export: bool, crds_only: bool, multi_tenant: bool,
         namespace=options.namespace,
         image=image or f"trimtab:{trimtab.__version__}",
         multi_tenant=multi_tenant,
+        deny_private=deny_private_addresses,
         crds_only=crds_only,
     )
     if export:

@@ -83,6 +83,12 @@ if TYPE_CHECKING:
     help="How often everything applied is applied again, a little at a time, for changes that raise no event "
     "(example: --recheck-every 30m; 0s never).",
 )
+@click.option(
+    "--deny-private-addresses",
+    is_flag=True,
+    help="Fetch from public addresses only. Without it a source may be at a private one, if its own address says so: "
+    "most git servers and registries are. For installations that strangers may make sources in.",
+)
 @click.option("--leader-elect/--no-leader-elect", default=True, show_default=True, help="Hold Flux's Leases.")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
@@ -106,6 +112,7 @@ def run(
     applier: str,
     reader: str,
     recheck_every: str,
+    deny_private_addresses: bool,
     leader_elect: bool,
     log_level: str,
 ) -> None:
@@ -133,6 +140,7 @@ def run(
         leader_elect=leader_elect,
         recheck_every_s=_duration(recheck_every, "--recheck-every"),
         multi_tenant=tenancy.strict,
+        deny_private=deny_private_addresses,
     )
     sys.exit(asyncio.run(_until_told(settings)))
 
