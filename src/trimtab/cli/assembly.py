@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -54,8 +54,8 @@ from trimtab.toolchain import binaries
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T", GitRepository, OCIRepository, Kustomization)
-S = TypeVar("S", GitRepository, OCIRepository)
+S = TypeVar("S", bound=SourceObject)
+T = TypeVar("T", bound=SourceObject | Kustomization)
 
 _SOURCE_WORKERS = 8
 _GRACE_S = 20.0
@@ -64,13 +64,23 @@ _NOT_INSTALLED_S = 5.0
 _MIRROR_UNUSED_S = 24 * 3600.0
 
 
+_LATER: Mapping[Gvk, type[Any]] = {OCI_REPOSITORY: OCIRepository}
+"""Kinds that came after the first release: an installation that is older goes on without them."""
+
+
 class _Fetching(NamedTuple):
     """What the sources of this process share, and what is particular to each kind."""
 
     publisher: Publisher
     recorder: Recorder
-    git: GitProducer
-    oci: OciProducer
+    producers: Mapping[Gvk, Producer[Any]]
+
+
+class _Joined(NamedTuple):
+    """The controller of one kind of source, not started yet, and whether its objects have been seen."""
+
+    controller: Controller[Key]
+    synced: asyncio.Event
 
 
 class Assembly:
@@ -94,6 +104,7 @@ class Assembly:
         self._standing = Standing()
         self._closing: list[Callable[[], None]] = []
         self._recorders: list[Recorder] = []
+        self._late: list[Controller[Key]] = []
         self._set_back = asyncio.Event()
         self._attach = partial(attach, telemetry=telemetry, clock=clock, checks=checks)
 
@@ -104,16 +115,16 @@ class Assembly:
         store = Store(self._settings.storage_path / "store")
         fetches, applies = (name in self._settings.controllers for name in ("source", "kustomize"))
         fetching = self._fetching(tasks, store) if fetches else None
-        repositories = await self._informer(GIT_REPOSITORY, GitRepository)
-        git = fetching and (fetching, fetching.git)
-        controllers, informers = [self._source(tasks, GIT_REPOSITORY, repositories, git, store)], [repositories.synced]
-        repositories.start(tasks)
-        registries = partial(self._registries, tasks, fetching, store, controllers)
-        if await self._is_served(OCI_REPOSITORY):
-            informers.append(await registries())
-        else:
-            # An installation that is older than this kind goes on without it.
-            tasks.spawn(self._later(tasks, registries, controllers), name="ocirepository")
+        join = partial(self._join, tasks, fetching, store)
+        joined = [await join(GIT_REPOSITORY, GitRepository)]
+        controllers = [joined[0].controller]
+        for gvk, struct in _LATER.items():
+            if await self._is_served(gvk):
+                joined.append(await join(gvk, struct))
+                controllers.append(joined[-1].controller)
+            else:
+                tasks.spawn(self._later(tasks, partial(join, gvk, struct)), name=gvk.kind.lower())
+        informers = [one.synced for one in joined]
         if applies:
             apps = await self._informer(KUSTOMIZATION, Kustomization)
             controllers.append(await self._kustomizer(tasks, apps, store, remaining))
@@ -134,7 +145,7 @@ class Assembly:
         finally:
             for close in self._closing:
                 close()
-            await asyncio.gather(*(controller.stop(_GRACE_S) for controller in controllers))
+            await asyncio.gather(*(controller.stop(_GRACE_S) for controller in (*controllers, *self._late)))
             await asyncio.gather(*(recorder.stop() for recorder in self._recorders))
             if runner is not None:
                 await runner.cleanup()
@@ -154,38 +165,26 @@ class Assembly:
         tasks.keep(partial(self._collect, publisher, git), name="collect")
         out = Outbound(self._transport, self._clock, deny_private=deny_private)
         oci = OciSource(store, out, self._clock)
-        return _Fetching(
-            publisher,
-            self._recorder(tasks, "source-controller"),
-            GitProducer(self._client, git, self._clock),
-            OciProducer(self._client, oci),
-        )
+        producers = (GitProducer(self._client, git, self._clock), OciProducer(self._client, oci))
+        recorder = self._recorder(tasks, "source-controller")
+        return _Fetching(publisher, recorder, {producer.gvk: producer for producer in producers})
 
-    async def _registries(
-        self, tasks: Tasks, fetching: _Fetching | None, store: Store, controllers: list[Controller[Key]]
-    ) -> asyncio.Event:
-        """Look after OCIRepositories; the controller is added to `controllers`, and not started."""
-        repositories = await self._informer(OCI_REPOSITORY, OCIRepository)
-        oci = fetching and (fetching, fetching.oci)
-        controllers.append(self._source(tasks, OCI_REPOSITORY, repositories, oci, store))
-        repositories.start(tasks)
-        return repositories.synced
+    async def _join(self, tasks: Tasks, fetching: _Fetching | None, store: Store, gvk: Gvk, struct: type[S]) -> _Joined:
+        """Look after one kind of source, once it is installed."""
+        objects = await self._informer(gvk, struct)
+        controller = self._source(tasks, gvk, objects, fetching, store)
+        objects.start(tasks)
+        return _Joined(controller, objects.synced)
 
-    async def _later(
-        self, tasks: Tasks, build: Callable[[], Awaitable[asyncio.Event]], controllers: list[Controller[Key]]
-    ) -> None:
-        synced = await build()
-        controller = controllers[-1]
-        await synced.wait()
-        controller.start(tasks)
+    async def _later(self, tasks: Tasks, join: Callable[[], Awaitable[_Joined]]) -> None:
+        """Look after a kind that is installed while we run."""
+        joined = await join()
+        await joined.synced.wait()
+        self._late.append(joined.controller)
+        joined.controller.start(tasks)
 
     def _source(
-        self,
-        tasks: Tasks,
-        gvk: Gvk,
-        objects: Informer[S],
-        fetching: tuple[_Fetching, Producer[S]] | None,
-        store: Store,
+        self, tasks: Tasks, gvk: Gvk, objects: Informer[S], fetching: _Fetching | None, store: Store
     ) -> Controller[Key]:
         """Fetches and publishes one kind of source, or takes over the artifacts that another process publishes."""
         self._standing.follow(gvk.kind, objects)
@@ -199,11 +198,10 @@ class Assembly:
 
             objects.add_handler(hear)
             return reader
-        shared, producer = fetching
         world = sourcing.Surroundings(
-            self._client, objects, shared.publisher, self._index, shared.recorder, self._clock
+            self._client, objects, fetching.publisher, self._index, fetching.recorder, self._clock
         )
-        sources = sourcing.Sources(world, producer)
+        sources = sourcing.Sources(world, fetching.producers[gvk])
         controller = Controller(
             gvk.kind.lower(),
             sources.reconcile,
@@ -339,6 +337,7 @@ class Assembly:
     async def _informer(self, gvk: Gvk, struct: type[T]) -> Informer[T]:
         """An informer over all objects of one of our kinds; waits until the kind is installed."""
         decoder = msgspec.json.Decoder(struct)
+        level = logging.WARNING
         while True:
             try:
                 resource = await self._client.discovery.find(gvk)
@@ -346,7 +345,8 @@ class Assembly:
                 informer.add_rewind_handler(self._set_back.set)
                 return informer
             except UnknownKind:
-                log.warning("%s is not installed: run `trimtab install --crds-only`; looking again in 5 s", gvk)
+                log.log(level, "%s is not installed: run `trimtab install --crds-only`; looking every 5 s", gvk)
+                level = logging.DEBUG
             except (ApiError, Unreachable) as failure:
                 log.warning("cannot reach the API server, trying again in 5 s: %s", failure)
             await self._clock.sleep(_NOT_INSTALLED_S)

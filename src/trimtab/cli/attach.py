@@ -5,11 +5,10 @@ from functools import partial
 from typing import TypeVar
 
 from trimtab.api.kustomize import Kustomization
-from trimtab.api.oci import OCIRepository
-from trimtab.api.source import GitRepository
 from trimtab.base.clock import Clock
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject, Telemetry
+from trimtab.controllers.sourcing import SourceObject
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.informer import Applied, Event, Informer
 from trimtab.manifests.refs import Key
@@ -18,7 +17,7 @@ from trimtab.runtime.controller import Controller, Pass
 from trimtab.runtime.queue import Priority
 from trimtab.runtime.watchdog import Watchdog
 
-T = TypeVar("T", GitRepository, OCIRepository, Kustomization)
+T = TypeVar("T", bound=SourceObject | Kustomization)
 
 
 def attach(
@@ -81,6 +80,6 @@ def feed(controller: Controller[Key]) -> Callable[[Event[T]], None]:
     return hear
 
 
-def _meaning(item: GitRepository | OCIRepository | Kustomization) -> tuple[object, ...]:
+def _meaning(item: SourceObject | Kustomization) -> tuple[object, ...]:
     metadata = item.metadata
     return metadata.uid, metadata.generation, metadata.deleted, metadata.annotations
