@@ -10,6 +10,8 @@ KUSTOMIZE_GROUP: Final = "kustomize.toolkit.fluxcd.io"
 GIT_REPOSITORY: Final = Gvk(SOURCE_GROUP, "v1", "GitRepository")
 OCI_REPOSITORY: Final = Gvk(SOURCE_GROUP, "v1", "OCIRepository")
 BUCKET: Final = Gvk(SOURCE_GROUP, "v1", "Bucket")
+HELM_REPOSITORY: Final = Gvk(SOURCE_GROUP, "v1", "HelmRepository")
+HELM_CHART: Final = Gvk(SOURCE_GROUP, "v1", "HelmChart")
 EXTERNAL_ARTIFACT: Final = Gvk(SOURCE_GROUP, "v1", "ExternalArtifact")
 KUSTOMIZATION: Final = Gvk(KUSTOMIZE_GROUP, "v1", "Kustomization")
 
