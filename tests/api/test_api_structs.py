@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from trimtab.api import names
+from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.kustomize import DeletionPolicy, Kustomization, SourceRef
 from trimtab.api.meta import LocalRef, ObjectMeta
 from trimtab.api.oci import OCIRepository
@@ -19,6 +20,8 @@ SAMPLES: list[tuple[str, type[Any]]] = [
     ("gitrepository.json", GitRepository),
     ("kustomization.json", Kustomization),
     ("ocirepository.json", OCIRepository),
+    ("helmrepository.json", HelmRepository),
+    ("helmchart.json", HelmChart),
 ]
 
 GIT: dict[str, Any] = {"metadata": {"name": "a", "namespace": "n"}, "spec": {"url": "https://h/r", "interval": "1m"}}

@@ -153,7 +153,8 @@ class ChartServer:
         return [one for one in self.asked if one.path == f"/charts/{name}"]
 
     async def _start(self) -> None:
-        app = web.Application(middlewares=[self._note])
+        app = web.Application(middlewares=[self._answer])
+        app.on_response_prepare.append(self._note)
         app.router.add_static("/charts", self.root)
         app.router.add_get("/{path:.*}", self._elsewhere)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -166,18 +167,11 @@ class ChartServer:
     async def _elsewhere(self, _request: web.Request) -> web.StreamResponse:
         raise web.HTTPNotFound
 
-    @web.middleware
-    async def _note(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        try:
-            response = await self._answer(request, handler)
-        except web.HTTPException as problem:
-            self.asked.append(Asked(request.path, dict(request.headers), problem.status))
-            raise
-        # A conditional request is answered while the file is being sent; what was decided is seen only after that.
-        await response.prepare(request)
+    async def _note(self, request: web.Request, response: web.StreamResponse) -> None:
+        # Here, because a conditional request is decided only while the file is about to be sent.
         self.asked.append(Asked(request.path, dict(request.headers), response.status))
-        return response
 
+    @web.middleware
     async def _answer(self, request: web.Request, handler: Any) -> web.StreamResponse:
         wanted = "Basic " + base64.b64encode(f"reader:{self._password}".encode()).decode()
         if self._password and request.headers.get("Authorization") != wanted:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import inspect
 
 from trimtab.api import gvk
+from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.names import DISABLED, OBJECT_SUBSTITUTE
 from trimtab.api.oci import OCIRepository
@@ -94,6 +95,30 @@ DEFINITIONS: Final = (
     Definition(gvk.KUSTOMIZATION, Kustomization, "kustomizations", ("ks",), "fluxcd-appliers", (AGE, READY, STATUS)),
     Definition(
         gvk.OCI_REPOSITORY, OCIRepository, "ocirepositories", ("ocirepo",), "fluxcd-sources", (URL, READY, STATUS, AGE)
+    ),
+    Definition(
+        gvk.HELM_REPOSITORY,
+        HelmRepository,
+        "helmrepositories",
+        ("helmrepo",),
+        "fluxcd-sources",
+        (URL, AGE, READY, STATUS),
+    ),
+    Definition(
+        gvk.HELM_CHART,
+        HelmChart,
+        "helmcharts",
+        ("hc",),
+        "fluxcd-sources",
+        (
+            Column("Chart", ".spec.chart"),
+            Column("Version", ".spec.version"),
+            Column("Source Kind", ".spec.sourceRef.kind"),
+            Column("Source Name", ".spec.sourceRef.name"),
+            AGE,
+            READY,
+            STATUS,
+        ),
     ),
 )
 

@@ -4,11 +4,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.gvk import GIT_REPOSITORY, HELM_CHART, HELM_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.oci import OCIRepository
 from trimtab.api.source import GitRepository
@@ -22,11 +23,15 @@ from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject, Telemetry
 from trimtab.cli.attach import attach
 from trimtab.cli.settings import Settings
+from trimtab.cli.wake import ChartWaker
 from trimtab.controllers import kustomization, remote, sourcing
 from trimtab.controllers.access import Access, CrossNamespace, account
 from trimtab.controllers.backstop import Backstop
+from trimtab.controllers.dependencycharts import DependencyCharts, Reach
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.gitrepository import GitProducer
+from trimtab.controllers.helmchart import HelmChartProducer, Origins
+from trimtab.controllers.helmrepository import HelmRepositoryProducer
 from trimtab.controllers.index import SourceId, SourceIndex
 from trimtab.controllers.ocirepository import OciProducer
 from trimtab.controllers.place import Place
@@ -45,6 +50,7 @@ from trimtab.runtime.controller import Controller
 from trimtab.runtime.events import Recorder
 from trimtab.runtime.queue import Priority
 from trimtab.sources.git import GitSource
+from trimtab.sources.helm import HelmSource
 from trimtab.sources.oci import OciSource
 from trimtab.targets.contract import Drift
 from trimtab.targets.kubernetes.judging import Judges
@@ -64,8 +70,14 @@ _NOT_INSTALLED_S = 5.0
 _MIRROR_UNUSED_S = 24 * 3600.0
 
 
-_LATER: Mapping[Gvk, type[Any]] = {OCI_REPOSITORY: OCIRepository}
+_LATER: Mapping[Gvk, type[Any]] = {
+    OCI_REPOSITORY: OCIRepository,
+    HELM_REPOSITORY: HelmRepository,
+    HELM_CHART: HelmChart,
+}
 """Kinds that came after the first release: an installation that is older goes on without them."""
+_FETCHED_ONLY: Final = frozenset({HELM_REPOSITORY, HELM_CHART})
+"""Kinds whose artifacts no app is made of."""
 
 
 class _Fetching(NamedTuple):
@@ -102,6 +114,7 @@ class Assembly:
         self._telemetry = telemetry
         self._index = SourceIndex()
         self._standing = Standing()
+        self._charts = ChartWaker(self._index)
         self._closing: list[Callable[[], None]] = []
         self._recorders: list[Recorder] = []
         self._late: list[Controller[Key]] = []
@@ -119,6 +132,8 @@ class Assembly:
         joined = [await join(GIT_REPOSITORY, GitRepository)]
         controllers = [joined[0].controller]
         for gvk, struct in _LATER.items():
+            if gvk in _FETCHED_ONLY and not fetches:
+                continue
             if await self._is_served(gvk):
                 joined.append(await join(gvk, struct))
                 controllers.append(joined[-1].controller)
@@ -165,9 +180,23 @@ class Assembly:
         tasks.keep(partial(self._collect, publisher, git), name="collect")
         out = Outbound(self._transport, self._clock, deny_private=deny_private)
         oci = OciSource(store, out, self._clock)
-        producers = (GitProducer(self._client, git, self._clock), OciProducer(self._client, oci))
+        producers: tuple[Producer[Any], ...] = (
+            GitProducer(self._client, git, self._clock),
+            OciProducer(self._client, oci),
+            *self._helm(store, out, oci),
+        )
         recorder = self._recorder(tasks, "source-controller")
         return _Fetching(publisher, recorder, {producer.gvk: producer for producer in producers})
+
+    def _helm(self, store: Store, out: Outbound, oci: OciSource) -> tuple[Producer[Any], ...]:
+        stranger = Outbound(self._transport, self._clock, deny_private=True)
+        helm, objects = HelmSource(store, out), self._standing.stores
+        strangers = Reach(HelmSource(store, stranger), OciSource(store, stranger, self._clock))
+        dependencies = DependencyCharts(self._client, store, Reach(helm, oci), strangers, self._index, objects)
+        return (
+            HelmRepositoryProducer(self._client, helm),
+            HelmChartProducer(self._client, Origins(store, helm, oci, self._index, objects), dependencies),
+        )
 
     async def _join(self, tasks: Tasks, fetching: _Fetching | None, store: Store, gvk: Gvk, struct: type[S]) -> _Joined:
         """Look after one kind of source, once it is installed."""
@@ -210,6 +239,7 @@ class Assembly:
             backoff_cap=sources.backoff_cap,
         )
         self._attach(tasks, controller, objects, gvk.kind, sources.state)
+        self._charts.follow(gvk, objects, controller)
         return controller
 
     async def _kustomizer(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.gvk import GIT_REPOSITORY, HELM_CHART, HELM_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.cli.connect import Code, Failure
 from trimtab.manifests.refs import Body, Gvk
 
@@ -30,7 +30,23 @@ OCI = Kind(
     "source oci",
     "fetched revision",
 )
-SOURCES = (GIT, OCI)
+HELM = Kind(
+    HELM_REPOSITORY,
+    (
+        *((word, helm) for word in _SOURCE_WORDS for helm in ("helm", "helmrepository")),
+        ("helmrepository",),
+        ("helmrepo",),
+    ),
+    "source helm",
+    "fetched revision",
+)
+CHART = Kind(
+    HELM_CHART,
+    (*((word, chart) for word in _SOURCE_WORDS for chart in ("chart", "helmchart")), ("helmchart",), ("hc",)),
+    "source chart",
+    "fetched revision",
+)
+SOURCES = (GIT, OCI, HELM, CHART)
 APP = Kind(KUSTOMIZATION, (("kustomization",), ("kustomizations",), ("ks",)), "kustomization", "applied revision")
 ALL = (*SOURCES, APP)
 
@@ -50,7 +66,7 @@ def several(words: Sequence[str]) -> tuple[tuple[Kind, ...], str]:
 
 
 def one(words: Sequence[str]) -> tuple[Kind, str]:
-    """What a command acts on: `source git|oci NAME`, `kustomization NAME`, or the name of an app alone."""
+    """What a command acts on: `source git|oci|helm|chart NAME`, `kustomization NAME`, or the name of an app alone."""
     kind, rest = _split(words)
     if kind is None and len(words) == 1:
         return APP, words[0]
@@ -105,6 +121,11 @@ def condition(body: Body, type_: str) -> Body:
     return {}
 
 
+def static(body: Body) -> bool:
+    """Whether the object only says where something is, so that there is nothing to reconcile about it."""
+    return body.get("kind") == HELM.gvk.kind and body.get("spec", {}).get("type") == "oci"
+
+
 def suspended(body: Body) -> bool:
     """Whether nobody looks after the object."""
     return bool(body.get("spec", {}).get("suspend"))
@@ -120,4 +141,4 @@ def _split(words: Sequence[str]) -> tuple[Kind | None, list[str]]:
 
 
 def _known() -> str:
-    return "source git, source oci, kustomization (ks)"
+    return "source git, source oci, source helm, source chart, kustomization (ks)"

@@ -11,7 +11,7 @@ from trimtab.cli.reconcile import Teller, deadline, wait_for
 if TYPE_CHECKING:
     from trimtab.kube.client import Client
 
-_WORDS = "APP | source git|oci NAME | kustomization NAME"
+_WORDS = "APP | source git|oci|helm|chart NAME | kustomization NAME"
 
 
 @click.command("suspend")

@@ -58,5 +58,5 @@ class GitProducer:
 
 def _asks_else(item: GitRepository, status: Status) -> bool:
     """The same commit would give another artifact: what is left out has changed."""
-    made_with = (status.observed_ignore, getattr(status, "observed_sparse_checkout", ()))
+    made_with = (getattr(status, "observed_ignore", None), getattr(status, "observed_sparse_checkout", ()))
     return (item.spec.ignore, item.spec.sparse_checkout) != made_with

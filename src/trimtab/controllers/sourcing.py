@@ -8,10 +8,11 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import msgspec
 
 from trimtab.api import annotations, names
+from trimtab.api.helm import HelmChartStatus, HelmRepositoryStatus
 from trimtab.api.meta import ObjectMeta
 from trimtab.api.oci import OCIRepositoryStatus
 from trimtab.api.source import Artifact, GitRepositoryStatus
-from trimtab.artifacts.publish import Publisher
+from trimtab.artifacts.publish import ARCHIVE, Form, Publisher
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Corrupt
 from trimtab.base.clock import Clock
@@ -33,7 +34,7 @@ LEAST_INTERVAL_S = 1.0
 """An interval of `0s` passes admission, as in Flux; it must not become a busy loop."""
 _SECRET = Gvk("", "v1", "Secret")
 
-Status: TypeAlias = GitRepositoryStatus | OCIRepositoryStatus
+Status: TypeAlias = GitRepositoryStatus | OCIRepositoryStatus | HelmRepositoryStatus | HelmChartStatus
 
 
 class _Spec(Protocol):
@@ -80,6 +81,7 @@ class Surroundings(Generic[Source]):
 class Produced:
     """What one pass brought. `metadata` goes into the artifact, `archive` is a content to publish as it is.
 
+    `form` says what the published file is called; `reason` and `message` are those of Ready, where they are particular.
     `observed` are the fields of the status that say what the artifact was made with; `verified` says who signed it;
     `history` is asked once all is done, and has words if what came does not follow from what was there before.
     """
@@ -90,6 +92,13 @@ class Produced:
     observed: Mapping[str, Any] = field(default_factory=dict)
     verified: str = ""
     history: Callable[[], Awaitable[str]] | None = None
+    form: Form = ARCHIVE
+    reason: str = names.Reason.SUCCEEDED
+    message: str = ""
+
+
+class Static(Exception):
+    """The object only says where something is: there is nothing to produce from it, and nothing to say of it."""
 
 
 class Withheld(Transient):
@@ -121,7 +130,7 @@ class Producer(Protocol[_Read_contra]):
     gvk: Gvk
 
     def check(self, item: _Read_contra) -> None:
-        """Raise Terminal for what is not served, or makes no sense."""
+        """Raise Terminal for what is not served, or makes no sense, and Static where there is nothing to produce."""
         ...
 
     async def produce(self, item: _Read_contra, status: Status, held: Snapshot | None) -> Produced:
@@ -184,6 +193,8 @@ class Sources(Generic[Source]):
             return Done()
         try:
             return await self._pass(item, known)
+        except Static:
+            return await self._clear(item, known)
         except TrimtabError as failure:
             if isinstance(failure, Corrupt):
                 known.snapshot = None
@@ -207,7 +218,12 @@ class Sources(Generic[Source]):
         produced = await self._producer.produce(item, known.status, known.snapshot)
         known.snapshot = produced.snapshot
         artifact = await self._world.publisher.publish(
-            self._kind, item.key, produced.snapshot, metadata=produced.metadata, archive=produced.archive
+            self._kind,
+            item.key,
+            produced.snapshot,
+            metadata=produced.metadata,
+            archive=produced.archive,
+            form=produced.form,
         )
         await self._tell(item, known, artifact, produced)
         self._offer(item.key, known)
@@ -215,6 +231,16 @@ class Sources(Generic[Source]):
         if produced.history is not None and (words := await produced.history()):
             self._event(item, "Warning", names.Reason.HISTORY_REWRITTEN, words)
         return Again(max(item.spec.interval_s, LEAST_INTERVAL_S))
+
+    async def _clear(self, item: Source, known: _Known) -> Result:
+        """Take back what was there when the object was not static yet."""
+        await self._finalize(item)
+        said = {field.name for field in msgspec.structs.fields(known.status)} - {"observed_generation"}
+        empty = type(known.status)()
+        await self._write(
+            item, known, msgspec.structs.replace(known.status, **{name: getattr(empty, name) for name in said})
+        )
+        return Done()
 
     async def _regain(self, item: Source, known: _Known, snapshot: Snapshot | None) -> None:
         artifact = known.status.artifact
@@ -241,12 +267,13 @@ class Sources(Generic[Source]):
 
     async def _tell(self, item: Source, known: _Known, artifact: Artifact, produced: Produced) -> None:
         now, generation = self._world.clock.now(), item.metadata.generation
-        message = f"stored artifact for revision '{artifact.revision}'"
-        status = progress.ready(known.status, generation, names.Reason.SUCCEEDED, message, now)
+        message = produced.message or f"stored artifact for revision '{artifact.revision}'"
+        status = progress.ready(known.status, generation, produced.reason, message, now)
         status = progress.flagged(
-            status, names.ConditionType.ARTIFACT_IN_STORAGE, generation, names.Reason.SUCCEEDED, message, now
+            status, names.ConditionType.ARTIFACT_IN_STORAGE, generation, produced.reason, message, now
         )
         status = progress.unflagged(status, names.ConditionType.FETCH_FAILED)
+        status = progress.unflagged(status, names.ConditionType.BUILD_FAILED)
         status = progress.unflagged(status, names.ConditionType.SOURCE_VERIFIED)
         if produced.verified:
             status = progress.flagged(
@@ -284,9 +311,10 @@ class Sources(Generic[Source]):
             )
             status = progress.unflagged(status, names.ConditionType.FETCH_FAILED)
         else:
-            status = progress.flagged(
-                status, names.ConditionType.FETCH_FAILED, generation, failure.reason, message, now
-            )
+            kind, other = names.ConditionType.FETCH_FAILED, names.ConditionType.BUILD_FAILED
+            if failure.reason in names.OF_BUILDING:
+                kind, other = other, kind
+            status = progress.unflagged(progress.flagged(status, kind, generation, failure.reason, message, now), other)
         if isinstance(failure, Withheld):
             status = msgspec.structs.replace(status, **failure.remember)
         news = find(status.conditions, "Ready") != find(known.status.conditions, "Ready")

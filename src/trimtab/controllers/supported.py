@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 from trimtab.api import annotations, names
+from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.meta import ObjectMeta
-from trimtab.api.oci import OCIRepository
+from trimtab.api.oci import OCIRepository, OciVerification
 from trimtab.api.source import GitRepository
 from trimtab.base.errors import Terminal
 
@@ -14,6 +15,7 @@ _UNSERVED: Mapping[str, tuple[str, ...]] = {
     names.Annotation.PLAINTEXT_SECRETS: (names.PlaintextSecrets.ALLOW,),
 }
 _SOURCES = frozenset({"GitRepository", "OCIRepository"})
+_CHART_SOURCES = frozenset({"HelmRepository", "GitRepository"})
 
 
 def check(ks: Kustomization) -> None:
@@ -41,13 +43,34 @@ def check_oci(repository: OCIRepository) -> None:
     spec, verify = repository.spec, repository.spec.verify
     found = {f"spec.provider {spec.provider}": spec.provider not in ("", "generic")}
     if verify is not None:
-        found |= {
-            f"spec.verify.provider {verify.provider}": verify.provider not in ("", "cosign"),
-            "spec.verify.matchOIDCIdentity": bool(verify.match_oidc_identity),
-            "spec.verify.trustedRootSecretRef": verify.trusted_root_secret_ref is not None,
-            "spec.verify without a secretRef (signatures without keys)": verify.secret_ref is None,
-        }
+        found |= _unverifiable(verify)
     _refuse("OCIRepository", [name for name, is_set in found.items() if is_set])
+
+
+def check_helm_repository(repository: HelmRepository) -> None:
+    """Raise Terminal for what would be fetched wrongly if a field of `repository` were ignored."""
+    _refuse_nonsense("HelmRepository", repository.metadata)
+    provider = repository.spec.provider
+    _refuse("HelmRepository", [f"spec.provider {provider}"] if provider not in ("", "generic") else [])
+
+
+def check_helm_chart(chart: HelmChart) -> None:
+    """Raise Terminal for what would be taken, or trusted, wrongly if a field of `chart` were ignored."""
+    _refuse_nonsense("HelmChart", chart.metadata)
+    kind, verify = chart.spec.source_ref.kind, chart.spec.verify
+    found = {f"spec.sourceRef.kind {kind}": kind not in _CHART_SOURCES}
+    if verify is not None:
+        found |= _unverifiable(verify)
+    _refuse("HelmChart", [name for name, is_set in found.items() if is_set])
+
+
+def _unverifiable(verify: OciVerification) -> dict[str, bool]:
+    return {
+        f"spec.verify.provider {verify.provider}": verify.provider not in ("", "cosign"),
+        "spec.verify.matchOIDCIdentity": bool(verify.match_oidc_identity),
+        "spec.verify.trustedRootSecretRef": verify.trusted_root_secret_ref is not None,
+        "spec.verify without a secretRef (signatures without keys)": verify.secret_ref is None,
+    }
 
 
 def _unsupported(ks: Kustomization) -> list[str]:

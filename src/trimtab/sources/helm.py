@@ -125,7 +125,7 @@ class HelmSource:
         """
         file = io.BytesIO()
         async with _in_time(spec, self._pulls, ChartPullFailed):
-            sha256 = await self._repositories.chart(spec.url, access, entry.url, file, MAX_BYTES)
+            sha256 = await self._repositories.chart(spec.url, access, entry.url, file, MAX_BYTES, what=where)
         if entry.digest and entry.digest != sha256:
             raise ChartPullFailed(
                 f"{where}: what came has the digest {sha256}, and the index promises {ascii(entry.digest)[1:-1]}; "

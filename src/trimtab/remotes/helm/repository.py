@@ -104,25 +104,28 @@ class ChartRepository:
         validator = (response.headers.get(name, "") for name in ("ETag", "Last-Modified"))
         return Fetched(data, Validators(*(text if _is_header(text) else "" for text in validator)))
 
-    async def chart(self, repository: URL, access: Access, reference: str, out: IO[bytes], limit: int) -> str:
+    async def chart(
+        self, repository: URL, access: Access, reference: str, out: IO[bytes], limit: int, *, what: str
+    ) -> str:
         """Write the chart whose address in the index is `reference` to `out`; the SHA-256 (hex) of what came.
 
-        Raises ChartPullFailed, AuthenticationFailed, and Terminal (URLInvalid). On an error `out` holds rubbish.
+        `what` is how errors call it. Raises ChartPullFailed, AuthenticationFailed, and Terminal (URLInvalid). On an
+        error `out` holds rubbish.
         """
         try:
             url = chart_of(repository, reference)
         except ValueError as problem:
-            raise ChartPullFailed(f"{_shown(repository)}: {problem}") from problem
+            raise ChartPullFailed(f"{what}: {problem}") from problem
         at_home = same_origin(url, repository)
         if repository.scheme == "https" and url.scheme != "https":
-            raise ChartPullFailed(f"{_shown(repository)}: the index sends to {_shown(url)}; only https is followed")
+            raise ChartPullFailed(f"{what}: the index sends to {_shown(url)}; only https is followed")
         headers = access.authorization if at_home or access.pass_credentials else {}
         digest, size = hashlib.sha256(), 0
-        with told(_shown(url), ChartPullFailed):
+        with told(f"{what}: {_shown(url)}", ChartPullFailed):
             own = host_of(url) == host_of(repository)
             place, response = await self._out.follow(Request("GET", url, headers), access, own=own)
             if response.status != 200:
-                raise await self._complaint(ChartPullFailed, url, place, response)
+                raise await self._complaint(ChartPullFailed, url, place, response, f"{what}: ")
             try:
                 async for chunk in response.chunks():
                     size += len(chunk)
@@ -135,11 +138,17 @@ class ChartRepository:
         return digest.hexdigest()
 
     async def _complaint(
-        self, failed: type[IndexationFailed] | type[ChartPullFailed], url: URL, place: URL, response: Response
+        self,
+        failed: type[IndexationFailed] | type[ChartPullFailed],
+        url: URL,
+        place: URL,
+        response: Response,
+        what: str = "",
     ) -> Transient:
         status, after = response.status, self._out.retry_after(response)
         await drain(response)
-        where = _shown(url) if same_origin(place, url) else f"{_shown(url)}, which leads to {place.origin()}"
+        where = what + _shown(url)
+        where += "" if same_origin(place, url) else f", which leads to {place.origin()}"
         if status in (401, 403):
             return AuthenticationFailed(
                 f"{where}: the server refuses us ({status}); check the Secret of spec.secretRef of the HelmRepository"

@@ -49,12 +49,14 @@ class Metadata:
     dependencies: tuple[Dependency, ...]
     body: Body
 
-    def with_build(self, build: str) -> str:
-        """The version with `build` in the place of its build metadata, as Helm writes it."""
-        match = _LOOSE_VERSION.fullmatch(self.version)
-        assert match is not None  # noqa: S101 - it was checked when it was read
-        release = ".".join(number or "0" for number in match.group(1, 2, 3))
-        return f"{release}{match[4] or ''}+{build}"
+
+def with_build(version: str, build: str) -> str:
+    """`version` with `build` in the place of its build metadata, as Helm writes it. Raises BadChart for no version."""
+    match = _LOOSE_VERSION.fullmatch(version)
+    if match is None:
+        raise BadChart(f"{version[:100]!a} is not a semantic version")
+    release = ".".join(number or "0" for number in match.group(1, 2, 3))
+    return f"{release}{match[4] or ''}+{build}"
 
 
 def parse(data: bytes, where: str) -> Metadata:
