@@ -68,6 +68,20 @@ async def test_an_index_that_did_not_change_costs_one_conditional_request_and_is
     assert same.snapshot is first.snapshot
 
 
+async def test_the_same_index_of_several_objects_is_read_once(
+    server: ChartServer, source: HelmSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.publish(("app", "1.0.0", chart("app", "1.0.0")))
+    first = await source.look(spec_of(server.url), Access(), None, None)
+
+    async def unread(_data: bytes) -> bytes:
+        raise AssertionError("the index was read again")
+
+    monkeypatch.setattr("trimtab.sources.helm.reading.read", unread)
+    other = await source.look(spec_of(server.url + "/"), Access(username="x", password="y"), None, None)
+    assert (other.snapshot, other.archive) == (first.snapshot, first.archive)
+
+
 async def test_a_changed_index_is_fetched_and_so_is_one_whose_contents_were_lost(
     server: ChartServer, source: HelmSource, store: Store
 ) -> None:

@@ -33,7 +33,8 @@ _CATALOGUE_FILE = "catalogue.json"
 _CONCURRENT_LOOKS = 4
 _CONCURRENT_PULLS = 8
 _WAIT_S = 600.0  # for others that hold the slots; each of them has its own timeout
-_CATALOGUES = 16
+_CATALOGUE_BYTES = 64 << 20  # of all that are kept in memory
+_MOST_REMEMBERED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +78,15 @@ class HelmSource:
         self._repositories = ChartRepository(out)
         self._looks = asyncio.Semaphore(_CONCURRENT_LOOKS)
         self._pulls = asyncio.Semaphore(_CONCURRENT_PULLS)
-        self._catalogues: OrderedDict[str, Catalogue] = OrderedDict()
+        self._catalogues: OrderedDict[str, tuple[Catalogue, int]] = OrderedDict()
+        self._trees: OrderedDict[str, Tree] = OrderedDict()
 
     async def look(self, spec: HelmSpec, access: Access, held: Snapshot | None, known: Validators | None) -> Looked:
         """The index of the repository; one small request if it is the one in `held`, called `known` by the server.
 
         Raises Transient (IndexationFailed, AuthenticationFailed) and Terminal (URLInvalid).
         """
-        entry = held.tree.get(INDEX_FILE) if held is not None and self._is_whole(held) else None
+        entry = held.tree.get(INDEX_FILE) if held is not None and self._is_whole(held.tree) else None
         async with _in_time(spec, self._looks, IndexationFailed):
             fetched = await self._repositories.index(spec.url, access, known if entry is not None else None)
         if fetched is None:
@@ -94,6 +96,9 @@ class HelmSource:
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(fetched.data).hexdigest())
         if held is not None and entry is not None and entry.sha256 == sha256:
             return Looked(held, sha256, fetched.validators, "")
+        # Many namespaces have an object for the same public repository: its index is read once.
+        if (tree := self._trees.get(sha256)) is not None and self._is_whole(tree):
+            return await self._looked(Snapshot(self._store, tree, f"sha256:{sha256}"), fetched.validators)
         try:
             read = await reading.read(fetched.data)
         except BadIndex as problem:
@@ -102,19 +107,26 @@ class HelmSource:
             snapshot = await asyncio.to_thread(self._keep, fetched.data, read)
         except OSError as problem:
             raise Transient("StorageOperationFailed", f"the index of {spec.url} cannot be kept: {problem}") from problem
-        found = catalogues.decode(read)
+        self._trees[sha256] = snapshot.tree
+        while len(self._trees) > _MOST_REMEMBERED:
+            self._trees.popitem(last=False)
+        return await self._looked(snapshot, fetched.validators)
+
+    async def _looked(self, snapshot: Snapshot, validators: Validators) -> Looked:
+        found = await self.catalogue(snapshot)
         left_out = f"{found.left_out} entries of the index, such as {found.example}" if found.left_out else ""
-        return Looked(snapshot, sha256, fetched.validators, left_out)
+        return Looked(snapshot, snapshot.revision.removeprefix("sha256:"), validators, left_out)
 
     async def catalogue(self, index: Snapshot) -> Catalogue:
         """The charts in an index that was looked at. Raises Corrupt."""
         digest = index.tree.digest
-        if (found := self._catalogues.get(digest)) is not None:
+        if (known := self._catalogues.get(digest)) is not None:
             self._catalogues.move_to_end(digest)
-            return found
-        found = catalogues.decode(await asyncio.to_thread(index.read, _CATALOGUE_FILE))
-        self._catalogues[digest] = found
-        while len(self._catalogues) > _CATALOGUES:
+            return known[0]
+        data = await asyncio.to_thread(index.read, _CATALOGUE_FILE)
+        found = catalogues.decode(data)
+        self._catalogues[digest] = (found, len(data))
+        while len(self._catalogues) > 1 and sum(size for _, size in self._catalogues.values()) > _CATALOGUE_BYTES:
             self._catalogues.popitem(last=False)
         return found
 
@@ -147,11 +159,9 @@ class HelmSource:
         [index] = (entry for entry in entries if entry.path == INDEX_FILE)
         return Snapshot(self._store, tree, f"sha256:{index.sha256}")
 
-    def _is_whole(self, held: Snapshot) -> bool:
+    def _is_whole(self, index: Tree) -> bool:
         """Whether the contents are here still: asked for, so that one that was lost is fetched again."""
-        return len(held.tree.entries) == 2 and all(
-            self._store.keep(entry.sha256, entry.size) for entry in held.tree.entries
-        )
+        return len(index.entries) == 2 and all(self._store.keep(entry.sha256, entry.size) for entry in index.entries)
 
 
 def _named(data: bytes, read: bytes) -> tuple[tuple[str, bytes], ...]:
