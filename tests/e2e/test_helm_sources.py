@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.charts.world import ChartServer, Listed, chart, chart_files, index, listed
-from tests.e2e.world import SOURCES, World, condition, until
+from tests.e2e.world import SOURCES, Api, Controller, World, condition, until
 from tests.registry.server import RegistryServer, descriptor, manifest
 from tests.registry.signing import Signer, payload, sign
 from tests.remotes.listener import Listener
@@ -628,14 +628,51 @@ def test_what_is_wrong_in_git_is_named_and_a_commit_puts_it_right(world: World, 
     app_failed(world, ns, "InvalidChartReference", "there is nothing at 'nothing'")
 
 
-def test_deleted_objects_take_their_files_along(world: World, ns: str, server: ChartServer) -> None:
+def test_deleted_objects_take_their_files_along_and_a_chart_outlives_its_repository(
+    world: World, ns: str, server: ChartServer
+) -> None:
     server.publish(("app", "1.0.0", chart("app", "1.0.0")))
     repository(world, ns, server.url)
     helm_chart(world, ns)
     app_at(world, ns, "1.0.0")
     published = world.controller.directory / "data/store/published"
-    for kind, name in (("HelmChart", "app"), ("HelmRepository", "charts")):
+    for kind, name in (("HelmRepository", "charts"), ("HelmChart", "app")):
         assert list((published / kind.lower() / ns / name).iterdir())
         world.api.delete(place(ns, kind, name))
         until(lambda kind=kind, name=name: get(world, ns, kind, name) is None, lambda: why(world, ns))
         assert not (published / kind.lower() / ns / name).exists()
+        if kind == "HelmRepository":
+            app_failed(world, ns, "SourceUnavailable", "charts does not exist")
+            assert fetched(get(world, ns, "HelmChart", "app")) == (server.root / "app-1.0.0.tgz").read_bytes()
+
+
+@pytest.fixture
+def own(world: World, api: Api, kubeconfig: Path, git_root: Path, git_url: str, tmp_path: Path) -> Iterator[World]:
+    """A second controller would share the Leases, so this one runs without, in place of the session's."""
+    world.controller.stop()
+    controller = Controller(kubeconfig, tmp_path / "own", "--no-leader-elect")
+    yield World(api, git_url, git_root, controller)
+    controller.kill()
+    world.controller.start()
+
+
+def test_after_a_kill_nothing_is_fetched_again_but_one_index(own: World, ns: str, server: ChartServer) -> None:
+    server.publish(("app", "1.0.0", chart("app", "1.0.0")))
+    own.controller.start()
+    repository(own, ns, server.url)
+    helm_chart(own, ns, valuesFiles=["values-prod.yaml"])
+    before = app_at(own, ns, "1.0.0+1")
+    index_before = get(own, ns, "HelmRepository", "charts")
+    own.controller.kill()
+    server.asked.clear()
+    own.controller.start()
+    look(own, ns, "HelmRepository", "charts")
+    look(own, ns, "HelmChart", "app")
+    after = get(own, ns, "HelmChart", "app")
+    assert after["status"]["artifact"] == before["status"]["artifact"]
+    assert get(own, ns, "HelmRepository", "charts")["status"]["artifact"] == index_before["status"]["artifact"]
+    assert condition(after, "Ready") == condition(before, "Ready")
+    assert not server.of("app-1.0.0.tgz")
+    # What the server calls its index is remembered in memory only; its bytes are the same, so they are not read.
+    assert [one.status for one in server.of("index.yaml")] in ([200], [200, 304])
+    assert "Traceback" not in own.controller.log
