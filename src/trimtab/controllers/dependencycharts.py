@@ -61,13 +61,13 @@ class DependencyCharts:
             scheme, separator, _ = wanted.repository.partition("://")
             if not separator or scheme not in ("https", "http", "oci"):
                 raise BadDependency(
-                    f"the dependency {wanted} is to come from {wanted.repository[:200]!a}: only https, oci and file "
+                    f"the dependency {wanted} is to come from {_shown(wanted.repository)}: only https, oci and file "
                     "are followed. Write the address of the repository there, or put the chart into charts/"
                 )
             found = self._object(namespace, wanted.repository)
             if scheme == "http" and found is None:
                 raise BadDependency(
-                    f"the dependency {wanted} is to come from {wanted.repository[:200]!a} by plain HTTP: make a "
+                    f"the dependency {wanted} is to come from {_shown(wanted.repository)} by plain HTTP: make a "
                     "HelmRepository with this address, use https, or put the chart into charts/"
                 )
             get = self._of_registry if scheme == "oci" else self._of_web_server
@@ -103,7 +103,7 @@ class DependencyCharts:
             index = published.snapshot if published else (await helm.look(spec, access, None, None)).snapshot
         catalogue = await helm.catalogue(index)
         try:
-            entry = choose(catalogue.versions(wanted.name), wanted.version)
+            entry = await asyncio.to_thread(choose, catalogue.versions(wanted.name), wanted.version)
         except ValueError as problem:
             raise BadDependency(f"the dependency {wanted.name}: {problem}") from problem
         if entry is None:
@@ -139,6 +139,12 @@ class DependencyCharts:
         if not same_version(chart.metadata.version, version):
             raise BadDependency(f"{where}: the chart inside says that its version is {chart.metadata.version}")
         return chart
+
+
+def _shown(address: str) -> str:
+    """An address as it may be shown: without a name and a password."""
+    scheme, separator, rest = address.partition("://")
+    return ascii(f"{scheme}{separator}{rest.rpartition('@')[2]}"[:200])
 
 
 def _same(one: str, other: str) -> bool:

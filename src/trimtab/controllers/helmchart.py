@@ -67,6 +67,17 @@ class _Look:
             and self.status.observed_chart_name == name
         )
 
+    @property
+    def is_current(self) -> bool:
+        """Whether what is there was made as the object says now."""
+        artifact, generation = self.status.artifact, self.item.metadata.generation
+        return (
+            artifact is not None
+            and self.held is not None
+            and artifact.revision == self.held.revision
+            and self.status.observed_generation == generation
+        )
+
     def kept(self, source_revision: str, verified: str = "") -> Produced:
         """What is there, once more."""
         artifact = self.status.artifact
@@ -143,13 +154,14 @@ class HelmChartProducer:
                 f"HelmRepository {repository.key} is not a registry (type: oci), and only there charts have "
                 "signatures: remove spec.verify, or take the chart from a registry",
             )
-        published = self._published(item)
+        if (published := self._published(look)) is None:
+            return look.kept(look.status.observed_source_artifact_revision)
         spec = HelmSpec.from_api(repository.spec)
         catalogue = await self._origins.helm.catalogue(published.snapshot)
         name, wanted = item.spec.chart, item.spec.version
-        versions = catalogue.versions(name)
+        versions = await asyncio.to_thread(catalogue.versions, name)
         try:
-            entry = choose(versions, wanted)
+            entry = await asyncio.to_thread(choose, versions, wanted)
         except ValueError as problem:
             raise Terminal(names.Reason.INVALID_CHART_REFERENCE, f"spec.version: {problem}") from problem
         if entry is None:
@@ -202,7 +214,8 @@ class HelmChartProducer:
 
     async def _of_artifact(self, look: "_Look") -> Produced:
         item = look.item
-        published = self._published(item)
+        if (published := self._published(look)) is None:
+            return look.kept(look.status.observed_source_artifact_revision)
         revision, snapshot = published.artifact.revision, published.snapshot
         whole = item.spec.reconcile_strategy == ReconcileStrategy.REVISION
         options = _options(item, revision.rpartition(":")[2][:_REVISION_CHARS] if whole else "")
@@ -224,13 +237,21 @@ class HelmChartProducer:
                 build.of_archive, self._origins.store, tree, archive, options, where, name=name, version=version
             )
 
-    def _published(self, item: HelmChart) -> Published:
+    def _published(self, look: _Look) -> Published | None:
+        """What the source published. None if it was not looked at since we run, which it will be in a moment.
+
+        Raises Waiting where there is nothing to wait for but an artifact.
+        """
+        item = look.item
         kind, key = item.spec.source_ref.kind, item.source_key
         published = self._origins.index.get(SourceId(kind, key))
         if published is not None:
             return published
-        if self._origins.objects.get(kind, {}).get(key) is None:
+        source = self._origins.objects.get(kind, {}).get(key)
+        if source is None:
             raise _missing(item)
+        if source.status.artifact is not None and look.is_current:
+            return None
         raise Waiting(
             names.Reason.NO_SOURCE_ARTIFACT,
             f"{kind} {key} has no artifact yet: see its status",

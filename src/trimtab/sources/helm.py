@@ -31,6 +31,7 @@ __all__ = ["INDEX_FILE", "Access", "HelmSource", "HelmSpec", "Looked", "Pulled",
 INDEX_FILE: Final = "index.yaml"
 _CATALOGUE_FILE = "catalogue.json"
 _CONCURRENT_LOOKS = 4
+_CONCURRENT_READS = 2  # each may need a processor and some hundred MiB
 _CONCURRENT_PULLS = 8
 _WAIT_S = 600.0  # for others that hold the slots; each of them has its own timeout
 _CATALOGUE_BYTES = 64 << 20  # of all that are kept in memory
@@ -77,6 +78,7 @@ class HelmSource:
         self._store = store
         self._repositories = ChartRepository(out)
         self._looks = asyncio.Semaphore(_CONCURRENT_LOOKS)
+        self._reads = asyncio.Semaphore(_CONCURRENT_READS)
         self._pulls = asyncio.Semaphore(_CONCURRENT_PULLS)
         self._catalogues: OrderedDict[str, tuple[Catalogue, int]] = OrderedDict()
         self._trees: OrderedDict[str, Tree] = OrderedDict()
@@ -96,21 +98,27 @@ class HelmSource:
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(fetched.data).hexdigest())
         if held is not None and entry is not None and entry.sha256 == sha256:
             return Looked(held, sha256, fetched.validators, "")
+        async with self._reads:
+            snapshot = await self._read(spec, sha256, fetched.data)
+        return await self._looked(snapshot, fetched.validators)
+
+    async def _read(self, spec: HelmSpec, sha256: str, data: bytes) -> Snapshot:
         # Many namespaces have an object for the same public repository: its index is read once.
         if (tree := self._trees.get(sha256)) is not None and self._is_whole(tree):
-            return await self._looked(Snapshot(self._store, tree, f"sha256:{sha256}"), fetched.validators)
+            return Snapshot(self._store, tree, f"sha256:{sha256}")
         try:
-            read = await reading.read(fetched.data)
+            read = await reading.read(data)
+            snapshot = await asyncio.to_thread(self._keep, data, read)
         except BadIndex as problem:
             raise IndexationFailed(f"{spec.url.with_query(None)}: the index is refused: {problem}") from problem
-        try:
-            snapshot = await asyncio.to_thread(self._keep, fetched.data, read)
         except OSError as problem:
-            raise Transient("StorageOperationFailed", f"the index of {spec.url} cannot be kept: {problem}") from problem
+            raise Transient(
+                "StorageOperationFailed", f"the index of {spec.url.with_query(None)} cannot be kept: {problem}"
+            ) from problem
         self._trees[sha256] = snapshot.tree
         while len(self._trees) > _MOST_REMEMBERED:
             self._trees.popitem(last=False)
-        return await self._looked(snapshot, fetched.validators)
+        return snapshot
 
     async def _looked(self, snapshot: Snapshot, validators: Validators) -> Looked:
         found = await self.catalogue(snapshot)

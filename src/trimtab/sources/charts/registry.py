@@ -3,6 +3,7 @@
 Tags have no `+`, which is why Helm writes `_` there.
 """
 
+import asyncio
 from typing import Final
 
 from trimtab.api.oci import OciRef
@@ -34,13 +35,17 @@ async def version_of(oci: OciSource, repository: Repository, access: Access, wan
     try:
         semver.Constraint.parse(wanted or "*")
         tags = await oci.tags(OciSpec(repository, OciRef(), timeout_s=timeout_s), access)
-        versions = [Entry(tag.replace("_", "+")) for tag in tags]
-        chosen = catalogue.choose([one for one in versions if semver.Version.parse(one.version)], wanted)
+        chosen = await asyncio.to_thread(_choose, tags, wanted)
     except ValueError as problem:
         raise BadReference(f"spec.version: {problem}") from problem
     if chosen is None:
         raise BadReference(f"{repository}: none of {len(tags)} tags is a version that {wanted!a} admits")
     return chosen.version
+
+
+def _choose(tags: list[str], wanted: str) -> Entry | None:
+    versions = [Entry(tag.replace("_", "+")) for tag in tags]
+    return catalogue.choose([one for one in versions if semver.Version.parse(one.version)], wanted)
 
 
 def spec_of(repository: Repository, version: str, timeout_s: float) -> OciSpec:
