@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +64,24 @@ async def test_an_index_that_did_not_change_costs_one_conditional_request_and_is
     again = await source.look(spec_of(server.url), Access(), first.snapshot, first.validators)
     assert again.snapshot is first.snapshot
     assert [one.status for one in server.of("index.yaml")] == [200, 304]
+    assert "If-None-Match" in server.of("index.yaml")[1].headers
     # One byte for byte the same under another name costs the bytes, and is not read either.
     server.write("index.yaml", (server.root / "index.yaml").read_bytes())
     same = await source.look(spec_of(server.url), Access(), first.snapshot, first.validators._replace(etag='"old"'))
     assert same.snapshot is first.snapshot
+
+
+@pytest.mark.parametrize(("age_s", "status"), [(3600, 304), (0, 200)])
+async def test_a_server_without_etags_is_asked_by_time_unless_that_is_too_young_to_tell_two_apart(
+    server: ChartServer, source: HelmSource, age_s: int, status: int
+) -> None:
+    server.publish(("app", "1.0.0", chart("app", "1.0.0")))
+    then = time.time() - age_s
+    os.utime(server.root / "index.yaml", (then, then))
+    first = await source.look(spec_of(server.url), Access(), None, None)
+    again = await source.look(spec_of(server.url), Access(), first.snapshot, first.validators._replace(etag=""))
+    assert again.snapshot is first.snapshot
+    assert [one.status for one in server.of("index.yaml")] == [200, status]
 
 
 async def test_the_same_index_of_several_objects_is_read_once(

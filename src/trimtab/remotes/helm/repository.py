@@ -8,6 +8,7 @@ import base64
 import hashlib
 import zlib
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import IO, Final, NamedTuple
 
 from yarl import URL
@@ -22,6 +23,7 @@ from trimtab.remotes.reach import host_of
 from trimtab.remotes.redirects import same_origin
 
 _LONGEST_VALIDATOR: Final = 1024
+_SETTLED_S: Final = 2.0
 
 
 class IndexationFailed(Transient):
@@ -101,8 +103,7 @@ class ChartRepository:
             if response.status != 200:
                 raise await self._complaint(IndexationFailed, url, place, response)
             data = await _inflated(response)
-        validator = (response.headers.get(name, "") for name in ("ETag", "Last-Modified"))
-        return Fetched(data, Validators(*(text if _is_header(text) else "" for text in validator)))
+        return Fetched(data, _validators(response))
 
     async def chart(
         self, repository: URL, access: Access, reference: str, out: IO[bytes], limit: int, *, what: str
@@ -184,6 +185,17 @@ async def _inflated(response: Response) -> bytes:
     if not inflate.eof:
         raise Unanswered("the answer broke off")
     return b"".join(parts)
+
+
+def _validators(response: Response) -> Validators:
+    etag, modified, date = (response.headers.get(name, "") for name in ("ETag", "Last-Modified", "Date"))
+    etag, modified = (text if _is_header(text) else "" for text in (etag, modified))
+    try:
+        # It has seconds only: what is changed twice within one would look the same.
+        settled = (parsedate_to_datetime(date) - parsedate_to_datetime(modified)).total_seconds() >= _SETTLED_S
+    except (ValueError, TypeError):
+        settled = False
+    return Validators(etag, modified if settled else "")
 
 
 def _is_header(text: str) -> bool:
