@@ -12,6 +12,7 @@ import pytest
 
 from trimtab.api.bucket import Bucket
 from trimtab.api.crd import crds
+from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.oci import OCIRepository
 from trimtab.api.receiver import Receiver
@@ -117,6 +118,8 @@ def test_status_right_after_creation(served: Kubectl, home: str, body: Body, sta
         ("ocirepository.json", OCIRepository),
         ("bucket.json", Bucket),
         ("receiver.json", Receiver),
+        ("helmrepository.json", HelmRepository),
+        ("helmchart.json", HelmChart),
     ],
 )
 def test_the_server_keeps_every_field(served: Kubectl, home: str, file: str, struct: type[Any]) -> None:
@@ -131,6 +134,30 @@ def test_the_server_keeps_every_field(served: Kubectl, home: str, file: str, str
     assert live["status"] == sample["status"]
     value = msgspec.json.decode(answer, type=struct)
     assert json.loads(msgspec.json.encode(value.spec)) == sample["spec"]
+
+
+HELM: Body = {
+    "apiVersion": "source.toolkit.fluxcd.io/v1",
+    "kind": "HelmRepository",
+    "metadata": {"name": "a"},
+    "spec": {"url": "https://h/charts"},
+}
+CHART: Body = {
+    "apiVersion": "source.toolkit.fluxcd.io/v1",
+    "kind": "HelmChart",
+    "metadata": {"name": "a"},
+    "spec": {"chart": "app", "interval": "1m", "sourceRef": {"kind": "HelmRepository", "name": "r"}},
+}
+
+
+def test_defaults_of_the_kinds_of_helm_are_those_of_the_design(served: Kubectl, home: str) -> None:
+    for body in (HELM, CHART):
+        served("create", "-f", "-", stdin=encode(changed(body, {}, namespace=home)).decode())
+    spec = json.loads(served("get", "helmrepo", "a", "-n", home, "-o", "json"))["spec"]
+    assert spec == HELM["spec"] | {"provider": "generic"}
+    live = json.loads(served("get", "hc", "a", "-n", home, "-o", "json"))
+    assert live["spec"] == CHART["spec"] | {"version": "*", "reconcileStrategy": "ChartVersion"}
+    assert live["status"] == {"observedGeneration": -1}
 
 
 def test_unknown_fields_are_pruned_and_warned_about_as_by_flux(served: Kubectl, home: str) -> None:
@@ -156,6 +183,19 @@ def test_defaults_are_those_of_the_design(served: Kubectl, home: str) -> None:
 @pytest.mark.parametrize(
     ("body", "spec", "phrase"),
     [
+        (HELM, {"url": None}, "spec.url: Required value"),
+        (HELM, {"url": "ftp://h/x"}, "spec.url in body should match '^(http|https|oci)://.*$'"),
+        (HELM, {"type": "git"}, 'spec.type: Unsupported value: "git": supported values: "default", "oci"'),
+        (HELM, {"timeout": "1h"}, "spec.timeout in body should match"),
+        (CHART, {"chart": ""}, "spec.chart in body should be at least 1 chars long"),
+        (CHART, {"interval": None}, "spec.interval: Required value"),
+        (CHART, {"reconcileStrategy": "Always"}, "spec.reconcileStrategy: Unsupported value"),
+        (CHART, {"sourceRef": {"kind": "OCIRepository", "name": "x"}}, "spec.sourceRef.kind: Unsupported value"),
+        (
+            CHART,
+            {"sourceRef": {"kind": "GitRepository", "name": "x"}, "verify": {"provider": "cosign"}},
+            "spec.verify is only supported when spec.sourceRef.kind is 'HelmRepository'",
+        ),
         (GIT, {"url": None}, "spec.url: Required value"),
         (GIT, {"url": "file:///etc"}, "spec.url in body should match '^(http|https|ssh)://.*$'"),
         (GIT, {"url": "ext::sh -c id"}, "spec.url in body should match"),

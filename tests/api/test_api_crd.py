@@ -12,6 +12,7 @@ from msgspec import inspect
 
 from trimtab.api.bucket import Bucket
 from trimtab.api.crd import DEFINITIONS, Definition, crd, crds, schema_of
+from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.oci import OCIRepository
 from trimtab.api.receiver import Receiver
@@ -128,6 +129,11 @@ def test_names_categories_and_columns_are_flux_s() -> None:
     assert names["OCIRepository"]["shortNames"] == ["ocirepo"]
     assert "shortNames" not in names["Receiver"]
     assert names["Receiver"]["categories"] == ["all", "fluxcd", "fluxcd-notifications"]
+    assert names["HelmRepository"]["shortNames"] == ["helmrepo"]
+    assert names["HelmChart"]["shortNames"] == ["hc"]
+    assert (
+        names["HelmRepository"]["categories"] == names["HelmChart"]["categories"] == ["all", "fluxcd", "fluxcd-sources"]
+    )
     assert names["OCIRepository"]["categories"] == ["all", "fluxcd", "fluxcd-sources"]
     assert names["Bucket"]["shortNames"] == []
     assert names["Bucket"]["categories"] == ["all", "fluxcd", "fluxcd-sources"]
@@ -145,6 +151,8 @@ def test_names_categories_and_columns_are_flux_s() -> None:
         "OCIRepository": ["URL", "Ready", "Status", "Age"],
         "Bucket": ["Endpoint", "Age", "Ready", "Status"],
         "Receiver": ["Age", "Ready", "Status"],
+        "HelmRepository": ["URL", "Age", "Ready", "Status"],
+        "HelmChart": ["Chart", "Version", "Source Kind", "Source Name", "Age", "Ready", "Status"],
     }
 
 
@@ -164,6 +172,8 @@ def test_a_type_without_words_is_an_error_and_no_hole_in_the_schema() -> None:
         ("ocirepository.json", OCIRepository),
         ("bucket.json", Bucket),
         ("receiver.json", Receiver),
+        ("helmrepository.json", HelmRepository),
+        ("helmchart.json", HelmChart),
     ],
 )
 def test_the_samples_of_the_other_tests_have_every_field(file: str, struct: type[Any]) -> None:
@@ -287,6 +297,29 @@ def test_every_field_of_a_receiver_is_in_the_schema() -> None:
     status = "observedGeneration conditions webhookPath lastHandledReconcileAt"
     assert [path for path in status.split() if not has(properties["status"], path)] == []
     assert len(properties["spec"]["properties"]["type"]["enum"]) == 13
+
+
+REPOSITORY_FIELDS = """
+    url secretRef.name certSecretRef.name passCredentials interval insecure timeout suspend
+    accessFrom.namespaceSelectors.matchLabels type provider
+"""
+CHART_FIELDS = """
+    chart version sourceRef.apiVersion sourceRef.kind sourceRef.name interval reconcileStrategy valuesFiles
+    ignoreMissingValuesFiles suspend verify.provider verify.secretRef.name verify.matchOIDCIdentity.issuer
+    verify.trustedRootSecretRef.name
+"""
+OF_EVERY_SOURCE = "observedGeneration conditions artifact url lastHandledReconcileAt"
+OF_CHARTS = f"{OF_EVERY_SOURCE} observedSourceArtifactRevision observedChartName observedValuesFiles"
+
+
+@pytest.mark.parametrize(
+    ("struct", "spec", "status"),
+    [(HelmRepository, REPOSITORY_FIELDS, OF_EVERY_SOURCE), (HelmChart, CHART_FIELDS, OF_CHARTS)],
+)
+def test_every_field_of_the_kinds_of_helm_is_in_the_schema(struct: type[Any], spec: str, status: str) -> None:
+    properties = root(next(one for one in DEFINITIONS if one.struct is struct))["properties"]
+    assert [path for path in spec.split() if not has(properties["spec"], path)] == []
+    assert [path for path in status.split() if not has(properties["status"], path)] == []
 
 
 def test_every_field_of_an_artifact_is_in_the_schema() -> None:

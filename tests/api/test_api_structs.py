@@ -9,6 +9,7 @@ import pytest
 
 from trimtab.api import names
 from trimtab.api.bucket import Bucket
+from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.kustomize import DeletionPolicy, Kustomization, SourceRef
 from trimtab.api.meta import LocalRef, ObjectMeta
 from trimtab.api.oci import OCIRepository
@@ -23,6 +24,8 @@ SAMPLES: list[tuple[str, type[Any]]] = [
     ("ocirepository.json", OCIRepository),
     ("bucket.json", Bucket),
     ("receiver.json", Receiver),
+    ("helmrepository.json", HelmRepository),
+    ("helmchart.json", HelmChart),
 ]
 
 GIT: dict[str, Any] = {"metadata": {"name": "a", "namespace": "n"}, "spec": {"url": "https://h/r", "interval": "1m"}}

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import os
+import re
 import tarfile
 import time
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ from yarl import URL
 
 from trimtab.api.source import Artifact
 from trimtab.artifacts.fetch import fetch_artifact
-from trimtab.artifacts.publish import LEFT_OUT, Publisher
+from trimtab.artifacts.publish import LEFT_OUT, Form, Publisher
 from trimtab.artifacts.serve import app
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Corrupt, Store
@@ -306,3 +307,49 @@ async def test_an_unreachable_source_is_tried_again(transport, tmp_path: Path):
     with pytest.raises(Transient) as caught:
         await fetch_artifact(transport, artifact, Store(tmp_path))
     assert caught.value.reason == "ArtifactFailed"
+
+
+async def test_a_single_file_is_published_as_it_is_under_a_name_that_says_what_it_is(source, clock: Noon, transport):
+    store, publisher = source
+    index = snapshot(store, "sha256:1", **{"index.yaml": b"apiVersion: v1\n"})
+    form = Form(".yaml", "index.yaml", "index")
+    content = index.tree.entries[0].sha256
+    artifact = await publisher.publish("HelmRepository", KEY, index, archive=content, form=form)
+    assert re.fullmatch(r"helmrepository/flux-system/apps/index-[0-9a-f]{64}\.yaml", artifact.path)
+    assert artifact.digest == f"sha256:{content}"
+    response = await transport.send(Request("GET", URL(artifact.url)))
+    assert await response.read() == b"apiVersion: v1\n"
+    assert response.headers["Content-Type"] == "application/yaml"
+    assert await publisher.publish("HelmRepository", KEY, index, archive=content, form=form) == artifact
+    restarted = Publisher(Store(store.root), "http://127.0.0.1:1", clock)
+    restored = restarted.restore("HelmRepository", KEY, artifact)
+    assert restored is not None
+    assert restored.read("index.yaml") == b"apiVersion: v1\n"
+
+
+async def test_a_file_of_another_name_takes_the_place_of_the_one_before_and_of_its_link(source, clock: Noon, transport):
+    store, publisher = source
+    made = []
+    for name, version in (("app", "1.0.0"), ("app", "1.1.0+7"), ("other-app", "2.0.0")):
+        chart = snapshot(store, version, **{f"{name}/Chart.yaml": version.encode()})
+        form = Form(".tgz", f"{name}-latest.tgz", f"{name}-{version}")
+        content = store.put(b"packed " + version.encode())
+        made.append(await publisher.publish("HelmChart", KEY, chart, archive=content, form=form))
+        clock.moment += timedelta(seconds=61)
+    directory = store.root / "published/helmchart/flux-system/apps"
+    assert [await status(transport, one.url) for one in made] == [404, 200, 200]
+    assert [path.name for path in directory.iterdir() if path.is_symlink()] == ["other-app-latest.tgz"]
+    assert "app-1.1.0+7-" in made[1].path
+    response = await transport.send(Request("GET", URL(made[1].url)))
+    assert await response.read() == b"packed 1.1.0+7"
+    await publisher.collect()
+    assert [await status(transport, one.url) for one in made] == [404, 404, 200]
+    await publisher.forget("HelmChart", KEY)
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize("stem", ["../x", "a/b", ".x", "a b", "a\n", "-x"])
+async def test_a_name_that_leads_elsewhere_is_never_written(source, stem: str):
+    store, publisher = source
+    with pytest.raises(ValueError, match="cannot be the name"):
+        await publisher.publish("HelmChart", KEY, snapshot(store, "1", a=b"1"), form=Form(".tgz", "latest.tgz", stem))

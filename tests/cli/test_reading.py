@@ -8,7 +8,7 @@ from trimtab.cli import kinds, output
 from trimtab.cli.connect import Code, Failure, Options
 from trimtab.cli.demo_board import Board
 from trimtab.cli.get import Columns, status_test
-from trimtab.cli.kinds import ALL, APP, BUCKETS, GIT, HOOK, OCI, SOURCES
+from trimtab.cli.kinds import ALL, APP, BUCKETS, CHART, GIT, HELM, HOOK, OCI, SOURCES
 from trimtab.cli.reconcile import Broken, Pending, Ready, judge
 
 COMMIT = "67e2c98ac4b5a7f2a1d7c8e9f00112233445566a"
@@ -48,6 +48,10 @@ WORKING = ("Reconciling", "True", "Progressing", "applying")
         (["source", "bucket", "shop"], ((BUCKETS,), "shop")),
         (["sources", "bucket"], ((BUCKETS,), "")),
         (["bucket"], ((BUCKETS,), "")),
+        (["sources", "helm"], ((HELM,), "")),
+        (["helmrepo", "stable"], ((HELM,), "stable")),
+        (["source", "chart", "app"], ((CHART,), "app")),
+        (["hc"], ((CHART,), "")),
         (["sources", "git", "shop"], ((GIT,), "shop")),
         (["ks"], ((APP,), "")),
         (["Kustomizations", "web"], ((APP,), "web")),
@@ -69,6 +73,8 @@ def test_get_understands_the_words_of_flux(words: list[str], wanted: object) -> 
         (["source", "oci", "shop"], (OCI, "shop")),
         (["source", "bucket", "shop"], (BUCKETS, "shop")),
         (["receiver", "github"], (HOOK, "github")),
+        (["source", "helm", "stable"], (HELM, "stable")),
+        (["source", "chart", "app"], (CHART, "app")),
     ],
 )
 def test_one_object_is_named_with_its_kind_or_as_an_app(words: list[str], wanted: object) -> None:

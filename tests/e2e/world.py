@@ -218,6 +218,8 @@ class World:
             f"{SOURCES}/namespaces/{namespace}/gitrepositories",
             f"{SOURCES}/namespaces/{namespace}/ocirepositories",
             f"{SOURCES}/namespaces/{namespace}/buckets",
+            f"{SOURCES}/namespaces/{namespace}/helmcharts",
+            f"{SOURCES}/namespaces/{namespace}/helmrepositories",
         ):
             for item in (self.api.get(apps) or {"items": []})["items"]:
                 path = f"{apps}/{item['metadata']['name']}"

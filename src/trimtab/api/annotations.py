@@ -173,7 +173,10 @@ def _rule(on: str, allowed: str, admits: Callable[[str], bool], *, folded: bool 
 _GIT, _APPS, _RELEASES = "GitRepository", "Kustomization", "Kustomization HelmRelease"
 _POLICY, _AUTOMATION = "ImagePolicy", "ImageUpdateAutomation"
 _OURS = frozenset(
-    f"{_GIT} OCIRepository Bucket {_RELEASES} {_POLICY} {_AUTOMATION} ImageRepository Alert Provider Receiver".split()
+    (
+        f"{_GIT} OCIRepository Bucket HelmRepository HelmChart {_RELEASES} {_POLICY} {_AUTOMATION} ImageRepository "
+        "Alert Provider Receiver"
+    ).split()
 )
 _SWITCH = _one_of("enabled", "disabled")
 _BOOLEAN = ('"true" or "false"', lambda value: value in ("true", "false"))

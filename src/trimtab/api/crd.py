@@ -12,6 +12,7 @@ from msgspec import inspect
 
 from trimtab.api import gvk
 from trimtab.api.bucket import Bucket
+from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.names import DISABLED, OBJECT_SUBSTITUTE
 from trimtab.api.oci import OCIRepository
@@ -100,6 +101,30 @@ DEFINITIONS: Final = (
     ),
     Definition(gvk.BUCKET, Bucket, "buckets", (), "fluxcd-sources", (ENDPOINT, AGE, READY, STATUS)),
     Definition(gvk.RECEIVER, Receiver, "receivers", (), "fluxcd-notifications", (AGE, READY, STATUS)),
+    Definition(
+        gvk.HELM_REPOSITORY,
+        HelmRepository,
+        "helmrepositories",
+        ("helmrepo",),
+        "fluxcd-sources",
+        (URL, AGE, READY, STATUS),
+    ),
+    Definition(
+        gvk.HELM_CHART,
+        HelmChart,
+        "helmcharts",
+        ("hc",),
+        "fluxcd-sources",
+        (
+            Column("Chart", ".spec.chart"),
+            Column("Version", ".spec.version"),
+            Column("Source Kind", ".spec.sourceRef.kind"),
+            Column("Source Name", ".spec.sourceRef.name"),
+            AGE,
+            READY,
+            STATUS,
+        ),
+    ),
 )
 
 

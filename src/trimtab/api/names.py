@@ -176,6 +176,16 @@ class Reason(StrEnum):
     BUCKET_OPERATION_FAILED = "BucketOperationFailed"
     OCI_ARTIFACT_PULL_FAILED = "OCIArtifactPullFailed"
     OCI_ARTIFACT_LAYER_OPERATION_FAILED = "OCIArtifactLayerOperationFailed"
+    INDEXATION_FAILED = "IndexationFailed"
+    CHART_PULL_SUCCEEDED = "ChartPullSucceeded"
+    CHART_PULL_ERROR = "ChartPullError"
+    CHART_PACKAGE_SUCCEEDED = "ChartPackageSucceeded"
+    CHART_PACKAGE_ERROR = "ChartPackageError"
+    INVALID_CHART_REFERENCE = "InvalidChartReference"
+    VALUES_FILES_ERROR = "ValuesFilesError"
+    DEPENDENCY_BUILD_ERROR = "DependencyBuildError"
+    SOURCE_UNAVAILABLE = "SourceUnavailable"
+    NO_SOURCE_ARTIFACT = "NoSourceArtifact"
     STAT_OPERATION_FAILED = "StatOperationFailed"
     READ_OPERATION_FAILED = "ReadOperationFailed"
     ACQUIRE_LOCK_FAILED = "AcquireLockFailed"
@@ -204,3 +214,14 @@ class Reason(StrEnum):
     DEPENDENTS_LEFT = "DependentsLeft"
     TERMINATION_OVERDUE = "TerminationOverdue"
     SHARED_CREDENTIAL = "SharedCredential"
+
+
+OF_BUILDING: Final = frozenset(
+    {
+        Reason.INVALID_CHART_REFERENCE,
+        Reason.VALUES_FILES_ERROR,
+        Reason.DEPENDENCY_BUILD_ERROR,
+        Reason.CHART_PACKAGE_ERROR,
+    }
+)
+"""Reasons for which something could not be made of what was fetched: the condition is BuildFailed, not FetchFailed."""

@@ -2,7 +2,8 @@
 
 Flux's consumers follow `artifact.url` as it is, and many networks do not enforce policies; so the file's name carries
 an HMAC, and whoever may not read the source's status cannot find its files. The link `latest.tar.gz` is kept on disk as
-Flux does, and is not served.
+Flux does, and is not served. What is not an archive of ours, the index of a repository or a chart, is published as the
+file that it is, by the same rules.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_bytes, token_hex
-from typing import IO
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -34,7 +35,23 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _LEFT_OUT_CHARS = 4096
 _MORE = "… and "
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+FILE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._+-]*-)?[0-9a-f]{64}\.(?:tar\.gz|tgz|yaml)", re.ASCII)
+"""Names of published files: all that is ever served."""
+_LONGEST_STEM = 120
 _TEMPORARY = ".new-"
+_RECORD = ".json"
+
+
+class Form(NamedTuple):
+    """What the published file is called: `<stem>-<HMAC><suffix>`, or without a stem, and the link to the latest one."""
+
+    suffix: str = ".tar.gz"
+    latest: str = "latest.tar.gz"
+    stem: str = ""
+
+
+ARCHIVE = Form()
+"""The files of a snapshot, packed here."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -64,14 +81,15 @@ class Publisher:
         *,
         metadata: Mapping[str, str] | None = None,
         archive: str = "",
+        form: Form = ARCHIVE,
     ) -> Artifact:
         """Make `snapshot` the current artifact of the object and return what its status says of it.
 
-        `archive` names a content of the store (SHA-256) that is the archive already and is published as it is.
+        `archive` names a content of the store (SHA-256) that is published as it is, as a file of the `form` said.
         Publishing the same again changes nothing. Raises Corrupt if the store lost a content, OSError for a full disk.
         """
         directory = self._directory(kind, key)
-        name = self._file_name(kind, key, f"{snapshot.tree.digest}{archive and '/'}{archive}")
+        name = self._file_name(kind, key, f"{snapshot.tree.digest}{archive and '/'}{archive}", form)
         current = next((record for record in _records(directory) if record.superseded is None), None)
         path = f"{kind.lower()}/{key.namespace}/{key.name}/{name}"
         said = {**(metadata or {}), **_left_out(snapshot.tree.left_out)}
@@ -92,7 +110,8 @@ class Publisher:
             metadata=said,
         )
         async with self._lock:
-            await asyncio.to_thread(self._record, directory, Record(artifact=artifact, tree=snapshot.tree.digest))
+            record = Record(artifact=artifact, tree=snapshot.tree.digest)
+            await asyncio.to_thread(self._record, directory, record, form.latest)
         return artifact
 
     def restore(self, kind: str, key: Key, artifact: Artifact) -> Snapshot | None:
@@ -142,13 +161,15 @@ class Publisher:
             live += [record.tree for record in _records(directory)]
         return self._store.collect(live, min_age_s=min_age_s)
 
-    def _record(self, directory: Path, new: Record) -> None:
+    def _record(self, directory: Path, new: Record, latest: str) -> None:
         now = self._clock.now()
         for record in list(_records(directory)):
             if record.superseded is None and record.artifact.path != new.artifact.path:
                 _save(directory, msgspec.structs.replace(record, superseded=now))
         _save(directory, new)
-        _link(directory / "latest.tar.gz", Path(new.artifact.path).name)
+        for link in [found for found in directory.iterdir() if found.is_symlink() and found.name != latest]:
+            link.unlink(missing_ok=True)
+        _link(directory / latest, Path(new.artifact.path).name)
         self._expire(directory)
 
     def _expire(self, directory: Path) -> None:
@@ -159,7 +180,7 @@ class Publisher:
         for place, record in enumerate(records):
             if record.superseded and (record.superseded < deadline or place >= RETENTION_RECORDS):
                 self._remove(directory, record)
-        for left in (*directory.glob("*.tar.gz"), *directory.glob(f"{_TEMPORARY}*")):
+        for left in [found for found in directory.iterdir() if not found.name.endswith(_RECORD)]:
             abandoned = not left.is_symlink() and left.stat().st_mtime < time.time() - MIN_AGE_S
             if abandoned and not _record_file(directory, left.name).exists():
                 left.unlink(missing_ok=True)
@@ -185,9 +206,12 @@ class Publisher:
                 raise ValueError(f"{name!r} cannot be part of an artifact's path")
         return self._root / kind.lower() / key.namespace / key.name
 
-    def _file_name(self, kind: str, key: Key, content: str) -> str:
+    def _file_name(self, kind: str, key: Key, content: str, form: Form) -> str:
         message = f"{kind.lower()}/{key.namespace}/{key.name}/{content}".encode()
-        return hmac.new(self._secret, message, "sha256").hexdigest() + ".tar.gz"
+        name = f"{form.stem and form.stem[:_LONGEST_STEM] + '-'}{hmac.new(self._secret, message, 'sha256').hexdigest()}"
+        if not FILE.fullmatch(name + form.suffix):
+            raise ValueError(f"{name + form.suffix!r} cannot be the name of an artifact's file")
+        return name + form.suffix
 
 
 def published(store: Store) -> Path:
@@ -197,8 +221,12 @@ def published(store: Store) -> Path:
 
 def record_of(archive: Path) -> Record | None:
     """What was said of `archive` when it was published."""
+    return _read(_record_file(archive.parent, archive.name))
+
+
+def _read(file: Path) -> Record | None:
     try:
-        return _decoder.decode(_record_file(archive.parent, archive.name).read_bytes())
+        return _decoder.decode(file.read_bytes())
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
 
@@ -212,13 +240,13 @@ def _packed(snapshot: Snapshot) -> Iterator[Packed]:
 
 
 def _records(directory: Path) -> Iterator[Record]:
-    for file in sorted(directory.glob("*.json")):
-        if record := record_of(directory / (file.name.removesuffix(".json") + ".tar.gz")):
+    for file in sorted(directory.glob(f"*{_RECORD}")):
+        if record := _read(file):
             yield record
 
 
 def _record_file(directory: Path, archive: str) -> Path:
-    return directory / (archive.removesuffix(".tar.gz") + ".json")
+    return directory / (archive.removesuffix(".tar.gz") + _RECORD)
 
 
 def _save(directory: Path, record: Record) -> None:

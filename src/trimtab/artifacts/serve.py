@@ -1,15 +1,16 @@
-"""Serving published archives to other processes, over HTTP, by their full and unguessable names only."""
+"""Serving what was published to other processes, over HTTP, by the full and unguessable names only."""
 
 import base64
 from pathlib import Path
 
 from aiohttp import web
 
-from trimtab.artifacts.publish import published, record_of
+from trimtab.artifacts.publish import FILE, published, record_of
 from trimtab.artifacts.store import Store
 
 _PART = "[a-z0-9][a-z0-9.-]*"
-_ROUTE = f"/{{kind:[a-z]+}}/{{namespace:{_PART}}}/{{name:{_PART}}}/{{file:[0-9a-f]{{64}}\\.tar\\.gz}}"
+_ROUTE = f"/{{kind:[a-z]+}}/{{namespace:{_PART}}}/{{name:{_PART}}}/{{file:[A-Za-z0-9._+-]+}}"
+_TYPES = {".gz": "application/gzip", ".tgz": "application/gzip", ".yaml": "application/yaml"}
 
 
 def app(store: Store) -> web.Application:
@@ -18,6 +19,8 @@ def app(store: Store) -> web.Application:
 
     async def archive(request: web.Request) -> web.StreamResponse:
         found = request.match_info
+        if not FILE.fullmatch(found["file"]):
+            raise web.HTTPNotFound
         path = root / found["kind"] / found["namespace"] / found["name"] / found["file"]
         return _answer(path)
 
@@ -34,7 +37,7 @@ def _answer(path: Path) -> web.StreamResponse:
     return web.FileResponse(
         path,
         headers={
-            "Content-Type": "application/gzip",
+            "Content-Type": _TYPES[path.suffix],
             "Repr-Digest": f"sha-256=:{digest}:",
             "Cache-Control": "private, immutable",
         },

@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import partial
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from trimtab.api.bucket import Bucket
-from trimtab.api.gvk import BUCKET, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.gvk import BUCKET, GIT_REPOSITORY, HELM_CHART, HELM_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.oci import OCIRepository
 from trimtab.api.source import GitRepository
@@ -23,13 +24,17 @@ from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject, Telemetry
 from trimtab.cli.attach import attach
 from trimtab.cli.settings import Settings
+from trimtab.cli.wake import ChartWaker
 from trimtab.controllers import kustomization, remote, sourcing
 from trimtab.controllers.access import Access, CrossNamespace, account
 from trimtab.controllers.backstop import Backstop
 from trimtab.controllers.bucket import BucketProducer
+from trimtab.controllers.dependencycharts import DependencyCharts, Reach
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.gitaccess import GitAccess
 from trimtab.controllers.gitrepository import GitProducer
+from trimtab.controllers.helmchart import HelmChartProducer, Origins
+from trimtab.controllers.helmrepository import HelmRepositoryProducer
 from trimtab.controllers.includes import Includes
 from trimtab.controllers.index import SourceId, SourceIndex
 from trimtab.controllers.ocirepository import OciProducer
@@ -51,6 +56,7 @@ from trimtab.runtime.events import Recorder
 from trimtab.runtime.queue import Priority
 from trimtab.sources.bucket import BucketSource
 from trimtab.sources.git import GitSource
+from trimtab.sources.helm import HelmSource
 from trimtab.sources.oci import OciSource
 from trimtab.targets.contract import Drift
 from trimtab.targets.kubernetes.judging import Judges
@@ -70,8 +76,15 @@ _NOT_INSTALLED_S = 5.0
 _MIRROR_UNUSED_S = 24 * 3600.0
 
 
-_LATER: Mapping[Gvk, type[Any]] = {OCI_REPOSITORY: OCIRepository, BUCKET: Bucket}
+_LATER: Mapping[Gvk, type[Any]] = {
+    OCI_REPOSITORY: OCIRepository,
+    BUCKET: Bucket,
+    HELM_REPOSITORY: HelmRepository,
+    HELM_CHART: HelmChart,
+}
 """Kinds that came after the first release: an installation that is older goes on without them."""
+_FETCHED_ONLY: Final = frozenset({HELM_REPOSITORY, HELM_CHART})
+"""Kinds whose artifacts no app is made of."""
 
 
 class _Fetching(NamedTuple):
@@ -109,6 +122,7 @@ class Assembly:
         self._telemetry = telemetry
         self._index = SourceIndex()
         self._standing = Standing()
+        self._charts = ChartWaker(self._index)
         self._closing: list[Callable[[], None]] = []
         self._recorders: list[Recorder] = []
         self._late: list[Controller[Key]] = []
@@ -126,6 +140,8 @@ class Assembly:
         joined = [await join(GIT_REPOSITORY, GitRepository)]
         controllers = [joined[0].controller]
         for gvk, struct in _LATER.items():
+            if gvk in _FETCHED_ONLY and not fetches:
+                continue
             if await self._is_served(gvk):
                 joined.append(await join(gvk, struct))
                 controllers.append(joined[-1].controller)
@@ -174,13 +190,24 @@ class Assembly:
         oci = OciSource(store, out, self._clock)
         access = GitAccess(self._client, Apps(self._transport, self._clock))
         includes = Includes(self._index, publisher)
-        producers = (
+        producers: tuple[Producer[Any], ...] = (
             GitProducer(self._client, git, self._clock, access, includes),
             OciProducer(self._client, oci),
             BucketProducer(self._client, BucketSource(store, out, self._clock)),
+            *self._helm(store, out, oci),
         )
         recorder = self._recorder(tasks, "source-controller")
         return _Fetching(publisher, recorder, includes, {producer.gvk: producer for producer in producers})
+
+    def _helm(self, store: Store, out: Outbound, oci: OciSource) -> tuple[Producer[Any], ...]:
+        stranger = Outbound(self._transport, self._clock, deny_private=True)
+        helm, objects = HelmSource(store, out), self._standing.stores
+        strangers = Reach(HelmSource(store, stranger), OciSource(store, stranger, self._clock))
+        dependencies = DependencyCharts(self._client, store, Reach(helm, oci), strangers, self._index, objects)
+        return (
+            HelmRepositoryProducer(self._client, helm),
+            HelmChartProducer(self._client, Origins(store, helm, oci, self._index, objects), dependencies),
+        )
 
     async def _join(self, tasks: Tasks, fetching: _Fetching | None, store: Store, gvk: Gvk, struct: type[S]) -> _Joined:
         """Look after one kind of source, once it is installed."""
@@ -225,6 +252,7 @@ class Assembly:
         self._attach(tasks, controller, objects, gvk.kind, sources.state)
         if gvk == GIT_REPOSITORY:
             fetching.includes.follow(cast("Informer[GitRepository]", objects), controller.queue.add)
+        self._charts.follow(gvk, objects, controller)
         return controller
 
     async def _kustomizer(

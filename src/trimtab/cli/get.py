@@ -9,12 +9,26 @@ import click
 
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
-from trimtab.cli.kinds import APP, HOOK, Kind, condition, on_one_line, revision, several, shortened, suspended, title
+from trimtab.cli.kinds import (
+    APP,
+    HOOK,
+    Kind,
+    condition,
+    on_one_line,
+    revision,
+    several,
+    shortened,
+    static,
+    suspended,
+    title,
+)
 from trimtab.kube.errors import UnknownKind
 from trimtab.manifests.refs import Body
 
 if TYPE_CHECKING:
     from trimtab.kube.client import Client
+
+_STATIC: Body = {"status": "True", "message": "static: its charts are looked for when they are asked for"}
 
 
 @click.command("get")
@@ -40,8 +54,8 @@ def get(
 ) -> None:
     """List objects.
 
-    KIND is one of: all (the default), sources all, source git, source oci, source bucket, kustomizations (ks),
-    receivers.
+    KIND is one of: all (the default), sources all, source git, source oci, source bucket, source helm, source chart,
+    kustomizations (ks), receivers.
     """
 
     async def work(client: "Client") -> int:
@@ -108,7 +122,7 @@ class Columns:
 
     def row(self, kind: Kind, body: Body) -> list[str]:
         """The cells of one object."""
-        ready = condition(body, "Ready")
+        ready = _STATIC if static(body) else condition(body, "Ready")
         metadata = body["metadata"]
         return [
             *([metadata.get("namespace", "")] if self._namespaced else []),

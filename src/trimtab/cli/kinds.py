@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from trimtab.api.gvk import BUCKET, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY, RECEIVER
+from trimtab.api.gvk import BUCKET, GIT_REPOSITORY, HELM_CHART, HELM_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY, RECEIVER
 from trimtab.cli.connect import Code, Failure
 from trimtab.manifests.refs import Body, Gvk
 
@@ -36,7 +36,23 @@ BUCKETS = Kind(
     "source bucket",
     "fetched revision",
 )
-SOURCES = (GIT, OCI, BUCKETS)
+HELM = Kind(
+    HELM_REPOSITORY,
+    (
+        *((word, helm) for word in _SOURCE_WORDS for helm in ("helm", "helmrepository")),
+        ("helmrepository",),
+        ("helmrepo",),
+    ),
+    "source helm",
+    "fetched revision",
+)
+CHART = Kind(
+    HELM_CHART,
+    (*((word, chart) for word in _SOURCE_WORDS for chart in ("chart", "helmchart")), ("helmchart",), ("hc",)),
+    "source chart",
+    "fetched revision",
+)
+SOURCES = (GIT, OCI, BUCKETS, HELM, CHART)
 APP = Kind(KUSTOMIZATION, (("kustomization",), ("kustomizations",), ("ks",)), "kustomization", "applied revision")
 HOOK = Kind(RECEIVER, (("receiver",), ("receivers",)), "receiver", "")
 ALL = (*SOURCES, APP, HOOK)
@@ -57,7 +73,7 @@ def several(words: Sequence[str]) -> tuple[tuple[Kind, ...], str]:
 
 
 def one(words: Sequence[str]) -> tuple[Kind, str]:
-    """What a command acts on: `source git|oci|bucket NAME`, `kustomization NAME`, or the name of an app alone."""
+    """What a command acts on: `source git|oci|bucket|helm|chart NAME`, `kustomization NAME`, or an app's name alone."""
     kind, rest = _split(words)
     if kind is None and len(words) == 1:
         return APP, words[0]
@@ -112,6 +128,11 @@ def condition(body: Body, type_: str) -> Body:
     return {}
 
 
+def static(body: Body) -> bool:
+    """Whether the object only says where something is, so that there is nothing to reconcile about it."""
+    return body.get("kind") == HELM.gvk.kind and body.get("spec", {}).get("type") == "oci"
+
+
 def suspended(body: Body) -> bool:
     """Whether nobody looks after the object."""
     return bool(body.get("spec", {}).get("suspend"))
@@ -127,4 +148,4 @@ def _split(words: Sequence[str]) -> tuple[Kind | None, list[str]]:
 
 
 def _known() -> str:
-    return "source git, source oci, source bucket, kustomization (ks), receiver"
+    return "source git, source oci, source bucket, source helm, source chart, kustomization (ks), receiver"

@@ -12,7 +12,7 @@ import click
 from trimtab.api.names import REQUESTED_AT
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
-from trimtab.cli.kinds import APP, SOURCES, Kind, condition, one, revision, suspended
+from trimtab.cli.kinds import APP, SOURCES, Kind, condition, one, revision, static, suspended
 from trimtab.manifests.refs import Body
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @click.command("reconcile")
 @click.argument(
-    "words", nargs=-1, required=True, metavar="APP | source git|oci|bucket NAME | kustomization NAME | receiver NAME"
+    "words",
+    nargs=-1,
+    required=True,
+    metavar="APP | source git|oci|bucket|helm|chart NAME | kustomization NAME | receiver NAME",
 )
 @click.option("--with-source", is_flag=True, help="Look at the app's source first.")
 @cluster_options
@@ -105,6 +108,9 @@ async def reconcile_one(client: "Client", kind: Kind, namespace: str, name: str,
     if suspended(body):
         command = f"trimtab resume {kind.human} {name} -n {namespace}"
         raise Failure(Code.WRONG, f"{kind.gvk.kind} {namespace}/{name} is suspended; `{command}` ends that")
+    if static(body):
+        teller.say("✔", f"{kind.gvk.kind} {name} is static: there is nothing to fetch until a chart is asked for")
+        return
     teller.say("►", f"annotating {kind.gvk.kind} {name} in {namespace} namespace")
     token = datetime.now(UTC).isoformat(timespec="microseconds")
     patch = {"metadata": {"annotations": {REQUESTED_AT: token}}}

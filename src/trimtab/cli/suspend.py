@@ -11,7 +11,7 @@ from trimtab.cli.reconcile import Teller, deadline, wait_for
 if TYPE_CHECKING:
     from trimtab.kube.client import Client
 
-_WORDS = "APP | source git|oci|bucket NAME | kustomization NAME | receiver NAME"
+_WORDS = "APP | source git|oci|bucket|helm|chart NAME | kustomization NAME | receiver NAME"
 
 
 @click.command("suspend")

@@ -45,7 +45,7 @@ class OciProducer:
         verified = f"is signed by {signer}" if signer else ""
         observed = {"observed_ignore": item.spec.ignore, "observed_layer_selector": item.spec.layer_selector}
         artifact = status.artifact
-        made_with = (status.observed_ignore, getattr(status, "observed_layer_selector", None))
+        made_with = (getattr(status, "observed_ignore", None), getattr(status, "observed_layer_selector", None))
         if (
             held is not None
             and artifact is not None

@@ -1,6 +1,7 @@
-"""Verification of an OCIRepository: what its owner demands, read from the spec and its Secrets, and what was judged."""
+"""Verification of what comes from a registry: what is demanded, by a spec and its Secrets, and what was judged."""
 
 from trimtab.api import names
+from trimtab.api.helm import HelmChart
 from trimtab.api.oci import OCIRepository, OciVerification, SignatureProvider
 from trimtab.base.errors import Terminal, Transient
 from trimtab.controllers.sourcing import secret
@@ -16,14 +17,14 @@ _MOST_REMEMBERED = 10_000
 
 
 class Signers:
-    """Judges heads of OCIRepositories. What was judged by the same demand is not judged again."""
+    """Judges heads of repositories in registries. What was judged by the same demand is not judged again."""
 
     def __init__(self, client: Client, source: OciSource) -> None:
         self._client = client
         self._source = source
         self._known: dict[Key, tuple[Head, str, str]] = {}
 
-    async def check(self, item: OCIRepository, spec: OciSpec, access: Access, head: Head) -> str:
+    async def check(self, item: OCIRepository | HelmChart, spec: OciSpec, access: Access, head: Head) -> str:
         """Who signed `head`, in words; empty where no signature is demanded.
 
         Raises Transient (VerificationError, AuthenticationFailed) and what OciSource.look raises.
@@ -42,7 +43,7 @@ class Signers:
         self._known[item.key] = (head, judged_by, signer)
         return signer
 
-    async def _demand(self, item: OCIRepository, verify: OciVerification, spec: OciSpec) -> Demand:
+    async def _demand(self, item: OCIRepository | HelmChart, verify: OciVerification, spec: OciSpec) -> Demand:
         namespace = item.metadata.namespace
         if verify.provider == SignatureProvider.NOTATION:
             assert verify.secret_ref is not None  # noqa: S101 - `check_verification` has seen to it

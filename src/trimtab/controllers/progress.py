@@ -6,6 +6,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from trimtab.api.bucket import BucketStatus
+from trimtab.api.helm import HelmChartStatus, HelmRepositoryStatus
 from trimtab.api.kustomize import KustomizationStatus
 from trimtab.api.names import ConditionType, Reason
 from trimtab.api.oci import OCIRepositoryStatus
@@ -13,7 +14,16 @@ from trimtab.api.receiver import ReceiverStatus
 from trimtab.api.source import GitRepositoryStatus
 from trimtab.manifests.conditions import Condition, with_condition, without_condition
 
-Status = TypeVar("Status", KustomizationStatus, GitRepositoryStatus, OCIRepositoryStatus, BucketStatus, ReceiverStatus)
+Status = TypeVar(
+    "Status",
+    KustomizationStatus,
+    GitRepositoryStatus,
+    OCIRepositoryStatus,
+    BucketStatus,
+    HelmRepositoryStatus,
+    HelmChartStatus,
+    ReceiverStatus,
+)
 
 
 def ready(status: Status, generation: int, reason: str, message: str, now: datetime) -> Status:

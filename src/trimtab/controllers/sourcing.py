@@ -9,10 +9,11 @@ import msgspec
 
 from trimtab.api import annotations, names
 from trimtab.api.bucket import BucketStatus
+from trimtab.api.helm import HelmChartStatus, HelmRepositoryStatus
 from trimtab.api.meta import ObjectMeta
 from trimtab.api.oci import OCIRepositoryStatus
 from trimtab.api.source import Artifact, GitRepositoryStatus
-from trimtab.artifacts.publish import Publisher
+from trimtab.artifacts.publish import ARCHIVE, Form, Publisher
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Corrupt
 from trimtab.base.clock import Clock
@@ -37,10 +38,11 @@ _FAILURES = (
     names.ConditionType.FETCH_FAILED,
     names.ConditionType.INCLUDE_UNAVAILABLE,
     names.ConditionType.STORAGE_OPERATION_FAILED,
+    names.ConditionType.BUILD_FAILED,
 )
 _OF_STORAGE = frozenset({names.Reason.STORAGE_OPERATION_FAILED, names.Reason.INVALID_PATH})
 
-Status: TypeAlias = GitRepositoryStatus | OCIRepositoryStatus | BucketStatus
+Status: TypeAlias = GitRepositoryStatus | OCIRepositoryStatus | BucketStatus | HelmRepositoryStatus | HelmChartStatus
 
 
 class _Spec(Protocol):
@@ -87,6 +89,7 @@ class Surroundings(Generic[Source]):
 class Produced:
     """What one pass brought. `metadata` goes into the artifact, `archive` is a content to publish as it is.
 
+    `form` says what the published file is called; `reason` and `message` are those of Ready, where they are particular.
     `observed` are the fields of the status that say what the artifact was made with; `verified` says who signed it;
     `history` is asked once all is done, and has words if what came does not follow from what was there before.
     """
@@ -97,6 +100,13 @@ class Produced:
     observed: Mapping[str, Any] = field(default_factory=dict)
     verified: str = ""
     history: Callable[[], Awaitable[str]] | None = None
+    form: Form = ARCHIVE
+    reason: str = names.Reason.SUCCEEDED
+    message: str = ""
+
+
+class Static(Exception):
+    """The object only says where something is: there is nothing to produce from it, and nothing to say of it."""
 
 
 class Withheld(Transient):
@@ -131,7 +141,7 @@ class Producer(Protocol[_Read_contra]):
     gvk: Gvk
 
     def check(self, item: _Read_contra) -> None:
-        """Raise Terminal for what is not served, or makes no sense."""
+        """Raise Terminal for what is not served, or makes no sense, and Static where there is nothing to produce."""
         ...
 
     async def produce(self, item: _Read_contra, status: Status, held: Snapshot | None) -> Produced:
@@ -196,6 +206,8 @@ class Sources(Generic[Source]):
             return Done()
         try:
             return await self._pass(item, known)
+        except Static:
+            return await self._clear(item, known)
         except TrimtabError as failure:
             if isinstance(failure, Corrupt):
                 known.snapshot = None
@@ -221,7 +233,7 @@ class Sources(Generic[Source]):
         except OSError as problem:
             words = f"what was fetched cannot be kept: {problem}; look at the disk"
             raise Transient(names.Reason.STORAGE_OPERATION_FAILED, words) from problem
-        artifact = await self._publish(item, produced.snapshot, produced.metadata, produced.archive)
+        artifact = await self._publish(item, produced.snapshot, produced.metadata, produced.archive, produced.form)
         known.snapshot, known.digest = produced.snapshot, artifact.digest
         await self._tell(item, known, artifact, produced)
         self._offer(item.key, known)
@@ -231,16 +243,31 @@ class Sources(Generic[Source]):
         return Again(max(item.spec.interval_s, LEAST_INTERVAL_S))
 
     async def _publish(
-        self, item: Source, snapshot: Snapshot, metadata: Mapping[str, str], archive: str = ""
+        self,
+        item: Source,
+        snapshot: Snapshot,
+        metadata: Mapping[str, str],
+        archive: str = "",
+        form: Form = ARCHIVE,
     ) -> Artifact:
         try:
             return await self._world.publisher.publish(
-                self._kind, item.key, snapshot, metadata=metadata, archive=archive
+                self._kind, item.key, snapshot, metadata=metadata, archive=archive, form=form
             )
         except OSError as problem:
             raise Transient(
                 names.Reason.ARCHIVE_OPERATION_FAILED, f"the artifact cannot be kept: {problem}; look at the disk"
             ) from problem
+
+    async def _clear(self, item: Source, known: _Known) -> Result:
+        """Take back what was there when the object was not static yet."""
+        await self._finalize(item)
+        said = {field.name for field in msgspec.structs.fields(known.status)} - {"observed_generation"}
+        empty = type(known.status)()
+        await self._write(
+            item, known, msgspec.structs.replace(known.status, **{name: getattr(empty, name) for name in said})
+        )
+        return Done()
 
     async def _regain(self, item: Source, known: _Known, snapshot: Snapshot | None) -> None:
         artifact = known.status.artifact
@@ -270,10 +297,10 @@ class Sources(Generic[Source]):
 
     async def _tell(self, item: Source, known: _Known, artifact: Artifact, produced: Produced) -> None:
         now, generation = self._world.clock.now(), item.metadata.generation
-        message = f"stored artifact for revision '{artifact.revision}'"
-        status = progress.ready(known.status, generation, names.Reason.SUCCEEDED, message, now)
+        message = produced.message or f"stored artifact for revision '{artifact.revision}'"
+        status = progress.ready(known.status, generation, produced.reason, message, now)
         status = progress.flagged(
-            status, names.ConditionType.ARTIFACT_IN_STORAGE, generation, names.Reason.SUCCEEDED, message, now
+            status, names.ConditionType.ARTIFACT_IN_STORAGE, generation, produced.reason, message, now
         )
         for condition in _FAILURES:
             status = progress.unflagged(status, condition)
@@ -372,6 +399,8 @@ def _condition_of(failure: TrimtabError) -> names.ConditionType:
     """Which step of the way did not succeed."""
     if isinstance(failure, IncludeUnavailable):
         return names.ConditionType.INCLUDE_UNAVAILABLE
+    if failure.reason in names.OF_BUILDING:
+        return names.ConditionType.BUILD_FAILED
     stored = failure.reason in _OF_STORAGE
     return names.ConditionType.STORAGE_OPERATION_FAILED if stored else names.ConditionType.FETCH_FAILED
 

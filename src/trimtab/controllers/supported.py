@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from trimtab.api import annotations, names
 from trimtab.api.bucket import Bucket, BucketProvider, StsProvider
+from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.meta import ObjectMeta
 from trimtab.api.oci import OCIRepository
@@ -15,6 +16,7 @@ _UNSERVED: Mapping[str, tuple[str, ...]] = {
     names.Annotation.PLAINTEXT_SECRETS: (names.PlaintextSecrets.ALLOW,),
 }
 _SOURCES = frozenset({"GitRepository", "OCIRepository", "Bucket"})
+_CHART_SOURCES = frozenset({"HelmRepository", "GitRepository", "Bucket"})
 
 
 def check(ks: Kustomization) -> None:
@@ -53,6 +55,20 @@ def check_bucket(bucket: Bucket) -> None:
         and spec.secret_ref is None,
     }
     _refuse("Bucket", [name for name, is_set in found.items() if is_set])
+
+
+def check_helm_repository(repository: HelmRepository) -> None:
+    """Raise Terminal for what would be fetched wrongly if a field of `repository` were ignored."""
+    _refuse_nonsense("HelmRepository", repository.metadata)
+    provider = repository.spec.provider
+    _refuse("HelmRepository", [f"spec.provider {provider}"] if provider not in ("", "generic") else [])
+
+
+def check_helm_chart(chart: HelmChart) -> None:
+    """Raise Terminal for what would be taken, or trusted, wrongly if a field of `chart` were ignored."""
+    _refuse_nonsense("HelmChart", chart.metadata)
+    kind = chart.spec.source_ref.kind
+    _refuse("HelmChart", [f"spec.sourceRef.kind {kind}"] if kind not in _CHART_SOURCES else [])
 
 
 def _unsupported(ks: Kustomization) -> list[str]:

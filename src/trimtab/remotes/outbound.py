@@ -120,12 +120,18 @@ class Outbound:
         self._contexts: dict[bytes, ssl.SSLContext] = {}
 
     async def follow(
-        self, request: Request, way: Way, *, at_home: Callable[[Request], Awaitable[Response]] | None = None
+        self,
+        request: Request,
+        way: Way,
+        *,
+        at_home: Callable[[Request], Awaitable[Response]] | None = None,
+        own: bool = True,
     ) -> Followed:
-        """Send `request`, a GET or HEAD to a place that the owner of the object wrote, and follow redirects.
+        """Send `request`, a GET or HEAD, and follow redirects.
 
         At another origin than the first, credentials and all headers that are somebody's own are left out; at home
-        `at_home` may send, to sign in. After too many the last answer is returned as it is. Raises as `send`.
+        `at_home` may send, to sign in. After too many the last answer is returned as it is. `own` says, as for `send`,
+        that the owner of the object wrote the first host. Raises as `send`.
         """
         home = url = request.url
         left = False
@@ -133,13 +139,12 @@ class Outbound:
             # Who was elsewhere may have been sent back on purpose: to have us ask for something as ourselves.
             left = left or not redirects.same_origin(url, home)
             if left:
-                own = host_of(url) == host_of(home)
                 stripped = replace(request, url=url, headers=redirects.shown_elsewhere(request.headers))
-                response = await self.send(stripped, way, own=own)
+                response = await self.send(stripped, way, own=own and host_of(url) == host_of(home))
             elif at_home is not None:
                 response = await at_home(replace(request, url=url))
             else:
-                response = await self.send(replace(request, url=url), way, own=True)
+                response = await self.send(replace(request, url=url), way, own=own)
             if response.status not in redirects.STATUSES or hop == redirects.MOST:
                 return Followed(url, response)
             await drain(response)

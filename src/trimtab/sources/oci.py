@@ -49,6 +49,7 @@ class OciSpec:
     copy: bool = False
     ignore: str | None = None
     timeout_s: float = 60.0
+    max_bytes: int = MAX_BYTES
 
     @classmethod
     def from_api(cls, spec: OCIRepositorySpec) -> "OciSpec":
@@ -126,6 +127,11 @@ class OciSource:
                 tag = await self._highest(spec, spec.constraint, access)
             return Head(tag, await self._registry.digest(spec.repository, access, tag))
 
+    async def tags(self, spec: OciSpec, access: Access) -> list[str]:
+        """All tags of the repository of `spec`. Raises as `look`."""
+        async with _bounded(spec, spec.timeout_s):
+            return await self._registry.tags(spec.repository, access)
+
     async def fetch(self, spec: OciSpec, access: Access, head: Head) -> Pulled:
         """The files of `head`, in the store. Raises as `look`; there is never a partial snapshot.
 
@@ -136,7 +142,7 @@ class OciSource:
             layer = _layer(spec, manifest)
             try:
                 with tempfile.SpooledTemporaryFile(max_size=_SPOOL, dir=str(self._store.root)) as file:
-                    await self._registry.blob(spec.repository, access, layer, file, MAX_BYTES)
+                    await self._registry.blob(spec.repository, access, layer, file, spec.max_bytes)
                     file.seek(0)
                     tree = await asyncio.to_thread(self._unpack, file, spec)
                     kept = await asyncio.to_thread(self._keep, file) if spec.copy else ""
