@@ -11,6 +11,8 @@ import msgspec
 import pytest
 
 from trimtab.api.crd import crds
+from trimtab.api.external import ExternalArtifact
+from trimtab.api.generator import ArtifactGenerator
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.oci import OCIRepository
 from trimtab.api.source import GitRepository
@@ -90,6 +92,8 @@ def test_status_right_after_creation(served: Kubectl, home: str, body: Body, sta
         ("gitrepository.json", GitRepository),
         ("kustomization.json", Kustomization),
         ("ocirepository.json", OCIRepository),
+        ("externalartifact.json", ExternalArtifact),
+        ("artifactgenerator.json", ArtifactGenerator),
     ],
 )
 def test_the_server_keeps_every_field(served: Kubectl, home: str, file: str, struct: type[Any]) -> None:

@@ -8,6 +8,8 @@ import msgspec
 import pytest
 
 from trimtab.api import names
+from trimtab.api.external import ExternalArtifact
+from trimtab.api.generator import ArtifactGenerator
 from trimtab.api.kustomize import DeletionPolicy, Kustomization, SourceRef
 from trimtab.api.meta import LocalRef, ObjectMeta
 from trimtab.api.oci import OCIRepository
@@ -19,6 +21,8 @@ SAMPLES: list[tuple[str, type[Any]]] = [
     ("gitrepository.json", GitRepository),
     ("kustomization.json", Kustomization),
     ("ocirepository.json", OCIRepository),
+    ("externalartifact.json", ExternalArtifact),
+    ("artifactgenerator.json", ArtifactGenerator),
 ]
 
 GIT: dict[str, Any] = {"metadata": {"name": "a", "namespace": "n"}, "spec": {"url": "https://h/r", "interval": "1m"}}

@@ -8,7 +8,7 @@ from trimtab.cli import kinds, output
 from trimtab.cli.connect import Code, Failure, Options
 from trimtab.cli.demo_board import Board
 from trimtab.cli.get import Columns, status_test
-from trimtab.cli.kinds import ALL, APP, GIT, OCI, SOURCES
+from trimtab.cli.kinds import ALL, APP, EXTERNAL, GIT, OCI, SOURCES
 from trimtab.cli.reconcile import Broken, Pending, Ready, judge
 
 COMMIT = "67e2c98ac4b5a7f2a1d7c8e9f00112233445566a"
@@ -45,6 +45,8 @@ WORKING = ("Reconciling", "True", "Progressing", "applying")
         (["source", "git"], ((GIT,), "")),
         (["source", "oci", "shop"], ((OCI,), "shop")),
         (["ocirepo"], ((OCI,), "")),
+        (["source", "external"], ((EXTERNAL,), "")),
+        (["ea"], ((EXTERNAL,), "")),
         (["sources", "git", "shop"], ((GIT,), "shop")),
         (["ks"], ((APP,), "")),
         (["Kustomizations", "web"], ((APP,), "web")),
@@ -73,6 +75,12 @@ def test_words_that_name_no_object_are_refused(words: list[str]) -> None:
     with pytest.raises(Failure) as refusal:
         kinds.one(words)
     assert refusal.value.code == Code.WRONG
+
+
+def test_an_object_that_its_producer_alone_looks_after_cannot_be_asked_for_anything() -> None:
+    assert kinds.asked(GIT) is GIT
+    with pytest.raises(Failure, match="written by its producer"):
+        kinds.asked(EXTERNAL)
 
 
 @pytest.mark.parametrize(

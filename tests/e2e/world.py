@@ -23,6 +23,7 @@ from typing import Any
 from trimtab.manifests.yaml import load
 
 SOURCES = "/apis/source.toolkit.fluxcd.io/v1"
+EXTENSIONS = "/apis/source.extensions.fluxcd.io/v1beta1"
 APPS = "/apis/kustomize.toolkit.fluxcd.io/v1"
 
 
@@ -217,6 +218,8 @@ class World:
             f"{APPS}/namespaces/{namespace}/kustomizations",
             f"{SOURCES}/namespaces/{namespace}/gitrepositories",
             f"{SOURCES}/namespaces/{namespace}/ocirepositories",
+            f"{EXTENSIONS}/namespaces/{namespace}/artifactgenerators",
+            f"{SOURCES}/namespaces/{namespace}/externalartifacts",
         ):
             for item in (self.api.get(apps) or {"items": []})["items"]:
                 path = f"{apps}/{item['metadata']['name']}"

@@ -5,12 +5,14 @@ from typing import Final
 from trimtab.manifests.refs import Gvk
 
 SOURCE_GROUP: Final = "source.toolkit.fluxcd.io"
+EXTENSIONS_GROUP: Final = "source.extensions.fluxcd.io"
 KUSTOMIZE_GROUP: Final = "kustomize.toolkit.fluxcd.io"
 
 GIT_REPOSITORY: Final = Gvk(SOURCE_GROUP, "v1", "GitRepository")
 OCI_REPOSITORY: Final = Gvk(SOURCE_GROUP, "v1", "OCIRepository")
 BUCKET: Final = Gvk(SOURCE_GROUP, "v1", "Bucket")
 EXTERNAL_ARTIFACT: Final = Gvk(SOURCE_GROUP, "v1", "ExternalArtifact")
+ARTIFACT_GENERATOR: Final = Gvk(EXTENSIONS_GROUP, "v1beta1", "ArtifactGenerator")
 KUSTOMIZATION: Final = Gvk(KUSTOMIZE_GROUP, "v1", "Kustomization")
 
 SOURCE_KINDS: Final = (GIT_REPOSITORY, OCI_REPOSITORY, BUCKET, EXTERNAL_ARTIFACT)

@@ -14,7 +14,7 @@ Who may do what:
 from typing import Final
 
 from trimtab.api.crd import DEFINITIONS, crds
-from trimtab.api.gvk import KUSTOMIZE_GROUP, SOURCE_GROUP
+from trimtab.api.gvk import EXTENSIONS_GROUP, KUSTOMIZE_GROUP, SOURCE_GROUP
 from trimtab.api.names import KUSTOMIZE_LEASE, SOURCE_LEASE
 from trimtab.manifests.refs import Body, Ref
 
@@ -127,7 +127,11 @@ def _roles(*, multi_tenant: bool) -> list[Body]:
         _cluster_role(SYNC, sync),
         _cluster_role(TENANT, tenant),
         _cluster_role(READER, [_rule("*", ["*"], _WATCH)]),
-        _cluster_role(VIEW, [_rule(group, ["*"], _WATCH) for group in (SOURCE_GROUP, KUSTOMIZE_GROUP)], aggregate),
+        _cluster_role(
+            VIEW,
+            [_rule(group, ["*"], _WATCH) for group in (SOURCE_GROUP, EXTENSIONS_GROUP, KUSTOMIZE_GROUP)],
+            aggregate,
+        ),
     ]
 
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.external import ExternalArtifact
+from trimtab.api.gvk import EXTERNAL_ARTIFACT, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.oci import OCIRepository
 from trimtab.api.source import GitRepository
@@ -29,6 +30,7 @@ from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.gitrepository import GitProducer
 from trimtab.controllers.index import SourceId, SourceIndex
 from trimtab.controllers.ocirepository import OciProducer
+from trimtab.controllers.offering import Offered, Offering, about
 from trimtab.controllers.place import Place
 from trimtab.controllers.places import Places
 from trimtab.controllers.records import Records, keeps_our_fields
@@ -38,6 +40,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
 from trimtab.kube.informer import Event, Informer
 from trimtab.manifests.refs import Gvk, Key, Ref
+from trimtab.remotes.checked import Checked
 from trimtab.remotes.outbound import Outbound
 from trimtab.render.render import Renderer
 from trimtab.runtime import server
@@ -55,7 +58,7 @@ from trimtab.toolchain import binaries
 log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=SourceObject)
-T = TypeVar("T", bound=SourceObject | Kustomization)
+T = TypeVar("T", bound=Offering | Kustomization)
 
 _SOURCE_WORKERS = 8
 _GRACE_S = 20.0
@@ -102,6 +105,7 @@ class Assembly:
         self._telemetry = telemetry
         self._index = SourceIndex()
         self._standing = Standing()
+        self._out = Outbound(transport, clock, deny_private=settings.deny_private)
         self._closing: list[Callable[[], None]] = []
         self._recorders: list[Recorder] = []
         self._late: list[Controller[Key]] = []
@@ -118,12 +122,15 @@ class Assembly:
         join = partial(self._join, tasks, fetching, store)
         joined = [await join(GIT_REPOSITORY, GitRepository)]
         controllers = [joined[0].controller]
-        for gvk, struct in _LATER.items():
+        later = {gvk: partial(join, gvk, struct) for gvk, struct in _LATER.items()}
+        if applies:
+            later[EXTERNAL_ARTIFACT] = partial(self._externals, tasks, store)
+        for gvk, build in later.items():
             if await self._is_served(gvk):
-                joined.append(await join(gvk, struct))
+                joined.append(await build())
                 controllers.append(joined[-1].controller)
             else:
-                tasks.spawn(self._later(tasks, partial(join, gvk, struct)), name=gvk.kind.lower())
+                tasks.spawn(self._later(tasks, build), name=gvk.kind.lower())
         informers = [one.synced for one in joined]
         if applies:
             apps = await self._informer(KUSTOMIZATION, Kustomization)
@@ -163,8 +170,7 @@ class Assembly:
             self._settings.storage_path / "git", store, self._transport, self._clock, deny_private=deny_private
         )
         tasks.keep(partial(self._collect, publisher, git), name="collect")
-        out = Outbound(self._transport, self._clock, deny_private=deny_private)
-        oci = OciSource(store, out, self._clock)
+        oci = OciSource(store, self._out, self._clock)
         producers = (GitProducer(self._client, git, self._clock), OciProducer(self._client, oci))
         recorder = self._recorder(tasks, "source-controller")
         return _Fetching(publisher, recorder, {producer.gvk: producer for producer in producers})
@@ -175,6 +181,34 @@ class Assembly:
         controller = self._source(tasks, gvk, objects, fetching, store)
         objects.start(tasks)
         return _Joined(controller, objects.synced)
+
+    async def _externals(self, tasks: Tasks, store: Store) -> _Joined:
+        """Take over the artifacts of producers that nobody here knows."""
+        objects = await self._informer(EXTERNAL_ARTIFACT, ExternalArtifact)
+        recorder = self._recorder(tasks, "kustomize-controller")
+
+        def warn(item: ExternalArtifact, reason: str, words: str) -> None:
+            recorder.record(about(item), "Warning", reason, words, {})
+
+        self._standing.follow(EXTERNAL_ARTIFACT.kind, objects)
+        # Whoever may write a status has written the address.
+        remotes = remote.RemoteSources(
+            EXTERNAL_ARTIFACT.kind, objects, self._index, store, Checked(self._out), warn=warn
+        )
+        controller = self._reader(remotes, objects)
+        objects.start(tasks)
+        return _Joined(controller, objects.synced)
+
+    def _reader(self, remotes: remote.RemoteSources[Offered], objects: Informer[Offered]) -> Controller[Key]:
+        reader = Controller("artifact", remotes.reconcile, clock=self._clock, backoff_cap=remote.BACKOFF_CAP_S)
+
+        def hear(event: Event[Offered]) -> None:
+            if (key := remote.is_news(event)) is not None:
+                reader.queue.forget(key)
+                reader.queue.add(key)
+
+        objects.add_handler(hear)
+        return reader
 
     async def _later(self, tasks: Tasks, join: Callable[[], Awaitable[_Joined]]) -> None:
         """Look after a kind that is installed while we run."""
@@ -189,15 +223,7 @@ class Assembly:
         """Fetches and publishes one kind of source, or takes over the artifacts that another process publishes."""
         self._standing.follow(gvk.kind, objects)
         if fetching is None:
-            remotes = remote.RemoteSources(gvk.kind, objects, self._index, store, self._transport)
-            reader = Controller("artifact", remotes.reconcile, clock=self._clock, backoff_cap=remote.BACKOFF_CAP_S)
-
-            def hear(event: Event[S]) -> None:
-                if (key := remote.is_news(event)) is not None:
-                    reader.queue.add(key)
-
-            objects.add_handler(hear)
-            return reader
+            return self._reader(remote.RemoteSources(gvk.kind, objects, self._index, store, self._transport), objects)
         world = sourcing.Surroundings(
             self._client, objects, fetching.publisher, self._index, fetching.recorder, self._clock
         )
@@ -312,7 +338,7 @@ class Assembly:
         def on_app(event: Event[Kustomization]) -> None:
             tell_waiting(kustomizations.ripple.app(event))
 
-        def on_source_event(kind: str, event: Event[SourceObject]) -> None:
+        def on_source_event(kind: str, event: Event[Offering]) -> None:
             tell_waiting(kustomizations.ripple.source(kind, event))
 
         def tell_waiting(keys: Iterable[Key]) -> None:

@@ -40,7 +40,8 @@ def get(
 ) -> None:
     """List objects.
 
-    KIND is one of: all (the default), sources all, source git, source oci, kustomizations (ks).
+    KIND is one of: all (the default), sources all, source git, source oci, source external, kustomizations
+    (ks).
     """
 
     async def work(client: "Client") -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from trimtab.api.gvk import GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.gvk import EXTERNAL_ARTIFACT, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.cli.connect import Code, Failure
 from trimtab.manifests.refs import Body, Gvk
 
@@ -30,7 +30,17 @@ OCI = Kind(
     "source oci",
     "fetched revision",
 )
-SOURCES = (GIT, OCI)
+EXTERNAL = Kind(
+    EXTERNAL_ARTIFACT,
+    (
+        *((word, external) for word in _SOURCE_WORDS for external in ("external", "externalartifact")),
+        ("externalartifact",),
+        ("ea",),
+    ),
+    "source external",
+    "found revision",
+)
+SOURCES = (GIT, OCI, EXTERNAL)
 APP = Kind(KUSTOMIZATION, (("kustomization",), ("kustomizations",), ("ks",)), "kustomization", "applied revision")
 ALL = (*SOURCES, APP)
 
@@ -57,6 +67,16 @@ def one(words: Sequence[str]) -> tuple[Kind, str]:
     if kind is None or len(rest) != 1:
         raise Failure(Code.WRONG, f"expected APP, or one of {_known()} followed by a name; got {' '.join(words)!r}")
     return kind, rest[0]
+
+
+def asked(kind: Kind) -> Kind:
+    """`kind`, if somebody here looks after its objects and can be asked to. Raises Failure."""
+    if kind is EXTERNAL:
+        raise Failure(
+            Code.WRONG,
+            "an ExternalArtifact is written by its producer, who alone can be asked: see spec.sourceRef of the object",
+        )
+    return kind
 
 
 def kind_of(words: Sequence[str]) -> Kind:
@@ -120,4 +140,4 @@ def _split(words: Sequence[str]) -> tuple[Kind | None, list[str]]:
 
 
 def _known() -> str:
-    return "source git, source oci, kustomization (ks)"
+    return "source git, source oci, source external, kustomization (ks)"

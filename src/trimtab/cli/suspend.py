@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
-from trimtab.cli.kinds import Kind, kind_of, one
+from trimtab.cli.kinds import Kind, asked, kind_of, one
 from trimtab.cli.reconcile import Teller, deadline, wait_for
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ async def _chosen(
         if not words:
             raise Failure(Code.WRONG, f"expected {_WORDS}, or --all")
         kind, name = one(words)
-        return kind, (name,)
-    kind = kind_of(words)
+        return asked(kind), (name,)
+    kind = asked(kind_of(words))
     found = await client.list(await client.discovery.find(kind.gvk), namespace, type=dict)
     names = tuple(body["metadata"]["name"] for body in found.items)
     if not names:

@@ -259,7 +259,8 @@ class Kustomizations:
         published = self._published(ks)
         if published is None:
             source = SourceId(ks.spec.source_ref.kind, ks.source_key)
-            raise Waiting(names.Reason.ARTIFACT_FAILED, f"{source} has no artifact yet: see the status of that object")
+            why = self._world.sources.problem(source) or "see the status of that object"
+            raise Waiting(names.Reason.ARTIFACT_FAILED, f"{source} has no artifact yet: {why}")
         return published
 
     async def _build(self, ks: Kustomization, app: App, published: Published) -> Build:

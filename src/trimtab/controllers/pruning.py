@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from trimtab.api import names
-from trimtab.api.gvk import CRD, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.gvk import CRD, EXTERNAL_ARTIFACT, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.errors import Transient, Waiting
 from trimtab.controllers import basis
@@ -28,7 +28,11 @@ _OUR_DEFINITIONS = (
     f"kustomizations.{KUSTOMIZATION.group}",
     f"gitrepositories.{GIT_REPOSITORY.group}",
 )
-_REGISTRIES = f"ocirepositories.{OCI_REPOSITORY.group}"
+_FURTHER: Mapping[str, tuple[str, ...]] = {
+    # by the kind of the app's source: an installation need not have these
+    OCI_REPOSITORY.kind: (f"ocirepositories.{OCI_REPOSITORY.group}",),
+    EXTERNAL_ARTIFACT.kind: (f"externalartifacts.{EXTERNAL_ARTIFACT.group}",),
+}
 
 
 def budget_of(ks: Kustomization) -> Budget:
@@ -113,7 +117,7 @@ class Pruning:
 
         Then nothing is pruned: deleting a definition of ours must not empty a cluster (P11, P16).
         """
-        ours = [*_OUR_DEFINITIONS, *([_REGISTRIES] if ks.spec.source_ref.kind == OCI_REPOSITORY.kind else ())]
+        ours = [*_OUR_DEFINITIONS, *_FURTHER.get(ks.spec.source_ref.kind, ())]
         about = [(CRD, name, "") for name in ours] + [(_NAMESPACE, ks.metadata.namespace, "")]
         for gvk, name, namespace in about:
             try:

@@ -13,7 +13,7 @@ _UNSERVED: Mapping[str, tuple[str, ...]] = {
     names.Annotation.FREEZE: (),
     names.Annotation.PLAINTEXT_SECRETS: (names.PlaintextSecrets.ALLOW,),
 }
-_SOURCES = frozenset({"GitRepository", "OCIRepository"})
+_SOURCES = frozenset({"GitRepository", "OCIRepository", "ExternalArtifact"})
 
 
 def check(ks: Kustomization) -> None:
