@@ -15,7 +15,7 @@ from typing import Final
 
 from trimtab.api.crd import DEFINITIONS, crds
 from trimtab.api.gvk import EXTENSIONS_GROUP, KUSTOMIZE_GROUP, SOURCE_GROUP
-from trimtab.api.names import KUSTOMIZE_LEASE, SOURCE_LEASE
+from trimtab.api.names import KUSTOMIZE_LEASE, SOURCE_LEASE, WATCHER_LEASE
 from trimtab.manifests.refs import Body, Ref
 
 DEFAULT_NAMESPACE: Final = "flux-system"
@@ -34,6 +34,7 @@ NOBODY: Final = 65534
 GRACE_S: Final = 30
 
 _RBAC: Final = "rbac.authorization.k8s.io"
+_MADE: Final = "externalartifacts"
 _WATCH: Final = ["get", "list", "watch"]
 _PART_OF: Final = {"app.kubernetes.io/part-of": "trimtab"}
 _POD: Final = {"app.kubernetes.io/name": "trimtab", "app.kubernetes.io/component": "sync"}
@@ -101,7 +102,8 @@ def _roles(*, multi_tenant: bool) -> list[Body]:
         rule
         for group, plural in kinds
         for rule in (
-            _rule(group, [plural], [*_WATCH, "patch"]),
+            # what generators make is made and cleared away by us
+            _rule(group, [plural], [*_WATCH, "patch", *(["create", "delete"] if plural == _MADE else [])]),
             _rule(group, [f"{plural}/status"], ["get", "patch"]),
             _rule(group, [f"{plural}/finalizers"], ["update"]),
         )
@@ -141,7 +143,12 @@ def _bindings(namespace: str, *, multi_tenant: bool) -> list[Body]:
         everywhere += [(TENANT, TENANT, SYNC), (READER, READER, READER), (APPLIER, "cluster-admin", APPLIER)]
     leases = [
         _rule("coordination.k8s.io", ["leases"], ["create"]),
-        _rule("coordination.k8s.io", ["leases"], ["get", "update", "patch"], [SOURCE_LEASE, KUSTOMIZE_LEASE]),
+        _rule(
+            "coordination.k8s.io",
+            ["leases"],
+            ["get", "update", "patch"],
+            [SOURCE_LEASE, KUSTOMIZE_LEASE, WATCHER_LEASE],
+        ),
     ]
     switch = [_rule("", ["configmaps"], _WATCH, ["trimtab-freeze"])]
     here = [

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from trimtab.api.external import ExternalArtifact
-from trimtab.api.gvk import EXTERNAL_ARTIFACT, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.gvk import ARTIFACT_GENERATOR, EXTERNAL_ARTIFACT, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.oci import OCIRepository
 from trimtab.api.source import GitRepository
@@ -22,6 +21,7 @@ from trimtab.base.http import Transport
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject, Telemetry
 from trimtab.cli.attach import attach
+from trimtab.cli.externals import Externals, Joined, reader
 from trimtab.cli.settings import Settings
 from trimtab.controllers import kustomization, remote, sourcing
 from trimtab.controllers.access import Access, CrossNamespace, account
@@ -30,7 +30,7 @@ from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.gitrepository import GitProducer
 from trimtab.controllers.index import SourceId, SourceIndex
 from trimtab.controllers.ocirepository import OciProducer
-from trimtab.controllers.offering import Offered, Offering, about
+from trimtab.controllers.offering import Named, Offering
 from trimtab.controllers.place import Place
 from trimtab.controllers.places import Places
 from trimtab.controllers.records import Records, keeps_our_fields
@@ -40,7 +40,6 @@ from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
 from trimtab.kube.informer import Event, Informer
 from trimtab.manifests.refs import Gvk, Key, Ref
-from trimtab.remotes.checked import Checked
 from trimtab.remotes.outbound import Outbound
 from trimtab.render.render import Renderer
 from trimtab.runtime import server
@@ -58,7 +57,7 @@ from trimtab.toolchain import binaries
 log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=SourceObject)
-T = TypeVar("T", bound=Offering | Kustomization)
+T = TypeVar("T", bound=Named)
 
 _SOURCE_WORKERS = 8
 _GRACE_S = 20.0
@@ -69,6 +68,8 @@ _MIRROR_UNUSED_S = 24 * 3600.0
 
 _LATER: Mapping[Gvk, type[Any]] = {OCI_REPOSITORY: OCIRepository}
 """Kinds that came after the first release: an installation that is older goes on without them."""
+_NEEDING: Mapping[Gvk, Gvk] = {ARTIFACT_GENERATOR: EXTERNAL_ARTIFACT}
+"""Kinds that are of no use without another."""
 
 
 class _Fetching(NamedTuple):
@@ -77,13 +78,6 @@ class _Fetching(NamedTuple):
     publisher: Publisher
     recorder: Recorder
     producers: Mapping[Gvk, Producer[Any]]
-
-
-class _Joined(NamedTuple):
-    """The controller of one kind of source, not started yet, and whether its objects have been seen."""
-
-    controller: Controller[Key]
-    synced: asyncio.Event
 
 
 class Assembly:
@@ -117,16 +111,31 @@ class Assembly:
         self._client = self._client.fenced(lambda: remaining() >= WRITE_MARGIN_S and not self._set_back.is_set())
         await self._client.discovery.start(tasks)
         store = Store(self._settings.storage_path / "store")
-        fetches, applies = (name in self._settings.controllers for name in ("source", "kustomize"))
-        fetching = self._fetching(tasks, store) if fetches else None
+        parts = self._settings.controllers
+        fetches, applies, makes = (name in parts for name in ("source", "kustomize", "source-watcher"))
+        publishing = Publisher(store, f"http://{self._settings.storage_adv_addr}", self._clock)
+        fetching = self._fetching(tasks, store, publishing) if fetches else None
+        access = self._access()
         join = partial(self._join, tasks, fetching, store)
         joined = [await join(GIT_REPOSITORY, GitRepository)]
         controllers = [joined[0].controller]
         later = {gvk: partial(join, gvk, struct) for gvk, struct in _LATER.items()}
-        if applies:
-            later[EXTERNAL_ARTIFACT] = partial(self._externals, tasks, store)
+        if applies or makes:
+            externals = Externals(
+                self._client,
+                self._index,
+                self._standing,
+                store,
+                self._out,
+                self._clock,
+                self._informer,
+                partial(self._recorder, tasks),
+            )
+            later[EXTERNAL_ARTIFACT] = partial(externals.take, tasks)
+            if makes:
+                later[ARTIFACT_GENERATOR] = partial(externals.make, tasks, publishing, access, self._attach)
         for gvk, build in later.items():
-            if await self._is_served(gvk):
+            if await self._is_served(gvk) and await self._is_served(_NEEDING.get(gvk, gvk)):
                 joined.append(await build())
                 controllers.append(joined[-1].controller)
             else:
@@ -134,10 +143,13 @@ class Assembly:
         informers = [one.synced for one in joined]
         if applies:
             apps = await self._informer(KUSTOMIZATION, Kustomization)
-            controllers.append(await self._kustomizer(tasks, apps, store, remaining))
+            controllers.append(await self._kustomizer(tasks, apps, store, access, remaining))
             informers.append(apps.synced)
             apps.start(tasks)
-        runner = await server.listen(serve.app(store), self._settings.storage_addr) if fetches else None
+        if fetches or makes:
+            tasks.keep(partial(self._collect, publishing), name="collect")
+        serves = fetches or makes
+        runner = await server.listen(serve.app(store), self._settings.storage_addr) if serves else None
         try:
             await asyncio.gather(*(synced.wait() for synced in informers))
             for controller in controllers:
@@ -163,54 +175,25 @@ class Assembly:
         self._recorders.append(recorder)
         return recorder
 
-    def _fetching(self, tasks: Tasks, store: Store) -> _Fetching:
-        publisher = Publisher(store, f"http://{self._settings.storage_adv_addr}", self._clock)
+    def _fetching(self, tasks: Tasks, store: Store, publisher: Publisher) -> _Fetching:
         deny_private = self._settings.deny_private
         git = GitSource(
             self._settings.storage_path / "git", store, self._transport, self._clock, deny_private=deny_private
         )
-        tasks.keep(partial(self._collect, publisher, git), name="collect")
+        tasks.keep(partial(self._sweep, git), name="sweep")
         oci = OciSource(store, self._out, self._clock)
         producers = (GitProducer(self._client, git, self._clock), OciProducer(self._client, oci))
         recorder = self._recorder(tasks, "source-controller")
         return _Fetching(publisher, recorder, {producer.gvk: producer for producer in producers})
 
-    async def _join(self, tasks: Tasks, fetching: _Fetching | None, store: Store, gvk: Gvk, struct: type[S]) -> _Joined:
+    async def _join(self, tasks: Tasks, fetching: _Fetching | None, store: Store, gvk: Gvk, struct: type[S]) -> Joined:
         """Look after one kind of source, once it is installed."""
         objects = await self._informer(gvk, struct)
         controller = self._source(tasks, gvk, objects, fetching, store)
         objects.start(tasks)
-        return _Joined(controller, objects.synced)
+        return Joined(controller, objects.synced)
 
-    async def _externals(self, tasks: Tasks, store: Store) -> _Joined:
-        """Take over the artifacts of producers that nobody here knows."""
-        objects = await self._informer(EXTERNAL_ARTIFACT, ExternalArtifact)
-        recorder = self._recorder(tasks, "kustomize-controller")
-
-        def warn(item: ExternalArtifact, reason: str, words: str) -> None:
-            recorder.record(about(item), "Warning", reason, words, {})
-
-        self._standing.follow(EXTERNAL_ARTIFACT.kind, objects)
-        # Whoever may write a status has written the address.
-        remotes = remote.RemoteSources(
-            EXTERNAL_ARTIFACT.kind, objects, self._index, store, Checked(self._out), warn=warn
-        )
-        controller = self._reader(remotes, objects)
-        objects.start(tasks)
-        return _Joined(controller, objects.synced)
-
-    def _reader(self, remotes: remote.RemoteSources[Offered], objects: Informer[Offered]) -> Controller[Key]:
-        reader = Controller("artifact", remotes.reconcile, clock=self._clock, backoff_cap=remote.BACKOFF_CAP_S)
-
-        def hear(event: Event[Offered]) -> None:
-            if (key := remote.is_news(event)) is not None:
-                reader.queue.forget(key)
-                reader.queue.add(key)
-
-        objects.add_handler(hear)
-        return reader
-
-    async def _later(self, tasks: Tasks, join: Callable[[], Awaitable[_Joined]]) -> None:
+    async def _later(self, tasks: Tasks, join: Callable[[], Awaitable[Joined]]) -> None:
         """Look after a kind that is installed while we run."""
         joined = await join()
         await joined.synced.wait()
@@ -223,7 +206,9 @@ class Assembly:
         """Fetches and publishes one kind of source, or takes over the artifacts that another process publishes."""
         self._standing.follow(gvk.kind, objects)
         if fetching is None:
-            return self._reader(remote.RemoteSources(gvk.kind, objects, self._index, store, self._transport), objects)
+            return reader(
+                remote.RemoteSources(gvk.kind, objects, self._index, store, self._transport), objects, self._clock
+            )
         world = sourcing.Surroundings(
             self._client, objects, fetching.publisher, self._index, fetching.recorder, self._clock
         )
@@ -243,6 +228,7 @@ class Assembly:
         tasks: Tasks,
         apps: Informer[Kustomization],
         store: Store,
+        access: Access,
         remaining: Callable[[], float],
     ) -> Controller[Key]:
         settings = self._settings
@@ -301,15 +287,7 @@ class Assembly:
             sources=self._index,
             renderer=Renderer(store, found["kustomize"] if found else None, settings.storage_path / "render"),
             places=places,
-            access=Access(
-                self._client,
-                self._clock,
-                namespace=settings.namespace,
-                cross_namespace=CrossNamespace(settings.cross_namespace_refs),
-                default_account=settings.default_service_account,
-                applier=settings.applier,
-                strict=settings.multi_tenant,
-            ),
+            access=access,
             recorder=self._recorder(tasks, "kustomize-controller"),
             clock=self._clock,
             records=Records(keeper, home, apart=not await keeps_our_fields(self._client)),
@@ -384,14 +362,31 @@ class Assembly:
             return False
         return True
 
+    def _access(self) -> Access:
+        settings = self._settings
+        return Access(
+            self._client,
+            self._clock,
+            namespace=settings.namespace,
+            cross_namespace=CrossNamespace(settings.cross_namespace_refs),
+            default_account=settings.default_service_account,
+            applier=settings.applier,
+            strict=settings.multi_tenant,
+        )
+
     async def _cluster_id(self) -> str:
         namespace = await self._client.discovery.find(Gvk("", "v1", "Namespace"))
         body = await self._client.get(namespace, "kube-system")
         return str(body["metadata"]["uid"])
 
-    async def _collect(self, publisher: Publisher, source: GitSource) -> None:
+    async def _collect(self, publisher: Publisher) -> None:
         """Remove from the cache what nothing refers to any more."""
         while True:
             await self._clock.sleep(_COLLECT_EVERY_S)
             await publisher.collect()
+
+    async def _sweep(self, source: GitSource) -> None:
+        """Remove the mirrors that nobody uses any more."""
+        while True:
+            await self._clock.sleep(_COLLECT_EVERY_S)
             await source.sweep(_MIRROR_UNUSED_S)

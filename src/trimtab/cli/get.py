@@ -9,7 +9,18 @@ import click
 
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
-from trimtab.cli.kinds import APP, Kind, condition, on_one_line, revision, several, shortened, suspended, title
+from trimtab.cli.kinds import (
+    APP,
+    EXTERNAL,
+    Kind,
+    condition,
+    on_one_line,
+    revision,
+    several,
+    shortened,
+    suspended,
+    title,
+)
 from trimtab.kube.errors import UnknownKind
 from trimtab.manifests.refs import Body
 
@@ -40,8 +51,8 @@ def get(
 ) -> None:
     """List objects.
 
-    KIND is one of: all (the default), sources all, source git, source oci, source external, kustomizations
-    (ks).
+    KIND is one of: all (the default), sources all, source git, source oci, source external, artifact generators (ag),
+    kustomizations (ks).
     """
 
     async def work(client: "Client") -> int:
@@ -96,12 +107,14 @@ class Columns:
     def header(self, kind: Kind) -> list[str]:
         """The names of the columns."""
         source = ["SOURCE"] if self._sources and kind is APP else []
+        # nobody here looks after what another producer writes, so that it cannot be suspended
+        third = "SOURCE" if kind is EXTERNAL else "SUSPENDED"
         return [
             *(["NAMESPACE"] if self._namespaced else []),
             "NAME",
             *source,
             "REVISION",
-            "SUSPENDED",
+            third,
             "READY",
             "MESSAGE",
         ]
@@ -115,7 +128,7 @@ class Columns:
             title(body) if self._titled else metadata["name"],
             *([_source(body)] if self._sources and kind is APP else []),
             shortened(revision(body)),
-            str(suspended(body)),
+            _source(body) if kind is EXTERNAL else str(suspended(body)),
             ready.get("status", "Unknown"),
             on_one_line(ready.get("message", "waiting to be reconciled")),
         ]

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from trimtab.api.gvk import EXTERNAL_ARTIFACT, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.gvk import ARTIFACT_GENERATOR, EXTERNAL_ARTIFACT, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.names import DISABLED, GENERATOR_RECONCILE
 from trimtab.cli.connect import Code, Failure
 from trimtab.manifests.refs import Body, Gvk
 
@@ -42,7 +43,20 @@ EXTERNAL = Kind(
 )
 SOURCES = (GIT, OCI, EXTERNAL)
 APP = Kind(KUSTOMIZATION, (("kustomization",), ("kustomizations",), ("ks",)), "kustomization", "applied revision")
-ALL = (*SOURCES, APP)
+GENERATOR = Kind(
+    ARTIFACT_GENERATOR,
+    (
+        *((word, generator) for word in ("artifact", "artifacts") for generator in ("generator", "generators")),
+        ("artifactgenerator",),
+        ("artifactgenerators",),
+        ("ag",),
+    ),
+    "artifact generator",
+    "its artifacts are as they should be",
+)
+ALL = (*SOURCES, GENERATOR, APP)
+NAMED = "APP | source git|oci NAME | artifact generator NAME | kustomization NAME"
+"""How commands say what they take."""
 
 
 def several(words: Sequence[str]) -> tuple[tuple[Kind, ...], str]:
@@ -127,7 +141,19 @@ def condition(body: Body, type_: str) -> Body:
 
 def suspended(body: Body) -> bool:
     """Whether nobody looks after the object."""
+    if body.get("kind") == GENERATOR.gvk.kind:
+        return str(body["metadata"].get("annotations", {}).get(GENERATOR_RECONCILE, "")).lower() == DISABLED
     return bool(body.get("spec", {}).get("suspend"))
+
+
+def suspension(kind: Kind, *, suspend: bool) -> Body:
+    """The patch that suspends an object, or takes that back.
+
+    Removing the field rather than writing false gives it back to whoever declares it in git.
+    """
+    if kind is GENERATOR:
+        return {"metadata": {"annotations": {GENERATOR_RECONCILE: DISABLED if suspend else None}}}
+    return {"spec": {"suspend": True if suspend else None}}
 
 
 def _split(words: Sequence[str]) -> tuple[Kind | None, list[str]]:
@@ -140,4 +166,4 @@ def _split(words: Sequence[str]) -> tuple[Kind | None, list[str]]:
 
 
 def _known() -> str:
-    return "source git, source oci, source external, kustomization (ks)"
+    return "source git, source oci, source external, artifact generator (ag), kustomization (ks)"

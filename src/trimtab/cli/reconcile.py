@@ -12,7 +12,7 @@ import click
 from trimtab.api.names import REQUESTED_AT
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
-from trimtab.cli.kinds import APP, SOURCES, Kind, asked, condition, one, revision, suspended
+from trimtab.cli.kinds import APP, NAMED, SOURCES, Kind, asked, condition, one, revision, suspended
 from trimtab.manifests.refs import Body
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("reconcile")
-@click.argument("words", nargs=-1, required=True, metavar="APP | source git|oci NAME | kustomization NAME")
+@click.argument("words", nargs=-1, required=True, metavar=NAMED)
 @click.option("--with-source", is_flag=True, help="Look at the app's source first.")
 @cluster_options
 def reconcile(options: Options, words: tuple[str, ...], with_source: bool) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--controllers",
-    default="source,kustomize",
+    default="source,kustomize,source-watcher",
     show_default=True,
     help="Which of them run here; Flux's own may do the other part.",
 )
@@ -147,8 +147,10 @@ def run(
 
 def _controllers(text: str) -> frozenset[str]:
     chosen = frozenset(name.strip() for name in text.split(","))
-    if not chosen or chosen - {"source", "kustomize"}:
-        raise click.BadParameter(f"{text!r}: choose from source and kustomize", param_hint="--controllers")
+    if not chosen or chosen - {"source", "kustomize", "source-watcher"}:
+        raise click.BadParameter(
+            f"{text!r}: choose from source, kustomize and source-watcher", param_hint="--controllers"
+        )
     return chosen
 
 

@@ -28,8 +28,8 @@ class Observed(Protocol):
     def status(self) -> _Observation: ...
 
 
-class Offering(Protocol):
-    """A source, whoever looks after it."""
+class Named(Protocol):
+    """An object of ours."""
 
     @property
     def api_version(self) -> str: ...
@@ -38,15 +38,20 @@ class Offering(Protocol):
     @property
     def metadata(self) -> ObjectMeta: ...
     @property
-    def status(self) -> _Status: ...
-    @property
     def key(self) -> Key: ...
+
+
+class Offering(Named, Protocol):
+    """A source, whoever looks after it."""
+
+    @property
+    def status(self) -> _Status: ...
 
 
 Offered = TypeVar("Offered", bound=Offering)
 
 
-def about(item: Offering) -> ObjectRef:
+def about(item: Named) -> ObjectRef:
     """`item` as events name it."""
     return ObjectRef(
         api_version=item.api_version,

@@ -5,13 +5,14 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from trimtab.api.generator import ArtifactGeneratorStatus
 from trimtab.api.kustomize import KustomizationStatus
 from trimtab.api.names import ConditionType, Reason
 from trimtab.api.oci import OCIRepositoryStatus
 from trimtab.api.source import GitRepositoryStatus
 from trimtab.manifests.conditions import Condition, with_condition, without_condition
 
-Status = TypeVar("Status", KustomizationStatus, GitRepositoryStatus, OCIRepositoryStatus)
+Status = TypeVar("Status", KustomizationStatus, GitRepositoryStatus, OCIRepositoryStatus, ArtifactGeneratorStatus)
 
 
 def ready(status: Status, generation: int, reason: str, message: str, now: datetime) -> Status:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from trimtab.api import annotations, names
+from trimtab.api.generator import ArtifactGenerator
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.meta import ObjectMeta
 from trimtab.api.oci import OCIRepository
@@ -14,6 +15,8 @@ _UNSERVED: Mapping[str, tuple[str, ...]] = {
     names.Annotation.PLAINTEXT_SECRETS: (names.PlaintextSecrets.ALLOW,),
 }
 _SOURCES = frozenset({"GitRepository", "OCIRepository", "ExternalArtifact"})
+_INPUTS = _SOURCES
+"""What artifacts are made of: every source of apps, and charts once they are served."""
 
 
 def check(ks: Kustomization) -> None:
@@ -48,6 +51,13 @@ def check_oci(repository: OCIRepository) -> None:
             "spec.verify without a secretRef (signatures without keys)": verify.secret_ref is None,
         }
     _refuse("OCIRepository", [name for name, is_set in found.items() if is_set])
+
+
+def check_generator(generator: ArtifactGenerator) -> None:
+    """Raise Terminal for sources of `generator` that nobody fetches."""
+    _refuse_nonsense("ArtifactGenerator", generator.metadata)
+    found = [f"spec.sources[{one.alias}].kind {one.kind}" for one in generator.spec.sources if one.kind not in _INPUTS]
+    _refuse("ArtifactGenerator", found)
 
 
 def _unsupported(ks: Kustomization) -> list[str]:
