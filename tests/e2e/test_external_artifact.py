@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.world import SOURCES, World, condition, until
+from tests.e2e.world import SOURCES, ApiFailure, World, condition, until
 from tests.registry.server import archive, digest
+from trimtab.api.crd import crds
 
 
 class Producer:
@@ -61,8 +62,8 @@ class Producer:
         made_for = {"apiVersion": "example.org/v1", "kind": "Thing", "name": name}
         self.world.api.create(self.path, {**kind, "metadata": {"name": name}, "spec": {"sourceRef": made_for}})
 
-    def publish(self, revision: str, value: str, name: str = "made", **over: Any) -> None:
-        data = archive(settings(value))
+    def publish(self, revision: str, value: str, name: str = "made", *more: str, **over: Any) -> None:
+        data = archive(settings(value) | {f"{one}.yaml": config(one) for one in more})
         place = f"/{revision}.tar.gz"
         self.files.setdefault(place, data)
         self.say(name, revision, url=self.url + place, digest=digest(data), **over)
@@ -97,6 +98,10 @@ class Producer:
     def why(self) -> str:
         found = [self.world.api.get(f"{self.path}/made"), self.world.get_app(self.ns, "app")]
         return json.dumps([one and one.get("status") for one in found], indent=1)
+
+
+def config(name: str) -> str:
+    return f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n"
 
 
 def settings(value: str) -> dict[str, str | bytes]:
@@ -221,3 +226,48 @@ def test_an_app_may_depend_on_the_artifact_of_another_producer(world: World, ns:
     world.failed(ns, "app", "DependencyNotReady", "is not ready")
     producer.publish("v1", "one")
     world.ready(ns, "app", commit)
+
+
+def test_while_the_definition_goes_nothing_is_pruned_and_when_it_is_back_all_goes_on(
+    world: World, ns: str, producer: Producer
+) -> None:
+    [definition] = [body for body in crds() if body["metadata"]["name"].startswith("externalartifacts.")]
+    place = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    name = definition["metadata"]["name"]
+    extra = f"/api/v1/namespaces/{ns}/configmaps/extra"
+    producer.create()
+    producer.publish("v1", "one", "made", "extra")
+    producer.app()
+    world.ready(ns, "app", "v1")
+    world.api.merge(f"{producer.path}/made", {"metadata": {"finalizers": ["example.org/hold"]}})
+    world.api.delete(f"{place}/{name}")
+    try:
+        until(lambda: (world.api.get(f"{place}/{name}") or {})["metadata"].get("deletionTimestamp"), "it is on its way")
+        producer.publish("v2", "two")
+        world.poke_app(ns, "app")
+        # Either the new artifact was seen before its object was told to go, or it was not: both keep what is there.
+        until(lambda: kept_because(world.get_app(ns, "app")), producer.why)
+    finally:
+        world.api.merge(f"{producer.path}/made", {"metadata": {"finalizers": None}})
+        until(lambda: world.api.get(f"{place}/{name}") is None, "the definition goes", 60)
+        world.api.create(place, definition)
+        until(lambda: served(world, producer.path), "the kind is served again")
+    assert world.api.get(extra)
+    producer.create()
+    producer.publish("v3", "three")
+    world.ready(ns, "app", "v3")
+    until(lambda: world.api.get(extra) is None, producer.why)
+
+
+def kept_because(app: Any) -> bool:
+    terminating = condition(app, "PruneHeld").get("reason") == "Terminating"
+    return terminating or "has no artifact" in condition(app, "Ready").get("message", "")
+
+
+def served(world: World, path: str) -> bool:
+    try:
+        return world.api.get(path) is not None
+    except ApiFailure as failure:
+        if failure.code == 429:
+            return False
+        raise

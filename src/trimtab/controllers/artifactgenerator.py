@@ -29,7 +29,7 @@ from trimtab.controllers.outputs import Wanted
 from trimtab.controllers.products import KIND, Products, Taken, is_of, maker
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
-from trimtab.kube.errors import ApiError, NotFound
+from trimtab.kube.errors import ApiError, NotFound, StaleGroup, UnknownKind
 from trimtab.kube.informer import Applied, Event, Informer
 from trimtab.manifests import codec
 from trimtab.manifests.conditions import find
@@ -151,7 +151,7 @@ class Generators:
         except TrimtabError as failure:
             await self._tell_failure(item, known, failure)
             raise
-        except ApiError as refusal:
+        except (ApiError, UnknownKind, StaleGroup) as refusal:
             told = Transient(names.Reason.RECONCILIATION_FAILED, str(refusal))
             await self._tell_failure(item, known, told)
             raise told from refusal
@@ -242,7 +242,7 @@ class Generators:
             return failure
         except (Terminal, Transient) as failure:
             return failure
-        except ApiError as refusal:
+        except (ApiError, UnknownKind, StaleGroup) as refusal:
             return Transient(names.Reason.RECONCILIATION_FAILED, f"{wanted.name}: {refusal}")
         self._world.index.put(SourceId(KIND, key), known.made[key])
         return None
@@ -277,7 +277,7 @@ class Generators:
             return Done()
         try:
             await self._products.clear(item, known.made, frozenset())
-        except ApiError as refusal:
+        except (ApiError, StaleGroup) as refusal:
             raise Transient(names.Reason.RECONCILIATION_FAILED, str(refusal)) from refusal
         resource = await self._world.client.discovery.find(ARTIFACT_GENERATOR)
         await drop(self._world.client, resource, item.metadata, names.GENERATOR_FINALIZER)
