@@ -45,9 +45,13 @@ SAMPLES = {
     "kustomize.toolkit.fluxcd.io/substitute": (["enabled", "disabled"], ["none"]),
     "kustomize.toolkit.fluxcd.io/decrypt": (["enabled", "disabled"], ["none"]),
     "kustomize.toolkit.fluxcd.io/ssa": (["Override", "merge", "IFNOTPRESENT", "Ignore"], ["Sometimes", "apply"]),
+    "source.extensions.fluxcd.io/reconcile": (["enabled", "disabled", "Disabled"], ["off", "", "false"]),
 }  # fmt: skip
 FREE = {names.REQUESTED_AT: "any text asks", names.EVENT_PREFIX: "any text is handed on"}
 NO_ANNOTATION = {
+    "GENERATOR": "a label that we write",
+    "MANAGED_BY": "a label that we write",
+    "GENERATOR_FINALIZER": "a finalizer",
     "OWNER_NAME": "a label that we write",
     "OWNER_NAMESPACE": "a label that we write",
     "WATCH_LABEL": "a label that selects: another value selects nothing",

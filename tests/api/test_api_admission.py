@@ -12,6 +12,8 @@ import pytest
 
 from trimtab.api.bucket import Bucket
 from trimtab.api.crd import crds
+from trimtab.api.external import ExternalArtifact
+from trimtab.api.generator import ArtifactGenerator
 from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.oci import OCIRepository
@@ -120,6 +122,8 @@ def test_status_right_after_creation(served: Kubectl, home: str, body: Body, sta
         ("receiver.json", Receiver),
         ("helmrepository.json", HelmRepository),
         ("helmchart.json", HelmChart),
+        ("externalartifact.json", ExternalArtifact),
+        ("artifactgenerator.json", ArtifactGenerator),
     ],
 )
 def test_the_server_keeps_every_field(served: Kubectl, home: str, file: str, struct: type[Any]) -> None:

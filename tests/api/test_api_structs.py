@@ -9,6 +9,8 @@ import pytest
 
 from trimtab.api import names
 from trimtab.api.bucket import Bucket
+from trimtab.api.external import ExternalArtifact
+from trimtab.api.generator import ArtifactGenerator
 from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.kustomize import DeletionPolicy, Kustomization, SourceRef
 from trimtab.api.meta import LocalRef, ObjectMeta
@@ -26,6 +28,8 @@ SAMPLES: list[tuple[str, type[Any]]] = [
     ("receiver.json", Receiver),
     ("helmrepository.json", HelmRepository),
     ("helmchart.json", HelmChart),
+    ("externalartifact.json", ExternalArtifact),
+    ("artifactgenerator.json", ArtifactGenerator),
 ]
 
 GIT: dict[str, Any] = {"metadata": {"name": "a", "namespace": "n"}, "spec": {"url": "https://h/r", "interval": "1m"}}

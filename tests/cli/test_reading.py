@@ -8,7 +8,7 @@ from trimtab.cli import kinds, output
 from trimtab.cli.connect import Code, Failure, Options
 from trimtab.cli.demo_board import Board
 from trimtab.cli.get import Columns, status_test
-from trimtab.cli.kinds import ALL, APP, BUCKETS, CHART, GIT, HELM, HOOK, OCI, SOURCES
+from trimtab.cli.kinds import ALL, APP, BUCKETS, CHART, EXTERNAL, GENERATOR, GIT, HELM, HOOK, OCI, SOURCES
 from trimtab.cli.reconcile import Broken, Pending, Ready, judge
 
 COMMIT = "67e2c98ac4b5a7f2a1d7c8e9f00112233445566a"
@@ -52,6 +52,10 @@ WORKING = ("Reconciling", "True", "Progressing", "applying")
         (["helmrepo", "stable"], ((HELM,), "stable")),
         (["source", "chart", "app"], ((CHART,), "app")),
         (["hc"], ((CHART,), "")),
+        (["source", "external"], ((EXTERNAL,), "")),
+        (["ea"], ((EXTERNAL,), "")),
+        (["artifacts", "generators"], ((GENERATOR,), "")),
+        (["artifact", "generator", "shop"], ((GENERATOR,), "shop")),
         (["sources", "git", "shop"], ((GIT,), "shop")),
         (["ks"], ((APP,), "")),
         (["Kustomizations", "web"], ((APP,), "web")),
@@ -86,6 +90,39 @@ def test_words_that_name_no_object_are_refused(words: list[str]) -> None:
     with pytest.raises(Failure) as refusal:
         kinds.one(words)
     assert refusal.value.code == Code.WRONG
+
+
+def test_a_generator_is_suspended_by_the_annotation_that_flux_reads() -> None:
+    patch = kinds.suspension(GENERATOR, suspend=True)
+    assert patch == {"metadata": {"annotations": {"source.extensions.fluxcd.io/reconcile": "disabled"}}}
+    assert kinds.suspended({"kind": "ArtifactGenerator", "metadata": patch["metadata"]})
+    assert not kinds.suspended({"kind": "ArtifactGenerator", "metadata": {}})
+    taken_back = kinds.suspension(GENERATOR, suspend=False)
+    assert taken_back == {"metadata": {"annotations": {"source.extensions.fluxcd.io/reconcile": None}}}
+    assert kinds.suspension(APP, suspend=True) == {"spec": {"suspend": True}}
+
+
+def test_what_another_producer_writes_is_listed_with_where_it_comes_from() -> None:
+    body = {
+        "kind": "ExternalArtifact",
+        "metadata": {"name": "made"},
+        "spec": {"sourceRef": {"kind": "Thing", "name": "x"}},
+        "status": {"artifact": {"revision": "v1"}},
+    }
+    columns = Columns()
+    assert dict(zip(columns.header(EXTERNAL), columns.row(EXTERNAL, body), strict=True)) == {
+        "NAME": "made",
+        "REVISION": "v1",
+        "SOURCE": "Thing/x",
+        "READY": "Unknown",
+        "MESSAGE": "waiting to be reconciled",
+    }
+
+
+def test_an_object_that_its_producer_alone_looks_after_cannot_be_asked_for_anything() -> None:
+    assert kinds.asked(GIT) is GIT
+    with pytest.raises(Failure, match="written by its producer"):
+        kinds.asked(EXTERNAL)
 
 
 @pytest.mark.parametrize(

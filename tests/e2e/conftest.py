@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import Api, Controller, World, until
+from tests.e2e.world import Api, ApiFailure, Controller, World, until
 from trimtab.api.crd import crds
 from trimtab.cluster.gitserver import GitServer
 
@@ -49,6 +49,16 @@ def served(server: GitServer) -> Iterator[str]:
     loop.close()
 
 
+def served_now(api: Api, path: str) -> bool:
+    """Whether a kind can be listed: a new one is announced before its storage is ready, and then asks for patience."""
+    try:
+        return api.get(path) is not None
+    except ApiFailure as failure:
+        if failure.code == 429:
+            return False
+        raise
+
+
 @pytest.fixture(scope="session")
 def api(kubeconfig: Path) -> Api:
     """The API server with our kinds installed."""
@@ -58,6 +68,7 @@ def api(kubeconfig: Path) -> Api:
         if api.get(f"{path}/{crd['metadata']['name']}") is None:
             api.create(path, crd)
     until(lambda: api.get("/apis/kustomize.toolkit.fluxcd.io/v1"), "the kinds are served")
+    until(lambda: served_now(api, "/apis/source.extensions.fluxcd.io/v1beta1/artifactgenerators"), "it is served")
     until(lambda: api.get("/apis/source.toolkit.fluxcd.io/v1"), "the kinds are served")
     if api.get("/api/v1/namespaces/flux-system") is None:
         api.create("/api/v1/namespaces", {"metadata": {"name": "flux-system"}})

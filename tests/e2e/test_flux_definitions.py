@@ -21,10 +21,14 @@ def definitions_of_flux():
     """Our definitions without what is ours alone: the shape of Flux's, as its API is documented."""
     for definition in crds():
         [version] = definition["spec"]["versions"]
-        status = version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
+        whole = version["schema"]["openAPIV3Schema"]["properties"]["status"]
+        status = whole["properties"]
         status.pop("drift", None)
         status.pop("trust", None)
-        if "inventory" in status:
+        kind = definition["spec"]["names"]["kind"]
+        if kind == "ArtifactGenerator":
+            del status["observedGeneration"], whole["default"]
+        if kind == "Kustomization":
             for field in OURS_ALONE:
                 del status["inventory"]["properties"][field]
             del status["inventory"]["properties"]["entries"]["items"]["properties"]["uid"]

@@ -2,22 +2,22 @@
 
 import pytest
 
+from tests.e2e import test_artifact_generator as generators
 from tests.e2e.test_main_job import config, settings
 from tests.e2e.world import Controller, World
 
 
-@pytest.fixture
-def apart(world, api, kubeconfig, git_root, git_url, tmp_path):
-    """The session's controller gives way to two."""
+@pytest.fixture(scope="module")
+def apart(world, api, kubeconfig, git_root, git_url, tmp_path_factory):
+    """The session's controller gives way to three."""
     world.controller.stop()
-    source = Controller(kubeconfig, tmp_path / "source", "--controllers", "source")
-    kustomize = Controller(kubeconfig, tmp_path / "kustomize", "--controllers", "kustomize")
-    source.start()
-    kustomize.start()
-    yield World(api, git_url, git_root, kustomize)
-    assert source.stop() == 0
-    assert kustomize.stop() == 0
-    assert "Traceback" not in source.log + kustomize.log
+    parts = ("source", "source-watcher", "kustomize")
+    all_ = [Controller(kubeconfig, tmp_path_factory.mktemp(part), "--controllers", part) for part in parts]
+    for one in all_:
+        one.start()
+    yield World(api, git_url, git_root, all_[-1])
+    assert [one.stop() for one in all_] == [0, 0, 0]
+    assert "Traceback" not in "".join(one.log for one in all_)
     world.controller.start()
 
 
@@ -49,3 +49,15 @@ def test_an_artifact_that_is_not_what_its_status_says_is_not_applied(apart, ns):
     apart.app(ns, "shop", "./app")
     apart.failed(ns, "shop", "ArtifactFailed")
     assert settings(apart, ns) is None
+
+
+def test_what_a_generator_makes_in_a_process_of_its_own_reaches_the_app(apart, ns):
+    repo = generators.monorepo(apart, ns)
+    generators.generator(apart, ns, generators.made("web"))
+    generators.app(apart, ns, "web")
+    apart.ready(ns, "web", "latest@sha256:")
+    before = generators.artifact(apart, ns, "web")
+    repo.commit({"apps/web/settings.yaml": generators.settings("web", "two")})
+    apart.poke(ns)
+    apart.ready(ns, "web", generators.artifact_moved(apart, ns, "web", before))
+    assert generators.applied(apart, ns, "web") == "two"

@@ -23,6 +23,7 @@ from typing import Any
 from trimtab.manifests.yaml import load
 
 SOURCES = "/apis/source.toolkit.fluxcd.io/v1"
+EXTENSIONS = "/apis/source.extensions.fluxcd.io/v1beta1"
 APPS = "/apis/kustomize.toolkit.fluxcd.io/v1"
 
 
@@ -220,6 +221,8 @@ class World:
             f"{SOURCES}/namespaces/{namespace}/buckets",
             f"{SOURCES}/namespaces/{namespace}/helmcharts",
             f"{SOURCES}/namespaces/{namespace}/helmrepositories",
+            f"{EXTENSIONS}/namespaces/{namespace}/artifactgenerators",
+            f"{SOURCES}/namespaces/{namespace}/externalartifacts",
         ):
             for item in (self.api.get(apps) or {"items": []})["items"]:
                 path = f"{apps}/{item['metadata']['name']}"

@@ -91,7 +91,7 @@ def test_the_api_server_accepts_every_object(kubectl: Callable[..., str]) -> Non
 
 
 def _dry_run(kubectl: Callable[..., str], objects: list[dict[str, Any]]) -> None:
-    from trimtab.cli.emit import to_yaml
+    from trimtab.manifests.emit import to_yaml
 
     text = "---\n".join(to_yaml(body) for body in objects)
     kubectl("apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename", "-", stdin=text)

@@ -205,6 +205,29 @@ def test_our_own_kinds_follow_the_generic_rule():
     assert assess(app(told("Ready", "False"), suspend=True), JUST_NOW).state is State.Suspended
 
 
+def test_a_generator_is_suspended_by_its_annotation_and_an_external_artifact_needs_no_observed_generation():
+    def made(annotations, says="True"):
+        return body(
+            "source.extensions.fluxcd.io/v1beta1",
+            "ArtifactGenerator",
+            metadata={"generation": 2, "annotations": annotations},
+            status={
+                "observedGeneration": 2,
+                "conditions": [{"type": "Ready", "status": says, "reason": "BuildFailed", "message": "m"}],
+            },
+        )
+
+    assert assess(made({}), JUST_NOW) == Verdict(State.Current, "m")
+    assert assess(made({}, "False"), JUST_NOW) == Verdict(State.Failed, "m")
+    off = {"source.extensions.fluxcd.io/reconcile": "Disabled"}
+    assert assess(made(off, "False"), JUST_NOW).state is State.Suspended
+    told = [{"type": "Ready", "status": "True", "message": "there"}]
+    external = body(
+        "source.toolkit.fluxcd.io/v1", "ExternalArtifact", metadata={"generation": 3}, status={"conditions": told}
+    )
+    assert assess(external, JUST_NOW) == Verdict(State.Current, "there")
+
+
 anything = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.text("Ready False", max_size=6)),
     lambda inner: st.one_of(

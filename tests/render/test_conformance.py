@@ -10,7 +10,7 @@ import pytest
 
 from trimtab.api.kustomize import KustomizationSpec
 from trimtab.base.errors import Terminal, TrimtabError
-from trimtab.cli.emit import to_yaml
+from trimtab.manifests.emit import to_yaml
 from trimtab.manifests.yaml import load
 from trimtab.render.local import snapshot_of_directory
 from trimtab.render.options import Options

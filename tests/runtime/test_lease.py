@@ -242,6 +242,19 @@ async def test_work_that_ends_by_itself_ends_the_run_and_its_failure_is_passed_o
     assert (await spec(client, home)).get("holderIdentity", "") == ""
 
 
+async def test_a_dead_holder_is_waited_for_since_it_was_first_seen(candidate, client, home):
+    dead, heir = candidate("dead"), candidate("heir")
+    dead.start()
+    await until(lambda: dead.at_work)
+    kept = await spec(client, home)
+    await dead.stop()
+    await client.merge_patch(LEASES, NAME, home, {"spec": kept})
+    await heir.elector.look()
+    heir.clock.skipped += 3.1
+    heir.start()
+    await until(lambda: heir.at_work, seconds=1)
+
+
 async def test_several_leases_are_held_by_one_elector_each(client, home):
     telemetry = Telemetry()
     electors = [

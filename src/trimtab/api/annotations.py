@@ -172,10 +172,11 @@ def _rule(on: str, allowed: str, admits: Callable[[str], bool], *, folded: bool 
 
 _GIT, _APPS, _RELEASES = "GitRepository", "Kustomization", "Kustomization HelmRelease"
 _POLICY, _AUTOMATION = "ImagePolicy", "ImageUpdateAutomation"
+_GENERATOR = "ArtifactGenerator"
 _OURS = frozenset(
     (
-        f"{_GIT} OCIRepository Bucket HelmRepository HelmChart {_RELEASES} {_POLICY} {_AUTOMATION} ImageRepository "
-        "Alert Provider Receiver"
+        f"{_GIT} OCIRepository Bucket HelmRepository HelmChart {_GENERATOR} {_RELEASES} {_POLICY} {_AUTOMATION} "
+        "ImageRepository Alert Provider Receiver"
     ).split()
 )
 _SWITCH = _one_of("enabled", "disabled")
@@ -224,6 +225,9 @@ RULES: Final[Mapping[str, Rule]] = {
         "Override, Merge, IfNotPresent or Ignore",
         lambda value: value in [mode.lower() for mode in names.ApplyMode],
         folded=True,
+    ),
+    names.GENERATOR_RECONCILE: _rule(
+        _GENERATOR, _SWITCH[0], lambda value: value.lower() in (names.ENABLED, names.DISABLED)
     ),
     # any text is a request, and any text may be handed on to who listens to events
     names.REQUESTED_AT: _rule(" ".join(sorted(_OURS)), "any text", _any),

@@ -12,6 +12,8 @@ from msgspec import inspect
 
 from trimtab.api import gvk
 from trimtab.api.bucket import Bucket
+from trimtab.api.external import ExternalArtifact
+from trimtab.api.generator import ArtifactGenerator
 from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.names import DISABLED, OBJECT_SUBSTITUTE
@@ -78,6 +80,7 @@ ENDPOINT: Final = Column("Endpoint", ".spec.endpoint")
 AGE: Final = Column("Age", ".metadata.creationTimestamp", "date")
 READY: Final = Column("Ready", '.status.conditions[?(@.type=="Ready")].status')
 STATUS: Final = Column("Status", '.status.conditions[?(@.type=="Ready")].message')
+SOURCE: Final = Column("Source", ".spec.sourceRef.name")
 
 
 class Definition(NamedTuple):
@@ -124,6 +127,22 @@ DEFINITIONS: Final = (
             READY,
             STATUS,
         ),
+    ),
+    Definition(
+        gvk.EXTERNAL_ARTIFACT,
+        ExternalArtifact,
+        "externalartifacts",
+        ("ea",),
+        "fluxcd-sources",
+        (AGE, READY, STATUS, SOURCE),
+    ),
+    Definition(
+        gvk.ARTIFACT_GENERATOR,
+        ArtifactGenerator,
+        "artifactgenerators",
+        ("ag",),
+        "fluxcd-sources",
+        (AGE, READY, STATUS),
     ),
 )
 
@@ -180,19 +199,23 @@ def schema_of(struct: type[msgspec.Struct]) -> Body:
 
 def _root(struct: type[msgspec.Struct]) -> Body:
     """The schema of a whole object. Its metadata is Kubernetes' own and may not be described here."""
-    properties = {field.encode_name: field.type for field in _fields(struct)}
+    fields = {field.encode_name: field for field in _fields(struct)}
+    status = _schema(fields["status"].type)
+    if "observedGeneration" in status["properties"]:
+        status["default"] = dict(NEVER_OBSERVED)
     root: Body = {
         "type": "object",
         "description": _words(struct),
-        "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string", "description": "Version of the schema this object is written in."},
             "kind": {"type": "string", "description": "Kind of this object."},
             "metadata": {"type": "object"},
-            "spec": _schema(properties["spec"]),
-            "status": _schema(properties["status"]) | {"default": dict(NEVER_OBSERVED)},
+            "spec": _schema(fields["spec"].type),
+            "status": status,
         },
     }
+    if fields["spec"].required:
+        root["required"] = ["spec"]
     return root | _rules(struct)
 
 

@@ -5,6 +5,7 @@ from typing import Final
 from trimtab.manifests.refs import Gvk
 
 SOURCE_GROUP: Final = "source.toolkit.fluxcd.io"
+EXTENSIONS_GROUP: Final = "source.extensions.fluxcd.io"
 KUSTOMIZE_GROUP: Final = "kustomize.toolkit.fluxcd.io"
 NOTIFICATION_GROUP: Final = "notification.toolkit.fluxcd.io"
 
@@ -14,6 +15,7 @@ BUCKET: Final = Gvk(SOURCE_GROUP, "v1", "Bucket")
 HELM_REPOSITORY: Final = Gvk(SOURCE_GROUP, "v1", "HelmRepository")
 HELM_CHART: Final = Gvk(SOURCE_GROUP, "v1", "HelmChart")
 EXTERNAL_ARTIFACT: Final = Gvk(SOURCE_GROUP, "v1", "ExternalArtifact")
+ARTIFACT_GENERATOR: Final = Gvk(EXTENSIONS_GROUP, "v1beta1", "ArtifactGenerator")
 KUSTOMIZATION: Final = Gvk(KUSTOMIZE_GROUP, "v1", "Kustomization")
 RECEIVER: Final = Gvk(NOTIFICATION_GROUP, "v1", "Receiver")
 

@@ -18,6 +18,16 @@ WATCH_ENABLED: Final = "Enabled"
 """On ConfigMaps and Secrets: a change makes those that refer to them reconcile at once."""
 SHARD_LABEL: Final = "sharding.fluxcd.io/key"
 
+GENERATOR_FINALIZER: Final = "source.extensions.fluxcd.io/finalizer"
+"""On every ArtifactGenerator."""
+GENERATOR: Final = "source.extensions.fluxcd.io/generator"
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+"""Labels on every ExternalArtifact that a generator makes; the first has the generator's uid."""
+GENERATOR_RECONCILE: Final = "source.extensions.fluxcd.io/reconcile"
+"""Annotation on an ArtifactGenerator; `disabled`, in any case, suspends it."""
+ORIGIN_REVISION: Final = "org.opencontainers.image.revision"
+"""Key in the metadata of an artifact: the revision of what it was made from."""
+
 OWNER_NAME: Final = "kustomize.toolkit.fluxcd.io/name"
 OWNER_NAMESPACE: Final = "kustomize.toolkit.fluxcd.io/namespace"
 """Labels on every object a Kustomization applies."""
@@ -50,7 +60,11 @@ SOURCE_MANAGER: Final = "source-controller"
 NOTIFICATION_MANAGER: Final = "notification-controller"
 """Field manager of the status of Receivers, and of what they ask for."""
 
+WATCHER_MANAGER: Final = "source-watcher"
+"""Field manager of ExternalArtifacts that a generator makes, and of the status of generators."""
+
 SOURCE_LEASE: Final = "source-controller-leader-election"
+WATCHER_LEASE: Final = "source-watcher-leader-election"
 KUSTOMIZE_LEASE: Final = "kustomize-controller-leader-election"
 NOTIFICATION_LEASE: Final = "notification-controller-leader-election"
 """Flux's own Leases, so that Flux and Trimtab never drive the same objects at once."""
@@ -202,9 +216,12 @@ class Reason(StrEnum):
     PRUNE_FAILED = "PruneFailed"
     HEALTH_CHECK_FAILED = "HealthCheckFailed"
     HEALTH_CHECK_CANCELED = "HealthCheckCanceled"
+    # of ArtifactGenerators
+    SOURCE_FETCH_FAILED = "SourceFetchFailed"
+    RECONCILIATION_DISABLED = "ReconciliationDisabled"
     # of Receivers
     TOKEN_NOT_FOUND = "TokenNotFound"  # noqa: S105 - a reason
-    VALIDATION_FAILED = "ValidationFailed"  # also of Kustomizations, where it is ours alone
+    VALIDATION_FAILED = "ValidationFailed"  # also of ArtifactGenerators, and of Kustomizations, where it is ours alone
     # ours alone
     CONFLICT = "Conflict"
     HISTORY_REWRITTEN = "HistoryRewritten"

@@ -39,12 +39,13 @@ async def fetch_artifact(
             "have the source publish sha256, sha384 or sha512",
         )
     url = _address(artifact)
+    shown = url.with_query(None)
     with tempfile.SpooledTemporaryFile(max_size=_SPOOL, dir=str(store.root)) as file:
         actual = await _download(transport, url, artifact, file, hashlib.new(match[1]), timeout)
         if actual != match[2]:
             raise Transient(
                 "ArtifactFailed",
-                f"artifact {url}: its digest is {match[1]}:{actual}, the source's status says {artifact.digest}; "
+                f"artifact {shown}: its digest is {match[1]}:{actual}, the source's status says {artifact.digest}; "
                 "it is tried again",
             )
         file.seek(0)
@@ -55,12 +56,17 @@ async def fetch_artifact(
 def _address(artifact: Artifact) -> URL:
     try:
         url = URL(artifact.url)
-    except ValueError as failure:
+    except ValueError:
+        # Not the address itself, here and below: it may carry a password.
+        raise Terminal("ArtifactFailed", f"artifact {artifact.path}: its address cannot be read") from None
+    if url.user is not None or url.password is not None:
+        bare = url.with_user(None).with_query(None)
         raise Terminal(
-            "ArtifactFailed", f"artifact {artifact.path}: bad address {artifact.url!r}: {failure}"
-        ) from failure
-    if url.scheme not in ("http", "https") or not url.host or url.user:
-        raise Terminal("ArtifactFailed", f"artifact {artifact.path}: {artifact.url!r} is not an http or https address")
+            "ArtifactFailed", f"artifact {artifact.path}: the address {bare} carries credentials; publish it without"
+        )
+    if url.scheme not in ("http", "https") or not url.host:
+        shown = str(url.with_query(None))[:200]
+        raise Terminal("ArtifactFailed", f"artifact {artifact.path}: {shown!r} is not an http or https address")
     return url
 
 
@@ -75,12 +81,14 @@ async def _download(
             way_out = (
                 "it is looked for again when the source publishes" if response.status == 404 else "it is tried again"
             )
-            raise Transient("ArtifactFailed", f"artifact {url}: the server answered {response.status}; {way_out}")
+            raise Transient(
+                "ArtifactFailed", f"artifact {url.with_query(None)}: the server answered {response.status}; {way_out}"
+            )
         async for chunk in response.chunks():
             size += len(chunk)
             if size > MAX_DOWNLOAD:
                 await response.close()
-                raise Terminal("ArtifactFailed", f"artifact {url}: larger than {MAX_DOWNLOAD} bytes")
+                raise Terminal("ArtifactFailed", f"artifact {url.with_query(None)}: larger than {MAX_DOWNLOAD} bytes")
             digest.update(chunk)
             file.write(chunk)
     except TransportError as failure:

@@ -127,6 +127,21 @@ class Publisher:
                     return None
         return None
 
+    def current(self, kind: str, key: Key) -> tuple[Artifact, Snapshot] | None:
+        """What is published for the object now; None if nothing is, or its contents are not here any more."""
+        for record in _records(self._directory(kind, key)):
+            if record.superseded is None:
+                artifact = record.artifact
+                try:
+                    return artifact, Snapshot(self._store, self._store.load(record.tree), artifact.revision)
+                except Corrupt:
+                    return None
+        return None
+
+    def serves(self, artifact: Artifact) -> bool:
+        """Whether the archive of an artifact that this process published is still there."""
+        return (self._root / artifact.path).exists()
+
     async def forget(self, kind: str, key: Key) -> None:
         """Remove everything published for an object that was deleted."""
         directory = self._directory(kind, key)

@@ -9,7 +9,16 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 import msgspec
 
 from trimtab.api.bucket import Bucket
-from trimtab.api.gvk import BUCKET, GIT_REPOSITORY, HELM_CHART, HELM_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.gvk import (
+    ARTIFACT_GENERATOR,
+    BUCKET,
+    EXTERNAL_ARTIFACT,
+    GIT_REPOSITORY,
+    HELM_CHART,
+    HELM_REPOSITORY,
+    KUSTOMIZATION,
+    OCI_REPOSITORY,
+)
 from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.oci import OCIRepository
@@ -23,6 +32,7 @@ from trimtab.base.http import Transport
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject, Telemetry
 from trimtab.cli.attach import attach
+from trimtab.cli.externals import Externals, Joined, reader
 from trimtab.cli.settings import Settings
 from trimtab.cli.wake import ChartWaker
 from trimtab.controllers import kustomization, remote, sourcing
@@ -38,6 +48,7 @@ from trimtab.controllers.helmrepository import HelmRepositoryProducer
 from trimtab.controllers.includes import Includes
 from trimtab.controllers.index import SourceId, SourceIndex
 from trimtab.controllers.ocirepository import OciProducer
+from trimtab.controllers.offering import Named, Offering
 from trimtab.controllers.place import Place
 from trimtab.controllers.places import Places
 from trimtab.controllers.records import Records, keeps_our_fields
@@ -67,7 +78,7 @@ from trimtab.toolchain import binaries
 log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=SourceObject)
-T = TypeVar("T", bound=SourceObject | Kustomization)
+T = TypeVar("T", bound=Named)
 
 _SOURCE_WORKERS = 8
 _GRACE_S = 20.0
@@ -85,6 +96,8 @@ _LATER: Mapping[Gvk, type[Any]] = {
 """Kinds that came after the first release: an installation that is older goes on without them."""
 _FETCHED_ONLY: Final = frozenset({HELM_REPOSITORY, HELM_CHART})
 """Kinds whose artifacts no app is made of."""
+_NEEDING: Mapping[Gvk, Gvk] = {ARTIFACT_GENERATOR: EXTERNAL_ARTIFACT}
+"""Kinds that are of no use without another."""
 
 
 class _Fetching(NamedTuple):
@@ -94,13 +107,6 @@ class _Fetching(NamedTuple):
     recorder: Recorder
     includes: Includes
     producers: Mapping[Gvk, Producer[Any]]
-
-
-class _Joined(NamedTuple):
-    """The controller of one kind of source, not started yet, and whether its objects have been seen."""
-
-    controller: Controller[Key]
-    synced: asyncio.Event
 
 
 class Assembly:
@@ -122,6 +128,7 @@ class Assembly:
         self._telemetry = telemetry
         self._index = SourceIndex()
         self._standing = Standing()
+        self._out = Outbound(transport, clock, deny_private=settings.deny_private)
         self._charts = ChartWaker(self._index)
         self._closing: list[Callable[[], None]] = []
         self._recorders: list[Recorder] = []
@@ -134,26 +141,47 @@ class Assembly:
         self._client = self._client.fenced(lambda: remaining() >= WRITE_MARGIN_S and not self._set_back.is_set())
         await self._client.discovery.start(tasks)
         store = Store(self._settings.storage_path / "store")
-        fetches, applies = (name in self._settings.controllers for name in ("source", "kustomize"))
-        fetching = self._fetching(tasks, store) if fetches else None
+        parts = self._settings.controllers
+        fetches, applies, makes = (name in parts for name in ("source", "kustomize", "source-watcher"))
+        publishing = Publisher(store, f"http://{self._settings.storage_adv_addr}", self._clock)
+        fetching = self._fetching(tasks, store, publishing) if fetches else None
+        access = self._access()
         join = partial(self._join, tasks, fetching, store)
         joined = [await join(GIT_REPOSITORY, GitRepository)]
         controllers = [joined[0].controller]
-        for gvk, struct in _LATER.items():
-            if gvk in _FETCHED_ONLY and not fetches:
-                continue
-            if await self._is_served(gvk):
-                joined.append(await join(gvk, struct))
+        later = {
+            gvk: partial(join, gvk, struct) for gvk, struct in _LATER.items() if fetches or gvk not in _FETCHED_ONLY
+        }
+        if applies or makes:
+            externals = Externals(
+                self._client,
+                self._index,
+                self._standing,
+                store,
+                self._out,
+                self._clock,
+                self._informer,
+                partial(self._recorder, tasks),
+            )
+            later[EXTERNAL_ARTIFACT] = partial(externals.take, tasks)
+            if makes:
+                later[ARTIFACT_GENERATOR] = partial(externals.make, tasks, publishing, access, self._attach)
+        for gvk, build in later.items():
+            if await self._is_served(gvk) and await self._is_served(_NEEDING.get(gvk, gvk)):
+                joined.append(await build())
                 controllers.append(joined[-1].controller)
             else:
-                tasks.spawn(self._later(tasks, partial(join, gvk, struct)), name=gvk.kind.lower())
+                tasks.spawn(self._later(tasks, build), name=gvk.kind.lower())
         informers = [one.synced for one in joined]
         if applies:
             apps = await self._informer(KUSTOMIZATION, Kustomization)
-            controllers.append(await self._kustomizer(tasks, apps, store, remaining))
+            controllers.append(await self._kustomizer(tasks, apps, store, access, remaining))
             informers.append(apps.synced)
             apps.start(tasks)
-        runner = await server.listen(serve.app(store), self._settings.storage_addr) if fetches else None
+        if fetches or makes:
+            tasks.keep(partial(self._collect, publishing), name="collect")
+        serves = fetches or makes
+        runner = await server.listen(serve.app(store), self._settings.storage_addr) if serves else None
         try:
             await asyncio.gather(*(synced.wait() for synced in informers))
             for controller in controllers:
@@ -179,22 +207,20 @@ class Assembly:
         self._recorders.append(recorder)
         return recorder
 
-    def _fetching(self, tasks: Tasks, store: Store) -> _Fetching:
-        publisher = Publisher(store, f"http://{self._settings.storage_adv_addr}", self._clock)
+    def _fetching(self, tasks: Tasks, store: Store, publisher: Publisher) -> _Fetching:
         deny_private = self._settings.deny_private
         git = GitSource(
             self._settings.storage_path / "git", store, self._transport, self._clock, deny_private=deny_private
         )
-        tasks.keep(partial(self._collect, publisher, git), name="collect")
-        out = Outbound(self._transport, self._clock, deny_private=deny_private)
-        oci = OciSource(store, out, self._clock)
+        tasks.keep(partial(self._sweep, git), name="sweep")
+        oci = OciSource(store, self._out, self._clock)
         access = GitAccess(self._client, Apps(self._transport, self._clock))
         includes = Includes(self._index, publisher)
         producers: tuple[Producer[Any], ...] = (
             GitProducer(self._client, git, self._clock, access, includes),
             OciProducer(self._client, oci),
-            BucketProducer(self._client, BucketSource(store, out, self._clock)),
-            *self._helm(store, out, oci),
+            BucketProducer(self._client, BucketSource(store, self._out, self._clock)),
+            *self._helm(store, self._out, oci),
         )
         recorder = self._recorder(tasks, "source-controller")
         return _Fetching(publisher, recorder, includes, {producer.gvk: producer for producer in producers})
@@ -209,14 +235,14 @@ class Assembly:
             HelmChartProducer(self._client, Origins(store, helm, oci, self._index, objects), dependencies),
         )
 
-    async def _join(self, tasks: Tasks, fetching: _Fetching | None, store: Store, gvk: Gvk, struct: type[S]) -> _Joined:
+    async def _join(self, tasks: Tasks, fetching: _Fetching | None, store: Store, gvk: Gvk, struct: type[S]) -> Joined:
         """Look after one kind of source, once it is installed."""
         objects = await self._informer(gvk, struct)
         controller = self._source(tasks, gvk, objects, fetching, store)
         objects.start(tasks)
-        return _Joined(controller, objects.synced)
+        return Joined(controller, objects.synced)
 
-    async def _later(self, tasks: Tasks, join: Callable[[], Awaitable[_Joined]]) -> None:
+    async def _later(self, tasks: Tasks, join: Callable[[], Awaitable[Joined]]) -> None:
         """Look after a kind that is installed while we run."""
         joined = await join()
         await joined.synced.wait()
@@ -229,15 +255,9 @@ class Assembly:
         """Fetches and publishes one kind of source, or takes over the artifacts that another process publishes."""
         self._standing.follow(gvk.kind, objects)
         if fetching is None:
-            remotes = remote.RemoteSources(gvk.kind, objects, self._index, store, self._transport)
-            reader = Controller("artifact", remotes.reconcile, clock=self._clock, backoff_cap=remote.BACKOFF_CAP_S)
-
-            def hear(event: Event[S]) -> None:
-                if (key := remote.is_news(event)) is not None:
-                    reader.queue.add(key)
-
-            objects.add_handler(hear)
-            return reader
+            return reader(
+                remote.RemoteSources(gvk.kind, objects, self._index, store, self._transport), objects, self._clock
+            )
         world = sourcing.Surroundings(
             self._client, objects, fetching.publisher, self._index, fetching.recorder, self._clock
         )
@@ -260,6 +280,7 @@ class Assembly:
         tasks: Tasks,
         apps: Informer[Kustomization],
         store: Store,
+        access: Access,
         remaining: Callable[[], float],
     ) -> Controller[Key]:
         settings = self._settings
@@ -318,15 +339,7 @@ class Assembly:
             sources=self._index,
             renderer=Renderer(store, found["kustomize"] if found else None, settings.storage_path / "render"),
             places=places,
-            access=Access(
-                self._client,
-                self._clock,
-                namespace=settings.namespace,
-                cross_namespace=CrossNamespace(settings.cross_namespace_refs),
-                default_account=settings.default_service_account,
-                applier=settings.applier,
-                strict=settings.multi_tenant,
-            ),
+            access=access,
             recorder=self._recorder(tasks, "kustomize-controller"),
             clock=self._clock,
             records=Records(keeper, home, apart=not await keeps_our_fields(self._client)),
@@ -355,7 +368,7 @@ class Assembly:
         def on_app(event: Event[Kustomization]) -> None:
             tell_waiting(kustomizations.ripple.app(event))
 
-        def on_source_event(kind: str, event: Event[SourceObject]) -> None:
+        def on_source_event(kind: str, event: Event[Offering]) -> None:
             tell_waiting(kustomizations.ripple.source(kind, event))
 
         def tell_waiting(keys: Iterable[Key]) -> None:
@@ -401,14 +414,31 @@ class Assembly:
             return False
         return True
 
+    def _access(self) -> Access:
+        settings = self._settings
+        return Access(
+            self._client,
+            self._clock,
+            namespace=settings.namespace,
+            cross_namespace=CrossNamespace(settings.cross_namespace_refs),
+            default_account=settings.default_service_account,
+            applier=settings.applier,
+            strict=settings.multi_tenant,
+        )
+
     async def _cluster_id(self) -> str:
         namespace = await self._client.discovery.find(Gvk("", "v1", "Namespace"))
         body = await self._client.get(namespace, "kube-system")
         return str(body["metadata"]["uid"])
 
-    async def _collect(self, publisher: Publisher, source: GitSource) -> None:
+    async def _collect(self, publisher: Publisher) -> None:
         """Remove from the cache what nothing refers to any more."""
         while True:
             await self._clock.sleep(_COLLECT_EVERY_S)
             await publisher.collect()
+
+    async def _sweep(self, source: GitSource) -> None:
+        """Remove the mirrors that nobody uses any more."""
+        while True:
+            await self._clock.sleep(_COLLECT_EVERY_S)
             await source.sweep(_MIRROR_UNUSED_S)

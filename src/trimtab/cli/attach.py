@@ -4,12 +4,10 @@ from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from typing import TypeVar
 
-from trimtab.api.kustomize import Kustomization
-from trimtab.api.receiver import Receiver
 from trimtab.base.clock import Clock
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject, Telemetry
-from trimtab.controllers.sourcing import SourceObject
+from trimtab.controllers.offering import Named
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.informer import Applied, Event, Informer
 from trimtab.manifests.refs import Key
@@ -18,7 +16,7 @@ from trimtab.runtime.controller import Controller, Pass
 from trimtab.runtime.queue import Priority
 from trimtab.runtime.watchdog import Watchdog
 
-T = TypeVar("T", bound=SourceObject | Kustomization | Receiver)
+T = TypeVar("T", bound=Named)
 
 
 def attach(
@@ -82,6 +80,6 @@ def feed(controller: Controller[Key]) -> Callable[[Event[T]], None]:
     return hear
 
 
-def _meaning(item: SourceObject | Kustomization | Receiver) -> tuple[object, ...]:
+def _meaning(item: Named) -> tuple[object, ...]:
     metadata = item.metadata
     return metadata.uid, metadata.generation, metadata.deleted, metadata.annotations

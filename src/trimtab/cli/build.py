@@ -141,6 +141,6 @@ def _print(body: "Body", output: str) -> None:
 
         click.echo(encode(body).decode())
         return
-    from trimtab.cli.emit import to_yaml
+    from trimtab.manifests.emit import to_yaml
 
     click.echo("---\n" + to_yaml(body), nl=False)

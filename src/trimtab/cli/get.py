@@ -11,6 +11,7 @@ from trimtab.cli import output
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
 from trimtab.cli.kinds import (
     APP,
+    EXTERNAL,
     HOOK,
     Kind,
     condition,
@@ -55,7 +56,7 @@ def get(
     """List objects.
 
     KIND is one of: all (the default), sources all, source git, source oci, source bucket, source helm, source chart,
-    kustomizations (ks), receivers.
+    source external, artifact generators (ag), kustomizations (ks), receivers.
     """
 
     async def work(client: "Client") -> int:
@@ -110,12 +111,14 @@ class Columns:
     def header(self, kind: Kind) -> list[str]:
         """The names of the columns."""
         source = ["SOURCE"] if self._sources and kind is APP else []
+        # nobody here looks after what another producer writes, so that it cannot be suspended
+        third = "SOURCE" if kind is EXTERNAL else "SUSPENDED"
         return [
             *(["NAMESPACE"] if self._namespaced else []),
             "NAME",
             *source,
             *(["REVISION"] if kind is not HOOK else []),
-            "SUSPENDED",
+            third,
             "READY",
             "MESSAGE",
         ]
@@ -129,7 +132,7 @@ class Columns:
             title(body) if self._titled else metadata["name"],
             *([_source(body)] if self._sources and kind is APP else []),
             *([shortened(revision(body))] if kind is not HOOK else []),
-            str(suspended(body)),
+            _source(body) if kind is EXTERNAL else str(suspended(body)),
             ready.get("status", "Unknown"),
             on_one_line(ready.get("message", "waiting to be reconciled")),
         ]

@@ -36,7 +36,7 @@ def install(
     ClusterRole trimtab-tenant to the service account trimtab-sync, and of trimtab-reader to trimtab-reader.
     """
     from trimtab.api.install import install_manifests, superseded
-    from trimtab.cli.emit import to_yaml
+    from trimtab.manifests.emit import to_yaml
 
     bodies = install_manifests(
         namespace=options.namespace,

@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from trimtab.api.gvk import BUCKET, GIT_REPOSITORY, HELM_CHART, HELM_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY, RECEIVER
+from trimtab.api.gvk import (
+    ARTIFACT_GENERATOR,
+    BUCKET,
+    EXTERNAL_ARTIFACT,
+    GIT_REPOSITORY,
+    HELM_CHART,
+    HELM_REPOSITORY,
+    KUSTOMIZATION,
+    OCI_REPOSITORY,
+    RECEIVER,
+)
+from trimtab.api.names import DISABLED, GENERATOR_RECONCILE
 from trimtab.cli.connect import Code, Failure
 from trimtab.manifests.refs import Body, Gvk
 
@@ -52,10 +63,33 @@ CHART = Kind(
     "source chart",
     "fetched revision",
 )
-SOURCES = (GIT, OCI, BUCKETS, HELM, CHART)
+EXTERNAL = Kind(
+    EXTERNAL_ARTIFACT,
+    (
+        *((word, external) for word in _SOURCE_WORDS for external in ("external", "externalartifact")),
+        ("externalartifact",),
+        ("ea",),
+    ),
+    "source external",
+    "found revision",
+)
+SOURCES = (GIT, OCI, BUCKETS, HELM, CHART, EXTERNAL)
 APP = Kind(KUSTOMIZATION, (("kustomization",), ("kustomizations",), ("ks",)), "kustomization", "applied revision")
+GENERATOR = Kind(
+    ARTIFACT_GENERATOR,
+    (
+        *((word, generator) for word in ("artifact", "artifacts") for generator in ("generator", "generators")),
+        ("artifactgenerator",),
+        ("artifactgenerators",),
+        ("ag",),
+    ),
+    "artifact generator",
+    "its artifacts are as they should be",
+)
 HOOK = Kind(RECEIVER, (("receiver",), ("receivers",)), "receiver", "")
-ALL = (*SOURCES, APP, HOOK)
+ALL = (*SOURCES, GENERATOR, APP, HOOK)
+NAMED = "APP | source git|oci|bucket|helm|chart NAME | artifact generator NAME | kustomization NAME | receiver NAME"
+"""How commands say what they take."""
 
 
 def several(words: Sequence[str]) -> tuple[tuple[Kind, ...], str]:
@@ -80,6 +114,16 @@ def one(words: Sequence[str]) -> tuple[Kind, str]:
     if kind is None or len(rest) != 1:
         raise Failure(Code.WRONG, f"expected APP, or one of {_known()} followed by a name; got {' '.join(words)!r}")
     return kind, rest[0]
+
+
+def asked(kind: Kind) -> Kind:
+    """`kind`, if somebody here looks after its objects and can be asked to. Raises Failure."""
+    if kind is EXTERNAL:
+        raise Failure(
+            Code.WRONG,
+            "an ExternalArtifact is written by its producer, who alone can be asked: see spec.sourceRef of the object",
+        )
+    return kind
 
 
 def kind_of(words: Sequence[str]) -> Kind:
@@ -135,7 +179,19 @@ def static(body: Body) -> bool:
 
 def suspended(body: Body) -> bool:
     """Whether nobody looks after the object."""
+    if body.get("kind") == GENERATOR.gvk.kind:
+        return str(body["metadata"].get("annotations", {}).get(GENERATOR_RECONCILE, "")).lower() == DISABLED
     return bool(body.get("spec", {}).get("suspend"))
+
+
+def suspension(kind: Kind, *, suspend: bool) -> Body:
+    """The patch that suspends an object, or takes that back.
+
+    Removing the field rather than writing false gives it back to whoever declares it in git.
+    """
+    if kind is GENERATOR:
+        return {"metadata": {"annotations": {GENERATOR_RECONCILE: DISABLED if suspend else None}}}
+    return {"spec": {"suspend": True if suspend else None}}
 
 
 def _split(words: Sequence[str]) -> tuple[Kind | None, list[str]]:
@@ -148,4 +204,7 @@ def _split(words: Sequence[str]) -> tuple[Kind | None, list[str]]:
 
 
 def _known() -> str:
-    return "source git, source oci, source bucket, source helm, source chart, kustomization (ks), receiver"
+    return (
+        "source git, source oci, source bucket, source helm, source chart, source external, artifact generator (ag), "
+        "kustomization (ks), receiver"
+    )

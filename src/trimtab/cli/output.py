@@ -10,8 +10,8 @@ import click
 import msgspec
 
 from trimtab.base.logs import escape
-from trimtab.cli.emit import to_yaml
 from trimtab.manifests.codec import encode
+from trimtab.manifests.emit import to_yaml
 from trimtab.manifests.refs import Body
 
 Form: TypeAlias = Literal["text", "json", "yaml"]

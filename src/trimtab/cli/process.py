@@ -23,7 +23,11 @@ log = logging.getLogger(__name__)
 
 GRACE_S = 20.0
 _IN_FLIGHT = 32
-_LEASES = {"kustomize": names.KUSTOMIZE_LEASE, "source": names.SOURCE_LEASE}
+_LEASES = {
+    "kustomize": names.KUSTOMIZE_LEASE,
+    "source-watcher": names.WATCHER_LEASE,
+    "source": names.SOURCE_LEASE,
+}
 
 
 class Process:
@@ -81,7 +85,13 @@ class Process:
         for controller, lease in _LEASES.items() if self._settings.leader_elect else ():
             if controller in self._settings.controllers:
                 lead = self._elected(client, lease, lead)
-        return lead
+
+        async def run() -> None:
+            # those of a process that died run out side by side
+            await asyncio.gather(*(elector.look() for elector in self._electors))
+            await lead()
+
+        return run
 
     def _elected(
         self, client: Client, lease: str, lead: Callable[[], Awaitable[None]]

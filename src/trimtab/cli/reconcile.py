@@ -12,7 +12,7 @@ import click
 from trimtab.api.names import REQUESTED_AT
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
-from trimtab.cli.kinds import APP, SOURCES, Kind, condition, one, revision, static, suspended
+from trimtab.cli.kinds import APP, NAMED, SOURCES, Kind, asked, condition, one, revision, static, suspended
 from trimtab.manifests.refs import Body
 
 if TYPE_CHECKING:
@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("reconcile")
-@click.argument(
-    "words",
-    nargs=-1,
-    required=True,
-    metavar="APP | source git|oci|bucket|helm|chart NAME | kustomization NAME | receiver NAME",
-)
+@click.argument("words", nargs=-1, required=True, metavar=NAMED)
 @click.option("--with-source", is_flag=True, help="Look at the app's source first.")
 @cluster_options
 def reconcile(options: Options, words: tuple[str, ...], with_source: bool) -> None:
@@ -36,6 +31,7 @@ def reconcile(options: Options, words: tuple[str, ...], with_source: bool) -> No
 
     async def work(client: "Client") -> int:
         kind, name = one(words)
+        asked(kind)
         teller = Teller(quiet=options.quiet)
         async with deadline(options.timeout_s, f"{kind.gvk.kind} {name}"):
             if with_source and kind is APP:
@@ -159,4 +155,4 @@ async def _source_of(client: "Client", namespace: str, name: str) -> tuple[str, 
         raise Failure(
             Code.WRONG, f"{name} comes from {ref['kind']} {ref['name']}, which cannot be asked for a look yet"
         )
-    return ref["name"], kind, ref.get("namespace") or namespace
+    return ref["name"], asked(kind), ref.get("namespace") or namespace

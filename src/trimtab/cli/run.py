@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--controllers",
-    default="source,kustomize",
+    default="source,kustomize,source-watcher",
     show_default=True,
     help="Which of them run here: source, kustomize, notification (webhooks). Flux's own may do the other part.",
 )
@@ -157,8 +157,8 @@ def run(
 
 def _controllers(text: str) -> frozenset[str]:
     chosen = frozenset(name.strip() for name in text.split(","))
-    if not chosen or chosen - {"source", "kustomize", "notification"}:
-        words = f"{text!r}: choose from source, kustomize and notification"
+    if not chosen or chosen - {"source", "kustomize", "source-watcher", "notification"}:
+        words = f"{text!r}: choose from source, kustomize, source-watcher and notification"
         raise click.BadParameter(words, param_hint="--controllers")
     return chosen
 

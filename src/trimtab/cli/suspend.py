@@ -5,17 +5,15 @@ from typing import TYPE_CHECKING
 import click
 
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
-from trimtab.cli.kinds import Kind, kind_of, one
+from trimtab.cli.kinds import NAMED, Kind, asked, kind_of, one, suspension
 from trimtab.cli.reconcile import Teller, deadline, wait_for
 
 if TYPE_CHECKING:
     from trimtab.kube.client import Client
 
-_WORDS = "APP | source git|oci|bucket|helm|chart NAME | kustomization NAME | receiver NAME"
-
 
 @click.command("suspend")
-@click.argument("words", nargs=-1, metavar=_WORDS)
+@click.argument("words", nargs=-1, metavar=NAMED)
 @click.option("--all", "everything", is_flag=True, help="All of the kind in the namespace.")
 @cluster_options
 def suspend(options: Options, words: tuple[str, ...], everything: bool) -> None:
@@ -34,7 +32,7 @@ def suspend(options: Options, words: tuple[str, ...], everything: bool) -> None:
 
 
 @click.command("resume")
-@click.argument("words", nargs=-1, metavar=_WORDS)
+@click.argument("words", nargs=-1, metavar=NAMED)
 @click.option("--all", "everything", is_flag=True, help="All of the kind in the namespace.")
 @click.option("--wait/--no-wait", default=True, help="Wait until it is ready again (the default).")
 @cluster_options
@@ -65,10 +63,10 @@ async def _chosen(
 ) -> tuple[Kind, tuple[str, ...]]:
     if not everything:
         if not words:
-            raise Failure(Code.WRONG, f"expected {_WORDS}, or --all")
+            raise Failure(Code.WRONG, f"expected {NAMED}, or --all")
         kind, name = one(words)
-        return kind, (name,)
-    kind = kind_of(words)
+        return asked(kind), (name,)
+    kind = asked(kind_of(words))
     found = await client.list(await client.discovery.find(kind.gvk), namespace, type=dict)
     names = tuple(body["metadata"]["name"] for body in found.items)
     if not names:
@@ -78,6 +76,5 @@ async def _chosen(
 
 async def _set(client: "Client", kind: Kind, namespace: str, name: str, *, suspend: bool) -> None:
     resource = await client.discovery.find(kind.gvk)
-    # Removing the field rather than writing false gives it back to whoever declares it in git.
-    patch = {"spec": {"suspend": True if suspend else None}}
+    patch = suspension(kind, suspend=suspend)
     await client.merge_patch(resource, name, namespace, patch, field_manager="trimtab", type=dict)

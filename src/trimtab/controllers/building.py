@@ -44,7 +44,8 @@ class Building:
         published = self.published(ks)
         if published is None:
             source = SourceId(ks.spec.source_ref.kind, ks.source_key)
-            raise Waiting(names.Reason.ARTIFACT_FAILED, f"{source} has no artifact yet: see the status of that object")
+            why = self.sources.problem(source) or "see the status of that object"
+            raise Waiting(names.Reason.ARTIFACT_FAILED, f"{source} has no artifact yet: {why}")
         return published
 
     async def build(self, ks: Kustomization, app: App, published: Published) -> Build:

@@ -6,11 +6,11 @@ from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
 
 from trimtab.api import names
-from trimtab.api.gvk import BUCKET, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.gvk import BUCKET, EXTERNAL_ARTIFACT, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.errors import Terminal, Waiting
 from trimtab.controllers import expressions
-from trimtab.controllers.sourcing import SourceObject
+from trimtab.controllers.offering import Offering, current
 from trimtab.controllers.standing import Stores
 from trimtab.manifests.conditions import find
 from trimtab.manifests.refs import Key
@@ -19,11 +19,11 @@ MOST = 256
 """So many dependencies one annotation may name."""
 LEAST_WAIT_S: Final = 1.0
 _APP = KUSTOMIZATION.kind
-_SERVED = (_APP, GIT_REPOSITORY.kind, OCI_REPOSITORY.kind, BUCKET.kind)
+_SERVED = (_APP, GIT_REPOSITORY.kind, OCI_REPOSITORY.kind, BUCKET.kind, EXTERNAL_ARTIFACT.kind)
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
 _SHOWN = 80
 
-T = TypeVar("T", bound=SourceObject | Kustomization)
+T = TypeVar("T", bound=Offering | Kustomization)
 
 
 class Node(NamedTuple):
@@ -91,10 +91,9 @@ def _check_app(
         raise _waiting(ks, f"dependency {other.key} is not at revision {revision} yet")
 
 
-def _check_source(ks: Kustomization, node: Node, other: SourceObject, revision: str) -> None:
+def _check_source(ks: Kustomization, node: Node, other: Offering, revision: str) -> None:
     condition = find(other.status.conditions, names.ConditionType.READY)
-    current = other.status.observed_generation == other.metadata.generation
-    if condition is None or not condition.true or not current:
+    if condition is None or not condition.true or not current(other):
         why = f": {condition.message}" if condition and condition.status != "True" and condition.message else ""
         raise _waiting(ks, f"dependency {node} is not ready{why}")
     reached = other.status.artifact.revision if other.status.artifact else ""

@@ -30,6 +30,7 @@ class SourceIndex:
 
     def __init__(self) -> None:
         self._published: dict[SourceId, Published] = {}
+        self._problems: dict[SourceId, tuple[Artifact, str]] = {}
         self._listeners: list[Callable[[SourceId], None]] = []
 
     def on_change(self, listener: Callable[[SourceId], None]) -> None:
@@ -42,14 +43,32 @@ class SourceIndex:
         """Record a publication and tell everybody, unless it is what was there."""
         before = self._published.get(source)
         self._published[source] = published
+        self._problems.pop(source, None)
         if (
             before is None
             or before.artifact.digest != published.artifact.digest
             or (before.artifact.revision != published.artifact.revision)
         ):
-            for listener in self._listeners:
-                listener(source)
+            self._tell(source)
+
+    def blame(self, source: SourceId, artifact: Artifact, words: str) -> bool:
+        """Record why `artifact` cannot be had; whether that is news. Who waits for a first one is told."""
+        before = self._problems.get(source)
+        self._problems[source] = (artifact, words)
+        news = before is None or before[0] != artifact
+        if news and source not in self._published:
+            self._tell(source)
+        return news
+
+    def problem(self, source: SourceId) -> str:
+        """Why the newest artifact of `source` cannot be had, as far as it is known."""
+        return self._problems.get(source, (None, ""))[1]
 
     def drop(self, source: SourceId) -> None:
         """The source is gone. What was applied from it stays."""
         self._published.pop(source, None)
+        self._problems.pop(source, None)
+
+    def _tell(self, source: SourceId) -> None:
+        for listener in self._listeners:
+            listener(source)

@@ -6,6 +6,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from trimtab.api.bucket import BucketStatus
+from trimtab.api.generator import ArtifactGeneratorStatus
 from trimtab.api.helm import HelmChartStatus, HelmRepositoryStatus
 from trimtab.api.kustomize import KustomizationStatus
 from trimtab.api.names import ConditionType, Reason
@@ -22,6 +23,7 @@ Status = TypeVar(
     BucketStatus,
     HelmRepositoryStatus,
     HelmChartStatus,
+    ArtifactGeneratorStatus,
     ReceiverStatus,
 )
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from trimtab.api import names
-from trimtab.api.gvk import BUCKET, CRD, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
+from trimtab.api.gvk import BUCKET, CRD, EXTERNAL_ARTIFACT, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.errors import Transient, Waiting
 from trimtab.controllers import basis
@@ -32,6 +32,7 @@ _OUR_DEFINITIONS = (
 _LATER_DEFINITIONS = {
     OCI_REPOSITORY.kind: f"ocirepositories.{OCI_REPOSITORY.group}",
     BUCKET.kind: f"buckets.{BUCKET.group}",
+    EXTERNAL_ARTIFACT.kind: f"externalartifacts.{EXTERNAL_ARTIFACT.group}",
 }
 """Of kinds that an installation may lack: they matter to the apps they are the source of."""
 

@@ -1,12 +1,14 @@
-"""The story of a source that another process serves, such as Flux's source-controller: fetch its artifact, check it."""
+"""The story of a source that somebody else publishes: Flux's source-controller, or a producer nobody here knows."""
 
+from collections.abc import Callable
 from typing import Generic
 
 from trimtab.artifacts.fetch import fetch_artifact
 from trimtab.artifacts.store import Store
+from trimtab.base.errors import TrimtabError
 from trimtab.base.http import Transport
 from trimtab.controllers.index import Published, SourceId, SourceIndex
-from trimtab.controllers.sourcing import Source
+from trimtab.controllers.offering import Offered
 from trimtab.kube.informer import Applied, Event, Informer
 from trimtab.manifests.refs import Key
 from trimtab.runtime.controller import Done, Result
@@ -14,36 +16,55 @@ from trimtab.runtime.controller import Done, Result
 BACKOFF_CAP_S = 30.0
 
 
-class RemoteSources(Generic[Source]):
+class RemoteSources(Generic[Offered]):
     """Offers every artifact that a status promises, once its bytes are here and match their digest.
 
     Nothing is written: the status belongs to whoever publishes. An artifact that cannot be had leaves the last one in
-    force.
+    force, and those who wait for a first one are told why. `ours` tells the objects whose artifacts this process
+    publishes, and offers, itself. `warn` is told once of every artifact that cannot be had.
     """
 
     def __init__(
-        self, kind: str, objects: Informer[Source], index: SourceIndex, store: Store, transport: Transport
+        self,
+        kind: str,
+        objects: Informer[Offered],
+        index: SourceIndex,
+        store: Store,
+        transport: Transport,
+        *,
+        ours: Callable[[Key], bool] = lambda _key: False,
+        warn: Callable[[Offered, str, str], None] = lambda _item, _reason, _words: None,
     ) -> None:
         self._kind = kind
         self._objects = objects
         self._index = index
         self._store = store
         self._transport = transport
+        self._ours = ours
+        self._warn = warn
 
     async def reconcile(self, key: Key) -> Result:
         """One pass. Raises Transient while the artifact cannot be had, Terminal if it is refused for what it is."""
-        repository = self._objects.store.get(key)
+        item = self._objects.store.get(key)
         source = SourceId(self._kind, key)
-        if repository is None or repository.metadata.deleted:
+        if item is None or item.metadata.deleted:
             self._index.drop(source)
             return Done()
-        artifact, known = repository.status.artifact, self._index.get(source)
-        if artifact is not None and (known is None or known.artifact != artifact):
-            self._index.put(source, Published(artifact, await fetch_artifact(self._transport, artifact, self._store)))
+        artifact, known = item.status.artifact, self._index.get(source)
+        if artifact is None or self._ours(key) or (known is not None and known.artifact == artifact):
+            return Done()
+        try:
+            snapshot = await fetch_artifact(self._transport, artifact, self._store)
+        except TrimtabError as failure:
+            if self._index.blame(source, artifact, failure.message):
+                kept = f"; revision '{known.artifact.revision}' stays in force" if known else ""
+                self._warn(item, failure.reason, failure.message + kept)
+            raise
+        self._index.put(source, Published(artifact, snapshot))
         return Done()
 
 
-def is_news(event: Event[Source]) -> Key | None:
+def is_news(event: Event[Offered]) -> Key | None:
     """The source whose artifact moved, if `event` says so."""
     if not isinstance(event, Applied):
         return event.old.key

@@ -11,12 +11,12 @@ from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
 from trimtab.controllers import dependencies
 from trimtab.controllers.dependencies import Node
-from trimtab.controllers.sourcing import SourceObject
+from trimtab.controllers.offering import Offering, current
 from trimtab.kube.informer import Applied, Event
 from trimtab.manifests.conditions import find
 from trimtab.manifests.refs import Key
 
-T = TypeVar("T", bound=SourceObject | Kustomization)
+T = TypeVar("T", bound=Offering | Kustomization)
 
 _NOBODY: frozenset[Key] = frozenset()
 
@@ -48,7 +48,7 @@ class Ripple:
             found.update(node.key for node in dependencies.needs(event.old) if node.kind == KUSTOMIZATION.kind)
         return found
 
-    def source(self, kind: str, event: Event[SourceObject]) -> Set[Key]:
+    def source(self, kind: str, event: Event[Offering]) -> Set[Key]:
         """Who names the source as a dependency and has news of it now."""
         key = event.new.key if isinstance(event, Applied) else event.old.key
         before = event.old.status.artifact if event.old else None
@@ -86,7 +86,6 @@ def _changed(event: Event[T]) -> bool:
     return _state(old) != _state(new) or old.metadata.deleted != new.metadata.deleted
 
 
-def _state(item: SourceObject | Kustomization) -> tuple[object, ...]:
+def _state(item: Offering | Kustomization) -> tuple[object, ...]:
     condition = find(item.status.conditions, "Ready")
-    current = item.status.observed_generation == item.metadata.generation
-    return (condition.status, condition.reason, current) if condition else (None, None, current)
+    return (condition.status, condition.reason, current(item)) if condition else (None, None, current(item))

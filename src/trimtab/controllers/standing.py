@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
-from trimtab.controllers.sourcing import Source, SourceObject
+from trimtab.controllers.offering import Offered, Offering
 from trimtab.kube.informer import Event, Informer
 from trimtab.manifests.refs import Key
 
-Stores: TypeAlias = Mapping[str, Mapping[Key, SourceObject]]
+Stores: TypeAlias = Mapping[str, Mapping[Key, Offering]]
 """Kind, then key."""
 
 
@@ -16,10 +16,10 @@ class Standing:
     """Kinds may join at any time; the one listener is told of the events of all of them."""
 
     def __init__(self) -> None:
-        self.stores: dict[str, Mapping[Key, SourceObject]] = {}
+        self.stores: dict[str, Mapping[Key, Offering]] = {}
         self.listener: Callable[[str, Event[Any]], None] = lambda _kind, _event: None
 
-    def follow(self, kind: str, informer: Informer[Source]) -> None:
+    def follow(self, kind: str, informer: Informer[Offered]) -> None:
         """Let the objects of `informer`, all of one kind, be known here."""
         self.stores[kind] = informer.store
         informer.add_handler(partial(self._heard, kind))

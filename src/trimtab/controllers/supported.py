@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from trimtab.api import annotations, names
 from trimtab.api.bucket import Bucket, BucketProvider, StsProvider
+from trimtab.api.generator import ArtifactGenerator
 from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.meta import ObjectMeta
@@ -15,8 +16,10 @@ _UNSERVED: Mapping[str, tuple[str, ...]] = {
     names.Annotation.FREEZE: (),
     names.Annotation.PLAINTEXT_SECRETS: (names.PlaintextSecrets.ALLOW,),
 }
-_SOURCES = frozenset({"GitRepository", "OCIRepository", "Bucket"})
+_SOURCES = frozenset({"GitRepository", "OCIRepository", "Bucket", "ExternalArtifact"})
 _CHART_SOURCES = frozenset({"HelmRepository", "GitRepository", "Bucket"})
+_INPUTS = _SOURCES | {"HelmChart"}
+"""What artifacts are made of: every source of apps, and charts."""
 
 
 def check(ks: Kustomization) -> None:
@@ -69,6 +72,13 @@ def check_helm_chart(chart: HelmChart) -> None:
     _refuse_nonsense("HelmChart", chart.metadata)
     kind = chart.spec.source_ref.kind
     _refuse("HelmChart", [f"spec.sourceRef.kind {kind}"] if kind not in _CHART_SOURCES else [])
+
+
+def check_generator(generator: ArtifactGenerator) -> None:
+    """Raise Terminal for sources of `generator` that nobody fetches."""
+    _refuse_nonsense("ArtifactGenerator", generator.metadata)
+    found = [f"spec.sources[{one.alias}].kind {one.kind}" for one in generator.spec.sources if one.kind not in _INPUTS]
+    _refuse("ArtifactGenerator", found)
 
 
 def _unsupported(ks: Kustomization) -> list[str]:

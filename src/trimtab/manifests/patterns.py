@@ -16,10 +16,10 @@ LONGEST: Final = 1024
 class Pattern:
     """A compiled expression."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, longest: int = LONGEST) -> None:
         """Compile `text`. Raises ValueError with what is wrong with it."""
-        if len(text) > LONGEST:
-            raise ValueError(f"a pattern of {len(text)} characters; the limit is {LONGEST}")
+        if len(text) > longest:
+            raise ValueError(f"a pattern of {len(text)} characters; the limit is {longest}")
         try:
             self._validator = SchemaValidator(
                 core_schema.str_schema(pattern=text, regex_engine="rust-regex", strict=True)

@@ -107,6 +107,17 @@ class Elector:
             return 0.0
         return max(0.0, self._renewed_at + self._duration_s - self._clock.monotonic())
 
+    async def look(self) -> None:
+        """Take note of who holds the Lease: the wait for one that nobody keeps up begins now, not when it is its turn.
+
+        For who needs several Leases, one after the other. What fails here is told when it is tried.
+        """
+        try:
+            async with asyncio.timeout(self._renew_s):
+                self._saw(await self._client.get(LEASES, self.name, self.namespace, type=_Lease))
+        except (ApiError, Unreachable, Transient, TimeoutError):
+            return
+
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Wait for leadership and call `lead` while it lasts, again and again.
 

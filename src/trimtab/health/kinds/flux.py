@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from trimtab.api import names
 from trimtab.health.context import Context
 from trimtab.health.generic import behind
 from trimtab.health.kinds.contract import KindRule, Rules
@@ -37,6 +38,14 @@ def helm_repository(body: Body, context: Context) -> Verdict | None:
     return source(body, context)
 
 
+def generator(body: Body, context: Context) -> Verdict | None:
+    """One that is suspended says so by an annotation."""
+    notes = section(body, "metadata", "annotations")
+    if str(notes.get(names.GENERATOR_RECONCILE, "")).lower() == names.DISABLED:
+        return Verdict(State.Suspended, f"the annotation {names.GENERATOR_RECONCILE} is disabled")
+    return source(body, context)
+
+
 def address(body: Body, context: Context) -> Verdict | None:  # noqa: ARG001
     """Providers and alerts have had no status since v1beta3."""
     return None if section(body, "status").get("conditions") else Verdict(State.Current)
@@ -50,6 +59,7 @@ _SOURCES: Final[dict[tuple[str, str], KindRule]] = {
 RULES: Final[Rules] = {
     **_SOURCES,
     ("source.toolkit.fluxcd.io", "HelmRepository"): helm_repository,
+    ("source.extensions.fluxcd.io", "ArtifactGenerator"): generator,
     ("notification.toolkit.fluxcd.io", "Provider"): address,
     ("notification.toolkit.fluxcd.io", "Alert"): address,
 }

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.cli.emit import to_yaml
+from trimtab.manifests.emit import to_yaml
 
 # The words and characters that YAML gives a meaning to are likelier to break it than random text.
 _TRAPS = st.text(st.sampled_from("abe01279:-#?*&!|>%@`'\"[]{},. \n\t~=<_+x\x85\u2028é😀\x7f\r"), max_size=12)
