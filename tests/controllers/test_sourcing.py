@@ -74,8 +74,8 @@ async def test_a_full_disk_is_told_and_the_last_artifact_stays_with_its_own_cont
     now = await status()
     assert {(one.type, one.status, one.reason) for one in now.conditions} == {
         ("Reconciling", "True", "ProgressingWithRetry"),
-        ("Ready", "False", "StorageOperationFailed"),
-        ("StorageOperationFailed", "True", "StorageOperationFailed"),
+        ("Ready", "False", "ArchiveOperationFailed"),
+        ("StorageOperationFailed", "True", "ArchiveOperationFailed"),
         ("ArtifactInStorage", "True", "Succeeded"),
     }
     published = index.get(SourceId("GitRepository", key))
@@ -87,4 +87,4 @@ async def test_a_full_disk_is_told_and_the_last_artifact_stays_with_its_own_cont
     assert (await status()).artifact == published.artifact != first
     assert published.snapshot.read("a") == b"2"
     assert {one.type for one in (await status()).conditions} == {"Ready", "ArtifactInStorage"}
-    assert told == ["NewArtifact", "StorageOperationFailed"]
+    assert told == ["NewArtifact", "ArchiveOperationFailed"]

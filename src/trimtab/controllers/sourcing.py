@@ -40,7 +40,9 @@ _FAILURES = (
     names.ConditionType.STORAGE_OPERATION_FAILED,
     names.ConditionType.BUILD_FAILED,
 )
-_OF_STORAGE = frozenset({names.Reason.STORAGE_OPERATION_FAILED, names.Reason.INVALID_PATH})
+_OF_STORAGE = frozenset(
+    {names.Reason.STORAGE_OPERATION_FAILED, names.Reason.ARCHIVE_OPERATION_FAILED, names.Reason.INVALID_PATH}
+)
 
 Status: TypeAlias = GitRepositoryStatus | OCIRepositoryStatus | BucketStatus | HelmRepositoryStatus | HelmChartStatus
 
