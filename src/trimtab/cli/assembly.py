@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -33,42 +33,29 @@ from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject, Telemetry
 from trimtab.cli.attach import attach
 from trimtab.cli.externals import Externals, Joined, reader
+from trimtab.cli.fetching import Fetching
 from trimtab.cli.settings import Settings
-from trimtab.cli.wake import ChartWaker
-from trimtab.controllers import kustomization, remote, sourcing
+from trimtab.controllers import kustomization, remote
 from trimtab.controllers.access import Access, CrossNamespace, account
 from trimtab.controllers.backstop import Backstop
-from trimtab.controllers.bucket import BucketProducer
-from trimtab.controllers.dependencycharts import DependencyCharts, Reach
 from trimtab.controllers.freeze import Freeze
-from trimtab.controllers.gitaccess import GitAccess
-from trimtab.controllers.gitrepository import GitProducer
-from trimtab.controllers.helmchart import HelmChartProducer, Origins
-from trimtab.controllers.helmrepository import HelmRepositoryProducer
-from trimtab.controllers.includes import Includes
 from trimtab.controllers.index import SourceId, SourceIndex
-from trimtab.controllers.ocirepository import OciProducer
 from trimtab.controllers.offering import Named, Offering
 from trimtab.controllers.place import Place
 from trimtab.controllers.places import Places
 from trimtab.controllers.records import Records, keeps_our_fields
-from trimtab.controllers.sourcing import Producer, SourceObject
+from trimtab.controllers.sourcing import SourceObject
 from trimtab.controllers.standing import Standing
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
 from trimtab.kube.informer import Event, Informer
 from trimtab.manifests.refs import Gvk, Key, Ref
-from trimtab.remotes.git.github import Apps
 from trimtab.remotes.outbound import Outbound
 from trimtab.render.render import Renderer
 from trimtab.runtime import server
 from trimtab.runtime.controller import Controller
 from trimtab.runtime.events import Recorder
 from trimtab.runtime.queue import Priority
-from trimtab.sources.bucket import BucketSource
-from trimtab.sources.git import GitSource
-from trimtab.sources.helm import HelmSource
-from trimtab.sources.oci import OciSource
 from trimtab.targets.contract import Drift
 from trimtab.targets.kubernetes.judging import Judges
 from trimtab.targets.kubernetes.target import WRITE_MARGIN_S, KubernetesTarget
@@ -80,11 +67,9 @@ log = logging.getLogger(__name__)
 S = TypeVar("S", bound=SourceObject)
 T = TypeVar("T", bound=Named)
 
-_SOURCE_WORKERS = 8
 _GRACE_S = 20.0
 _COLLECT_EVERY_S = 600.0
 _NOT_INSTALLED_S = 5.0
-_MIRROR_UNUSED_S = 24 * 3600.0
 
 
 _LATER: Mapping[Gvk, type[Any]] = {
@@ -98,15 +83,6 @@ _FETCHED_ONLY: Final = frozenset({HELM_REPOSITORY, HELM_CHART})
 """Kinds whose artifacts no app is made of."""
 _NEEDING: Mapping[Gvk, Gvk] = {ARTIFACT_GENERATOR: EXTERNAL_ARTIFACT}
 """Kinds that are of no use without another."""
-
-
-class _Fetching(NamedTuple):
-    """What the sources of this process share, and what is particular to each kind."""
-
-    publisher: Publisher
-    recorder: Recorder
-    includes: Includes
-    producers: Mapping[Gvk, Producer[Any]]
 
 
 class Assembly:
@@ -129,7 +105,6 @@ class Assembly:
         self._index = SourceIndex()
         self._standing = Standing()
         self._out = Outbound(transport, clock, deny_private=settings.deny_private)
-        self._charts = ChartWaker(self._index)
         self._closing: list[Callable[[], None]] = []
         self._recorders: list[Recorder] = []
         self._late: list[Controller[Key]] = []
@@ -207,38 +182,32 @@ class Assembly:
         self._recorders.append(recorder)
         return recorder
 
-    def _fetching(self, tasks: Tasks, store: Store, publisher: Publisher) -> _Fetching:
-        deny_private = self._settings.deny_private
-        git = GitSource(
-            self._settings.storage_path / "git", store, self._transport, self._clock, deny_private=deny_private
+    def _fetching(self, tasks: Tasks, store: Store, publisher: Publisher) -> Fetching:
+        fetching = Fetching(
+            settings=self._settings,
+            client=self._client,
+            transport=self._transport,
+            out=self._out,
+            clock=self._clock,
+            store=store,
+            publisher=publisher,
+            index=self._index,
+            standing=self._standing,
+            recorder=self._recorder(tasks, "source-controller"),
+            attach=self._attach,
         )
-        tasks.keep(partial(self._sweep, git), name="sweep")
-        oci = OciSource(store, self._out, self._clock)
-        access = GitAccess(self._client, Apps(self._transport, self._clock))
-        includes = Includes(self._index, publisher)
-        producers: tuple[Producer[Any], ...] = (
-            GitProducer(self._client, git, self._clock, access, includes),
-            OciProducer(self._client, oci),
-            BucketProducer(self._client, BucketSource(store, self._out, self._clock)),
-            *self._helm(store, self._out, oci),
-        )
-        recorder = self._recorder(tasks, "source-controller")
-        return _Fetching(publisher, recorder, includes, {producer.gvk: producer for producer in producers})
+        fetching.start(tasks)
+        return fetching
 
-    def _helm(self, store: Store, out: Outbound, oci: OciSource) -> tuple[Producer[Any], ...]:
-        stranger = Outbound(self._transport, self._clock, deny_private=True)
-        helm, objects = HelmSource(store, out), self._standing.stores
-        strangers = Reach(HelmSource(store, stranger), OciSource(store, stranger, self._clock))
-        dependencies = DependencyCharts(self._client, store, Reach(helm, oci), strangers, self._index, objects)
-        return (
-            HelmRepositoryProducer(self._client, helm),
-            HelmChartProducer(self._client, Origins(store, helm, oci, self._index, objects), dependencies),
-        )
-
-    async def _join(self, tasks: Tasks, fetching: _Fetching | None, store: Store, gvk: Gvk, struct: type[S]) -> Joined:
-        """Look after one kind of source, once it is installed."""
+    async def _join(self, tasks: Tasks, fetching: Fetching | None, store: Store, gvk: Gvk, struct: type[S]) -> Joined:
+        """Look after one kind of source, once it is installed: fetch it, or take over what others publish."""
         objects = await self._informer(gvk, struct)
-        controller = self._source(tasks, gvk, objects, fetching, store)
+        self._standing.follow(gvk.kind, objects)
+        if fetching is not None:
+            controller = fetching.controller(tasks, gvk, objects)
+        else:
+            remotes = remote.RemoteSources(gvk.kind, objects, self._index, store, self._transport)
+            controller = reader(remotes, objects, self._clock)
         objects.start(tasks)
         return Joined(controller, objects.synced)
 
@@ -248,32 +217,6 @@ class Assembly:
         await joined.synced.wait()
         self._late.append(joined.controller)
         joined.controller.start(tasks)
-
-    def _source(
-        self, tasks: Tasks, gvk: Gvk, objects: Informer[S], fetching: _Fetching | None, store: Store
-    ) -> Controller[Key]:
-        """Fetches and publishes one kind of source, or takes over the artifacts that another process publishes."""
-        self._standing.follow(gvk.kind, objects)
-        if fetching is None:
-            return reader(
-                remote.RemoteSources(gvk.kind, objects, self._index, store, self._transport), objects, self._clock
-            )
-        world = sourcing.Surroundings(
-            self._client, objects, fetching.publisher, self._index, fetching.recorder, self._clock
-        )
-        sources = sourcing.Sources(world, fetching.producers[gvk])
-        controller = Controller(
-            gvk.kind.lower(),
-            sources.reconcile,
-            clock=self._clock,
-            concurrency=_SOURCE_WORKERS,
-            backoff_cap=sources.backoff_cap,
-        )
-        self._attach(tasks, controller, objects, gvk.kind, sources.state)
-        if gvk == GIT_REPOSITORY:
-            fetching.includes.follow(cast("Informer[GitRepository]", objects), controller.queue.add)
-        self._charts.follow(gvk, objects, controller)
-        return controller
 
     async def _kustomizer(
         self,
@@ -436,9 +379,3 @@ class Assembly:
         while True:
             await self._clock.sleep(_COLLECT_EVERY_S)
             await publisher.collect()
-
-    async def _sweep(self, source: GitSource) -> None:
-        """Remove the mirrors that nobody uses any more."""
-        while True:
-            await self._clock.sleep(_COLLECT_EVERY_S)
-            await source.sweep(_MIRROR_UNUSED_S)
