@@ -3,7 +3,10 @@
 import asyncio
 import gzip
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +16,11 @@ from yarl import URL
 from tests.registry.double import ELSEWHERE, Double, Rewired, running
 from tests.remotes.listener import Listener
 from tests.remotes.scripted import Answer, Scripted, sent_on
-from tests.remotes.world import Authority
 from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Terminal, Transient
 from trimtab.base.http import AiohttpTransport, Request, TransportError
+from trimtab.cluster.layout import Layout
+from trimtab.cluster.pki import Authority, authority
 from trimtab.remotes.outbound import Astray, AuthenticationFailed, Outbound, Unanswered, Way, body, told
 from trimtab.remotes.reach import NotAllowed
 
@@ -37,10 +41,14 @@ SECRETS = {
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
     """A certificate and its key, in one file each."""
-    directory = tmp_path_factory.mktemp("pair")
-    Authority.create(directory)
-    pem = (directory / "server.pem").read_bytes()
-    return pem, pem
+    made = trusted(tmp_path_factory.mktemp("pair")).client("reader")
+    return made.certificate, made.key
+
+
+def trusted(directory: Path) -> Authority:
+    """An authority of the test's own."""
+    (directory / "pki").mkdir()
+    return authority(Layout(directory))
 
 
 def outbound(*answers: Answer, **more: Any) -> tuple[Outbound, Scripted]:
@@ -311,6 +319,50 @@ async def test_the_certificate_is_judged_by_the_name_and_not_by_the_address(
         get("https://charts.example/x"), Way(certificate=pair[0], key=pair[1]) if own_pair else Way(), own=True
     )
     assert transport.sent[0].tls_server_name == "charts.example"
+
+
+async def test_a_server_whose_certificate_has_its_name_alone_is_reached_at_its_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, transport: AiohttpTransport
+) -> None:
+    # What the system trusts, as long as no Secret says more: an authority of the test's own takes its place.
+    ours = trusted(tmp_path)
+    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", ssl.create_default_context(cadata=ours.pem.decode()))
+
+    async def resolve(*_: Any, **__: Any) -> list[Any]:
+        return [(socket.AF_INET, 1, 6, "", ("127.0.0.1", 443))]
+
+    async with serving(ours, tmp_path, "charts.example") as port:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        out = Outbound(transport, SystemClock())
+        response = await out.send(get(f"https://charts.example:{port}/"), Way(), own=True)
+        assert await body(response, 1000) == f"charts.example:{port}".encode()
+        with pytest.raises(Unanswered, match=r"(?i)certificate.*other\.example"):
+            await out.send(get(f"https://other.example:{port}/"), Way(), own=True)
+
+
+@asynccontextmanager
+async def serving(ours: Authority, directory: Path, name: str) -> AsyncIterator[int]:
+    """A server on loopback that says which host it was asked for; its certificate is for `name`."""
+    pair = ours.server(name, [name])
+    pem = directory / "server.pem"
+    pem.write_bytes(pair.certificate + pair.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+
+    async def host(request: web.Request) -> web.StreamResponse:
+        return web.Response(text=request.host)
+
+    app = web.Application()
+    app.router.add_get("/", host)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+    await site.start()
+    served: Any = site._server
+    try:
+        yield served.sockets[0].getsockname()[1]
+    finally:
+        await runner.cleanup()
 
 
 async def test_the_next_of_several_addresses_is_tried_when_one_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
