@@ -1,5 +1,6 @@
 """moto's server in a thread, and a writer that is AWS's own client: neither is under test."""
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +30,17 @@ class Moto:
             aws_access_key_id="writer",
             aws_secret_access_key="writer",
         )
+
+    def reader(self) -> tuple[str, str]:
+        """The keys of a user who may read buckets, for when it checks signatures."""
+        iam = self.service("iam")
+        allowed = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        iam.create_user(UserName="reader")
+        iam.put_user_policy(UserName="reader", PolicyName="reads", PolicyDocument=policy)
+        made = iam.create_access_key(UserName="reader")["AccessKey"]
+        iam.close()
+        return made["AccessKeyId"], made["SecretAccessKey"]
 
     def stop(self) -> None:
         self.client.close()

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from moto.core.authorization import enable_iam_authentication
 
 from tests.buckets.conftest import Counting
 from tests.buckets.store import Moto
@@ -216,6 +217,25 @@ async def test_what_is_not_public_is_read_by_those_who_sign_only(moto: Moto, sou
     with pytest.raises(AuthenticationFailed, match=r"wants credentials.*name a Secret in spec\.secretRef"):
         await source.take(wanted(moto, name), ANYBODY, None)
     assert files(await source.take(wanted(moto, name), SIGNED, None)) == {"a.yaml": b"a"}
+
+
+async def test_a_server_that_checks_signatures_takes_ours_and_none_with_another_secret(
+    moto: Moto, source: BucketSource
+) -> None:
+    files_ = {"a.yaml": "a", "deep/er/b c+%&ü~.yaml": "b"}
+    name = moto.bucket("checked")
+    for key, content in files_.items():
+        moto.put(name, key, content, public=False)
+    access, key = moto.reader()
+    with enable_iam_authentication():
+        snapshot = await source.take(wanted(moto, name, prefix=""), Access(keys=Keys(access, key)), None)
+        prefixed = await source.take(wanted(moto, name, prefix="deep/"), Access(keys=Keys(access, key)), None)
+        for keys in (Keys(access, key + "x"), Keys("AKIDNOBODY", key)):
+            with pytest.raises(AuthenticationFailed, match="refuses these credentials") as failed:
+                await source.take(wanted(moto, name), Access(keys=keys), None)
+            assert key not in failed.value.message
+    assert files(snapshot) == {key: content.encode() for key, content in files_.items()}
+    assert set(files(prefixed)) == {"deep/er/b c+%&ü~.yaml"}
 
 
 async def test_a_bucket_that_is_not_there_is_named(moto: Moto, source: BucketSource) -> None:
