@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,6 @@ from bench.server import JSON, Server, all_of, connect
 from trimtab.api.source import GitRef, GitRepositorySpec
 from trimtab.artifacts.publish import Publisher
 from trimtab.artifacts.store import Store
-from trimtab.base import process
 from trimtab.base.clock import SystemClock
 from trimtab.base.http import AiohttpTransport
 from trimtab.cluster.gitserver import GitServer
@@ -52,10 +51,12 @@ class First:
     files: int
     commits: int
     clone_s: float
+    clone_cpu_s: float
     artifact_s: float
     artifact_cpu_s: float
     ratio: float
     ratios: list[float]
+    cpu_ratio: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,23 +111,25 @@ async def first(arguments: argparse.Namespace, directory: Path) -> First:
     _git("--git-dir", str(bare), "fast-import", "--quiet", stdin=stream)
     _git("--git-dir", str(bare), "config", "uploadpack.allowFilter", "true")
     _git("--git-dir", str(bare), "repack", "-a", "-d", "-q")
-    clones, artifacts, cpus = list[float](), list[float](), list[float]()
+    clones, artifacts = list[tuple[float, float]](), list[tuple[float, float]]()
     async with GitServer(bare.parent) as server:
         for number in range(arguments.rounds):
-            clones.append(await _clone(server.url("big"), directory / f"clone-{number}"))
-            seconds, cpu = await _artifact(server.url("big"), directory / f"source-{number}", arguments.files)
-            artifacts.append(seconds)
-            cpus.append(cpu)
-            say(f"clone and read {clones[-1]:.2f} s, artifact {seconds:.2f} s ({cpu:.2f} s of CPU)")
-    ratios = [ours / theirs for ours, theirs in zip(artifacts, clones, strict=True)]
+            for what, times in (("clone", clones), ("artifact", artifacts)):
+                where = directory / f"{what}-{number}"
+                times.append(await _measured(what, server.url("big"), where, arguments.files))
+                say(f"{what}: {times[-1][0]:.2f} s, {times[-1][1]:.2f} s of CPU")
+    ratios = [ours / theirs for (ours, _), (theirs, _) in zip(artifacts, clones, strict=True)]
+    clone_cpu_s, artifact_cpu_s = (statistics.median(cpu for _, cpu in times) for times in (clones, artifacts))
     return First(
         arguments.files,
         arguments.commits,
-        clone_s=round(statistics.median(clones), 2),
-        artifact_s=round(statistics.median(artifacts), 2),
-        artifact_cpu_s=round(statistics.median(cpus), 2),
+        clone_s=round(statistics.median(seconds for seconds, _ in clones), 2),
+        clone_cpu_s=round(clone_cpu_s, 2),
+        artifact_s=round(statistics.median(seconds for seconds, _ in artifacts), 2),
+        artifact_cpu_s=round(artifact_cpu_s, 2),
         ratio=round(statistics.median(ratios), 2),
         ratios=[round(ratio, 2) for ratio in ratios],
+        cpu_ratio=round(artifact_cpu_s / clone_cpu_s, 2),
     )
 
 
@@ -141,28 +144,9 @@ def _history(files: int, commits: int) -> Iterator[bytes]:
             yield b"M 100644 inline %b\ndata %d\n%b\n" % (path.encode(), len(text), text)
 
 
-async def _clone(url: str, target: Path) -> float:
-    begin = time.monotonic()
-    argv = ["git", "clone", "--quiet", "--depth", "1", "--filter=blob:none", url, str(target)]
-    done = await process.run(argv, env=_GIT_ENV, timeout=_PATIENCE_S)
-    if done.code:
-        raise RuntimeError(done.stderr.decode(errors="replace"))
-    await asyncio.to_thread(_read_all, target)
-    return time.monotonic() - begin
-
-
-def _read_all(directory: Path) -> None:
-    for where, directories, files in os.walk(directory):
-        if ".git" in directories:
-            directories.remove(".git")
-        for name in files:
-            with open(os.path.join(where, name), "rb") as file:
-                file.read()
-
-
-async def _artifact(url: str, directory: Path, files: int) -> tuple[float, float]:
+async def _measured(what: str, url: str, directory: Path, files: int) -> tuple[float, float]:
     """Seconds, and CPU seconds with those of git, in a process of its own."""
-    argv = [sys.executable, "-m", "bench.git", "--artifact", url, "--directory", str(directory)]
+    argv = [sys.executable, "-m", "bench.git", f"--{what}", url, "--directory", str(directory)]
     child = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
     out, _ = await child.communicate()
     found = json.loads(out)
@@ -170,20 +154,39 @@ async def _artifact(url: str, directory: Path, files: int) -> tuple[float, float
     return found["seconds"], found["cpu_s"]
 
 
-async def artifact(url: str, directory: Path) -> None:
-    """Look, fetch and publish once, with nothing there before; print what it took."""
+async def clone(url: str, directory: Path) -> int:
+    """What anybody does without us; how many files there are."""
+    _git("clone", "--quiet", "--depth", "1", "--filter=blob:none", url, str(directory))
+    read = 0
+    for where, directories, files in os.walk(directory):
+        if ".git" in directories:
+            directories.remove(".git")
+        for name in files:
+            with open(os.path.join(where, name), "rb") as file:
+                file.read()
+        read += len(files)
+    return read
+
+
+async def artifact(url: str, directory: Path) -> int:
+    """Look, fetch and publish once, with nothing there before; how many files there are."""
     transport, clock = AiohttpTransport(), SystemClock()
     store = Store(directory / "store")
     source = GitSource(directory / "git", store, transport, clock)
     publisher = Publisher(store, "http://127.0.0.1", clock)
     spec = GitSpec.from_api(GitRepositorySpec(url=url, interval="1m", timeout="600s", ref=GitRef(branch="main")))
-    begin, times = time.monotonic(), os.times()
     snapshot = await source.fetch(spec, ANONYMOUS, await source.look(spec))
     await publisher.publish("GitRepository", Key("bench", "big"), snapshot)
-    seconds, after = time.monotonic() - begin, os.times()
     await transport.close()
-    cpu_s = sum(after[:4]) - sum(times[:4])
-    print(json.dumps({"seconds": seconds, "cpu_s": cpu_s, "files": len(snapshot.tree.entries)}))
+    return len(snapshot.tree.entries)
+
+
+async def timed(work: Awaitable[int]) -> None:
+    """Do it and print what it took."""
+    begin, times = time.monotonic(), os.times()
+    files = await work
+    seconds, after = time.monotonic() - begin, os.times()
+    print(json.dumps({"seconds": seconds, "cpu_s": sum(after[:4]) - sum(times[:4]), "files": files}))
 
 
 # --- looks at what does not change
@@ -281,8 +284,9 @@ def _git(*arguments: str, stdin: bytes = b"") -> None:
 
 async def main(arguments: argparse.Namespace) -> int:
     """Measure and print."""
-    if arguments.artifact:
-        await artifact(arguments.artifact, arguments.directory)
+    if arguments.artifact or arguments.clone:
+        work = artifact if arguments.artifact else clone
+        await timed(work(arguments.artifact or arguments.clone, arguments.directory))
         return 0
     result: dict[str, Any] = {"machine": machine()}
     with tempfile.TemporaryDirectory(prefix="trimtab-bench-") as temporary:
@@ -307,6 +311,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--interval", default="1m", help="how often (1m)")
     parser.add_argument("--minutes", type=int, default=10, help="for how long (10)")
     parser.add_argument("--artifact", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--clone", default="", help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
     return parser
 
