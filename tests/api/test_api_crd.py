@@ -136,7 +136,7 @@ def test_names_categories_and_columns_are_flux_s() -> None:
     assert names["GitRepository"]["shortNames"] == ["gitrepo"]
     assert names["Kustomization"]["shortNames"] == ["ks"]
     assert names["OCIRepository"]["shortNames"] == ["ocirepo"]
-    assert "shortNames" not in names["Receiver"]
+    assert names["Receiver"]["shortNames"] == []
     assert names["Receiver"]["categories"] == ["all", "fluxcd", "fluxcd-notifications"]
     assert names["HelmRepository"]["shortNames"] == ["helmrepo"]
     assert names["HelmChart"]["shortNames"] == ["hc"]

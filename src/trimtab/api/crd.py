@@ -171,7 +171,7 @@ def crd(definition: Definition) -> Body:
                 "listKind": f"{kind}List",
                 "plural": definition.plural,
                 "singular": kind.lower(),
-                **({"shortNames": list(definition.short_names)} if definition.short_names else {}),
+                "shortNames": list(definition.short_names),
                 "categories": ["all", "fluxcd", definition.category],
             },
             "scope": "Namespaced",
