@@ -96,6 +96,13 @@ async def test_a_path_that_is_nobody_s_is_not_found_and_costs_the_cluster_nothin
     assert not ground.cluster.asked
 
 
+async def test_before_all_receivers_are_known_a_path_is_not_called_unknown(ground: Ground) -> None:
+    path = ground.receiver()
+    ground.hooks._complete = lambda: False
+    await ground.take(path)
+    assert await status(ground, "/hook/" + "0" * 64) == 503
+
+
 async def test_a_receiver_that_is_gone_takes_nothing_any_more(ground: Ground) -> None:
     path = ground.receiver()
     ground.gone()

@@ -68,7 +68,8 @@ class Webhooks:
     async def serve(self) -> None:
         """Take deliveries until cancelled. Raises Transient where nobody can listen."""
         tasks = Tasks("webhooks")
-        hooks = Hooks(self._client, self._clock)
+        synced = asyncio.Event()
+        hooks = Hooks(self._client, self._clock, synced.is_set)
         targets = Targets(self._client, self._clock, self._access(self._client).check_trigger)
         hints = Hints(self._client, self._clock, self._telemetry)
         identities = Identities(self._outbound, self._clock)
@@ -81,6 +82,8 @@ class Webhooks:
             receivers.start(tasks)
             self._checks["watch webhooks"] = partial(getattr, receivers, "problem")
             hints.start(tasks)
+            await receivers.synced.wait()
+            synced.set()
             log.info("webhooks are taken at %s", self._settings.receiver_addr)
             await asyncio.Event().wait()
         finally:

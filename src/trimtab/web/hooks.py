@@ -8,7 +8,7 @@ import base64
 import binascii
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,6 +26,8 @@ SECRET_FOR_S: Final = 5.0
 _FAILURE_FOR_S: Final = 1.0
 _MOST_SECRETS: Final = 10_000
 _SECRET: Final = Gvk("", "v1", "Secret")
+_OF_SECRETS: Final = ("token", "email", "audience")
+"""What of a Secret is kept in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,11 @@ class Hook:
 
 
 class Hooks:
-    """The Receivers by their paths; to be told of every event of their kind."""
+    """The Receivers by their paths; to be told of every event of their kind. `complete`: whether it was, of all."""
 
-    def __init__(self, client: Client, clock: Clock) -> None:
+    def __init__(self, client: Client, clock: Clock, complete: Callable[[], bool] = lambda: True) -> None:
         self._client = client
+        self._complete = complete
         self._salt = secrets.token_bytes(32)
         self._receivers: dict[Key, Receiver] = {}
         self._paths: dict[bytes, set[Key]] = {}
@@ -75,17 +78,25 @@ class Hooks:
             self._paths.setdefault(self._digest(event.new.status.webhook_path), set()).add(event.new.key)
 
     def claimants(self, path: str) -> list[Receiver]:
-        """The Receivers whose status says that `path` is theirs. More than one only if somebody wrote a status."""
-        return [self._receivers[key] for key in sorted(self._paths.get(self._digest(path), ()))]
+        """The Receivers whose status says that `path` is theirs. More than one only if somebody wrote a status.
+
+        Raises Refused if there is none.
+        """
+        found = [self._receivers[key] for key in sorted(self._paths.get(self._digest(path), ()))]
+        if not found and not self._complete():
+            # No forge tries again what is not found.
+            raise Refused(503, Why.UNAVAILABLE, "it is not known yet who is here")
+        if not found:
+            raise _unknown()
+        return found
 
     async def open(self, path: str) -> Hook:
         """The Receiver that `path` belongs to, with its Secret. Raises Refused."""
-        claimants = self.claimants(path)
-        for receiver in claimants:
+        for receiver in self.claimants(path):
             hook = await self._load(receiver)
             if hmac.compare_digest(webhook_path(hook.token, receiver.key).encode(), path.encode(errors="replace")):
                 return hook
-        raise unknown()
+        raise _unknown()
 
     async def _load(self, receiver: Receiver) -> Hook:
         reference = receiver.spec.secret_ref
@@ -95,7 +106,8 @@ class Hooks:
 
         async def load() -> Mapping[str, bytes]:
             body = await self._client.get(await self._client.discovery.find(_SECRET), reference.name, namespace)
-            return {key: base64.b64decode(value) for key, value in (body.get("data") or {}).items()}
+            data = body.get("data") or {}
+            return {key: base64.b64decode(data[key]) for key in _OF_SECRETS if key in data}
 
         try:
             data = await self._secrets.get((namespace, reference.name), load)
@@ -109,6 +121,6 @@ class Hooks:
         return hmac.digest(self._salt, path.encode(errors="replace"), "sha256")
 
 
-def unknown() -> Refused:
+def _unknown() -> Refused:
     """Nobody is there, or nobody who says so."""
     return Refused(404, Why.UNKNOWN, "there is nothing here")

@@ -17,7 +17,7 @@ from trimtab.web import payloads, senders
 from trimtab.web.delivery import Delivery, Refused, Why
 from trimtab.web.filters import Filter, filtered
 from trimtab.web.hints import Hints
-from trimtab.web.hooks import Hook, Hooks, unknown
+from trimtab.web.hooks import Hook, Hooks
 from trimtab.web.identities import Identities
 from trimtab.web.pace import Buckets, Seen
 from trimtab.web.targets import Targets
@@ -55,8 +55,6 @@ class Reception:
     async def take(self, path: str, headers: tuple[tuple[bytes, bytes], ...], read: Read) -> str:
         """Have looked at what the owner of the path wants looked at; what is told to the caller. Raises Refused."""
         claimants = self._hooks.claimants(path)
-        if not claimants:
-            raise unknown()
         uid = claimants[0].metadata.uid
         # Where an issuer vouches for callers, the path is no secret: strangers must not use up what friends may have,
         # nor send bodies.
