@@ -143,8 +143,9 @@ async def test_a_registry_that_fails_has_proven_nothing(
         return web.Response(body=b"<html>", headers={"Content-Type": "text/html"})
 
     double.routes[route] = answer
-    with pytest.raises(Transient):
+    with pytest.raises(Transient) as failure:
         await source.verify(spec(double, "1s" if status == "hang" else "20s"), Access(), HEAD, case.demand)
+    assert "not signed" not in failure.value.message, "nobody knows that"
 
 
 @pytest.mark.parametrize("status", [429, 500, "html"])

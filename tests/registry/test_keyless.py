@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -154,6 +155,13 @@ def test_parts_of_different_signatures_are_not_one(instance: Instance, judge: ke
     ):
         with pytest.raises(keyless.NotProven):
             judge.simple(msgspec.structs.replace(mine, **changed), DIGEST, OURS)
+    again = simple(signer)
+    with pytest.raises(keyless.NotProven, match="about another signature"):
+        judge.simple(msgspec.structs.replace(mine, log_entry=again.log_entry), DIGEST, OURS)
+    # the same key, with a certificate in another name that nobody logged
+    named = instance.certificate(signer.key, subject=f"{SUBJECT}/other").public_bytes(Encoding.PEM).decode()
+    with pytest.raises(keyless.NotProven, match="about another signature"):
+        judge.simple(msgspec.structs.replace(mine, certificate=named), DIGEST, OURS)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +176,10 @@ def test_parts_of_different_signatures_are_not_one(instance: Instance, judge: ke
         lambda bundle: bundle["verificationMaterial"]["tlogEntries"][0].pop("inclusionPromise"),
         lambda bundle: bundle["verificationMaterial"]["tlogEntries"][0].pop("inclusionProof"),
         lambda bundle: bundle["verificationMaterial"]["tlogEntries"][0].update(integratedTime="1"),
+        lambda bundle: bundle["verificationMaterial"]["tlogEntries"][0].update(integratedTime="9" * 18),
+        lambda bundle: bundle["verificationMaterial"]["tlogEntries"][0].update(integratedTime="-1"),
+        lambda bundle: bundle["verificationMaterial"]["tlogEntries"][0].update(logIndex="9" * 30),
+        lambda bundle: bundle["verificationMaterial"]["tlogEntries"][0]["inclusionProof"].update(treeSize="0"),
         lambda bundle: bundle["verificationMaterial"]["tlogEntries"][0].update(canonicalizedBody=b64(b"{}")),
         lambda bundle: bundle["verificationMaterial"].pop("certificate"),
         lambda bundle: bundle["verificationMaterial"].update(certificate={"rawBytes": b64(b"x")}),

@@ -114,6 +114,10 @@ def test_a_stranger_is_refused_by_name(root: Issued) -> None:
     forged = envelope(Issued.create(same_name), DIGEST, chain=[Issued.create(same_name).certificate, root.certificate])
     with pytest.raises(NotProven):
         trusting(root).judge(forged, DIGEST, NOW)
+    mallory = Issued.create(same_name)
+    in_its_name = envelope(mallory, DIGEST, chain=[mallory.certificate, root.certificate])
+    with pytest.raises(NotProven, match="does not fit"):
+        trusting(root).judge(in_its_name, DIGEST, NOW)
 
 
 @pytest.mark.parametrize(

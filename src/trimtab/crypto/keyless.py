@@ -277,7 +277,8 @@ def _told() -> Iterator[None]:
     except InvalidSignature as problem:
         raise NotProven("the signature does not fit what is signed") from problem
     except (
-        *(Error, ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError, struct.error),
+        *(Error, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError, OSError),
+        *(RecursionError, struct.error),
         *(UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension, x509.InvalidVersion),
     ) as problem:
         raise NotProven(_shown(str(problem).partition("\n")[0]) or type(problem).__name__) from problem
