@@ -2,12 +2,16 @@
 
 import base64
 import json
+import threading
 from collections.abc import Iterator
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+from urllib.parse import parse_qs
 
 import pytest
 
 from tests.buckets.store import Moto
+from tests.buckets.test_hostile import made
 from tests.e2e.world import SOURCES, World, condition, until
 
 PATH = "/api/v1/namespaces/{}/configmaps/settings"
@@ -141,6 +145,51 @@ def test_a_private_bucket_is_read_with_the_secret_and_a_repaired_secret_is_enoug
     world.ready(ns, "app", revision(world, ns))
     assert applied(world, ns) == "private"
     assert "s3cr3t-k3y" not in world.controller.log
+
+
+class Directory(BaseHTTPRequestHandler):
+    """A double of a server that makes keys for `ada`, whose password is `right`."""
+
+    asked: ClassVar[list[dict[str, list[str]]]] = []
+
+    def do_POST(self) -> None:
+        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.asked.append(form)
+        right = (form["LDAPUsername"], form["LDAPPassword"]) == (["ada"], ["right"])
+        body = made() if right else b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
+        self.send_response(200 if right else 403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_keys_for_a_while_open_a_private_bucket(world: World, ns: str, moto: Moto) -> None:
+    name = moto.bucket("directory")
+    moto.put(name, "settings.yaml", settings("directory"), public=False)
+    secret(world, ns, "ada", username="ada", password="wr0ng")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Directory) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+        sts = {"provider": "ldap", "endpoint": endpoint, "secretRef": {"name": "ada"}}
+        source(world, ns, moto.host, name, sts=sts)
+        app(world, ns)
+        told = failed(world, ns, "AuthenticationFailed", "spec.sts.secretRef", endpoint)
+        assert "wr0ng" not in told
+        right = base64.b64encode(b"right").decode()
+        world.api.merge(f"/api/v1/namespaces/{ns}/secrets/ada", {"data": {"password": right}})
+        look(world, ns)
+        world.ready(ns, "app", revision(world, ns))
+        assert applied(world, ns) == "directory"
+        asked = len(Directory.asked)
+        look(world, ns)
+        assert len(Directory.asked) == asked, "kept as long as they are good"
+        server.shutdown()
+        thread.join(5)
+    assert "wr0ng" not in world.controller.log
 
 
 @pytest.mark.parametrize(
