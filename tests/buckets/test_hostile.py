@@ -177,6 +177,29 @@ async def test_a_server_that_says_nothing_is_given_up_in_time(double: Double, so
     assert time.monotonic() - start < 5
 
 
+async def test_the_order_of_the_list_is_nothing_and_every_etag_is_something(
+    double: Double, source: BucketSource
+) -> None:
+    double.answer("GET own /apps/a.yaml", body=b"aaaaa")
+    double.answer("GET own /apps/b/c.yaml", body=b"ccc")
+    objects = [("a.yaml", "e1", 5), ("b/c.yaml", "e2", 3)]
+    double.answer(LIST, body=listed(*objects))
+    first = await source.take(wanted(double), ACCESS, None)
+    double.answer(LIST, body=listed(*reversed(objects)))
+    assert await source.take(wanted(double), ACCESS, first) is first
+    seen = {first.revision}
+    for other in (
+        [objects[0]],
+        [("a.yaml", "e2", 5), ("b/c.yaml", "e1", 3)],
+        [("a.yaml", "e3", 5), objects[1]],
+        [*objects, ("empty", "e4", 0)],
+    ):
+        double.answer(LIST, body=listed(*other))
+        double.answer("GET own /apps/empty")
+        seen.add((await source.take(wanted(double), ACCESS, first)).revision)
+    assert len(seen) == 5
+
+
 # Contents
 
 

@@ -24,8 +24,11 @@ class BucketProducer:
         """Raise Terminal for what is not served, or makes no sense."""
         supported.check_bucket(item)
 
-    async def produce(self, item: Bucket, status: Status, held: Snapshot | None) -> Produced:  # noqa: ARG002
-        """What the bucket holds now; of what is held already nothing is fetched again."""
+    async def produce(self, item: Bucket, _status: Status, held: Snapshot | None) -> Produced:
+        """What the bucket holds now; of what is held already nothing is fetched again.
+
+        What is left out is in the revision, so that nothing of the status has to be compared.
+        """
         wanted = Wanted.from_api(item.spec)
         access = await self._access(item, wanted)
         snapshot = await self._source.take(wanted, access, held)

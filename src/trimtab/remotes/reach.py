@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import re
 import socket
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from yarl import URL
@@ -16,6 +17,8 @@ from yarl import URL
 _Ip: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?\.?")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_NAT64_LOCAL = ipaddress.IPv6Network("64:ff9b:1::/48")
+_COMPATIBLE = ipaddress.IPv6Network("::/96")
 _METADATA = {ipaddress.ip_address(text) for text in ("100.100.100.200", "192.0.0.192", "fd00:ec2::254")}
 _SHARED = ipaddress.IPv4Network("100.64.0.0/10")
 
@@ -77,21 +80,28 @@ def written(host: str) -> str | None:
 
 def refusal(host: str, *, deny_private: bool = False) -> str | None:
     """Why the IP address `host` may not be contacted; None if it may."""
-    outer = ipaddress.ip_address(host.partition("%")[0])
-    forms = (outer, _unwrapped(outer))
+    forms = tuple(_forms(ipaddress.ip_address(host.partition("%")[0])))
     if any(ip.is_link_local or ip in _METADATA for ip in forms):
         return "a link-local or metadata address"
     if any(ip.is_multicast or ip.is_unspecified for ip in forms):
         return "not the address of a host"
-    if deny_private and any(ip.is_private or ip.is_loopback or (ip.version == 4 and ip in _SHARED) for ip in forms):
+    if deny_private and any(ip.is_private or ip.is_loopback or _is_local(ip) for ip in forms):
         return "a private address"
     return None
 
 
-def _unwrapped(ip: _Ip) -> _Ip:
-    """The IPv4 address inside the usual wrappings."""
+def _forms(ip: _Ip) -> Iterator[_Ip]:
+    """The address as it is, and the IPv4 addresses inside the usual wrappings."""
+    yield ip
     if isinstance(ip, ipaddress.IPv4Address):
-        return ip
-    if ip in _NAT64:
-        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.ipv4_mapped or ip.sixtofour or ip
+        return
+    if ip in _NAT64 or (ip in _COMPATIBLE and int(ip) > 1):
+        yield ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    if (inside := ip.ipv4_mapped or ip.sixtofour) is not None:
+        yield inside
+    yield from ip.teredo or ()
+
+
+def _is_local(ip: _Ip) -> bool:
+    """Whether the address is of a network of somebody's own that `ipaddress` takes for a public one."""
+    return ip in _SHARED if isinstance(ip, ipaddress.IPv4Address) else ip in _NAT64_LOCAL

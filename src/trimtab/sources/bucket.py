@@ -132,24 +132,31 @@ class BucketSource:
         return self._ignores[known]
 
     async def _fetch(self, wanted: Wanted, access: Access, chosen: _Chosen, held: Snapshot | None) -> Snapshot:
-        had = {entry.path: entry for entry in held.tree.entries} if held else {}
-
         async def fetched(one: Object) -> Entry:
-            hint, there = _hint(wanted, one), had.get(one.key)
-            if there is not None and there.hint == hint and self._store.keep(there.sha256, there.size):
-                return there
             content = await self._storage.get(wanted.place, access, one)
-            return Entry(one.key, await asyncio.to_thread(self._store.put, content), len(content), hint=hint)
+            sha256 = await asyncio.to_thread(self._store.put, content)
+            return Entry(one.key, sha256, len(content), hint=_hint(wanted, one))
 
         try:
-            entries = await abreast(fetched, chosen.objects, _AT_ONCE)
-            tree = Tree.of(entries, chosen.left_out)
+            kept = await asyncio.to_thread(self._still_good, wanted, chosen, held) if held else {}
+            missing = [one for one in chosen.objects if one.key not in kept]
+            entries = await abreast(fetched, missing, _AT_ONCE)
+            tree = Tree.of([*kept.values(), *entries], chosen.left_out)
             await asyncio.to_thread(self._store.save, tree)
         except OSError as problem:
             raise Transient(
                 "StorageOperationFailed", f"the files of {wanted.place} cannot be kept: {problem}"
             ) from problem
         return Snapshot(self._store, tree, chosen.revision)
+
+    def _still_good(self, wanted: Wanted, chosen: _Chosen, held: Snapshot) -> dict[str, Entry]:
+        """What of `held` is in the bucket as it was, and in the store."""
+        now = {one.key: _hint(wanted, one) for one in chosen.objects}
+        return {
+            entry.path: entry
+            for entry in held.tree.entries
+            if entry.hint == now.get(entry.path) and self._store.keep(entry.sha256, entry.size)
+        }
 
 
 def _choose(wanted: Wanted, objects: Sequence[Object], ignore: Object | None, ignore_file: bytes) -> _Chosen:
