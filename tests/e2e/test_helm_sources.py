@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.buckets.store import Moto
 from tests.charts.world import ChartServer, Listed, chart, chart_files, index, listed
 from tests.e2e.world import SOURCES, Api, Controller, World, condition, until
 from tests.registry.server import RegistryServer, descriptor, manifest
@@ -37,6 +38,13 @@ def private(tmp_path: Path) -> Iterator[ChartServer]:
     server.start()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[Moto]:
+    server = Moto()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -530,6 +538,38 @@ def test_a_directory_in_git_is_packed_and_a_change_without_a_new_version_makes_n
     found = app_at(world, ns, f"1.1.0+{commit[:12]}.2")
     assert values_of(fetched(found))["replicas"] == 5
     assert files(fetched(found))["app/templates/more.yaml"] == b"kind: Other\n"
+
+
+def test_a_packaged_chart_in_git_is_published_byte_for_byte_unless_its_values_are_others(world: World, ns: str) -> None:
+    packed = chart("app", "1.0.0")
+    repo = world.repo(ns)
+    repo.commit({"dist/app-1.0.0.tgz": packed, "env/prod.yaml": "replicas: 5\n"})
+    world.source(ns, repo.url)
+    helm_chart(world, ns, chart="dist/app-1.0.0.tgz", sourceRef={"kind": "GitRepository", "name": "repo"})
+    assert fetched(app_at(world, ns, "1.0.0")) == packed
+    change(world, ns, "HelmChart", "app", valuesFiles=["env/prod.yaml"])
+    assert values_of(fetched(app_at(world, ns, "1.0.0+2"))) == {"replicas": 5}
+
+
+def test_a_directory_in_a_bucket_is_packed_by_the_digest_of_its_contents(world: World, ns: str, moto: Moto) -> None:
+    name = moto.bucket("charts", below("charts/app", chart_files("app", "1.0.0")))
+    body = {"endpoint": moto.host, "bucketName": name, "interval": "60m", "insecure": True}
+    kind = {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "Bucket"}
+    world.api.create(f"{SOURCES}/namespaces/{ns}/buckets", {**kind, "metadata": {"name": "store"}, "spec": body})
+    source = {"kind": "Bucket", "name": "store"}
+    helm_chart(world, ns, chart="charts/app", sourceRef=source, reconcileStrategy="Revision")
+
+    def revision() -> str:
+        found = world.api.get(f"{SOURCES}/namespaces/{ns}/buckets/store")["status"].get("artifact") or {}
+        return str(found.get("revision", ""))
+
+    first = until(revision, lambda: why(world, ns))
+    app_at(world, ns, f"1.0.0+{first.removeprefix('sha256:')[:12]}")
+    moto.put(name, "charts/app/templates/more.yaml", "kind: More\n")
+    world._request(f"{SOURCES}/namespaces/{ns}/buckets/store")
+    second = until(lambda: (now := revision()) != first and now, lambda: why(world, ns))
+    found = app_at(world, ns, f"1.0.0+{second.removeprefix('sha256:')[:12]}")
+    assert files(fetched(found))["app/templates/more.yaml"] == b"kind: More\n"
 
 
 def test_dependencies_come_from_beside_from_a_repository_and_from_a_registry(
