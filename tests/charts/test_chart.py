@@ -13,8 +13,9 @@ from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Store
 from trimtab.artifacts.tree import Entry, Tree
 from trimtab.manifests.yaml import load
+from trimtab.sources.charts import build, dependencies, ignore, metadata, values
 from trimtab.sources.charts import chart as charts
-from trimtab.sources.charts import dependencies, ignore, metadata, values
+from trimtab.sources.charts.build import Options
 from trimtab.sources.charts.chart import Chart
 from trimtab.sources.charts.metadata import BadChart, Dependency
 from trimtab.sources.charts.package import package
@@ -253,6 +254,35 @@ def test_a_package_that_becomes_too_large_is_refused(store: Store) -> None:
     found = charts.of_directory(snapshot(store, {**chart_files("app", "1.0.0"), **noise}), "")
     with pytest.raises(BadChart, match=r"when it is packed; the limit is 10,485,760.*\.helmignore"):
         package(store, found, version="1.0.0")
+
+
+@pytest.mark.parametrize(
+    ("asked", "options", "version"),
+    [
+        ("1.0.0", Options(), "1.0.0"),
+        ("v1.0.0", Options(), "v1.0.0"),
+        ("v1.0.0", Options(("values.yaml",), build="7"), "1.0.0+7"),
+        ("", Options(), "1.0.0"),
+    ],
+)
+def test_the_version_that_is_published_is_the_one_that_was_looked_for(
+    store: Store, asked: str, options: Options, version: str
+) -> None:
+    """Else it would be looked for, and fetched, again and again."""
+    packed = chart("app", "1.0.0")
+    tree, archive = charts.unpack(store, packed, "app"), store.put(packed)
+    made = build.of_archive(store, tree, archive, options, "app", version=asked)
+    assert (made.version, made.packaged) == (version, bool(options.build))
+    assert made.version == build.version_with(asked or "1.0.0", options)
+    assert (made.archive == archive) is not made.packaged
+
+
+def test_a_chart_with_a_link_is_published_as_it_is_and_never_packed_again_without_it(store: Store) -> None:
+    packed = tgz(BASE, links={"app/README.md": "../README.md"})
+    tree, archive = charts.unpack(store, packed, "app"), store.put(packed)
+    assert build.of_archive(store, tree, archive, Options(), "app").archive == archive
+    with pytest.raises(BadChart, match=r"README\.md is a link"):
+        build.of_archive(store, tree, archive, Options(build="1"), "app")
 
 
 # Dependencies

@@ -59,6 +59,7 @@ def of_archive(
 ) -> Built:
     """Make what `options` ask for of an unpacked chart, which has to be `name` in `version` if they are given.
 
+    The version published is the one given, as it is written there: `v1.0.0` may be asked for, and `1.0.0` be inside.
     Values files are files of the chart. Raises BadChart, Corrupt.
     """
     chart = charts.of_archive(store, tree, where)
@@ -68,7 +69,7 @@ def of_archive(
     if version and not same_version(said.version, version):
         raise BadChart(f"{where}: the chart inside says that its version is {said.version}; nothing of it is used")
     merged, used = _values(options, lambda path: _of_chart(store, chart, path), where)
-    return _built(store, chart, options, merged, used, tree, archive)
+    return _built(store, chart, options, version or said.version, merged, used, tree, archive)
 
 
 def at(snapshot: Snapshot, path: str) -> Chart:
@@ -96,7 +97,8 @@ async def of_source(snapshot: Snapshot, path: str, chart: Chart, options: Option
         merged, used = _values(options, lambda file: _of_source(snapshot, file), "the source")
         if snapshot.tree.get(place) is not None:
             packed = snapshot.read(place)
-            return _built(store, chart, options, merged, used, charts.unpack(store, packed, place), store.put(packed))
+            tree, archive = charts.unpack(store, packed, place), store.put(packed)
+            return _built(store, chart, options, chart.metadata.version, merged, used, tree, archive)
         made = package(store, chart, version=version_with(chart.metadata.version, options), values=merged, added=added)
         return Built(
             made.tree, made.archive, chart.metadata.name, version_with(chart.metadata.version, options), used, True
@@ -124,13 +126,20 @@ def version_with(version: str, options: Options) -> str:
 
 
 def _built(
-    store: Store, chart: Chart, options: Options, merged: Body | None, used: tuple[str, ...], tree: Tree, archive: str
+    store: Store,
+    chart: Chart,
+    options: Options,
+    version: str,
+    merged: Body | None,
+    used: tuple[str, ...],
+    tree: Tree,
+    archive: str,
 ) -> Built:
-    version = version_with(chart.metadata.version, options)
-    if merged is None and version == chart.metadata.version:
+    if merged is None and not options.build:
         return Built(tree, archive, chart.metadata.name, version, (), False)
     if chart.left_out:
         raise BadChart(f"{chart.left_out[0]} is a link, so that the chart cannot be packed again as it was")
+    version = version_with(version, options)
     made = package(store, chart, version=version, values=merged)
     return Built(made.tree, made.archive, chart.metadata.name, version, used, True)
 
