@@ -234,3 +234,17 @@ def test_the_board_tells_a_change_once_and_forgets_what_is_deleted() -> None:
     assert board.update(body) is None
     board.update(body, deleted=True)
     assert list(board) == []
+
+
+def test_a_repository_in_a_registry_is_shown_as_static_and_never_as_waiting() -> None:
+    body = {
+        "kind": "HelmRepository",
+        "metadata": {"name": "charts", "namespace": "ns"},
+        "spec": {"type": "oci", "url": "oci://registry.example.org/charts"},
+        "status": {"observedGeneration": -1},
+    }
+    assert kinds.static(body)
+    assert Columns().row(HELM, body)[-2:] == ["True", "static: its charts are looked for when they are asked for"]
+    body["spec"] = {"url": "https://charts.example.org"}
+    assert not kinds.static(body)
+    assert Columns().row(HELM, body)[-2:] == ["Unknown", "waiting to be reconciled"]
