@@ -5,8 +5,12 @@ from typing import Any
 
 import pytest
 
+from tests.charts.world import chart_files
+from tests.e2e.test_helm_sources import fetched
+from tests.e2e.test_helm_sources import files as unpacked
 from tests.e2e.world import EXTENSIONS, SOURCES, World, condition, until
 from tests.registry.server import archive
+from trimtab.manifests.yaml import load
 
 ORIGIN = "org.opencontainers.image.revision"
 
@@ -301,10 +305,36 @@ def test_a_source_that_has_nothing_yet_is_waited_for(world: World, ns: str) -> N
     ready(world, ns)
 
 
-@pytest.mark.parametrize("kind", ["Bucket", "HelmChart"])
-def test_a_kind_of_source_that_nobody_fetches_is_refused_by_name(world: World, ns: str, kind: str) -> None:
+def test_a_chart_is_laid_under_the_values_of_a_repository(world: World, ns: str) -> None:
+    files = {f"charts/app/{path}": content for path, content in chart_files("app", "1.0.0").items()}
+    repo = world.repo(ns)
+    repo.commit({**files, "prod.yaml": "extra: {of: production}\n"})
+    world.source(ns, repo.url)
+    spec = {"chart": "./charts/app", "interval": "60m", "sourceRef": {"kind": "GitRepository", "name": "repo"}}
+    kind = {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "HelmChart"}
+    place = f"{SOURCES}/namespaces/{ns}/helmcharts"
+    world.api.create(place, {**kind, "metadata": {"name": "chart"}, "spec": spec})
+    sources = [
+        {"alias": "chart", "kind": "HelmChart", "name": "chart"},
+        {"alias": "repo", "kind": "GitRepository", "name": "repo"},
+    ]
+    steps = [rule("@chart/"), rule("@repo/prod.yaml", "@artifact/app/values.yaml", strategy="Merge")]
+    generator(world, ns, made("prod", *steps, revision="@chart"), sources=sources)
+    ready(world, ns)
+    found = artifact(world, ns, "prod")
+    assert found["status"]["artifact"]["revision"] == "1.0.0"
+    packed = unpacked(fetched(found))
+    assert {"app/Chart.yaml", "app/values.yaml"} <= packed.keys()
+    [document] = load(packed["app/values.yaml"], "values.yaml")
+    assert document.value["extra"] == {"of": "production"}
+    assert len(document.value) > 1, "the chart's own values are under it"
+    world.api.delete(f"{place}/chart")
+
+
+@pytest.mark.parametrize("kind", ["Bucket", "HelmChart", "OCIRepository", "ExternalArtifact"])
+def test_every_kind_of_source_is_waited_for_by_name(world: World, ns: str, kind: str) -> None:
     generator(world, ns, made("web"), sources=[{"alias": "repo", "kind": kind, "name": "x"}])
-    failed(world, ns, "FeatureGateDisabled", f"spec.sources[repo].kind {kind}")
+    failed(world, ns, "SourceFetchFailed", f"{kind}/{ns}/x has no artifact yet")
 
 
 @pytest.mark.parametrize(
