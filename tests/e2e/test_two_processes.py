@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.charts.world import chart_files
 from tests.e2e import test_artifact_generator as generators
 from tests.e2e.test_main_job import config, settings
 from tests.e2e.world import Controller, World
@@ -52,8 +53,22 @@ def test_an_artifact_that_is_not_what_its_status_says_is_not_applied(apart, ns):
 
 
 def test_what_a_generator_makes_in_a_process_of_its_own_reaches_the_app(apart, ns):
-    repo = generators.monorepo(apart, ns)
-    generators.generator(apart, ns, generators.made("web"))
+    repo = generators.monorepo(
+        apart, ns, **{f"chart/{path}": text for path, text in chart_files("chart", "1.0.0").items()}
+    )
+    chart = {"chart": "./chart", "interval": "60m", "sourceRef": {"kind": "GitRepository", "name": "repo"}}
+    kind = {"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "HelmChart", "metadata": {"name": "chart"}}
+    charts = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{ns}/helmcharts"
+    apart.api.create(charts, {**kind, "spec": chart})
+    sources = [
+        {"alias": "repo", "kind": "GitRepository", "name": "repo"},
+        {"alias": "chart", "kind": "HelmChart", "name": "chart"},
+    ]
+    steps = [
+        generators.rule("@repo/apps/web/**"),
+        generators.rule("@chart/chart/Chart.yaml", "@artifact/chart/Chart.txt"),
+    ]
+    generators.generator(apart, ns, generators.made("web", *steps), sources=sources)
     generators.app(apart, ns, "web")
     apart.ready(ns, "web", "latest@sha256:")
     before = generators.artifact(apart, ns, "web")
@@ -61,3 +76,4 @@ def test_what_a_generator_makes_in_a_process_of_its_own_reaches_the_app(apart, n
     apart.poke(ns)
     apart.ready(ns, "web", generators.artifact_moved(apart, ns, "web", before))
     assert generators.applied(apart, ns, "web") == "two"
+    apart.api.delete(f"{charts}/chart")

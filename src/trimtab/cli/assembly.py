@@ -80,7 +80,7 @@ _LATER: Mapping[Gvk, type[Any]] = {
 }
 """Kinds that came after the first release: an installation that is older goes on without them."""
 _FETCHED_ONLY: Final = frozenset({HELM_REPOSITORY, HELM_CHART})
-"""Kinds whose artifacts no app is made of."""
+"""Kinds whose artifacts no app is made of; artifacts may be made of charts."""
 _NEEDING: Mapping[Gvk, Gvk] = {ARTIFACT_GENERATOR: EXTERNAL_ARTIFACT}
 """Kinds that are of no use without another."""
 
@@ -124,9 +124,8 @@ class Assembly:
         join = partial(self._join, tasks, fetching, store)
         joined = [await join(GIT_REPOSITORY, GitRepository)]
         controllers = [joined[0].controller]
-        later = {
-            gvk: partial(join, gvk, struct) for gvk, struct in _LATER.items() if fetches or gvk not in _FETCHED_ONLY
-        }
+        idle = frozenset() if fetches else _FETCHED_ONLY - {HELM_CHART} if makes else _FETCHED_ONLY
+        later = {gvk: partial(join, gvk, struct) for gvk, struct in _LATER.items() if gvk not in idle}
         if applies or makes:
             externals = Externals(
                 self._client,
