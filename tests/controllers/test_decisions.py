@@ -297,9 +297,9 @@ def test_what_is_not_served_is_refused_by_name():
     with pytest.raises(Terminal, match=r"trimtab\.dev/drift: 'maybe'"):
         supported.check(app("a", annotations={"trimtab.dev/drift": "maybe"}))
     item = app("a")
-    source = msgspec.structs.replace(item.spec.source_ref, kind="HelmChart")
+    source = msgspec.structs.replace(item.spec.source_ref, kind="Novel")
     other = msgspec.structs.replace(item, spec=msgspec.structs.replace(item.spec, source_ref=source))
-    with pytest.raises(Terminal, match="HelmChart"):
+    with pytest.raises(Terminal, match="Novel"):
         supported.check(other)
 
 
