@@ -214,7 +214,9 @@ async def test_more_objects_or_bytes_than_the_limits_are_an_error_and_never_a_pa
 async def test_what_is_not_public_is_read_by_those_who_sign_only(moto: Moto, source: BucketSource) -> None:
     name = moto.bucket("private")
     moto.put(name, "a.yaml", "a", public=False)
-    with pytest.raises(AuthenticationFailed, match=r"wants credentials.*name a Secret in spec\.secretRef"):
+    with pytest.raises(
+        AuthenticationFailed, match=r"object 'a\.yaml': the server wants cred.*Secret in spec\.secretRef"
+    ):
         await source.take(wanted(moto, name), ANYBODY, None)
     assert files(await source.take(wanted(moto, name), SIGNED, None)) == {"a.yaml": b"a"}
 

@@ -98,7 +98,7 @@ class Storage:
             await outbound.drain(response)
             raise Changed(f"{name} was changed or removed while it was read")
         if response.status != 200:
-            raise await self._complaint(place, access, response)
+            raise await self._complaint(name, access, response)
         said = listing.etag(response.headers.get("ETag", ""))
         if said not in ("", wanted.etag):
             await response.close()
@@ -126,7 +126,7 @@ class Storage:
         with told(place, BucketFailed):
             return await self._out.send(Request("GET", url, headers), access, own=True)
 
-    async def _complaint(self, place: Place, access: Access, response: Response) -> Transient:
+    async def _complaint(self, about: object, access: Access, response: Response) -> Transient:
         """What the other side says is wrong, as an error."""
         status, after = response.status, self._out.retry_after(response)
         said = _read(await outbound.complaint(response))
@@ -137,18 +137,18 @@ class Storage:
             hints = ((" in the region ", region), (" at ", where))
             elsewhere = "".join(f"{hint}{text[:200]!a}" for hint, text in hints if text)
             return BucketFailed(
-                f"{place}: the server says that the bucket is elsewhere ({status}){elsewhere}, which is not followed; "
+                f"{about}: the server says that the bucket is elsewhere ({status}){elsewhere}, which is not followed; "
                 f"correct spec.endpoint and spec.region{words}"
             )
         if status in (401, 403):
             cause = "refuses these credentials" if access.keys else "wants credentials, or there is no such bucket"
             way_out = "check the Secret of spec.secretRef" if access.keys else "name a Secret in spec.secretRef"
-            return AuthenticationFailed(f"{place}: the server {cause} ({status}); {way_out}{words}")
+            return AuthenticationFailed(f"{about}: the server {cause} ({status}); {way_out}{words}")
         if status in (404, 410):
-            return BucketFailed(f"{place}: there is no such bucket ({status}); check spec.bucketName{words}")
+            return BucketFailed(f"{about}: there is no such bucket ({status}); check spec.bucketName{words}")
         if status == 429 or code == "SlowDown":
-            return BucketFailed(f"{place}: the server has had too many requests ({status}){words}", retry_after=after)
-        return BucketFailed(f"{place}: the server answered {status}{words}", retry_after=after)
+            return BucketFailed(f"{about}: the server has had too many requests ({status}){words}", retry_after=after)
+        return BucketFailed(f"{about}: the server answered {status}{words}", retry_after=after)
 
 
 def _read(body: bytes) -> document.Element:
