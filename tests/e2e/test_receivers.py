@@ -364,6 +364,7 @@ def test_without_its_definition_there_are_no_webhooks_and_all_else_goes_on(hooke
     there = f"{definitions}/{definition['metadata']['name']}"
     for item in hooked.api.get(f"{HOOKS}/receivers")["items"]:
         hooked.api.delete(f"{HOOKS}/namespaces/{item['metadata']['namespace']}/receivers/{item['metadata']['name']}")
+    until(lambda: not hooked.api.get(f"{HOOKS}/receivers")["items"], "all of them are let go")
     assert hooked.controller.stop() == 0
     hooked.api.delete(there)
     until(lambda: hooked.api.get(there) is None, "the definition is gone")
