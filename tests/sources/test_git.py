@@ -281,6 +281,21 @@ async def test_two_sources_of_one_repository_at_once(server, repository, source)
     assert [snapshot.revision for snapshot in found] == [f"main@sha1:{one}", f"other@sha1:{two}", f"main@sha1:{one}"]
 
 
+async def test_branches_share_one_mirror_and_what_fails_for_one_does_not_disturb_the_others(
+    server, repository, source, tmp_path
+):
+    url = server.url("apps")
+    for number in range(3):
+        one = repository.commit({"a": b"%d" % number})
+        two = repository.commit({"b": b"%d" % number}, branch="other")
+        wanted = (spec(url), spec(url, branch="other"), spec(url, commit="1" * 40))
+        first, second, third = await asyncio.gather(*(got(source, each) for each in wanted), return_exceptions=True)
+        assert (first.revision, first.read("a")) == (f"main@sha1:{one}", b"%d" % number)
+        assert (second.revision, second.read("b")) == (f"other@sha1:{two}", b"%d" % number)
+        assert isinstance(third, Transient)
+    assert len(list(tmp_path.glob("cache/mirrors/*.git"))) == 1
+
+
 # What is in a commit
 
 

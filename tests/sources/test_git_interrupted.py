@@ -73,15 +73,15 @@ def files(snapshot: Snapshot) -> dict[str, bytes]:
     return {entry.path: snapshot.read(entry.path) for entry in snapshot.tree.entries}
 
 
-async def test_a_connection_that_is_cut_at_any_byte_of_the_pack(repository, source, wire):
-    """Before there is a mirror, and when there is one."""
+async def test_a_connection_that_is_cut_at_any_byte_of_the_pack(repository, source, wire, tmp_path):
+    """Before there is a mirror, and when there is one: that stays, so that the next fetch costs no more."""
     wanted = spec(wire.port)
     held: Snapshot | None = None
     for number in range(2):
         there = content(number)
         repository.commit(there)
         head = await source.look(wanted)
-        before = held and files(held)
+        before, mirrors = held and files(held), [path.stat().st_ino for path in tmp_path.glob("cache/mirrors/*.git")]
         for share in (0.0, 0.002, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999):
             # The pack alone is 100 kB: what is around it are a few hundred bytes.
             wire.most, wire.passes = max(1, int(share * 102_000)), 0
@@ -89,6 +89,7 @@ async def test_a_connection_that_is_cut_at_any_byte_of_the_pack(repository, sour
                 await source.fetch(wanted, ANONYMOUS, head, held and held.tree)
             assert caught.value.reason == "GitOperationFailed"
             assert held is None or files(held) == before
+            assert [path.stat().st_ino for path in tmp_path.glob("cache/mirrors/*.git")] == mirrors, caught.value
         wire.most = WHOLE
         held = await source.fetch(wanted, ANONYMOUS, head, held and held.tree)
         assert files(held) == there

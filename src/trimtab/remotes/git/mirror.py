@@ -31,7 +31,11 @@ _ALL_OF_HISTORY = 2147483647
 _NOT_BY_ID = re.compile(
     r"not our ref|unadvertised object|no such remote ref|couldn't find remote ref|not a tree|bad object"
 )
-_FAR_SIDE = re.compile(r"unable to access|Could not read from remote|not our ref|unadvertised object|remote ref")
+_FAR_SIDE = re.compile(
+    r"unable to access|Could not read from remote|not our ref|unadvertised object|remote ref"
+    # cut off on the way, or refused for what it is
+    r"|RPC failed|early EOF|hung up unexpectedly|unexpected disconnect|fsck error"
+)
 _LINK, _SUBMODULE, _FILE, _PROGRAM = "120000", "160000", "100644", "100755"
 
 
