@@ -220,6 +220,11 @@ def test_keys_of_other_kinds_are_refused(forge, authority):
     assert app(forge, authority, githubAppPrivateKey=pem(KEY, serialization.PrivateFormat.PKCS8))
 
 
+def test_a_key_is_read_once_and_not_for_every_look(forge, authority):
+    """It is checked when it is read, which takes longer than a look may."""
+    assert app(forge, authority).key is app(forge, authority).key
+
+
 def test_nothing_of_an_app_is_printed(forge, authority):
     assert PEM.decode().splitlines()[1] not in repr(app(forge, authority))
     assert "_key" not in repr(app(forge, authority))

@@ -2,13 +2,14 @@
 
 import asyncio
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from tests.remotes.proxies import proxy
-from tests.remotes.world import Authority, Repository
+from tests.remotes.world import Authority, Repository, Sshd
 from trimtab.api.source import GitRef, GitRepositorySpec
 from trimtab.artifacts.store import Store
 from trimtab.base.clock import SystemClock
@@ -344,6 +345,28 @@ async def test_credentials_go_to_the_same_origin_and_to_nobody_else(tmp_path, so
         assert files(await got(source, spec(server.url("shop")), through)) == {"lib/y": b"2"}
         assert seen
         assert not any(seen)
+
+
+@pytest.mark.skipif(not Sshd.available(), reason="no sshd on this machine: apt-get install openssh-server")
+async def test_by_ssh_with_the_key_of_the_repository(tmp_path, source):
+    sshd = Sshd.start(tmp_path)
+    try:
+        lib = Repository.create(tmp_path / "r/lib.git")
+        pinned = lib.commit({"x": b"1"})
+        lib.commit({"x": b"2"})
+        shop = Repository.create(tmp_path / "r/shop.git")
+        user = subprocess.run(["id", "-un"], check=True, capture_output=True, text=True).stdout.strip()
+        at = f"ssh://{user}@127.0.0.1:{sshd.port}{tmp_path}/r"
+        credentials = Credentials.from_secret({"identity": sshd.identity, "known_hosts": sshd.known_hosts})
+        for url in ("../lib.git", f"{at}/lib.git"):
+            link(shop, {"lib": (url, pinned)})
+            assert files(await got(source, spec(f"{at}/shop.git"), credentials)) == {"lib/x": b"1"}
+        # The host is the same and the port is not: the key is somebody else's there.
+        link(shop, {"lib": (f"{user}@127.0.0.1:{tmp_path.name}/lib.git", pinned)})
+        with pytest.raises(Transient, match=r"submodule 'lib' of .*ssh needs a private key"):
+            await got(source, spec(f"{at}/shop.git"), credentials)
+    finally:
+        sshd.stop()
 
 
 async def test_a_server_that_hands_out_nothing_by_id_is_named(tmp_path, source):

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -263,6 +264,8 @@ def _api(text: str, where: str) -> Address:
     return replace(with_path, path=with_path.path.removesuffix("/x"))
 
 
+# Reading a key takes 30 ms and more, for it is checked; the Secret is read for every look.
+@lru_cache(maxsize=256)
 def _key(pem: bytes, where: str) -> rsa.RSAPrivateKey:
     try:
         key = load_pem_private_key(pem.strip() + b"\n", password=None)
