@@ -89,10 +89,10 @@ def spec(double: Double, timeout: str = "60s") -> OciSpec:
     )
 
 
-def serve(double: Double, case: Case, route: str = REFERRERS) -> None:
+def serve(double: Double, case: Case, route: str = REFERRERS, kind: str = "") -> None:
     """Serve what meets the demand, by the API of referrers or under the tag that stands in for it."""
     attached = case.attached
-    entry = descriptor(attached, MANIFEST, artifactType=case.kind)
+    entry = descriptor(attached, MANIFEST, artifactType=kind or case.kind)
     other = descriptor(b"{}", MANIFEST, artifactType="application/other")
     index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [other, entry]}).encode()
     double.answer(route, body=index, Content_Type=INDEX)
@@ -108,6 +108,17 @@ async def test_what_is_attached_is_found_by_the_api_and_by_the_tag_that_stands_i
     serve(double, CASES[name], route)
     assert await source.verify(spec(double), Access(), HEAD, CASES[name].demand)
     assert not [one for one in double.seen if one.query], "no filter is asked for that a registry might not apply"
+
+
+async def test_a_list_that_says_the_type_of_the_empty_configuration_is_looked_into(
+    double: Double, source: OciSource
+) -> None:
+    """Some clients that keep the list themselves write that, where the registry has no API for it."""
+    serve(double, CASES["identities"], FALLBACK, "application/vnd.oci.empty.v1+json")
+    assert await source.verify(spec(double), Access(), HEAD, CASES["identities"].demand)
+    serve(double, CASES["notary"], FALLBACK, "application/vnd.oci.empty.v1+json")
+    with pytest.raises(Transient, match="not signed"):
+        await source.verify(spec(double), Access(), HEAD, CASES["identities"].demand)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -20,6 +20,7 @@ MAX_PAGES = 2_000
 MAX_PAGE = 16 << 20
 _PAGE = 1_000
 _MAX_REFERRER_PAGES = 8
+_UNTYPED = ("", "application/vnd.oci.empty.v1+json")
 _LINK = re.compile(r'\s*<([^<>]{1,4096})>\s*;\s*rel="?next"?\s*(?:[;,].*)?', re.IGNORECASE)
 
 
@@ -92,7 +93,8 @@ class Registry:
     ) -> list[Descriptor]:
         """What of that type was attached to the manifest `digest`: by the API for it, or under the tag that stands in.
 
-        All of it, as with tags. A registry that knows neither has nothing attached.
+        All of it, as with tags, and what has no type of its own in the list, as some clients write it: only its content
+        tells. A registry that knows neither has nothing attached.
         """
         found: list[Descriptor] = []
         url = repository.at(f"referrers/{digest}")
@@ -115,7 +117,7 @@ class Registry:
             except NotThere:
                 return []
             found = list(index.manifests) if isinstance(index, Index) else []
-        return [one for one in found if one.artifact_type == artifact_type]
+        return [one for one in found if one.artifact_type in (artifact_type, *_UNTYPED)]
 
     @staticmethod
     def _index(repository: Repository, digest: str, body: bytes) -> tuple[Descriptor, ...]:
