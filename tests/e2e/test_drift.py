@@ -231,3 +231,12 @@ def test_what_changed_of_a_suspended_app_while_the_controller_was_down_is_told(o
         ("deleted", "reported"),
     }
     assert settings(own, ns)["data"]["colour"] == "blue"
+
+
+def test_drift_is_corrected_while_the_app_waits_for_a_dependency(world, ns, shop):
+    path = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{ns}/kustomizations/shop"
+    world.api.merge(path, {"spec": {"dependsOn": [{"name": "nobody"}]}})
+    world.failed(ns, "shop", "DependencyNotReady")
+    recolour(world, ns, "blue")
+    healed(world, ns)
+    world.failed(ns, "shop", "DependencyNotReady")

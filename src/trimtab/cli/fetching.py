@@ -71,7 +71,8 @@ class Fetching:
         )
         self._includes = Includes(self.index, self.publisher)
         self._charts = ChartWaker(self.index)
-        access = GitAccess(self.client, Apps(self.transport, self.clock))
+        apps = Apps(self.transport, self.clock, deny_private=self.settings.deny_private)
+        access = GitAccess(self.client, apps)
         oci = OciSource(self.store, self.out, self.clock)
         producers: tuple[Producer[Any], ...] = (
             GitProducer(self.client, self._git, self.clock, access, self._includes),

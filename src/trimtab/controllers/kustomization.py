@@ -208,6 +208,7 @@ class Kustomizations:
             client = await self._world.access.client_for(ks, place)
         except TrimtabError:
             await self._plan_ahead(ks, app, published)
+            await self._hold(ks, app)
             raise
         build = None
         try:
@@ -353,6 +354,14 @@ class Kustomizations:
             tracked = app.target.tracker.get(item.ref)
             if tracked is not None and tracked.baseline is not None and tracked.app == app.key:
                 app.inventory[item.ref] = Entry(item.ref, item.gvk.version, tracked.baseline.uid)
+
+    async def _hold(self, ks: Kustomization, app: App) -> None:
+        """While it waits for others, what it applied last stays enforced. What fails here is told later."""
+        if app.place is None or app.good is None:
+            return
+        with contextlib.suppress(TrimtabError):
+            client = await self._world.access.client_for(ks, app.place)
+            await self._keeping.enforce(ks, app, self._wish(ks, app, app.good, client))
 
     async def _watch_over(self, ks: Kustomization, app: App) -> None:
         """While it is suspended, what it applied last is looked at; what cannot be, is not: nobody asked for it."""
