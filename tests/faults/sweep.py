@@ -84,6 +84,7 @@ class Trial:
                 await world.again(lose_cache=self.lose_cache)
             if self.restart or wire.deaths:
                 await world.awake()
+                await world.rested()
                 await world.quiet()
         finally:
             undertaker.cancel()

@@ -392,6 +392,15 @@ class World:
         await until(reached, "the new life sees its apps")
         await asyncio.sleep(_THOUGHT_S)
 
+    async def rested(self) -> None:
+        """Wait until each app is ready, as in the end of every scenario: a fetch that is under way says nothing."""
+
+        async def reached() -> bool:
+            apps = (await self.api.list(APPS, self.home)).items
+            return all(condition(app, "Ready").get("status") == "True" for app in apps)
+
+        await self.until(reached, "all apps are ready again")
+
     async def quiet(self) -> None:
         """Wait until nobody says anything any more."""
 
