@@ -148,7 +148,7 @@ def test_names_categories_and_columns_are_flux_s() -> None:
     assert names["ArtifactGenerator"]["categories"] == ["all", "fluxcd", "fluxcd-sources"]
     assert names["ExternalArtifact"]["categories"] == ["all", "fluxcd", "fluxcd-sources"]
     assert names["OCIRepository"]["categories"] == ["all", "fluxcd", "fluxcd-sources"]
-    assert "shortNames" not in names["Bucket"]
+    assert names["Bucket"]["shortNames"] == []
     assert names["Bucket"]["categories"] == ["all", "fluxcd", "fluxcd-sources"]
     assert names["GitRepository"]["categories"] == ["all", "fluxcd", "fluxcd-sources"]
     assert names["Kustomization"]["categories"] == ["all", "fluxcd", "fluxcd-appliers"]

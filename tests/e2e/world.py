@@ -5,6 +5,7 @@ The tests look at the cluster with a client of their own (the standard library),
 
 import base64
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -197,6 +198,10 @@ def free_port() -> int:
         return port
 
 
+_NUMBERS = itertools.count(1)
+"""Of namespaces: several worlds share a cluster."""
+
+
 class World:
     """Everything a test needs, with one namespace per test."""
 
@@ -204,11 +209,9 @@ class World:
         self.api = api
         self.controller = controller
         self._git_url, self._git_root = git_url, git_root
-        self._sequence = 0
 
     def namespace(self, stem: str) -> str:
-        self._sequence += 1
-        name = f"{stem[:30].strip('-')}-{self._sequence}"
+        name = f"{stem[:30].strip('-')}-{next(_NUMBERS)}"
         self.api.create("/api/v1/namespaces", {"metadata": {"name": name}})
         return name
 

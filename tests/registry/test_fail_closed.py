@@ -23,6 +23,7 @@ from trimtab.crypto.identity import Identity
 from trimtab.crypto.notation import Policy
 from trimtab.remotes.oci import registry as registry_module
 from trimtab.remotes.oci.wire import Access
+from trimtab.remotes.outbound import Outbound
 from trimtab.sources.oci import Head, OciSource, OciSpec
 from trimtab.sources.signatures import Demand, Identities, Keys, Notary
 
@@ -79,7 +80,7 @@ async def double() -> AsyncIterator[Double]:
 @pytest.fixture
 async def source(double: Double, tmp_path: Path) -> AsyncIterator[OciSource]:
     transport = Rewired(double)
-    yield OciSource(Store(tmp_path), transport, SystemClock())
+    yield OciSource(Store(tmp_path), Outbound(transport, SystemClock()), SystemClock())
     await transport.close()
 
 
