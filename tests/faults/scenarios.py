@@ -314,6 +314,7 @@ async def _from_the_future(world: World) -> None:
     after = {identity: body["metadata"]["resourceVersion"] for identity, body in (await world.objects()).items()}
     if before != after:
         raise Stuck(f"written although the record cannot be read: {sorted(set(before.items()) ^ set(after.items()))}")
+    await world.fetched("B")
     await write(form)
     await world.ask("app")
     await world.ready("app", "B")

@@ -402,10 +402,10 @@ class World:
         await self.until(reached, "all apps are ready again")
 
     async def quiet(self) -> None:
-        """Wait until nobody says anything any more."""
+        """Wait until nobody says anything any more, and no program is at work for this world, such as git."""
 
         async def reached() -> bool:
-            return self.wire.quiet_for() > QUIET_S
+            return self.wire.quiet_for() > QUIET_S and not _at_work(str(self.root / self.home))
 
         await until(reached, "the world is quiet")
 
@@ -505,6 +505,17 @@ class World:
                 if Target(entry.ref.group, plural, entry.ref.namespace, entry.ref.name) == doomed:
                     return None
         return f"DELETE of {doomed}, which is in no recorded inventory"
+
+
+def _at_work(directory: str) -> bool:
+    """Whether a child of this process has `directory` among its arguments."""
+    wanted = f"{directory}/".encode()
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread or a child that has ended meanwhile
+            for pid in (thread / "children").read_text().split():
+                if wanted in Path("/proc", pid, "cmdline").read_bytes():
+                    return True
+    return False
 
 
 async def until(
