@@ -213,7 +213,7 @@ def _arguments(namespace: str, *, multi_tenant: bool, deny_private: bool) -> lis
         # The closing dot keeps the name out of the search list of every pod's resolver.
         f"--storage-adv-addr={ARTIFACT_SERVICE}.{namespace}.svc.cluster.local.",
         f"--metrics-addr=:{METRICS_PORT}",
-        "--controllers=source,kustomize,notification",
+        "--controllers=source,kustomize,source-watcher,notification",
         f"--receiver-addr=:{WEBHOOK_PORT}",
         *denied,
     ]

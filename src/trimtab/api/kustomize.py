@@ -83,7 +83,7 @@ class HealthExpr(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     """How health is read from the objects of a custom kind."""
 
     api_version: Annotated[str, doc("API version of the kind.", minLength=1)]
-    kind: Annotated[str, doc("Kind; every kind of the API version when empty.")] = ""
+    kind: Annotated[str, doc("Kind; every kind of the API group when empty. The version does not matter.")] = ""
     current: Annotated[str, doc("CEL expression that is true when the object is as wished.", minLength=1)]
     in_progress: Annotated[str, doc("CEL expression that is true while the object is on its way.")] = ""
     failed: Annotated[str, doc("CEL expression that is true when the object will not get there.")] = ""

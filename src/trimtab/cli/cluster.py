@@ -23,7 +23,7 @@ def cluster() -> None:
     """A local control plane: etcd, API server, controller-manager, scheduler, and a Node on which Pods become Ready."""
 
 
-@cluster.command()
+@cluster.command(epilog="\b\nExample:\n  trimtab cluster up --dir /var/tmp/plane --detach")
 @_DIR
 @click.option("--port", type=click.IntRange(1, 65535), help="The API server's port on loopback; by default a free one.")
 @click.option("--no-kwok", is_flag=True, help="Without a Node: Pods stay Pending.")

@@ -32,7 +32,7 @@ _LOOK_S = 0.5
 _LONGEST_WORDS = 160
 
 
-@click.command("demo")
+@click.command("demo", epilog="\b\nExample:\n  trimtab demo")
 @click.option(
     "--dir",
     "directory",

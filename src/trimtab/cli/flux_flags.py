@@ -13,6 +13,17 @@ _WITHOUT_EFFECT: Final = {
     "kube-api-qps": "requests are bounded by what is in flight",
     "kube-api-burst": "requests are bounded by what is in flight",
     "token-cache-max-size": "no tokens of clouds are asked for",
+    "min-retry-delay": "the pause between two tries grows by itself, up to the retry interval of the object",
+    "max-retry-delay": "the pause between two tries grows by itself, up to the retry interval of the object",
+    "artifact-retention-ttl": "a superseded artifact stays for a minute",
+    "artifact-retention-records": "two superseded artifacts stay at most",
+    "log-encoding": "lines are written for people",
+    "health-addr": "/healthz and /readyz are at --metrics-addr",
+    "graceful-shutdown-timeout": "what is under way gets twenty seconds",
+    "leader-election-lease-duration": "the times of the Leases are fixed",
+    "leader-election-renew-deadline": "the times of the Leases are fixed",
+    "leader-election-retry-period": "the times of the Leases are fixed",
+    "leader-election-release-on-cancel": "the Leases are always let go",
 }
 _NOT_SERVED: Final = {
     "default-kubeconfig-service-account": "kubeconfigs hold their credentials",
@@ -23,6 +34,9 @@ _NOT_SERVED: Final = {
     "custom-apply-stage-kinds": "the order of kinds is fixed",
     "watch-configs-label-selector": "ConfigMaps and Secrets are not watched yet",
     "feature-gates": "there are no gates",
+    "watch-label-selector": "all objects are looked after, sharding is not served yet",
+    "insecure-kubeconfig-exec": "kubeconfigs from Secrets never run programs",
+    "insecure-kubeconfig-tls": "the certificates of other clusters are always checked",
     "events-addr": "alerts are not served yet",
     "export-http-path-metrics": "the paths of webhooks are secrets",
 }
@@ -35,6 +49,9 @@ def flux_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, why in _NOT_SERVED.items():
         command = _hidden(name, _refuse(why))(command)
     command = _switch("watch-all-namespaces", _must_be(True, "all namespaces are watched"))(command)
+    command = _switch(
+        "enable-leader-election", _must_be(True, "Leases are held; --no-leader-elect is for one process")
+    )(command)
     command = _switch("no-remote-bases", _must_be(True, "remote bases are never followed"))(command)
     return click.option(
         "--no-cross-namespace-refs",
@@ -76,7 +93,9 @@ def _say(why: str) -> Check:
 def _refuse(why: str) -> Check:
     def check(_context: click.Context, parameter: click.Parameter, value: Any) -> None:
         if value is not None:
-            raise click.BadParameter(f"this flag of Flux is not served: {why}", param_hint=parameter.opts[0])
+            raise click.BadParameter(
+                f"this flag of Flux is not served: {why}; leave it out", param_hint=parameter.opts[0]
+            )
 
     return check
 

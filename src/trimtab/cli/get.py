@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _STATIC: Body = {"status": "True", "message": "static: its charts are looked for when they are asked for"}
 
 
-@click.command("get")
+@click.command("get", epilog="\b\nExample:\n  trimtab get all -A\n  trimtab get source git shop -n flux-system")
 @click.argument("words", nargs=-1, metavar="[KIND [NAME]]")
 @click.option("-A", "--all-namespaces", is_flag=True, help="In every namespace.")
 @click.option("-o", "--output", "form", type=click.Choice(output.FORMS), default="text", help="How to print.")

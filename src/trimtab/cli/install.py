@@ -19,7 +19,7 @@ _MANAGER = "trimtab"
 _LOOK_AGAIN_S = 0.2
 
 
-@click.command()
+@click.command(epilog="\b\nExample:\n  trimtab install --export --multi-tenant > trimtab.yaml")
 @click.option("--export", is_flag=True, help="Print the objects as YAML instead of applying them.")
 @click.option("--crds-only", is_flag=True, help="Only the definitions of our kinds.")
 @click.option("--multi-tenant", is_flag=True, help="Bind nobody to cluster-admin; tenants bring their own accounts.")

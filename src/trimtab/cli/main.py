@@ -22,7 +22,7 @@ class Lazy(NamedTuple):
 
 _COMMANDS: dict[str, dict[str, Lazy]] = {
     "Look": {
-        "get": Lazy("trimtab.cli.get", "List sources and Kustomizations: revision, readiness, message."),
+        "get": Lazy("trimtab.cli.get", "List sources, apps, generators and Receivers: revision, readiness, message."),
         "tree": Lazy("trimtab.cli.tree", "Show what an app consists of, and the state of every object."),
         "inventory": Lazy("trimtab.cli.inventory", "Show what an app has on record, and whether it is still there."),
     },

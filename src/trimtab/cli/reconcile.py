@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trimtab.kube.client import Client
 
 
-@click.command("reconcile")
+@click.command("reconcile", epilog="\b\nExample:\n  trimtab reconcile shop --with-source")
 @click.argument("words", nargs=-1, required=True, metavar=NAMED)
 @click.option("--with-source", is_flag=True, help="Look at the app's source first.")
 @cluster_options

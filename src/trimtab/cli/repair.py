@@ -66,7 +66,7 @@ def inventory(options: Options, words: tuple[str, ...], yes: bool) -> None:
     perform(options, work)
 
 
-@repair.command(epilog="\b\nExample:\n  trimtab repair release shop -n team-a --yes")
+@repair.command(epilog="\b\nExample:\n  trimtab repair release shop -n team-a")
 @_APP
 @_YES
 @cluster_options

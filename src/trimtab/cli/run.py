@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from trimtab.cli.settings import Settings
 
 
-@click.command(
-    epilog="Example: trimtab run --kubeconfig ~/.kube/config --storage-path /var/lib/trimtab --storage-addr :9790"
-)
+@click.command(epilog="\b\nExample:\n  trimtab run --kubeconfig ~/.kube/config --storage-path /var/lib/trimtab")
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="The kubeconfig to use ($KUBECONFIG, in-cluster).")
 @click.option("--context", help="The context of the kubeconfig to use.")
 @click.option(
@@ -34,7 +32,8 @@ if TYPE_CHECKING:
     "--controllers",
     default="source,kustomize,source-watcher",
     show_default=True,
-    help="Which of them run here: source, kustomize, notification (webhooks). Flux's own may do the other part.",
+    help="Which of them run here: source, kustomize, source-watcher (ArtifactGenerators), notification (webhooks). "
+    "Flux's own may do the others.",
 )
 @click.option(
     "--storage-path",

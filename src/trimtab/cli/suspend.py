@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from trimtab.kube.client import Client
 
 
-@click.command("suspend")
+@click.command("suspend", epilog="\b\nExample:\n  trimtab suspend shop\n  trimtab suspend source git shop")
 @click.argument("words", nargs=-1, metavar=NAMED)
 @click.option("--all", "everything", is_flag=True, help="All of the kind in the namespace.")
 @cluster_options
 def suspend(options: Options, words: tuple[str, ...], everything: bool) -> None:
-    """Stop looking after an object. What runs stays as it is; drift is neither seen nor corrected."""
+    """Stop looking after an object. What runs stays as it is; drift of an app is still told, and not corrected."""
 
     async def work(client: "Client") -> int:
         kind, names = await _chosen(client, options.namespace, words, everything)
@@ -31,7 +31,7 @@ def suspend(options: Options, words: tuple[str, ...], everything: bool) -> None:
     perform(options, work)
 
 
-@click.command("resume")
+@click.command("resume", epilog="\b\nExample:\n  trimtab resume shop")
 @click.argument("words", nargs=-1, metavar=NAMED)
 @click.option("--all", "everything", is_flag=True, help="All of the kind in the namespace.")
 @click.option("--wait/--no-wait", default=True, help="Wait until it is ready again (the default).")

@@ -42,7 +42,7 @@ class Node(NamedTuple):
     note: str = ""
 
 
-@click.command("tree")
+@click.command("tree", epilog="\b\nExample:\n  trimtab tree shop -n flux-system")
 @click.argument("words", nargs=-1, required=True, metavar="APP")
 @click.option("-o", "--output", "form", type=click.Choice(output.FORMS), default="text", help="How to print.")
 @click.option("--compact", is_flag=True, help="Only the apps, not what they consist of.")

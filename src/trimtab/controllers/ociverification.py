@@ -99,7 +99,8 @@ def check_verification(verify: OciVerification) -> None:
     if not keyless.installed():
         raise Terminal(
             names.Reason.FEATURE_GATE_DISABLED,
-            "spec.verify.matchOIDCIdentity needs the package sigstore, which is not here: install trimtab[sigstore]",
+            "spec.verify.matchOIDCIdentity needs the package sigstore, which is not here: install Trimtab with its "
+            "extra sigstore (in a clone: pip install '.[sigstore]')",
         )
 
 

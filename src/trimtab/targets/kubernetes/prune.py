@@ -75,7 +75,7 @@ async def delete(
     """
     entry = deletion.entry
     if untouchable(entry.ref, protected_namespace):
-        return Outcome(entry.ref, Effect.RELEASED, "a namespace that is never deleted (P7)")
+        return Outcome(entry.ref, Effect.RELEASED, "a namespace that is never deleted")
     try:
         resource = await served(client, entry)
     except UnknownKind:
