@@ -52,7 +52,7 @@ def test_a_demand_that_proves_nothing_is_refused_and_says_what_to_write(fields: 
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ociverification.keyless, "installed", lambda: False)
-    with pytest.raises(Terminal, match=r"install trimtab\[sigstore\]") as refusal:
+    with pytest.raises(Terminal, match="install Trimtab with its extra sigstore") as refusal:
         check_verification(verification(**SOMEBODY))
     assert refusal.value.reason == "FeatureGateDisabled"
     check_verification(verification(**KEYS))

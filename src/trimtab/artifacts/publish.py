@@ -11,7 +11,7 @@ import hmac
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_bytes, token_hex
@@ -110,6 +110,9 @@ class Publisher:
             metadata=said,
         )
         async with self._lock:
+            if not (directory / name).exists():
+                # what was there before was removed as superseded a moment ago
+                await asyncio.to_thread(self._build, directory / name, snapshot, archive)
             record = Record(artifact=artifact, tree=snapshot.tree.digest)
             await asyncio.to_thread(self._record, directory, record, form.latest)
         return artifact
@@ -148,10 +151,13 @@ class Publisher:
         async with self._lock:
             await asyncio.to_thread(self._remove_all, directory)
 
-    async def collect(self, *, min_age_s: float = MIN_AGE_S) -> Collected:
-        """Remove superseded archives past their time, and then all contents that nothing refers to."""
+    async def collect(self, offered: Iterable[str] = (), *, min_age_s: float = MIN_AGE_S) -> Collected:
+        """Remove superseded archives past their time, and then all contents that nothing refers to.
+
+        `offered` are the digests of trees that are used though they were not published here.
+        """
         async with self._lock:
-            return await asyncio.to_thread(self._collect, min_age_s)
+            return await asyncio.to_thread(self._collect, tuple(offered), min_age_s)
 
     def _build(self, path: Path, snapshot: Snapshot, archive: str) -> Written:
         self._store.save(snapshot.tree)
@@ -169,8 +175,8 @@ class Publisher:
     def _copy(self, out: IO[bytes], archive: str) -> Written:
         return Written(archive, out.write(self._store.read(archive)))
 
-    def _collect(self, min_age_s: float) -> Collected:
-        live: list[str] = []
+    def _collect(self, offered: tuple[str, ...], min_age_s: float) -> Collected:
+        live = list(offered)
         for directory in self._root.glob("*/*/*"):
             self._expire(directory)
             live += [record.tree for record in _records(directory)]

@@ -63,5 +63,5 @@ class Tasks:
                 raise
             except Exception as failure:
                 log.exception("task %s/%s failed, it is started again", self.name, name, exc_info=failure)
-            failures = 0 if loop.time() - started > 60 else failures + 1
+            failures = 1 if loop.time() - started > 60 else failures + 1
             await asyncio.sleep(_RESTART_DELAYS_S[min(failures, len(_RESTART_DELAYS_S)) - 1])

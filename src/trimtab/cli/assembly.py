@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
+from aiohttp.web import AppRunner
 
 from trimtab.api.bucket import Bucket
 from trimtab.api.gvk import (
@@ -50,6 +51,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
 from trimtab.kube.informer import Event, Informer
 from trimtab.manifests.refs import Gvk, Key, Ref
+from trimtab.remotes.checked import Checked
 from trimtab.remotes.outbound import Outbound
 from trimtab.render.render import Renderer
 from trimtab.runtime import server
@@ -107,12 +109,34 @@ class Assembly:
         self._out = Outbound(transport, clock, deny_private=settings.deny_private)
         self._closing: list[Callable[[], None]] = []
         self._recorders: list[Recorder] = []
-        self._late: list[Controller[Key]] = []
+        self._controllers: list[Controller[Key]] = []
         self._set_back = asyncio.Event()
+        self._checks = checks
         self._attach = partial(attach, telemetry=telemetry, clock=clock, checks=checks)
 
     async def run(self, tasks: Tasks, remaining: Callable[[], float]) -> None:
         """Build everything and work until cancelled. `remaining` tells the seconds in which we may still write."""
+        earlier, runner = frozenset(self._checks), None
+        try:
+            runner = await self._start(tasks, remaining)
+            await self._set_back.wait()
+            raise Transient(
+                "ClusterRestored",
+                "the API server shows an older state than before, as after a restore from a backup: what we remember "
+                "is of another history, everything is read anew",
+            )
+        finally:
+            for close in self._closing:
+                close()
+            await asyncio.gather(*(controller.stop(_GRACE_S) for controller in self._controllers))
+            await asyncio.gather(*(recorder.stop() for recorder in self._recorders))
+            if runner is not None:
+                await runner.cleanup()
+            for check in self._checks.keys() - earlier:
+                del self._checks[check]
+
+    async def _start(self, tasks: Tasks, remaining: Callable[[], float]) -> AppRunner | None:
+        """Build everything and set it going; the server of artifacts, if there is one."""
         self._client = self._client.fenced(lambda: remaining() >= WRITE_MARGIN_S and not self._set_back.is_set())
         await self._client.discovery.start(tasks)
         store = Store(self._settings.storage_path / "store")
@@ -158,22 +182,18 @@ class Assembly:
         runner = await server.listen(serve.app(store), self._settings.storage_addr) if serves else None
         try:
             await asyncio.gather(*(synced.wait() for synced in informers))
-            for controller in controllers:
-                controller.start(tasks)
-            log.info("running: %s", ", ".join(sorted(self._settings.controllers)))
-            await self._set_back.wait()
-            raise Transient(
-                "ClusterRestored",
-                "the API server shows an older state than before, as after a restore from a backup: what we remember "
-                "is of another history, everything is read anew",
-            )
-        finally:
-            for close in self._closing:
-                close()
-            await asyncio.gather(*(controller.stop(_GRACE_S) for controller in (*controllers, *self._late)))
-            await asyncio.gather(*(recorder.stop() for recorder in self._recorders))
+        except BaseException:
             if runner is not None:
                 await runner.cleanup()
+            raise
+        for controller in controllers:
+            self._run_controller(tasks, controller)
+        log.info("running: %s", ", ".join(sorted(self._settings.controllers)))
+        return runner
+
+    def _run_controller(self, tasks: Tasks, controller: Controller[Key]) -> None:
+        self._controllers.append(controller)
+        controller.start(tasks)
 
     def _recorder(self, tasks: Tasks, component: str) -> Recorder:
         recorder = Recorder(self._client, component, self._clock, telemetry=self._telemetry)
@@ -205,7 +225,7 @@ class Assembly:
         if fetching is not None:
             controller = fetching.controller(tasks, gvk, objects)
         else:
-            remotes = remote.RemoteSources(gvk.kind, objects, self._index, store, self._transport)
+            remotes = remote.RemoteSources(gvk.kind, objects, self._index, store, Checked(self._out))
             controller = reader(remotes, objects, self._clock)
         objects.start(tasks)
         return Joined(controller, objects.synced)
@@ -214,8 +234,7 @@ class Assembly:
         """Look after a kind that is installed while we run."""
         joined = await join()
         await joined.synced.wait()
-        self._late.append(joined.controller)
-        joined.controller.start(tasks)
+        self._run_controller(tasks, joined.controller)
 
     async def _kustomizer(
         self,
@@ -243,6 +262,9 @@ class Assembly:
 
         def wake(app: Key) -> None:
             controller.queue.add(app)
+
+        def again(app: Key, after: float) -> None:
+            controller.queue.add(app, after=after)
 
         def veto(ref: Ref, app: Key) -> str:
             return kustomizations.veto(ref, app)
@@ -292,7 +314,7 @@ class Assembly:
         def on_drift(app: Key, found: Drift) -> None:
             self._telemetry.drifted(Subject("Kustomization", app.namespace, app.name), found.answer)
 
-        kustomizations = kustomization.Kustomizations(world, on_ready, wake, on_drift)
+        kustomizations = kustomization.Kustomizations(world, on_ready, wake, again, on_drift)
         controller = Controller(
             "kustomization",
             kustomizations.reconcile,
@@ -377,4 +399,4 @@ class Assembly:
         """Remove from the cache what nothing refers to any more."""
         while True:
             await self._clock.sleep(_COLLECT_EVERY_S)
-            await publisher.collect()
+            await publisher.collect(self._index.trees())

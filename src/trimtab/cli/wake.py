@@ -31,7 +31,7 @@ class ChartWaker:
     def _hear(self, event: Event[HelmRepository]) -> None:
         if not isinstance(event, Applied):
             self._wake(SourceId(HELM_REPOSITORY.kind, event.old.key))
-        elif event.old is None or event.old.metadata.generation != event.new.metadata.generation:
+        elif event.old is None or _asks(event.old) != _asks(event.new):
             self._wake(SourceId(HELM_REPOSITORY.kind, event.new.key))
 
     def _wake(self, source: SourceId) -> None:
@@ -41,3 +41,8 @@ class ChartWaker:
             if (chart.spec.source_ref.kind, chart.source_key) == source:
                 self._controller.queue.forget(chart.key)
                 self._controller.queue.add(chart.key)
+
+
+def _asks(repository: HelmRepository) -> tuple[object, ...]:
+    """What a person may change of it; a reconcile is asked for by an annotation."""
+    return repository.metadata.generation, repository.metadata.annotations

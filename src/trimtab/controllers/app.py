@@ -180,6 +180,13 @@ class App:
         self.cluster = place.cluster
         return behind
 
+    def identify(self, items: Iterable[Desired]) -> None:
+        """Put the uids that `items` have now into the inventory; of what was never ours there is none."""
+        for item in items:
+            tracked = self.target.tracker.get(item.ref)
+            if tracked is not None and tracked.baseline is not None and tracked.app == self.key:
+                self.inventory[item.ref] = Entry(item.ref, item.gvk.version, tracked.baseline.uid)
+
     def check(self) -> None:
         """Raise Terminal while the inventory cannot be trusted (ENGINE.md, P13)."""
         if self.problem:

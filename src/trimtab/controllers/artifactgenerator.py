@@ -150,6 +150,8 @@ class Generators:
             return await self._pass(item, known)
         except TrimtabError as failure:
             await self._tell_failure(item, known, failure)
+            if failure.reason == names.Reason.ACCESS_DENIED:
+                return Again(LOOK_S)  # nobody tells of what a namespace allows
             raise
         except (ApiError, UnknownKind, StaleGroup) as refusal:
             told = Transient(names.Reason.RECONCILIATION_FAILED, str(refusal))
@@ -244,6 +246,9 @@ class Generators:
             return failure
         except (ApiError, UnknownKind, StaleGroup) as refusal:
             return Transient(names.Reason.RECONCILIATION_FAILED, f"{wanted.name}: {refusal}")
+        except OSError as problem:
+            words = f"{wanted.name} cannot be kept: {problem}; look at the disk"
+            return Transient(names.Reason.STORAGE_OPERATION_FAILED, words)
         self._world.index.put(SourceId(KIND, key), known.made[key])
         return None
 

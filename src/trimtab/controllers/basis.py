@@ -72,7 +72,8 @@ async def recall(client: Client, app: App) -> None:
     try:
         live = await client.get(resource, app.key.name, app.key.namespace, type=Kustomization)
     except NotFound:
-        return
+        app.stale = True
+        raise Outdated(app.key) from None
     if live.metadata.uid != app.uid or live.status != app.seen:
         app.stale = True
         raise Outdated(app.key)
@@ -82,7 +83,8 @@ async def recall(client: Client, app: App) -> None:
 async def confirm(client: Client, ks: Kustomization, app: App) -> bool:
     """Whether `ks` is still what its deletions were computed for: one read, before the first of them.
 
-    Raises Transient where somebody else has changed the inventory: what was remembered of it is given up.
+    Raises Transient where somebody else has changed the inventory, and Outdated where it was read from an old view:
+    what was remembered of it is given up.
     """
     resource = await client.discovery.find(KUSTOMIZATION)
     try:
@@ -98,6 +100,9 @@ async def confirm(client: Client, ks: Kustomization, app: App) -> bool:
             names.Reason.PRUNE_FAILED,
             "nothing is deleted: somebody else has changed status.inventory since it was read; it is read again",
         )
+    if app.seen is not None and live.status != app.seen:
+        app.stale = True
+        raise Outdated(app.key)
     app.seen = None
     now, then = live.metadata, ks.metadata
     return (now.uid, now.generation, now.deleted, now.ours()) == (then.uid, then.generation, then.deleted, then.ours())

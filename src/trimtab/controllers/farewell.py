@@ -8,7 +8,7 @@ from trimtab.api.kustomize import DeletionPolicy, Kustomization
 from trimtab.base.errors import Transient, TrimtabError, Waiting
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App
-from trimtab.controllers.basis import recall
+from trimtab.controllers.basis import Outdated, confirm, recall
 from trimtab.controllers.place import Place
 from trimtab.controllers.pruning import Pruning
 from trimtab.controllers.retreat import Retreat
@@ -70,7 +70,11 @@ class Farewell:
                 if words := self._retreat.begin(ks):
                     self._scribe.warn(ks, names.Reason.DEPENDENTS_LEFT, words)
                 await self._pruning.places.confirm(ks, place)
+                if not await confirm(self._client, ks, app):
+                    return Again(TERMINATION_LOOK_S)
                 terminating = await self._delete_all(ks, app, place)
+            except Outdated:
+                raise  # the record is not ours to write
             except TrimtabError as failure:
                 await self._scribe.fail(ks, app, failure, None)
                 raise

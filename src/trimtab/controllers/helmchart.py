@@ -309,6 +309,7 @@ def _building() -> Iterator[None]:
     except BadValues as problem:
         raise Terminal(names.Reason.VALUES_FILES_ERROR, str(problem)) from problem
     except BadDependency as problem:
-        raise Terminal(names.Reason.DEPENDENCY_BUILD_ERROR, str(problem)) from problem
+        # a dependency is somewhere else, and may come there, or be put right, at any time
+        raise Transient(names.Reason.DEPENDENCY_BUILD_ERROR, str(problem), hopeless=True) from problem
     except BadChart as problem:
         raise Terminal(names.Reason.CHART_PACKAGE_ERROR, str(problem)) from problem

@@ -39,6 +39,10 @@ class SourceIndex:
     def get(self, source: SourceId) -> Published | None:
         return self._published.get(source)
 
+    def trees(self) -> set[str]:
+        """The digests of all trees that are on offer: as long as they are, their contents are needed."""
+        return {published.snapshot.tree.digest for published in self._published.values()}
+
     def put(self, source: SourceId, published: Published) -> None:
         """Record a publication and tell everybody, unless it is what was there."""
         before = self._published.get(source)

@@ -51,6 +51,7 @@ LEAST_INTERVAL_S = 1.0
 """An interval of `0s` passes admission, as in Flux; it must not become a busy loop."""
 PENDING_LOOK_S = 10.0
 """How often an object that is awaited is read where no event tells of it."""
+_REFUSALS = (ApiError, UnknownKind, StaleGroup, Unreachable)
 _OURS_NOW = (Effect.CREATED, Effect.CONFIGURED, Effect.CORRECTED, Effect.UNCHANGED)
 
 
@@ -75,8 +76,8 @@ class Surroundings:
 class Kustomizations:
     """Reconciles every Kustomization.
 
-    `on_ready` is told when one reaches a revision, and after how many seconds; `wake` gives one another pass;
-    `on_drift` is told of all drift.
+    `on_ready` is told when one reaches a revision, and after how many seconds; `wake` gives one another pass,
+    `again` does after so many seconds; `on_drift` is told of all drift.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Kustomizations:
         world: Surroundings,
         on_ready: Callable[[Key, float], None],
         wake: Callable[[Key], None],
+        again: Callable[[Key, float], None],
         on_drift: Callable[[Key, Drift], None] = lambda _app, _drift: None,
     ) -> None:
         self._world = world
@@ -101,7 +103,7 @@ class Kustomizations:
             remember=self.scribe.grant,
             places=world.places,
         )
-        self._keeping = Keeping(world.access, self._handover, self.scribe)
+        self._keeping = Keeping(world.access, self._handover, self.scribe, again)
         self.ripple = Ripple()
         enter, retreat = self._enter, Retreat(objects, self.ripple, world.clock)
         self._farewell = Farewell(world.client, enter, world.access, self._pruning, self.scribe, self._apps, retreat)
@@ -169,8 +171,7 @@ class Kustomizations:
         try:
             if ks.spec.suspend:
                 app.revision = ""
-                await self._watch_over(ks, app)
-                return Done()
+                return await self._watch_over(ks, app)
             return await self._pass(ks, app)
         except Outdated:
             raise  # the record is not ours to write
@@ -259,7 +260,7 @@ class Kustomizations:
         """Others must know what an app desires also while it has to wait itself. What fails here is told later."""
         if app.place is None:
             return  # nobody else knows anything of that cluster either
-        with contextlib.suppress(TrimtabError):
+        with contextlib.suppress(TrimtabError, *_REFUSALS):
             build = await self._building.build(ks, app, published)
             self._handover.claim(ks, build, published.artifact.revision)
 
@@ -336,7 +337,7 @@ class Kustomizations:
     async def _intend(self, ks: Kustomization, app: App, build: Build, revision: str) -> None:
         """Put on record what is about to be written. Where nothing is new, only a fresh start costs a look."""
         merged = inventory.union(app.inventory, [Entry(item.ref, item.gvk.version) for item in build.items])
-        if merged == app.inventory:
+        if merged == app.inventory and self.scribe.on_record(app):
             await recall(self._world.client, app)
         else:
             app.inventory = merged
@@ -350,22 +351,21 @@ class Kustomizations:
         if app.inventory.keys() <= build.refs:
             app.granted = frozenset()
         app.unresolved = {ref: since for ref, since in app.unresolved.items() if ref in build.refs}
-        for item in build.items:
-            tracked = app.target.tracker.get(item.ref)
-            if tracked is not None and tracked.baseline is not None and tracked.app == app.key:
-                app.inventory[item.ref] = Entry(item.ref, item.gvk.version, tracked.baseline.uid)
+        app.identify(build.items)
 
     async def _hold(self, ks: Kustomization, app: App) -> None:
         """While it waits for others, what it applied last stays enforced. What fails here is told later."""
-        if app.place is None or app.good is None:
+        if app.good is None:
             return
-        with contextlib.suppress(TrimtabError):
-            client = await self._world.access.client_for(ks, app.place)
-            await self._keeping.enforce(ks, app, self._wish(ks, app, app.good, client))
+        with contextlib.suppress(TrimtabError, *_REFUSALS):
+            place = await self._enter(ks, app)  # it may be another one by now, where nothing of it is in force
+            client = await self._world.access.client_for(ks, place)
+            if app.good is not None:
+                await self._keeping.enforce(ks, app, self._wish(ks, app, app.good, client))
 
-    async def _watch_over(self, ks: Kustomization, app: App) -> None:
-        """While it is suspended, what it applied last is looked at; what cannot be, is not: nobody asked for it."""
-        with contextlib.suppress(TrimtabError, ApiError, UnknownKind, StaleGroup, Unreachable):
+    async def _watch_over(self, ks: Kustomization, app: App) -> Result:
+        """While it is suspended, what it applied last is looked at; what cannot be is looked at later, and not told."""
+        try:
             published = self._building.published(ks)
             app.check()
             place = await self._enter(ks, app)
@@ -376,6 +376,9 @@ class Kustomizations:
                 app.good = await self._building.build(ks, app, published)
             if app.good is not None:
                 await self._keeping.watch(ks, app, self._wish(ks, app, app.good, client))
+        except (TrimtabError, *_REFUSALS):
+            return Again(max(ks.spec.interval_s, LEAST_INTERVAL_S))
+        return Done()
 
     # --- settle
 

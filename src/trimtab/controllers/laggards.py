@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from trimtab.api.kustomize import KustomizationStatus
 from trimtab.base.clock import Clock
+from trimtab.base.errors import Transient
 from trimtab.kube.errors import ApiError, Unreachable
 from trimtab.manifests.refs import Key
 
@@ -46,7 +47,7 @@ class Laggards:
                 status = self._behind.pop(key)
                 try:
                     await self._write(key, status)
-                except (ApiError, Unreachable) as failure:
+                except (ApiError, Unreachable, Transient) as failure:
                     log.info("the status of %s was not written: %s", key, failure)
                     if isinstance(failure, ApiError) and failure.status == 422:
                         continue  # it will not be taken the next time either

@@ -84,6 +84,8 @@ class Receivers:
             path = webhook_path(await self._token(item), key)
         except TrimtabError as failure:
             await self._tell_failure(item, failure)
+            if failure.reason == names.Reason.ACCESS_DENIED:
+                return Again(_interval(item))  # nobody tells of what a namespace allows
             raise
         except ApiError as refusal:
             told = Transient(names.Reason.READ_OPERATION_FAILED, str(refusal))

@@ -3,6 +3,7 @@
 This is the one place where errors become conditions.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Sequence
 
@@ -57,10 +58,13 @@ class Scribe:
         self.laggards = Laggards(self._catch_up, clock)
 
     async def intend(self, ks: Kustomization, app: App, revision: str) -> None:
-        """Put the inventory on record before the first write."""
+        """Put the inventory on record before the first write. Raises Outdated where there is nothing to put it on."""
         message = f"applying revision {revision}"
         status = progress.working(self._flagged(ks, app), ks.metadata.generation, message, self._clock.now())
         await self._write(app, msgspec.structs.replace(status, last_attempted_revision=revision))
+        if app.stale:
+            # it is gone: what would be applied now nobody had on record
+            raise basis.Outdated(app.key)
 
     async def grant(self, ks: Kustomization, app: App) -> None:
         """Put on record which deletions were approved, before the first of them."""
@@ -97,7 +101,7 @@ class Scribe:
             status = msgspec.structs.replace(
                 status, history=record(status.history, build.digest, revision, now, seconds)
             )
-        if not news and self._recorded(app) == app.recorded and _differ_in_revision_only(app.status, status):
+        if not news and self.on_record(app) and _differ_in_revision_only(app.status, status):
             self.laggards.add(ks.key, status)
             return
         if await self._write(app, status) and news:
@@ -106,6 +110,10 @@ class Scribe:
     async def note(self, ks: Kustomization, app: App) -> None:
         """Say what is known of drift, and nothing else."""
         await self._write(app, self._flagged(ks, app))
+
+    def on_record(self, app: App) -> bool:
+        """Whether the inventory, as it is known now, is what was written last."""
+        return self._recorded(app) == app.recorded
 
     async def close(self, app: App) -> None:
         """Before an app is let go: what keeps its record beside its status goes with it."""
@@ -184,7 +192,8 @@ class Scribe:
     async def _catch_up(self, key: Key, status: KustomizationStatus) -> None:
         app = self._find(key)
         if app is not None:
-            await self._write(app, status, self._client.with_priority(_LOWEST_PRIORITY))
+            with contextlib.suppress(basis.Outdated):  # the next pass reads it anew, and writes what is missing
+                await self._write(app, status, self._client.with_priority(_LOWEST_PRIORITY))
 
     async def _write(
         self, app: App, status: KustomizationStatus, client: Client | None = None, *, failing: bool = False
@@ -193,7 +202,7 @@ class Scribe:
 
         `failing`: what went wrong is said even where the inventory cannot be written.
         """
-        if self._recorded(app) == app.recorded and not app.untidy:
+        if self.on_record(app) and not app.untidy:
             return await self._patch(app, status, {}, app.recorded, client)
         async with app.recording:
             if self._records.beside_status(app):
@@ -226,6 +235,7 @@ class Scribe:
             await basis.recall(self._client, app)
             return await self._patch(app, status, more, checksum, client)
         except NotFound:
+            app.stale = True
             return False
         app.status, app.recorded, app.seen = status, checksum, None
         return True

@@ -159,7 +159,7 @@ class _Known:
     """What is remembered of one source: the status last written, and the tree behind its artifact.
 
     `digest` says which artifact that is: one revision may have several, after one another.
-    `strange` is what was told about annotations without a meaning.
+    `strange` is what was told about annotations without a meaning; `static`: there is nothing to look at.
     """
 
     uid: str
@@ -167,6 +167,7 @@ class _Known:
     snapshot: Snapshot | None
     digest: str
     strange: list[str] = field(default_factory=list)
+    static: bool = False
 
 
 class Sources(Generic[Source]):
@@ -192,7 +193,8 @@ class Sources(Generic[Source]):
         ready = None if condition is None or condition.status == "Unknown" else condition.true
         artifact = known.status.artifact if known else None
         revision = artifact.revision if artifact else ""
-        return ObjectState(ready, revision, item.spec.suspend, item.spec.interval_s)
+        interval_s = float("inf") if known is not None and known.static else item.spec.interval_s
+        return ObjectState(ready, revision, item.spec.suspend, interval_s)
 
     async def reconcile(self, key: Key) -> Result:
         """One pass. What it raises decides when the next one is; the status says the same before."""
@@ -226,6 +228,7 @@ class Sources(Generic[Source]):
 
     async def _pass(self, item: Source, known: _Known) -> Result:
         self._producer.check(item)
+        known.static = False
         self._tell_strangers(item, known)
         if names.FINALIZER not in item.metadata.finalizers:
             resource = await self._world.client.discovery.find(self._producer.gvk)
@@ -269,6 +272,8 @@ class Sources(Generic[Source]):
         await self._write(
             item, known, msgspec.structs.replace(known.status, **{name: getattr(empty, name) for name in said})
         )
+        known.snapshot, known.digest, known.static = None, "", True
+        self._known[item.key] = known
         return Done()
 
     async def _regain(self, item: Source, known: _Known, snapshot: Snapshot | None) -> None:

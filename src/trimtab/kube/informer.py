@@ -138,12 +138,10 @@ class Informer(Generic[T]):
         """Begin; `synced` is set when the first list is complete."""
         self._tasks = tasks
         if self._task is None:
-            self._client.discovery.add_listener(self._kinds_changed)
             self._task = tasks.keep(self._run, name=f"informer-{self.resource}")
 
     async def stop(self) -> None:
         """End the watch; the store stays as it is."""
-        self._client.discovery.remove_listener(self._kinds_changed)
         if self._task is not None:
             task, self._task = self._task, None
             task.cancel()
@@ -162,6 +160,13 @@ class Informer(Generic[T]):
             self.wake()
 
     async def _run(self) -> None:
+        self._client.discovery.add_listener(self._kinds_changed)
+        try:
+            await self._watch()
+        finally:
+            self._client.discovery.remove_listener(self._kinds_changed)
+
+    async def _watch(self) -> None:
         self._machine = watch.Empty(self._streaming)
         command = self._signal(watch.Begin())
         while True:
