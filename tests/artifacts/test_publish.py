@@ -194,6 +194,25 @@ async def test_superseded_archives_stay_a_minute_and_never_more_than_two(source,
     assert len(archives(store)) == 2
 
 
+async def test_collection_keeps_what_others_have_published_while_it_is_on_offer(source):
+    store, publisher = source
+    taken = snapshot(store, "main@sha1:1", a=b"of others")
+    store.save(taken.tree)
+
+    def age() -> None:
+        for file in store.root.rglob("*"):
+            if file.is_file():
+                os.utime(file, (time.time() - 7200, time.time() - 7200))
+
+    age()
+    await publisher.collect([taken.tree.digest])
+    assert taken.read("a") == b"of others"
+    age()
+    await publisher.collect()
+    with pytest.raises(Corrupt):
+        taken.read("a")
+
+
 async def test_collection_keeps_what_is_published_and_what_is_still_being_read(source, clock: Noon):
     store, publisher = source
     reading = snapshot(store, "main@sha1:1", a=b"being read")

@@ -3,7 +3,8 @@
 import pytest
 from tests.controllers.test_records import Shop, entries
 
-from trimtab.controllers.basis import Outdated, outlived, recall
+from trimtab.api.gvk import KUSTOMIZATION
+from trimtab.controllers.basis import Outdated, confirm, outlived, recall
 from trimtab.kube.client import Client
 
 
@@ -49,3 +50,24 @@ async def test_a_list_of_another_cluster_is_no_sign_of_an_old_view(shop: Shop) -
     app.inventory, app.recorded = {}, ""
     await recall(shop.client, app)
     assert app.seen is None
+
+
+async def test_an_app_that_is_gone_on_the_server_is_not_taken_for_confirmed(shop: Shop) -> None:
+    app = await shop.read()
+    resource = await shop.client.discovery.find(KUSTOMIZATION)
+    await shop.client.delete(resource, "shop", shop.namespace)
+    with pytest.raises(Outdated):
+        await recall(shop.client, app)
+    assert app.stale
+
+
+async def test_nothing_is_deleted_on_a_view_that_is_an_old_one(shop: Shop) -> None:
+    """Also where the lists agree: what was approved or refused may have been said since."""
+    early = await shop.app()
+    app = await shop.records.read(early)
+    resource = await shop.client.discovery.find(KUSTOMIZATION)
+    patch = {"status": {"lastAppliedRevision": "main@sha1:1"}}
+    await shop.client.merge_patch(resource, "shop", shop.namespace, patch, subresource="status", type=dict)
+    with pytest.raises(Outdated):
+        await confirm(shop.client, early, app)
+    assert app.stale

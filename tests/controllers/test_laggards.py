@@ -4,6 +4,7 @@ import asyncio
 
 from trimtab.api.kustomize import KustomizationStatus
 from trimtab.base.clock import SystemClock
+from trimtab.base.errors import Transient
 from trimtab.base.tasks import Tasks
 from trimtab.controllers.laggards import Laggards
 from trimtab.kube.errors import ServerError
@@ -17,7 +18,10 @@ class Hasty(SystemClock):
 
 async def test_a_status_whose_write_failed_is_written_later_and_holds_nobody_up():
     written: list[str] = []
-    failures = [ServerError(500, "InternalError", "etcdserver: leader changed")] * 2
+    failures = [
+        Transient("ReconciliationFailed", "the inventory cannot be written"),
+        ServerError(500, "InternalError", "etcdserver: leader changed"),
+    ]
 
     async def write(key: Key, status: KustomizationStatus) -> None:
         if key.name == "first" and failures:

@@ -240,3 +240,24 @@ def test_drift_is_corrected_while_the_app_waits_for_a_dependency(world, ns, shop
     recolour(world, ns, "blue")
     healed(world, ns)
     world.failed(ns, "shop", "DependencyNotReady")
+
+
+def test_what_was_created_anew_while_the_app_waits_is_on_record_as_it_is_now(world, ns, shop):
+    """Else it would be taken for somebody else's when it leaves."""
+    path = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{ns}/kustomizations/shop"
+    world.api.merge(path, {"spec": {"dependsOn": [{"name": "nobody"}]}})
+    world.failed(ns, "shop", "DependencyNotReady")
+    before = settings(world, ns)["metadata"]["uid"]
+    world.api.delete(f"/api/v1/namespaces/{ns}/configmaps/settings")
+
+    def recorded():
+        entries = world.get_app(ns, "shop")["status"]["inventory"]["entries"]
+        return next(entry.get("uid") for entry in entries if "settings" in entry["id"])
+
+    until(lambda: recorded() != before, "the new one is on record")
+    assert recorded() == settings(world, ns)["metadata"]["uid"]
+    commit = shop.commit({"app/settings.yaml": None})
+    world.api.merge(path, {"spec": {"dependsOn": None}})
+    world.poke(ns)
+    world.ready(ns, "shop", commit)
+    assert settings(world, ns) is None
