@@ -288,8 +288,8 @@ def _key(pem: bytes, where: str) -> rsa.RSAPrivateKey:
         )
     if key.key_size > _LARGEST_KEY_BITS:
         raise AuthenticationFailed(
-            f"{where}: githubAppPrivateKey is an RSA key of {key.key_size} bits, more than {_LARGEST_KEY_BITS}; use one "
-            "of 2048 bits, as GitHub makes them"
+            f"{where}: githubAppPrivateKey is an RSA key of {key.key_size} bits, more than {_LARGEST_KEY_BITS}; use "
+            "one of 2048 bits, as GitHub makes them"
         )
     return key
 
