@@ -134,6 +134,45 @@ async def test_a_status_that_somebody_wrote_takes_no_path_from_its_owner(ground:
     assert await status(ground, path) == 404
 
 
+@pytest.mark.parametrize("thief", [{"secretRef": {"name": "gone"}}, {"type": "generic-oidc", "secretRef": None}])
+async def test_a_claim_whose_secret_is_not_there_or_that_needs_none_stops_nobody(
+    ground: Ground, thief: dict[str, object]
+) -> None:
+    path = ground.receiver()
+    ground.receiver("a-thief", path=path, **thief)
+    await ground.take(path)
+    assert await ground.settled() == [REPO]
+
+
+async def test_a_rate_is_that_of_the_path_and_not_of_who_claims_it(ground: Ground) -> None:
+    path = ground.receiver()
+    for _ in range(100):
+        await ground.take(path)
+    assert await status(ground, path) == 429
+    ground.receiver("a-thief", path=path, secretRef={"name": "gone"})
+    assert await status(ground, path) == 429
+
+
+async def test_of_two_whose_names_make_the_same_path_each_gets_what_is_meant_for_it(ground: Ground) -> None:
+    key = Key()
+    ground.issuer.keys.append(key)
+    ground.cluster.secrets["s", "token"] = {"token": b"hook"}
+
+    def provider(who: str) -> dict[str, object]:
+        return {"issuerURL": ISSUER, "validations": [{"expression": f"claims.who == '{who}'", "message": "no"}]}
+
+    path = ground.receiver("hook", type="generic-oidc", secretRef=None, oidcProviders=[provider("own")])
+    # Before it in order, of the same path: one that another identity may call, and one that anybody may.
+    same = ground.receiver(
+        "hookn", namespace="s", type="generic-oidc", secretRef=None, oidcProviders=[provider("other")]
+    )
+    anybody = ground.receiver("n", namespace="s", resources=[{"kind": "GitRepository", "name": "none"}])
+    assert path == same == anybody
+    claims = {"iss": ISSUER, "aud": "notification-controller", "exp": ground.clock.now().timestamp() + 60, "who": "own"}
+    await ground.take(path, b"", {"Authorization": f"Bearer {key.token(claims)}"})
+    assert await ground.settled() == [REPO]
+
+
 async def test_an_empty_token_opens_nothing(ground: Ground) -> None:
     ground.cluster.secrets["ns", "token"] = {"token": b""}
     path = ground.receiver()
