@@ -111,8 +111,8 @@ class Reception:
                 return hook, await self._identified(hook, delivery)
             except Refused as refusal:
                 refusals.append(refusal)
-        for hook, refusal in zip(hooks, refusals, strict=True):
-            self._tell(hook.receiver, refusal)
+        for hook, why in zip(hooks, refusals, strict=True):
+            self._tell(hook.receiver, why)
         raise refusals[0]
 
     async def _identified(self, hook: Hook, delivery: Delivery) -> Delivery:
