@@ -15,7 +15,7 @@ from trimtab.api.receiver import Receiver, Sender
 from trimtab.base.clock import Clock
 from trimtab.web import payloads, senders
 from trimtab.web.delivery import Delivery, Refused, Why
-from trimtab.web.filters import Filter, filtered
+from trimtab.web.filters import MOST_BODY, Filter, filtered
 from trimtab.web.hints import Hints
 from trimtab.web.hooks import Hook, Hooks
 from trimtab.web.identities import Identities
@@ -89,7 +89,7 @@ class Reception:
         replay = (receiver.metadata.uid, identifier)
         if identifier and self._seen.knows(replay, self._clock.monotonic()):
             return "this delivery was taken before"
-        found = Filter(spec, _request(receiver, delivery), delivery.claims) if filtered(spec) else None
+        found = _filter(receiver, delivery) if filtered(spec) else None
         targets, troubles = await self._targets.of(receiver, found)
         taken = [self._hints.give(target) for target in targets]
         if troubles:
@@ -153,6 +153,13 @@ def _check_open(receiver: Receiver) -> None:
         raise Refused(503, Why.UNAVAILABLE, "the Receiver is not ready")
     if receiver.spec.type not in senders.RULES:
         raise Refused(503, Why.UNAVAILABLE, "the Receiver is of a type that is not known here")
+
+
+def _filter(receiver: Receiver, delivery: Delivery) -> Filter:
+    if len(delivery.body) > MOST_BODY:
+        words = f"the body has more than {MOST_BODY} bytes, too many to be asked about by the Receiver's expressions"
+        raise Refused(413, Why.SIZE, words)
+    return Filter(receiver.spec, _request(receiver, delivery), delivery.claims)
 
 
 def _request(receiver: Receiver, delivery: Delivery) -> dict[str, Any]:
