@@ -157,21 +157,24 @@ async def test_a_rate_is_that_of_the_path_and_not_of_who_claims_it(ground: Groun
 async def test_of_two_whose_names_make_the_same_path_each_gets_what_is_meant_for_it(ground: Ground) -> None:
     key = Key()
     ground.issuer.keys.append(key)
-    ground.cluster.secrets["s", "token"] = {"token": b"hook"}
+    ground.cluster.secrets["ns", "token"] = {"token": b"hoo"}
+    ground.cluster.objects["GitRepository", "s", "repo"] = {}
 
-    def provider(who: str) -> dict[str, object]:
-        return {"issuerURL": ISSUER, "validations": [{"expression": f"claims.who == '{who}'", "message": "no"}]}
+    def oidc(who: str) -> dict[str, object]:
+        validations = [{"expression": f"claims.who == '{who}'", "message": "no"}]
+        return {
+            "type": "generic-oidc",
+            "secretRef": None,
+            "oidcProviders": [{"issuerURL": ISSUER, "validations": validations}],
+        }
 
-    path = ground.receiver("hook", type="generic-oidc", secretRef=None, oidcProviders=[provider("own")])
-    # Before it in order, of the same path: one that another identity may call, and one that anybody may.
-    same = ground.receiver(
-        "hookn", namespace="s", type="generic-oidc", secretRef=None, oidcProviders=[provider("other")]
-    )
-    anybody = ground.receiver("n", namespace="s", resources=[{"kind": "GitRepository", "name": "none"}])
-    assert path == same == anybody
+    path = ground.receiver("hookn", namespace="s", **oidc("own"))
+    # Before it in order: one that another identity may call, and one that anybody may who knows the path.
+    assert ground.receiver("hook", **oidc("other")) == path
+    assert ground.receiver("k") == path
     claims = {"iss": ISSUER, "aud": "notification-controller", "exp": ground.clock.now().timestamp() + 60, "who": "own"}
     await ground.take(path, b"", {"Authorization": f"Bearer {key.token(claims)}"})
-    assert await ground.settled() == [REPO]
+    assert await ground.settled() == [("GitRepository", "s", "repo")]
 
 
 async def test_an_empty_token_opens_nothing(ground: Ground) -> None:
