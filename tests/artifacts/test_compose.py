@@ -362,6 +362,22 @@ def test_limits_of_bytes_and_files_hold(store: Store) -> None:
     assert tree.size == 60
 
 
+def test_what_is_unpacked_and_merged_counts_even_if_it_is_overwritten(store: Store) -> None:
+    files = {f"{n}.tgz": archive({"c": str(n) * 60, "d": ""}) for n in range(5)}
+    files |= {f"{n}.yaml": f"a: {n}\n" + "#" * 60 for n in range(5)}
+    source = {"s": snapshot(store, files)}
+    extract = rule("@s/*.tgz", strategy="Extract")
+    merge_all = [rule(f"@s/{n}.yaml", "@artifact/v.yaml", strategy="Merge") for n in range(5)]
+    assert made(store, source, extract, limits=Limits(bytes=150)).size == 60
+    for rules, limits, words in (
+        ([extract], Limits(bytes=120), "more than 240 bytes are unpacked and merged"),
+        ([extract], Limits(members=4), "more than 8 files are unpacked and merged"),
+        (merge_all, Limits(bytes=100), r"copy\[3\]: more than 200 bytes are unpacked and merged"),
+    ):
+        with pytest.raises(Uncomposable, match=words):
+            made(store, source, *rules, limits=limits)
+
+
 def test_what_is_not_yaml_is_refused_with_the_file_and_the_line(store: Store) -> None:
     both = {"s": snapshot(store, {"v.yaml": "a: 1", "bad.yaml": "a: 1\nb: [", "list.yaml": "- 1"})}
     for bad, words in (

@@ -16,6 +16,7 @@ from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Terminal, Transient
 from trimtab.remotes.outbound import Outbound
 from trimtab.remotes.s3 import storage
+from trimtab.remotes.s3.listing import Object
 from trimtab.sources import bucket as bucket_module
 from trimtab.sources.bucket import Access, AuthenticationFailed, BucketFailed, BucketSource, Keys, Wanted
 
@@ -30,6 +31,28 @@ def wanted(moto: Moto, name: str, **fields: Any) -> Wanted:
 
 def files(snapshot: Snapshot) -> dict[str, bytes]:
     return {entry.path: snapshot.read(entry.path) for entry in snapshot.tree.entries}
+
+
+def test_no_timeout_holds_a_slot_for_longer_than_ten_minutes(moto: Moto) -> None:
+    assert wanted(moto, "any", timeout="30s").bound_s == 30
+    assert wanted(moto, "any", timeout="99h").bound_s == 600
+
+
+async def test_ignore_files_are_remembered_but_few_of_them(
+    moto: Moto, source: BucketSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def get(_self: Any, _place: Any, _access: Any, one: Object) -> bytes:
+        asked.append(one.etag)
+        return one.etag.encode()
+
+    monkeypatch.setattr(storage.Storage, "get", get)
+    for number in (*range(200), 199):
+        one = Object(".sourceignore", str(number), 3)
+        assert await source._ignore_file(wanted(moto, "any"), ANYBODY, None, one) == str(number).encode()
+        assert len(source._ignores) <= 64
+    assert len(asked) == 200
 
 
 @pytest.mark.parametrize("access", [ANYBODY, SIGNED], ids=["anybody", "signed"])

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -179,6 +180,9 @@ def test_a_directory_is_a_chart_without_what_its_helmignore_leaves_out(store: St
         ("dir/", "x/dir/y", True),
         ("!*.yaml", "Chart.yaml", False),
         ("!*.yaml", "README", True),
+        ("!*.yaml\n!a*", "a.yaml", False),
+        ("!*.yaml\n!a*", "b.yaml", True),
+        ("!dir/", "dir", True),
         ("\\*", "*", True),
         ("\\*", "x", False),
         ("  a.txt  ", "a.txt", True),
@@ -196,6 +200,17 @@ def test_helmignore_means_what_it_means_to_helm(rules: str, path: str, left_out:
 def test_a_helmignore_that_helm_refuses_is_refused(rules: str) -> None:
     with pytest.raises(BadChart, match="x: "):
         ignore.Rules(rules.encode(), "x")
+
+
+def test_a_helmignore_with_more_patterns_than_anybody_writes_is_refused() -> None:
+    patterns = "# a comment\n\n" * 10 + "".join(f"dir{n}/*.{n}\n" for n in range(1000))
+    rules = ignore.Rules(patterns.encode(), "x")
+    assert rules.excludes("dir999/a.999")
+    started = time.process_time()
+    assert not any(rules.excludes(f"other/{n}") for n in range(2000))
+    assert time.process_time() - started < 1
+    with pytest.raises(BadChart, match="x has 1,001 patterns; the limit is 1,000"):
+        ignore.Rules((patterns + "y\n").encode(), "x")
 
 
 def test_a_link_in_a_directory_is_refused_by_name_unless_it_is_ignored(store: Store) -> None:
@@ -385,3 +400,86 @@ async def test_the_lock_file_chooses_the_version_that_is_asked_for(store: Store,
     added = await complete(snapshot(store, files), "", fetch)
     assert asked == [Dependency("one", "1.2.3", "https://charts.example.org")]
     assert "charts/one/templates/config.yaml" in added
+
+
+async def test_charts_that_want_the_same_ones_over_and_over_are_refused_before_they_are_written_out(
+    store: Store,
+) -> None:
+    files: dict[str, str | bytes] = {}
+    for layer in range(6):
+        below_it = [{"name": f"c{layer + 1}-{n}", "repository": f"file://../c{layer + 1}-{n}"} for n in range(20)]
+        for n in range(20):
+            more = wants(*below_it) if layer < 5 else {}
+            files |= below(f"c{layer}-{n}", {"Chart.yaml": chart_yaml(f"c{layer}-{n}", "1.0.0", **more)})
+    with pytest.raises(BadChart, match="c0-0: its dependencies are too many or too large; the limits are 200 charts"):
+        await complete(snapshot(store, files), "c0-0")
+
+
+@pytest.mark.parametrize("limit", ["MAX_FILES", "MAX_UNPACKED"])
+async def test_files_and_bytes_of_all_dependencies_count_together(
+    store: Store, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    more = wants({"name": "a", "repository": "file://../a"}, {"name": "b", "repository": "https://h"})
+    big = {f"files/{n}": "x" * 1000 for n in range(10)}
+    source = snapshot(
+        store,
+        {
+            **below("app", chart_files("app", "1.0.0", **more)),
+            **below("a", {**chart_files("a", "1.0.0"), **big}),
+        },
+    )
+
+    async def fetch(_wanted: Dependency) -> Chart:
+        return of_packed(store, chart("b", "1.0.0", big))
+
+    assert await complete(source, "app", fetch)
+    monkeypatch.setattr(dependencies, limit, 20 if limit == "MAX_FILES" else 15_000)
+    with pytest.raises(BadChart, match="app: its dependencies are too many or too large"):
+        await complete(source, "app", fetch)
+
+
+async def test_a_dependency_that_several_charts_want_from_elsewhere_is_fetched_once(store: Store) -> None:
+    far = {"name": "far", "version": "1.x", "repository": "https://h"}
+    near = [{"name": name, "repository": f"file://../{name}"} for name in ("a", "b")]
+    source = snapshot(
+        store,
+        {
+            **below("app", chart_files("app", "1.0.0", **wants(*near, far))),
+            **below("a", chart_files("a", "1.0.0", **wants(far))),
+            **below("b", chart_files("b", "1.0.0", **wants(far))),
+        },
+    )
+    asked: list[Dependency] = []
+
+    async def fetch(wanted: Dependency) -> Chart:
+        asked.append(wanted)
+        return of_packed(store, chart("far", "1.2.3"))
+
+    added = await complete(source, "app", fetch)
+    assert len(asked) == 1
+    assert {path for path in added if path.endswith("far/Chart.yaml")} == {
+        "charts/far/Chart.yaml",
+        "charts/a/charts/far/Chart.yaml",
+        "charts/b/charts/far/Chart.yaml",
+    }
+
+
+async def test_an_archive_in_charts_is_read_up_to_its_chart_yaml_and_kept_nowhere(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = wants({"name": "one", "repository": "https://h"}, {"name": "two", "repository": "https://h"})
+    archives = {
+        # what is behind the Chart.yaml is of no interest here
+        "charts/one.tgz": tgz({"one/Chart.yaml": chart_yaml("one", "1.0.0"), "one/x": "x" * 200_000}),
+        "charts/two.tgz": tgz({"two/x": "y" * 20_000, "two/Chart.yaml": chart_yaml("two", "1.0.0")}),
+    }
+    source = snapshot(store, {**chart_files("app", "1.0.0", **more), **archives})
+    before = {path for path in store.root.rglob("*") if path.is_file()}
+    assert await complete(source, "") == {}
+    assert {path for path in store.root.rglob("*") if path.is_file()} == before
+    monkeypatch.setattr(dependencies, "MAX_UNPACKED", 15_000)
+    with pytest.raises(BadChart, match=r"charts/two\.tgz: .*more than \d+ bytes"):
+        await complete(source, "")
+    monkeypatch.setattr(dependencies, "MAX_ARCHIVES", 1)
+    with pytest.raises(BadChart, match="more than 1 archives are in charts/"):
+        await complete(source, "")

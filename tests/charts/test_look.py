@@ -36,6 +36,11 @@ async def pull(source: HelmSource, server: ChartServer, looked: Looked, access: 
     return await source.pull(spec_of(server.url), access or Access(), entry, f"app {entry.version}")
 
 
+def test_no_timeout_holds_a_slot_for_longer_than_ten_minutes() -> None:
+    assert spec_of("https://h/x", timeout="30s").bound_s == 30
+    assert spec_of("https://h/x", timeout="99h").bound_s == 600
+
+
 async def test_an_index_is_kept_with_its_digest_as_revision_and_its_charts_are_found(
     server: ChartServer, source: HelmSource
 ) -> None:

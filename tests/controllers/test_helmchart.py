@@ -10,7 +10,7 @@ from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Store
 from trimtab.artifacts.tree import Tree
-from trimtab.base.errors import Waiting
+from trimtab.base.errors import Terminal, Waiting
 from trimtab.controllers.dependencycharts import DependencyCharts
 from trimtab.controllers.helmchart import HelmChartProducer, Origins
 from trimtab.controllers.index import SourceIndex
@@ -89,6 +89,22 @@ async def test_but_not_if_it_was_made_of_another_spec_or_is_not_there(
             item, item.status, Snapshot(store, Tree.of([]), "1.0.0") if held else None
         )
     assert waiting.value.reason == "NoSourceArtifact"
+
+
+@pytest.mark.parametrize("kind", ["GitRepository", "Bucket"])
+def test_a_signature_that_nobody_would_look_at_is_not_asked_for(store: Store, kind: str) -> None:
+    body = {
+        "metadata": {"name": "app", "namespace": "ns"},
+        "spec": {
+            "chart": "app",
+            "interval": "1h",
+            "sourceRef": {"kind": kind, "name": "charts"},
+            "verify": {"provider": "cosign", "secretRef": {"name": "keys"}},
+        },
+    }
+    with pytest.raises(Terminal, match=r"spec\.verify is only for charts from a HelmRepository") as refused:
+        producer(store).check(msgspec.convert(body, HelmChart))
+    assert refused.value.reason == "VerificationError"
 
 
 @pytest.mark.parametrize("address", ["http://user:s3cret@h/x", "s3://user:s3cret@h/x", "https://user:s3cret@h/x"])

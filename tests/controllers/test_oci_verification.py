@@ -42,6 +42,7 @@ def test_a_demand_that_names_somebody_is_served(fields: dict[str, Any]) -> None:
         ({"matchOIDCIdentity": [{"issuer": "", "subject": "s"}]}, "empty name"),
         ({"matchOIDCIdentity": [{"issuer": "i", "subject": ".*"}]}, "empty name"),
         ({"matchOIDCIdentity": [{"issuer": "i", "subject": "("}]}, "subject"),
+        ({"matchOIDCIdentity": [{"issuer": "i", "subject": "s"}] * 17}, "has 17 identities, more than 16"),
     ],
 )
 def test_a_demand_that_proves_nothing_is_refused_and_says_what_to_write(fields: dict[str, Any], words: str) -> None:

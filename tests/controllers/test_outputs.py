@@ -1,15 +1,19 @@
 """Which artifacts a generator makes: what its rules say, and what its pattern of directories finds."""
 
+import threading
 import time
 from typing import Any
+from unittest.mock import MagicMock
 
 import msgspec
 import pytest
 
-from trimtab.api.generator import ArtifactGeneratorSpec
+from trimtab.api.generator import ArtifactGenerator, ArtifactGeneratorSpec
+from trimtab.api.meta import ObjectMeta
 from trimtab.artifacts.tree import Entry, Tree
 from trimtab.base.errors import Terminal
 from trimtab.controllers import outputs
+from trimtab.controllers.artifactgenerator import Generators
 
 
 def spec(**over: Any) -> ArtifactGeneratorSpec:
@@ -47,6 +51,10 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"artifacts": [made("a", "@repo/../x")]}, r"artifact a: copy\[0\]: from '../x' leads out"),
     ({"artifacts": [made("a", to="@artifact/../x")]}, r"artifact a: copy\[0\]: to '../x' leads out"),
     ({"artifacts": [made("a", "@repo/[")]}, "is not a pattern"),
+    (
+        {"artifacts": [{"name": "a", "copy": made("a")["copy"] * 101}]},
+        "artifact a: copy has 101 rules; the limit is 100",
+    ),
     ({"pathPattern": "@other/{app}"}, "'other' is no alias"),
     ({"pathPattern": "repo/{app}"}, "is not of the form"),
     ({"pathPattern": "@repo/{}"}, "cannot be the name of a capture"),
@@ -67,6 +75,20 @@ def test_what_makes_no_sense_is_refused_whatever_the_sources_hold(over: dict[str
     with pytest.raises(Terminal, match=words) as refusal:
         outputs.check(spec(**over))
     assert refusal.value.reason == "ValidationFailed"
+
+
+async def test_what_takes_a_while_to_check_keeps_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def check(_spec: ArtifactGeneratorSpec) -> None:
+        threads.append(threading.current_thread())
+        raise Terminal("ValidationFailed", "checked")
+
+    monkeypatch.setattr(outputs, "check", check)
+    with pytest.raises(Terminal, match="checked"):
+        await Generators(MagicMock())._pass(ArtifactGenerator(metadata=ObjectMeta(), spec=spec()), MagicMock())
+    assert threads
+    assert threads != [threading.current_thread()]
 
 
 def test_without_a_pattern_the_artifacts_are_those_that_are_listed() -> None:
@@ -136,6 +158,34 @@ FOUND = [
 def test_directories_that_make_no_names_are_refused_by_name(paths: tuple[str, ...], words: str) -> None:
     with pytest.raises(Terminal, match=words) as refusal:
         plan("@repo/apps/{app}", *paths)
+    assert refusal.value.reason == "BuildFailed"
+
+
+@pytest.mark.parametrize("pattern", ["", "@repo/apps/{app}"])
+def test_braces_of_all_rules_together_have_an_end(monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    rule = {"from": "@repo/a/**", "to": "@artifact/", "exclude": ["*.{a,b,c}"]}
+    item = spec(artifacts=[{"name": f"a{n}" + ("-{app}" if pattern else ""), "copy": [rule] * 2} for n in range(5)])
+    item = msgspec.structs.replace(item, path_pattern=pattern)
+    held = {"repo": tree("apps/x/a", "apps/y/a")}
+    monkeypatch.setattr(outputs, "MOST_MORE", 20)
+    outputs.check(item)
+    if pattern:
+        with pytest.raises(Terminal, match="stand for more than 20 others"):
+            outputs.plan(item, held)
+    monkeypatch.setattr(outputs, "MOST_MORE", 19)
+    with pytest.raises(Terminal, match="stand for more than 19 others"):
+        outputs.check(item)
+
+
+def test_rules_that_look_at_everything_over_and_over_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = {"repo": tree(*(f"apps/{n}/a" for n in range(10)))}
+    item = spec(artifacts=[made(f"a{n}", "@repo/**/a") for n in range(10)])
+    narrow = spec(artifacts=[made(f"a{n}", f"@repo/apps/{n}/*") for n in range(10)])
+    assert len(outputs.plan(item, held)) == 10
+    monkeypatch.setattr(outputs, "MOST_LOOKS", 50)
+    assert len(outputs.plan(narrow, held)) == 10
+    with pytest.raises(Terminal, match="all 10 artifacts together look at more than 50 files") as refusal:
+        outputs.plan(item, held)
     assert refusal.value.reason == "BuildFailed"
 
 

@@ -140,7 +140,7 @@ def test_what_does_not_match_its_digest_is_refused_and_the_last_one_stays_in_for
     world.ready(ns, "app", "v1")
     producer.files["/v2.tar.gz"] = archive(settings("forged"))
     producer.publish("v2", "two")
-    until(lambda: producer.warned("its digest is", "revision 'v1' stays in force"), producer.why)
+    until(lambda: producer.warned("is not what the source", "revision 'v1' stays in force"), producer.why)
     # Drift is still corrected to the last good one, and nothing of the forged one is there.
     world.api.merge(f"/api/v1/namespaces/{ns}/configmaps/settings", {"data": {"of": "drifted"}})
     until(lambda: producer.applied() == "one", producer.why)

@@ -45,6 +45,10 @@ def checks(**more):
         ("'a,b'.split(',')[1].upperAscii() == 'B'", True),
         ("timestamp('2026-01-01T00:00:00Z') < timestamp('2026-01-02T00:00:00Z')", True),
         ("status.n > 1 // a remark", True),
+        ("'v1.2'.matches('^v[0-9]+\\\\.[0-9]+$')", True),
+        ("'v1.2'.matches(r'^v\\d+\\.\\d+$')", True),
+        ("'a{2}'.matches(r'^\\p{Ll}\\{2\\}$')", True),
+        ("status.l.exists(e, string(e).matches('^[23]$'))", True),
     ],
 )
 def test_expressions(text, expected):
@@ -64,6 +68,22 @@ def test_expressions(text, expected):
         ("[1].all(a, [1].all(b, [1].all(c, true)))", "nest deeper than 2"),
         ("(" * 3000 + "true" + ")" * 3000, "characters"),
         ("(" * 120 + "true" + ")" * 120, "ecursion"),
+        ("status.a.matches(status.b)", "one pattern that is written out"),
+        ("status.a.matches('a' + status.b)", "written out"),
+        ("status.a.matches(true ? 'a' : 'b')", "written out"),
+        ("['a'].exists(p, status.a . matches /**/(p))", "Syntax error"),
+        ("['a'].exists(p, status.a . matches // a\n (p))", "written out"),
+        ("matches(status.a, 'a')", "written out"),
+        ("br'\\' == b'' || status.a.matches(status.b)", "written out"),
+        ("status.a.matches('\\\\w{200}')", "repeats by numbers"),
+        ("status.a.matches(r'\\w{200}')", "repeats by numbers"),
+        ('status.a.matches("""a{2,}""")', "repeats by numbers"),
+        ("status.a.matches('a\\x7b200}')", "repeats by numbers"),
+        ("status.a.matches('a\\173200}')", "repeats by numbers"),
+        ("status.a.matches(r'(?x)a{ 200}')", "repeats by numbers"),
+        ("status.a.matches(r'\\p{L}{200}')", "repeats by numbers"),
+        ("status.a.matches(r'\\\\{200}')", "repeats by numbers"),
+        ("status.a.matches(r'" + "\\w" * 400 + "')", "too long"),
     ],
 )
 def test_what_is_refused_when_it_is_compiled(text, words):
@@ -90,6 +110,8 @@ def test_what_has_no_answer(text, words):
         "status.l.map(a, status)",
         "r'\\' == '' || status.l.all(a, status.l.all(b, true))",
         "status.s + status.s == status.s" + " + status.s" * 300,
+        "status.l.all(a, string(a).matches(r'^\\w+$'))",
+        "status.s.matches('" + "[xy]" * 300 + "')",
     ],
 )
 def test_no_expression_takes_long(text):
@@ -157,6 +179,19 @@ def test_values_are_translated_once_and_may_be_exchanged():
         bindings.set("res", {"name": name})
         answers.append(same.evaluate(bindings))
     assert answers == [False, True, False]
+
+
+def test_all_evaluations_together_have_a_budget():
+    bindings = Bindings({"res": {}}, budget=1000)
+    simple = expressions.compile("has(res.name)", ("res",))
+    for _ in range(20):
+        assert not simple.evaluate(bindings)
+    with pytest.raises(EvaluationError, match="more than 1000 steps"):
+        simple.evaluate(bindings)
+    costly = expressions.compile(r"'x'.matches(r'^\w+$')", ("res",))
+    with pytest.raises(EvaluationError, match="more than 1000 steps"):
+        costly.evaluate(Bindings({"res": {}}, budget=1000))
+    assert costly.evaluate(Bindings({"res": {}}))
 
 
 def test_a_value_that_grows_makes_an_expression_too_costly_again():

@@ -70,6 +70,12 @@ def test_one_of_several_has_to_match_and_none_of_none() -> None:
     assert not Wildcards([]).match("")
 
 
+def test_the_alternatives_of_all_patterns_count_together() -> None:
+    assert Wildcards(["{a,b}" * 7, "*.{" + ",".join(map(str, range(128))) + "}"]).match("x.127")
+    with pytest.raises(ValueError, match=r"'\*\.y' is not a pattern: with those before it.* more than 256 patterns"):
+        Wildcards(["{a,b}" * 8, "*.y"])
+
+
 def test_the_fixed_part_ends_before_the_first_pattern() -> None:
     assert [fixed_part(pattern) for pattern in ("a/b/*.yaml", "**", "a/{x,y}/z", "a/b", "a\\*/b/*")] == [
         "a/b",

@@ -251,6 +251,10 @@ def test_an_expression_that_anybody_would_match_is_refused(issuer: str, subject:
         Identity.parse(issuer, subject)
 
 
+def test_an_expression_is_compiled_once_and_not_for_every_look() -> None:
+    assert Identity.parse("once", "team")._subject is Identity.parse("other", "team")._subject
+
+
 def test_expressions_are_anchored_at_both_ends_however_they_are_written() -> None:
     for text in ("abc", "^abc$", "(?i)ABC", "x|abc", "abc|x", r"\Aabc\z", "(?m)^abc$", "(?s)a.c"):
         wanted = Identity.parse("i", text)

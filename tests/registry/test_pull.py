@@ -36,6 +36,11 @@ def files(pulled: Pulled) -> dict[str, bytes]:
     return {entry.path: pulled.snapshot.read(entry.path) for entry in pulled.snapshot.tree.entries}
 
 
+def test_no_timeout_holds_a_slot_for_longer_than_ten_minutes(public: RegistryServer) -> None:
+    assert spec_of(public, "any", timeout="30s").bound_s == 30
+    assert spec_of(public, "any", timeout="99h").bound_s == 600
+
+
 # References
 
 

@@ -20,6 +20,7 @@ from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Transient
 from trimtab.base.http import AiohttpTransport
 from trimtab.cluster.gitserver import GitServer
+from trimtab.remotes.git import github
 from trimtab.remotes.git.credentials import AuthenticationFailed, Credentials
 from trimtab.remotes.git.github import App, Apps
 from trimtab.sources.git import GitSource, GitSpec
@@ -197,6 +198,7 @@ async def test_metadata_services_are_not_asked(forge, authority, apps):
         ({"githubAppInstallationID": None, "githubAppInstallationOwner": b"a/../b"}, "not the name of an account"),
         ({"githubAppPrivateKey": None}, "not a private key"),
         ({"githubAppPrivateKey": PEM[:200]}, "not a private key"),
+        ({"githubAppPrivateKey": PEM + b"x" * 4096}, "more than 4096"),
         ({"githubAppBaseURL": b"http://ghe.example.org"}, "must be https"),
         ({"githubAppBaseURL": b"https://u:p@h"}, "githubAppBaseURL is refused"),
         ({"githubAppBaseURL": b"https://h/x?y"}, "githubAppBaseURL is refused"),
@@ -218,6 +220,13 @@ def test_keys_of_other_kinds_are_refused(forge, authority):
         with pytest.raises(AuthenticationFailed, match="githubAppPrivateKey is not"):
             app(forge, authority, githubAppPrivateKey=key)
     assert app(forge, authority, githubAppPrivateKey=pem(KEY, serialization.PrivateFormat.PKCS8))
+
+
+def test_a_key_too_large_to_be_checked_in_no_time_is_refused(forge, authority, monkeypatch):
+    monkeypatch.setattr(github, "_LARGEST_KEY_BITS", 2048)
+    large = pem(rsa.generate_private_key(public_exponent=65537, key_size=2056))
+    with pytest.raises(AuthenticationFailed, match="2056 bits, more than 2048"):
+        app(forge, authority, githubAppPrivateKey=large)
 
 
 def test_a_key_is_read_once_and_not_for_every_look(forge, authority):

@@ -21,6 +21,7 @@ from trimtab.base.errors import Terminal, Transient
 from trimtab.base.http import AiohttpTransport, Request, TransportError
 from trimtab.cluster.layout import Layout
 from trimtab.cluster.pki import Authority, authority
+from trimtab.remotes.helm.repository import Access
 from trimtab.remotes.outbound import Astray, AuthenticationFailed, Outbound, Unanswered, Way, body, told
 from trimtab.remotes.reach import NotAllowed
 
@@ -400,6 +401,25 @@ async def test_what_a_proxy_says_in_the_name_of_a_server_holds_nobody_else_up() 
     with pytest.raises(Unanswered, match="asked us to wait"):
         await out.send(get(), proxied, own=True)
     assert (await out.send(get(), Way(), own=True)).status == 200
+
+
+async def test_what_is_said_to_one_holds_nobody_up_who_asks_with_other_credentials() -> None:
+    out, transport = outbound(Answer(429, {"Retry-After": "100"}), Answer(), Answer())
+    await out.send(get(), Access(username="a", password="x"), own=True)
+    assert (await out.send(get(), Access(username="b", password="x"), own=True)).status == 200
+    assert (await out.send(get(), Way(), own=True)).status == 200
+    with pytest.raises(Unanswered, match="asked us to wait"):
+        await out.send(get(), Access(username="a", password="x"), own=True)
+    assert len(transport.sent) == 3
+
+
+async def test_nobody_is_held_up_for_longer_than_minutes() -> None:
+    out, _ = outbound(Answer(503, {"Retry-After": "3600"}))
+    await out.send(get(), Way(), own=True)
+    with pytest.raises(Unanswered, match="asked us to wait") as held:
+        await out.send(get(), Way(), own=True)
+    assert held.value.retry_after is not None
+    assert held.value.retry_after <= 300
 
 
 @pytest.mark.parametrize(

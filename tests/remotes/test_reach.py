@@ -43,7 +43,12 @@ def test_a_host_that_is_encoded_or_scoped_is_no_host(url: str) -> None:
         "2001::5601:5601",
         "192.0.0.192",
         "100.100.100.200",
+        "168.63.129.16",
+        "fd00:ec2::23",
         "fd00:ec2::254",
+        "fd20:ce::254",
+        "64:ff9b:1::a9fe:a9fe",
+        "::ffff:0:169.254.169.254",
         "0.0.0.0",  # noqa: S104
         "::",
         "224.0.0.1",
@@ -66,6 +71,8 @@ def test_link_local_and_metadata_addresses_are_refused_to_everybody_in_whatever_
         "100.127.255.255",
         "::1",
         "fc00::1",
+        "fec0::1",
+        "::ffff:0:10.0.0.1",
         "::ffff:10.0.0.1",
         "::ffff:100.64.0.1",
         "64:ff9b::a00:1",
@@ -82,7 +89,9 @@ def test_private_addresses_are_for_those_who_wrote_them_and_can_be_denied(ip: st
     assert refusal(ip, deny_private=True) == "a private address"
 
 
-@pytest.mark.parametrize("ip", ["9.9.9.9", "2606:4700::1111", "::ffff:9.9.9.9", "64:ff9b::909:909", "100.63.0.1"])
+@pytest.mark.parametrize(
+    "ip", ["9.9.9.9", "2606:4700::1111", "::ffff:9.9.9.9", "64:ff9b::909:909", "::ffff:0:9.9.9.9", "100.63.0.1"]
+)
 def test_public_addresses_are_allowed(ip: str) -> None:
     assert refusal(ip, deny_private=True) is None
 

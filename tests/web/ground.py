@@ -112,7 +112,9 @@ class Ground:
         if other in self.denied:
             raise Terminal("AccessDenied", f"objects of namespace {other} may not be named from namespace {own}")
 
-    def receiver(self, name: str = "hook", *, ready: str = "True", path: str | None = None, **spec: Any) -> str:
+    def receiver(
+        self, name: str = "hook", *, namespace: str = "ns", ready: str = "True", path: str | None = None, **spec: Any
+    ) -> str:
         """Let there be a Receiver; its path."""
         spec = {
             "type": "generic",
@@ -121,10 +123,10 @@ class Ground:
             **spec,
         }
         spec = {key: value for key, value in spec.items() if value is not None}
-        secret = self.cluster.secrets.get(("ns", spec["secretRef"]["name"]), {}) if "secretRef" in spec else {}
-        real = webhook_path(secret.get("token", b""), Key("ns", name))
+        secret = self.cluster.secrets.get((namespace, spec["secretRef"]["name"]), {}) if "secretRef" in spec else {}
+        real = webhook_path(secret.get("token", b""), Key(namespace, name))
         body = {
-            "metadata": {"name": name, "namespace": "ns", "uid": f"uid-{name}"},
+            "metadata": {"name": name, "namespace": namespace, "uid": f"uid-{name}"},
             "spec": spec,
             "status": {
                 "webhookPath": path or real,

@@ -355,6 +355,21 @@ def test_no_input_is_an_accident(text: bytes) -> None:
     raise AssertionError("an arbitrary text was a token")
 
 
+def test_a_token_is_checked_against_a_few_keys_of_its_issuer_and_none_that_makes_it_slow() -> None:
+    jwk = {name: value for name, value in RSA.jwk().items() if name != "kid"}
+    decoy = {name: value for name, value in Key("RS256").jwk().items() if name != "kid"}
+    claims = {"iss": ISSUER}
+    for header in ({"kid": ""}, {"kid": "same"}):
+        token = Token.parse(RSA.token(claims, **header).encode())
+        others, own = decoy | header, jwk | header
+        KeySet.parse(json.dumps({"keys": [others] * 7 + [own]}).encode()).verify(token)
+        with pytest.raises(BadToken, match="not signed"):
+            KeySet.parse(json.dumps({"keys": [others] * 8 + [own]}).encode()).verify(token)
+    slow = jwk | {"e": b64(((1 << 33) + 1).to_bytes(5))}
+    with pytest.raises(BadKeys):
+        KeySet.parse(json.dumps({"keys": [slow]}).encode())
+
+
 CLAIMS = st.sampled_from(["iss", "aud", "exp", "nbf", "iat", "kid", "alg"])
 ATOMS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 

@@ -10,6 +10,7 @@ from tests.web.deliveries import GCR_PUSH, GITHUB_PUSH, PUSHES, TOKEN, encoded, 
 from tests.web.ground import Ground
 from tests.web.issuer import ISSUER, Key
 from trimtab.kube.errors import Forbidden, ServerError
+from trimtab.web import filters
 from trimtab.web.delivery import Refused, Why
 
 REPO = ("GitRepository", "ns", "repo")
@@ -134,6 +135,48 @@ async def test_a_status_that_somebody_wrote_takes_no_path_from_its_owner(ground:
     assert await status(ground, path) == 404
 
 
+@pytest.mark.parametrize("thief", [{"secretRef": {"name": "gone"}}, {"type": "generic-oidc", "secretRef": None}])
+async def test_a_claim_whose_secret_is_not_there_or_that_needs_none_stops_nobody(
+    ground: Ground, thief: dict[str, object]
+) -> None:
+    path = ground.receiver()
+    ground.receiver("a-thief", path=path, **thief)
+    await ground.take(path)
+    assert await ground.settled() == [REPO]
+
+
+async def test_a_rate_is_that_of_the_path_and_not_of_who_claims_it(ground: Ground) -> None:
+    path = ground.receiver()
+    for _ in range(100):
+        await ground.take(path)
+    assert await status(ground, path) == 429
+    ground.receiver("a-thief", path=path, secretRef={"name": "gone"})
+    assert await status(ground, path) == 429
+
+
+async def test_of_two_whose_names_make_the_same_path_each_gets_what_is_meant_for_it(ground: Ground) -> None:
+    key = Key()
+    ground.issuer.keys.append(key)
+    ground.cluster.secrets["ns", "token"] = {"token": b"hoo"}
+    ground.cluster.objects["GitRepository", "s", "repo"] = {}
+
+    def oidc(who: str) -> dict[str, object]:
+        validations = [{"expression": f"claims.who == '{who}'", "message": "no"}]
+        return {
+            "type": "generic-oidc",
+            "secretRef": None,
+            "oidcProviders": [{"issuerURL": ISSUER, "validations": validations}],
+        }
+
+    path = ground.receiver("hookn", namespace="s", **oidc("own"))
+    # Before it in order: one that another identity may call, and one that anybody may who knows the path.
+    assert ground.receiver("hook", **oidc("other")) == path
+    assert ground.receiver("k") == path
+    claims = {"iss": ISSUER, "aud": "notification-controller", "exp": ground.clock.now().timestamp() + 60, "who": "own"}
+    await ground.take(path, b"", {"Authorization": f"Bearer {key.token(claims)}"})
+    assert await ground.settled() == [("GitRepository", "s", "repo")]
+
+
 async def test_an_empty_token_opens_nothing(ground: Ground) -> None:
     ground.cluster.secrets["ns", "token"] = {"token": b""}
     path = ground.receiver()
@@ -184,6 +227,50 @@ async def test_expressions_see_the_body_and_the_metadata_and_both_have_to_be_tru
     assert "name" not in refusal.words
     assert await status(ground, path, b"{", headers) == 400
     assert await status(ground, path, b'{"name": "\\ud800"}', headers) == 400
+
+
+async def test_a_body_too_large_for_expressions_is_refused_only_where_there_are_some(ground: Ground) -> None:
+    headers = {"Content-Type": "application/json"}
+    body = encoded({"name": "x" * (256 << 10)})
+    await ground.take(ground.receiver(), body, headers)
+    assert await ground.settled() == [REPO]
+    by_resource = [{"kind": "GitRepository", "name": "repo", "filter": "true"}]
+    for asked in ({"resourceFilter": "true"}, {"resources": by_resource}):
+        refusal = await refused(ground, ground.receiver(**asked), body, headers)
+        assert (refusal.status, refusal.why) == (413, Why.SIZE)
+
+
+async def test_others_have_their_turn_between_objects_that_expressions_are_asked_about(ground: Ground) -> None:
+    for number in range(200):
+        ground.cluster.objects["OCIRepository", "ns", f"r{number}"] = {"labels": {"a": "b"}}
+    resource = {"kind": "OCIRepository", "name": "*", "matchLabels": {"a": "b"}}
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await ground.take(ground.receiver(resourceFilter="false", resources=[resource]))
+    task.cancel()
+    assert turns >= 200
+
+
+async def test_all_expressions_of_a_delivery_have_one_budget(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filters, "MOST_STEPS", 1000)
+    for number in range(40):
+        ground.cluster.objects["OCIRepository", "ns", f"r{number}"] = {"labels": {"a": "b"}}
+    many = {"kind": "OCIRepository", "name": "*", "matchLabels": {"a": "b"}}
+    one = {"kind": "GitRepository", "name": "repo"}
+    await ground.take(ground.receiver(resourceFilter="true", resources=[one]))
+    refusal = await refused(ground, ground.receiver(resourceFilter="true", resources=[many, one]))
+    assert (refusal.status, refusal.why) == (500, Why.RESOURCES)
+    assert "spec.resources[0]: an expression has no answer: all evaluations together take more than 1000" in str(
+        refusal
+    )
+    assert "spec.resources[1]: an expression has no answer: all evaluations" in str(refusal)
 
 
 async def test_claims_are_for_expressions_too(ground: Ground) -> None:

@@ -14,6 +14,7 @@ from trimtab.manifests.conditions import Condition, find
 from trimtab.manifests.refs import Key
 
 LONGEST_EXCLUDES: Final = 100
+MOST_COPIES: Final = 100
 _ALIAS: Final = "[a-z0-9]([a-z0-9_-]*[a-z0-9])?"
 _LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 
@@ -119,7 +120,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
             maxLength=64,
         ),
     ] = ""
-    copy: Annotated[tuple[CopyRule, ...], doc("What goes in, one after the other.", minItems=1)]
+    copy: Annotated[tuple[CopyRule, ...], doc("What goes in, one after the other.", minItems=1, maxItems=MOST_COPIES)]
 
 
 class ArtifactGeneratorSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -80,7 +80,7 @@ class OciVerification(msgspec.Struct, frozen=True, kw_only=True, rename="camel",
     secret_ref: Annotated[LocalRef | None, doc("Secret with the public keys trusted: `*.pub`.")] = None
     match_oidc_identity: Annotated[
         tuple[OidcIdentity, ...],
-        doc("Identities trusted where no key is named; one of them has to match."),
+        doc("Identities trusted where no key is named; one of them has to match.", maxItems=16),
     ] = msgspec.field(name="matchOIDCIdentity", default=())
     trusted_root_secret_ref: Annotated[
         LocalRef | None, doc("Secret with the `trusted_root.json` of a Sigstore instance of one's own.")

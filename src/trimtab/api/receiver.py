@@ -162,7 +162,7 @@ class ReceiverSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
         tuple[str, ...],
         doc("Events that count, such as `push`; all when empty. Of github, gitlab, bitbucket and cdevents."),
     ] = ()
-    resources: Annotated[tuple[ReceiverResource, ...], doc("What is looked at when a delivery came.")]
+    resources: Annotated[tuple[ReceiverResource, ...], doc("What is looked at when a delivery came.", maxItems=100)]
     resource_filter: Annotated[
         str, doc("As `filter` of a resource, for all of them; both have to be true.", maxLength=_EXPRESSION)
     ] = ""

@@ -14,6 +14,8 @@ from trimtab.manifests.conditions import Condition, find
 from trimtab.manifests.refs import Key
 
 DEFAULT_TIMEOUT_S = 60.0
+LONGEST_TIMEOUT_S = 600.0
+"""So long one operation takes at most, whatever an object says: it holds a slot that others wait for."""
 DEFAULT_BRANCH = "master"
 
 

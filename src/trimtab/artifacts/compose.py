@@ -49,6 +49,7 @@ class _Composition:
         self._left_out: set[str] = set()
         self._directories: set[str] = set()
         self._bytes = 0
+        self._written_bytes = self._written_files = 0
 
     def apply(self, step: Step, source: Snapshot) -> None:
         for taken in step.select(source.tree, step.to in self._directories):
@@ -70,6 +71,7 @@ class _Composition:
 
     def _merge(self, source: Snapshot, taken: Taken) -> None:
         below = self._files[taken.lands]
+        self._spend(below.size + (taken.entry.size if taken.entry else 0))
         merged = merge_files(
             self._store.read(below.sha256), source.read(taken.path), taken.lands, f"{taken.path} in the source"
         )
@@ -80,6 +82,7 @@ class _Composition:
         try:
             for found in read_archive(io.BytesIO(source.read(taken.path)), left):
                 lands = f"{taken.lands}/{found.path}" if taken.lands else found.path
+                self._spend(len(found.data) if isinstance(found, Member) else 0)
                 match found:
                     case Link():
                         self._leave_out(lands)
@@ -97,6 +100,15 @@ class _Composition:
         self._files[path] = Entry(path, sha256, size, executable)
         if len(self._files) > self._limits.members:
             raise Uncomposable(f"it comes to more than {self._limits.members} files")
+
+    def _spend(self, size: int) -> None:
+        """Count what is unpacked or merged. What is overwritten later was work and disk all the same."""
+        self._written_bytes += size
+        self._written_files += 1
+        if self._written_bytes > 2 * self._limits.bytes:
+            raise Uncomposable(f"more than {2 * self._limits.bytes} bytes are unpacked and merged for it")
+        if self._written_files > 2 * self._limits.members:
+            raise Uncomposable(f"more than {2 * self._limits.members} files are unpacked and merged for it")
 
     def _leave_out(self, path: str) -> None:
         self._left_out.add(path)

@@ -45,7 +45,8 @@ async def fetch_artifact(
         if actual != match[2]:
             raise Transient(
                 "ArtifactFailed",
-                f"artifact {shown}: its digest is {match[1]}:{actual}, the source's status says {artifact.digest}; "
+                # Not which digest it has: the address is somebody's choice, and what lies there need not be theirs.
+                f"artifact {shown}: what came is not what the source's status promises, {artifact.digest}; "
                 "it is tried again",
             )
         file.seek(0)

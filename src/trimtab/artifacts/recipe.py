@@ -35,7 +35,10 @@ class NothingFound(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One rule, read. `into`: the destination is a directory whatever there is."""
+    """One rule, read.
+
+    `into`: the destination is a directory whatever there is. `more`: so many more patterns are in it than were written.
+    """
 
     alias: str
     path: str
@@ -45,6 +48,7 @@ class Step:
     strategy: str
     everywhere: Wildcards
     by_name: Wildcards
+    more: int
 
     @classmethod
     def parse(cls, from_: str, to: str, exclude: Iterable[str] = (), strategy: str = "") -> "Step":
@@ -57,9 +61,9 @@ class Step:
         if strategy not in ("", OVERWRITE, MERGE, EXTRACT):
             raise ValueError(f"the strategy {strategy!a} is not known; it must be Overwrite, Merge or Extract")
         path, wild = _plain(source[2], "from", wild=True), is_wild(source[2])
-        if wild:
-            Wildcards([path])
+        more = Wildcards([path]).more if wild else 0
         patterns = list(exclude)
+        everywhere = Wildcards(patterns)
         return cls(
             source[1],
             path,
@@ -67,9 +71,14 @@ class Step:
             _plain(target[1], "to", wild=False),
             not target[1] or target[1].endswith("/"),
             strategy or OVERWRITE,
-            Wildcards(patterns),
+            everywhere,
             Wildcards(pattern for pattern in patterns if "/" not in pattern),
+            more + everywhere.more,
         )
+
+    def looks(self, tree: Tree) -> int:
+        """How many files of `tree` are looked at to find what is taken."""
+        return len(tree.under(fixed_part(self.path) if self.wild else self.path))
 
     def select(self, tree: Tree, has_directory: bool) -> list[Taken]:
         """What is taken from `tree`, by path. `has_directory`: there is one at the destination already.

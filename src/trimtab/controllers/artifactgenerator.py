@@ -164,7 +164,8 @@ class Generators:
             await self._tell_disabled(item, known)
             return Done()
         supported.check_generator(item)
-        outputs.check(item.spec)
+        # Patterns that people write take a while to compile, and others are served meanwhile.
+        await asyncio.to_thread(outputs.check, item.spec)
         self._check_circle(item)
         resource = await self._world.client.discovery.find(ARTIFACT_GENERATOR)
         await ensure(self._world.client, resource, item.metadata, names.GENERATOR_FINALIZER)

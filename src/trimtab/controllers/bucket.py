@@ -42,8 +42,8 @@ class BucketProducer:
         if keys is None and spec.sts is not None:
             own = await ways.certificates(self._client, namespace, spec.sts.cert_secret_ref, "spec.sts.certSecretRef")
             who = await self._who(item, spec.sts)
-            keys = await self._source.keys(who, Way(proxy=proxy, timeout_s=wanted.timeout_s, **own))
-        return Access(keys=keys, proxy=proxy, timeout_s=wanted.timeout_s, **certificates)
+            keys = await self._source.keys(who, Way(proxy=proxy, timeout_s=wanted.bound_s, **own))
+        return Access(keys=keys, proxy=proxy, timeout_s=wanted.bound_s, **certificates)
 
     async def _keys(self, item: Bucket) -> Keys | None:
         """Those of the Secret; none where the bucket is read as anybody, or by keys for a while."""

@@ -131,6 +131,11 @@ class HelmChartProducer:
     def check(self, item: HelmChart) -> None:
         """Raise Terminal for what is not served, or makes no sense."""
         supported.check_helm_chart(item)
+        if item.spec.verify is not None and item.spec.source_ref.kind != HELM_REPOSITORY.kind:
+            raise Terminal(
+                names.Reason.VERIFICATION_ERROR,
+                "spec.verify is only for charts from a HelmRepository whose charts are in a registry: remove it",
+            )
         if item.spec.verify is not None:
             check_verification(item.spec.verify)
 

@@ -6,7 +6,7 @@ from trimtab.api.oci import OCIRepository, OciVerification, SignatureProvider
 from trimtab.base.errors import Terminal, Transient
 from trimtab.controllers.sourcing import secret
 from trimtab.crypto import keyless
-from trimtab.crypto.identity import Identity
+from trimtab.crypto.identity import MOST_IDENTITIES, Identity
 from trimtab.crypto.notation import BadPolicy, Policy
 from trimtab.kube.client import Client
 from trimtab.manifests.refs import Key
@@ -105,6 +105,11 @@ def check_verification(verify: OciVerification) -> None:
 
 
 def _identities(verify: OciVerification) -> tuple[Identity, ...]:
+    if len(verify.match_oidc_identity) > MOST_IDENTITIES:
+        raise _nonsense(
+            f"spec.verify.matchOIDCIdentity has {len(verify.match_oidc_identity)} identities, more than "
+            f"{MOST_IDENTITIES}; one expression can name several, as in (one|other)"
+        )
     try:
         return tuple(Identity.parse(one.issuer, one.subject) for one in verify.match_oidc_identity)
     except ValueError as problem:

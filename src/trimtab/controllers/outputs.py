@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from trimtab.api.generator import ArtifactGeneratorSpec, Output
+from trimtab.api.generator import MOST_COPIES, ArtifactGeneratorSpec, Output
 from trimtab.api.names import Reason
 from trimtab.artifacts.recipe import Step
 from trimtab.artifacts.tree import Tree
@@ -15,6 +15,10 @@ from trimtab.base.errors import Terminal
 
 MOST: Final = 2_000
 """So many artifacts one generator makes: each is a line of its status."""
+MOST_LOOKS: Final = 20_000_000
+"""So many files are looked at for all artifacts of one generator: a minute or so of work."""
+MOST_MORE: Final = 20_000
+"""So many more patterns than are written all braces of one generator may stand for: each takes a millisecond."""
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)
 _LONGEST_NAME: Final = 253
 _LABEL_VALUE = re.compile(r"[a-z0-9]([-a-z0-9_.]{0,61}[a-z0-9])?", re.ASCII)
@@ -57,6 +61,9 @@ def check(spec: ArtifactGeneratorSpec) -> None:
         if output.name in seen:
             raise _invalid(f"the name {output.name!a} is there twice among spec.artifacts")
         seen.add(output.name)
+        # The server refuses that of new objects, and this those which were there before.
+        if len(output.copy) > MOST_COPIES:
+            raise _invalid(f"artifact {output.name}: copy has {len(output.copy)} rules; the limit is {MOST_COPIES}")
         for field, value in (("revision", output.revision), ("originRevision", output.origin_revision)):
             if value and value.removeprefix("@") not in aliases:
                 raise _invalid(f"artifact {output.name}: {field} {value!a} names no alias of spec.sources")
@@ -72,8 +79,10 @@ def check(spec: ArtifactGeneratorSpec) -> None:
         for output in outputs:
             if not _is_name(output.name):
                 raise _invalid(f"{output.name[:100]!a} cannot be the name of an ExternalArtifact")
+    more = 0
     for output in outputs:
         for step in _steps(output):
+            more = _counted(more, step)
             if step.alias not in aliases:
                 raise _invalid(f"artifact {output.name}: copy takes from @{step.alias}, no alias of spec.sources")
 
@@ -81,12 +90,14 @@ def check(spec: ArtifactGeneratorSpec) -> None:
 def plan(spec: ArtifactGeneratorSpec, trees: Mapping[str, Tree]) -> list[Wanted]:
     """The artifacts to make, by name, of a spec that passed `check`. `trees` are those of the sources, by alias.
 
-    Raises Terminal: BuildFailed where the directories that are found make no names, or none is found.
+    Raises Terminal: BuildFailed where the directories that are found make no names, or none is found, and where there
+    is more work in it than is done for one generator.
     """
     if not spec.path_pattern:
-        return [_wanted(output, {}, "") for output in spec.artifacts]
+        return _bounded([_wanted(output, {}, "") for output in spec.artifacts], trees)
     alias, path = _split(spec.path_pattern)
     wanted: dict[str, Wanted] = {}
+    more = 0
     for directory, raw in _directories(trees[alias], _parts(path)):
         folded = {name: value.lower() for name, value in raw.items()}
         for name, value in folded.items():
@@ -100,12 +111,32 @@ def plan(spec: ArtifactGeneratorSpec, trees: Mapping[str, Tree]) -> list[Wanted]
                 both = f"{other.found!a} and {directory!a}" if other.found != directory else f"{directory!a} twice"
                 raise _built(f"spec.pathPattern finds {both}: both would be the ExternalArtifact {one.name}")
             wanted[one.name] = one
+            more = _counted(more, *one.steps)
             if len(wanted) > MOST:
                 raise _built(f"spec.pathPattern makes more than {MOST} artifacts: split it into several generators")
     if not wanted:
         # None at all is more likely a mistake than a wish, and what exists would be deleted by it.
         raise _built(f"spec.pathPattern {spec.path_pattern!a} finds no directory: nothing is made, and nothing deleted")
-    return [wanted[name] for name in sorted(wanted)]
+    return _bounded([wanted[name] for name in sorted(wanted)], trees)
+
+
+def _bounded(found: list[Wanted], trees: Mapping[str, Tree]) -> list[Wanted]:
+    if sum(step.looks(trees[step.alias]) for one in found for step in one.steps) > MOST_LOOKS:
+        raise _built(
+            f"the rules of all {len(found)} artifacts together look at more than {MOST_LOOKS:,} files: begin `from` "
+            "with the directory that is meant, or split it into several generators"
+        )
+    return found
+
+
+def _counted(more: int, *steps: Step) -> int:
+    more += sum(step.more for step in steps)
+    if more > MOST_MORE:
+        raise _invalid(
+            f"the braces in the patterns of all artifacts stand for more than {MOST_MORE:,} others: use fewer of them, "
+            "or split it into several generators"
+        )
+    return more
 
 
 def _wanted(output: Output, labels: Mapping[str, str], found: str) -> Wanted:

@@ -1,8 +1,12 @@
 """Who may have signed without a key: an issuer and a subject, both as expressions that have to match as a whole."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from trimtab.manifests.patterns import Pattern
+
+MOST_IDENTITIES = 16
+"""Identities that one object may trust."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class Identity:
         return f"{self.subject!a} by {self.issuer!a}"
 
 
+# Those of an object are read with every look at it, and one such as `\w{200}` takes 0.2 s.
+@lru_cache(maxsize=2048)
 def _whole(field: str, text: str) -> Pattern:
     """`text` between two anchors: what is found somewhere in a longer name proves nothing about who has that name."""
     try:

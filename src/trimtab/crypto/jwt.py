@@ -25,6 +25,9 @@ LEEWAY_S: Final = 60.0
 
 _LEAST_RSA_BITS: Final = 2048
 _MOST_RSA_BITS: Final = 8192
+_MOST_EXPONENT_BITS: Final = 32
+_MOST_TRIED: Final = 8
+"""Keys that one token is checked against: each takes its time, and nothing else may be done in it."""
 _P256_BYTES: Final = 32
 _PART: Final = re.compile(rb"[A-Za-z0-9_-]+")
 
@@ -165,7 +168,7 @@ class KeySet:
 
     def _candidates(self, token: Token) -> list[_Key]:
         fitting = [key for key in self.keys if key.algorithm == token.algorithm]
-        return [key for key in fitting if not token.key_id or key.id == token.key_id]
+        return [key for key in fitting if not token.key_id or key.id == token.key_id][:_MOST_TRIED]
 
 
 def _key(raw: msgspec.Raw) -> _Key | None:
@@ -177,6 +180,9 @@ def _key(raw: msgspec.Raw) -> _Key | None:
         if jwk.kty == "RSA" and jwk.alg in ("", "RS256"):
             modulus, exponent = _number(jwk.n), _number(jwk.e)
             if not _LEAST_RSA_BITS <= modulus.bit_length() <= _MOST_RSA_BITS:
+                return None
+            # A check takes longer with every bit of it, and no issuer has more than the 17 of 65537.
+            if exponent.bit_length() > _MOST_EXPONENT_BITS:
                 return None
             return _Key(jwk.kid, "RS256", rsa.RSAPublicNumbers(exponent, modulus).public_key())
         if jwk.kty == "EC" and jwk.crv == "P-256" and jwk.alg in ("", "ES256"):

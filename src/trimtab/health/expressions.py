@@ -3,7 +3,7 @@
 The language is that of the CEL specification with its own macros and functions, and of the extensions `split`, `trim`,
 `lowerAscii`, `upperAscii`, `indexOf` and `substring`. Not there: optionals (`?.`), `cel.bind`, quantities, URLs, sets
 and encoders. An evaluation cannot be stopped once it has begun, so what it may cost is bounded before: by the length
-of the text, by how deep comprehensions nest, and by the size of what they run over.
+of the text, by how deep comprehensions nest, by the size of what they run over, and by what `matches` may be given.
 """
 
 import re
@@ -12,12 +12,16 @@ from typing import Any, Final
 
 import cel
 
+from trimtab.health import matching
+
 LENGTH_LIMIT: Final = 4096
 """Characters of an expression."""
 NESTING_LIMIT: Final = 2
 """How deep comprehensions may nest."""
 COST_LIMIT: Final = 300_000
 """Steps an evaluation may take by estimate: some tenths of a second, since it is the loop that waits."""
+_EVERY_COST: Final = 50
+"""Steps of an evaluation beside those of its loops and patterns."""
 _TEXT_LIMIT: Final = 16 * 1024 * 1024
 _MESSAGE_LIMIT: Final = 300
 
@@ -71,7 +75,9 @@ _NATIVE: Final = frozenset(
 class Bindings:
     """Values that several expressions speak of: translated and measured once, which is what costs with large ones."""
 
-    def __init__(self, variables: Mapping[str, Any]) -> None:
+    def __init__(self, variables: Mapping[str, Any], *, budget: int | None = None) -> None:
+        """`budget` is how many steps all evaluations may take together."""
+        self._budget = self._left = budget
         self._values = dict(variables)
         self._measures: dict[str, tuple[int, int, int]] = {}
         self.context = cel.Context(variables=dict(variables), functions=dict(_EXTENSIONS))
@@ -81,6 +87,15 @@ class Bindings:
         self._values[name] = value
         self._measures.pop(name, None)
         self.context.add_variable(name, value)
+
+    def spend(self, steps: int) -> None:
+        """Take `steps` from the budget. Raises EvaluationError if it does not have them."""
+        if self._left is None:
+            return
+        if steps > self._left:
+            self._left = 0
+            raise EvaluationError(f"all evaluations together take more than {self._budget} steps")
+        self._left -= steps
 
     def measure(self) -> tuple[int, int, int]:
         """Nodes, the longest list or map, and the longest text of all values."""
@@ -97,6 +112,7 @@ class Term:
         self.text = text
         self._program = program
         self._loops, self._gathers, self._depth, self._joins, self._items = _shape(text)
+        self._patterns = matching.patterns(text)
 
     def answer(self, bindings: Bindings) -> Any:
         """The answer for `bindings`. Raises EvaluationError."""
@@ -109,14 +125,17 @@ class Term:
             raise EvaluationError(_shortened(str(failure))) from failure
 
     def _check_cost(self, bindings: Bindings) -> None:
-        if not self._loops and not self._joins:
+        if not self._loops and not self._joins and not self._patterns:
+            bindings.spend(_EVERY_COST)
             return
         nodes, widest, text = bindings.measure()
         steps = max(widest, self._items) ** self._depth
         # What gathers copies the list it has gathered so far with every step.
         cost = steps * 2 * self._loops + steps * (nodes + self._items) * self._gathers
+        cost += steps * sum(matching.cost(pattern, text * (1 + self._joins)) for pattern in self._patterns)
         if cost > COST_LIMIT or text * self._joins > _TEXT_LIMIT:
             raise EvaluationError(f"the object is too large for this expression (about {cost} steps)")
+        bindings.spend(_EVERY_COST + cost)
 
 
 class Expression(Term):
@@ -148,6 +167,16 @@ def _check(text: str, variables: Iterable[str]) -> cel.Program:
     if _shape(text)[2] > NESTING_LIMIT:
         raise ExpressionError(f"its comprehensions nest deeper than {NESTING_LIMIT}")
     program = _parsed(text)
+    try:
+        patterns = matching.patterns(text)
+    except ValueError as failure:
+        raise ExpressionError(str(failure)) from failure
+    if "matches" in program.functions() and not patterns:
+        raise ExpressionError("matches has to be called as in name.matches('^v[0-9]+$')")
+    if sum(matching.cost(pattern, 0) for pattern in patterns) > COST_LIMIT:
+        raise ExpressionError(
+            "its patterns are too long for what they say; write [0-9] for \\d and [A-Za-z0-9_] for \\w"
+        )
     known, bound = frozenset(variables), frozenset(_BOUND.findall(text))
     for name in sorted(program.variables()):
         if name not in known and name not in bound:

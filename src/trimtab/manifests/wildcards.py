@@ -11,7 +11,7 @@ from trimtab.manifests.patterns import Pattern
 LONGEST: Final = 1024
 """Characters of a pattern."""
 MOST_ALTERNATIVES: Final = 256
-"""So many patterns may come out of one with braces."""
+"""So many patterns, those that braces stand for counted each, may be looked for at once."""
 _LONGEST_COMPILED: Final = 4 << 20
 _SPECIAL: Final = frozenset("*?[{")
 
@@ -36,7 +36,12 @@ class Wildcards:
 
     def __init__(self, patterns: Iterable[str]) -> None:
         """Compile them. Raises ValueError that names the one that makes no sense."""
-        expressions = [expression for pattern in patterns for expression in _compiled(pattern)]
+        patterns = list(patterns)
+        expressions: list[str] = []
+        for pattern in patterns:
+            expressions += _compiled(pattern, MOST_ALTERNATIVES - len(expressions))
+        self.more = len(expressions) - len(patterns)
+        """How many more patterns there are than were written, because of braces."""
         whole = f"^(?s:{'|'.join(expressions)})$"
         self._pattern = Pattern(whole, longest=_LONGEST_COMPILED) if expressions else None
 
@@ -45,17 +50,17 @@ class Wildcards:
         return self._pattern is not None and self._pattern.found_in(path)
 
 
-def _compiled(pattern: str) -> list[str]:
+def _compiled(pattern: str, most: int) -> list[str]:
     if len(pattern) > LONGEST:
         raise ValueError(f"{pattern[:60]!a}… has {len(pattern)} characters; the limit is {LONGEST}")
     try:
-        return [f"(?:{''.join(_translated(one))})" for one in _alternatives(pattern)]
+        return [f"(?:{''.join(_translated(one))})" for one in _alternatives(pattern, most)]
     except ValueError as failure:
         raise ValueError(f"{pattern!a} is not a pattern: {failure}") from None
 
 
-def _alternatives(pattern: str) -> list[str]:
-    """The patterns without braces that `pattern` stands for."""
+def _alternatives(pattern: str, most: int) -> list[str]:
+    """The patterns without braces that `pattern` stands for. Raises ValueError beyond `most`."""
     found, pending = [], [pattern]
     while pending:
         text = pending.pop()
@@ -65,8 +70,8 @@ def _alternatives(pattern: str) -> list[str]:
         else:
             start, parts, end = opened
             pending += [text[:start] + part + text[end:] for part in reversed(parts)]
-        if len(found) + len(pending) > MOST_ALTERNATIVES:
-            raise ValueError(f"its braces stand for more than {MOST_ALTERNATIVES} patterns")
+        if len(found) + len(pending) > most:
+            raise ValueError(f"with those before it, its braces stand for more than {MOST_ALTERNATIVES} patterns")
     return found
 
 

@@ -29,7 +29,9 @@ from trimtab.remotes.reach import NotAllowed, Unresolved, addresses, host_of, re
 IDLE_S = 30.0
 """Seconds without a byte."""
 _MAX_ERROR = 64 << 10
-_LONGEST_HOLD_S = 3600.0
+_LONGEST_WAIT_S = 3600.0
+_LONGEST_HOLD_S = 300.0
+"""So long at most nobody asks again, whatever was said: those who ask the same way need not be one owner's."""
 _MOST_REMEMBERED = 10_000
 _MOST_CONTEXTS = 200
 
@@ -116,7 +118,7 @@ class Outbound:
         self._transport = transport
         self._clock = clock
         self._deny_private = deny_private
-        self._held: dict[tuple[URL, URL | None], float] = {}
+        self._held: dict[tuple[URL, str], float] = {}
         self._contexts: dict[bytes, ssl.SSLContext] = {}
 
     async def follow(
@@ -161,7 +163,7 @@ class Outbound:
         Unanswered, and Unusable.
         """
         origin = request.url.origin()
-        if (wait := self._held.get((origin, way.proxy), 0.0) - self._clock.monotonic()) > 0:
+        if (wait := self._held.get((origin, way.identity), 0.0) - self._clock.monotonic()) > 0:
             raise Unanswered(f"{origin} asked us to wait {wait:.0f} s more", retry_after=wait)
         secure = request.url.scheme == "https"
         tls = self._tls(way, own=own) if secure else None
@@ -196,7 +198,7 @@ class Outbound:
             except TransportError as failure:
                 failed = failure
                 continue
-            self._heed(origin, way.proxy, response)
+            self._heed(origin, way, response)
             return response
         raise Unanswered(str(failed)) from failed
 
@@ -222,15 +224,15 @@ class Outbound:
             raise Unanswered(f"the proxy of spec.proxySecretRef: {failure}") from failure
         return tuple(proxy.with_host(ip) for ip in ips)
 
-    def _heed(self, origin: URL, proxy: URL | None, response: Response) -> None:
+    def _heed(self, origin: URL, way: Way, response: Response) -> None:
         if response.status not in (429, 503) or (seconds := self.retry_after(response)) is None:
             return
-        # Of this proxy only: what it says in the server's name must not stop those who go there themselves.
+        # Of who asked, and over which proxy: what is said to them must not stop others who go to the same server.
         now = self._clock.monotonic()
         if len(self._held) >= _MOST_REMEMBERED:
             self._held = {one: until for one, until in self._held.items() if until > now}
         if len(self._held) < _MOST_REMEMBERED:
-            self._held[origin, proxy] = now + seconds
+            self._held[origin, way.identity] = now + min(seconds, _LONGEST_HOLD_S)
 
     def _tls(self, way: Way, *, own: bool) -> ssl.SSLContext | None:
         # One context per set of certificates: connections are pooled by it, and making one takes milliseconds.
@@ -277,9 +279,9 @@ async def complaint(response: Response) -> bytes:
 def retry_after(text: str, now: datetime) -> float | None:
     """Seconds that a header Retry-After asks for, an hour at most; None if it is not there or not readable."""
     if text.isdecimal() and len(text) < 10:
-        return min(float(text), _LONGEST_HOLD_S)
+        return min(float(text), _LONGEST_WAIT_S)
     try:
-        return min(max((parsedate_to_datetime(text) - now).total_seconds(), 0.0), _LONGEST_HOLD_S)
+        return min(max((parsedate_to_datetime(text) - now).total_seconds(), 0.0), _LONGEST_WAIT_S)
     except (ValueError, TypeError):
         return None
 

@@ -19,7 +19,18 @@ _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?\.?")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _NAT64_LOCAL = ipaddress.IPv6Network("64:ff9b:1::/48")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
-_METADATA = {ipaddress.ip_address(text) for text in ("100.100.100.200", "192.0.0.192", "fd00:ec2::254")}
+_TRANSLATED = ipaddress.IPv6Network("::ffff:0:0:0/96")
+_METADATA = {
+    ipaddress.ip_address(text)
+    for text in (
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "fd00:ec2::23",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+    )
+}
 _SHARED = ipaddress.IPv4Network("100.64.0.0/10")
 
 
@@ -95,7 +106,7 @@ def _forms(ip: _Ip) -> Iterator[_Ip]:
     yield ip
     if isinstance(ip, ipaddress.IPv4Address):
         return
-    if ip in _NAT64 or (ip in _COMPATIBLE and int(ip) > 1):
+    if any(ip in network for network in (_NAT64, _NAT64_LOCAL, _TRANSLATED)) or (ip in _COMPATIBLE and int(ip) > 1):
         yield ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     if (inside := ip.ipv4_mapped or ip.sixtofour) is not None:
         yield inside
@@ -104,4 +115,6 @@ def _forms(ip: _Ip) -> Iterator[_Ip]:
 
 def _is_local(ip: _Ip) -> bool:
     """Whether the address is of a network of somebody's own that `ipaddress` takes for a public one."""
-    return ip in _SHARED if isinstance(ip, ipaddress.IPv4Address) else ip in _NAT64_LOCAL
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip in _SHARED
+    return ip.is_site_local or ip in _NAT64_LOCAL

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from trimtab.api.bucket import BucketSpec
+from trimtab.api.source import LONGEST_TIMEOUT_S
 from trimtab.artifacts.archive import DEFAULT_LIMITS
 from trimtab.artifacts.paths import Paths
 from trimtab.artifacts.snapshot import Snapshot
@@ -40,7 +41,7 @@ _CONCURRENT_FETCHES = 2
 _AT_ONCE = 8
 _WAIT_S = 600.0  # for others that hold the slots; each of them has its own timeout
 _TRIES = 3
-_IGNORES_REMEMBERED = 1_000
+_IGNORES_REMEMBERED = 64  # of 256 KiB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,11 @@ class Wanted:
             raise Terminal("URLInvalid", f"spec.timeout: {problem}") from problem
         place = parse_place(spec.endpoint, spec.bucket_name, region=spec.region, insecure=spec.insecure)
         return cls(place, spec.prefix, spec.ignore, timeout_s)
+
+    @property
+    def bound_s(self) -> float:
+        """`timeout_s`, as far as it is served."""
+        return min(self.timeout_s, LONGEST_TIMEOUT_S)
 
 
 class _Chosen(NamedTuple):
@@ -94,12 +100,12 @@ class BucketSource:
         tries = _TRIES
         while True:
             try:
-                async with _bounded(wanted, wanted.timeout_s):
+                async with _bounded(wanted, wanted.bound_s):
                     chosen = await self._look(wanted, access, held)
                 if held is not None and held.revision == chosen.revision:
                     return held
-                wait_s = _WAIT_S + wanted.timeout_s
-                async with _bounded(wanted, wait_s), self._slots, _bounded(wanted, wanted.timeout_s):
+                wait_s = _WAIT_S + wanted.bound_s
+                async with _bounded(wanted, wait_s), self._slots, _bounded(wanted, wanted.bound_s):
                     return await self._fetch(wanted, access, chosen, held)
             except Changed:
                 # Somebody writes to it just now: what was listed is worth nothing any more.

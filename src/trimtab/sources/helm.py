@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from yarl import URL
 
 from trimtab.api.helm import HelmRepositorySpec
+from trimtab.api.source import LONGEST_TIMEOUT_S
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Store
 from trimtab.artifacts.tree import Entry, Tree
@@ -53,6 +54,11 @@ class HelmSpec:
         except ValueError as problem:
             raise Terminal("URLInvalid", f"spec.timeout: {problem}") from problem
         return cls(parse_address(spec.url), timeout_s)
+
+    @property
+    def bound_s(self) -> float:
+        """`timeout_s`, as far as it is served."""
+        return min(self.timeout_s, LONGEST_TIMEOUT_S)
 
 
 class Looked(NamedTuple):
@@ -181,10 +187,10 @@ async def _in_time(
     spec: HelmSpec, slots: asyncio.Semaphore, failed: type[IndexationFailed] | type[ChartPullFailed]
 ) -> AsyncIterator[None]:
     """Wait for a slot, and give up on the repository after the time that the object allows."""
-    seconds = _WAIT_S + spec.timeout_s
+    seconds = _WAIT_S + spec.bound_s
     try:
         async with asyncio.timeout(seconds), slots:
-            seconds = spec.timeout_s
+            seconds = spec.bound_s
             async with asyncio.timeout(seconds):
                 yield
     except TimeoutError as problem:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import IO, NamedTuple
 
 from trimtab.api.oci import LayerOperation, OciRef, OCIRepositorySpec
+from trimtab.api.source import LONGEST_TIMEOUT_S
 from trimtab.artifacts.archive import BadArchive, Link, Member, read_archive
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Store
@@ -84,6 +85,11 @@ class OciSpec:
             timeout_s=timeout_s,
         )
 
+    @property
+    def bound_s(self) -> float:
+        """`timeout_s`, as far as it is served."""
+        return min(self.timeout_s, LONGEST_TIMEOUT_S)
+
 
 class Head(NamedTuple):
     """What a spec means now. `tag` is empty where a digest is named."""
@@ -121,7 +127,7 @@ class OciSource:
         """
         if spec.ref.digest:
             return Head("", spec.ref.digest)
-        async with _bounded(spec, spec.timeout_s):
+        async with _bounded(spec, spec.bound_s):
             tag = spec.ref.tag or "latest"
             if spec.constraint is not None:
                 tag = await self._highest(spec, spec.constraint, access)
@@ -129,7 +135,7 @@ class OciSource:
 
     async def tags(self, spec: OciSpec, access: Access) -> list[str]:
         """All tags of the repository of `spec`. Raises as `look`."""
-        async with _bounded(spec, spec.timeout_s):
+        async with _bounded(spec, spec.bound_s):
             return await self._registry.tags(spec.repository, access)
 
     async def fetch(self, spec: OciSpec, access: Access, head: Head) -> Pulled:
@@ -137,7 +143,7 @@ class OciSource:
 
         What is wrong with the content is Transient: the tag may be pushed again.
         """
-        async with _bounded(spec, _WAIT_S + spec.timeout_s), self._slots, _bounded(spec, spec.timeout_s):
+        async with _bounded(spec, _WAIT_S + spec.bound_s), self._slots, _bounded(spec, spec.bound_s):
             manifest = await self._manifest(spec, access, head.digest)
             layer = _layer(spec, manifest)
             try:
@@ -162,7 +168,7 @@ class OciSource:
 
         Raises Transient (VerificationError) if nobody did, and what `look` raises if the signatures cannot be had.
         """
-        async with _bounded(spec, spec.timeout_s):
+        async with _bounded(spec, spec.bound_s):
             try:
                 return await verify(self._registry, spec.repository, access, head.digest, demand, self._clock.now())
             except Unproven as problem:

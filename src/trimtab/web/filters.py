@@ -11,6 +11,10 @@ from trimtab.health.expressions import compile_term as compile_any
 from trimtab.manifests.refs import Body
 from trimtab.web.delivery import Refused, Why
 
+MOST_BODY: Final = 256 << 10
+"""Bytes of a body that expressions may be asked about: it is read and measured while everybody waits."""
+MOST_STEPS: Final = 10_000_000
+"""Steps of all expressions about all objects of one delivery."""
 _MOST_COMPILED: Final = 2048
 
 
@@ -41,7 +45,7 @@ class Filter:
         if "claims" in spec.filter_variables:
             values["claims"] = dict(claims or {})
         try:
-            self._bindings = Bindings(values)
+            self._bindings = Bindings(values, budget=MOST_STEPS)
         except (ValueError, TypeError, OverflowError) as failure:
             raise Refused(400, Why.PAYLOAD, "the body has values that no expression can be asked about") from failure
 

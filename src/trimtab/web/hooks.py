@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from trimtab.api.receiver import Receiver, webhook_path
+from trimtab.api.receiver import Receiver, Sender, webhook_path
 from trimtab.base.clock import Clock
 from trimtab.base.errors import TrimtabError
 from trimtab.kube.client import Client
@@ -26,6 +26,7 @@ SECRET_FOR_S: Final = 5.0
 _FAILURE_FOR_S: Final = 1.0
 _MOST_SECRETS: Final = 10_000
 _SECRET: Final = Gvk("", "v1", "Secret")
+_VOUCHED: Final = (Sender.GENERIC_OIDC, Sender.GCR)
 _OF_SECRETS: Final = ("token", "email", "audience")
 """What of a Secret is kept in memory."""
 
@@ -90,13 +91,26 @@ class Hooks:
             raise _unknown()
         return found
 
-    async def open(self, path: str) -> Hook:
-        """The Receiver that `path` belongs to, with its Secret. Raises Refused."""
+    async def open(self, path: str) -> list[Hook]:
+        """The Receivers that `path` belongs to, with their Secrets. Raises Refused if there is none.
+
+        More than one where token, name and namespace make the same text: `ab` of `c` and `a` of `bc`. First those where
+        others than we vouch for the caller: whoever asks for less must not take what is meant for them.
+        """
+        hooks: list[Hook] = []
+        refusals: list[Refused] = []
         for receiver in self.claimants(path):
-            hook = await self._load(receiver)
+            try:
+                hook = await self._load(receiver)
+            except Refused as refusal:
+                # Anybody who may write a status can claim a path: their trouble is not the owner's.
+                refusals.append(refusal)
+                continue
             if hmac.compare_digest(webhook_path(hook.token, receiver.key).encode(), path.encode(errors="replace")):
-                return hook
-        raise _unknown()
+                hooks.append(hook)
+        if not hooks:
+            raise refusals[0] if refusals else _unknown()
+        return sorted(hooks, key=lambda hook: hook.receiver.spec.type not in _VOUCHED)
 
     async def _load(self, receiver: Receiver) -> Hook:
         reference = receiver.spec.secret_ref

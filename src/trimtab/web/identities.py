@@ -13,7 +13,7 @@ from yarl import URL
 from trimtab.api.receiver import DEFAULT_AUDIENCE, OidcProvider
 from trimtab.base.clock import Clock
 from trimtab.crypto.jwt import BadKeys, BadToken, KeySet, Token
-from trimtab.health.expressions import Bindings, EvaluationError, ExpressionError
+from trimtab.health.expressions import COST_LIMIT, Bindings, EvaluationError, ExpressionError
 from trimtab.remotes import oidc
 from trimtab.remotes.outbound import Outbound, Unanswered
 from trimtab.remotes.reach import NotAllowed
@@ -31,6 +31,8 @@ _FAILURE_FOR_S: Final = 10.0
 _NEW_KEYS_AFTER_S: Final = 30.0
 """So often an unknown key makes us look whether the issuer has new ones."""
 _MOST_ISSUERS: Final = 1000
+_MOST_STEPS: Final = 2 * COST_LIMIT
+"""Steps of all variables and validations about one token."""
 _SCHEME: Final = b"bearer "
 
 
@@ -98,7 +100,7 @@ def validate(provider: OidcProvider, claims: Mapping[str, Any]) -> None:
     What has no answer, as where a claim is missing, is not true.
     """
     try:
-        bindings = Bindings({"claims": dict(claims), "vars": {}})
+        bindings = Bindings({"claims": dict(claims), "vars": {}}, budget=_MOST_STEPS)
         variables: dict[str, Any] = {}
         for variable in provider.variables:
             variables[variable.name] = compiled_term(variable.expression, ("claims", "vars")).answer(bindings)

@@ -15,7 +15,7 @@ from trimtab.api.receiver import Receiver, Sender
 from trimtab.base.clock import Clock
 from trimtab.web import payloads, senders
 from trimtab.web.delivery import Delivery, Refused, Why
-from trimtab.web.filters import Filter, filtered
+from trimtab.web.filters import MOST_BODY, Filter, filtered
 from trimtab.web.hints import Hints
 from trimtab.web.hooks import Hook, Hooks
 from trimtab.web.identities import Identities
@@ -54,27 +54,25 @@ class Reception:
 
     async def take(self, path: str, headers: tuple[tuple[bytes, bytes], ...], read: Read) -> str:
         """Have looked at what the owner of the path wants looked at; what is told to the caller. Raises Refused."""
+        # By the path and not by a Receiver: whoever writes a status could claim the path and be counted for it.
         claimants = self._hooks.claimants(path)
-        uid = claimants[0].metadata.uid
         # Where an issuer vouches for callers, the path is no secret: strangers must not use up what friends may have,
         # nor send bodies.
-        public = claimants[0].spec.type == Sender.GENERIC_OIDC
+        public = any(receiver.spec.type == Sender.GENERIC_OIDC for receiver in claimants)
         if not public:
-            self._admit(uid)
-        with self._place(uid):
-            hook = await self._hooks.open(path)
+            self._admit(path)
+        with self._place(path):
+            hook, early = await self._meant(await self._hooks.open(path), Delivery(headers, b""))
             try:
-                _check_open(hook.receiver)
-                early = await self._identified(hook, Delivery(headers, b""))
                 if public:
-                    self._admit(uid)
+                    self._admit(path)
                 return await self._judge(hook, dataclasses.replace(early, body=await _in_time(read)))
             except Refused as refusal:
                 self._tell(hook.receiver, refusal)
                 raise
 
-    def _admit(self, uid: str) -> None:
-        if not self._buckets.take(uid, self._clock.monotonic()):
+    def _admit(self, path: str) -> None:
+        if not self._buckets.take(path, self._clock.monotonic()):
             raise Refused(429, Why.RATE, "too many calls; what they are about is looked at anyway")
 
     def _tell(self, receiver: Receiver, refusal: Refused) -> None:
@@ -91,7 +89,7 @@ class Reception:
         replay = (receiver.metadata.uid, identifier)
         if identifier and self._seen.knows(replay, self._clock.monotonic()):
             return "this delivery was taken before"
-        found = Filter(spec, _request(receiver, delivery), delivery.claims) if filtered(spec) else None
+        found = _filter(receiver, delivery) if filtered(spec) else None
         targets, troubles = await self._targets.of(receiver, found)
         taken = [self._hints.give(target) for target in targets]
         if troubles:
@@ -103,6 +101,19 @@ class Reception:
             self._seen.remember(replay, self._clock.monotonic())
         log.debug("Receiver %s: a delivery about %d objects", receiver.key, len(targets))
         return "taken"
+
+    async def _meant(self, hooks: list[Hook], delivery: Delivery) -> tuple[Hook, Delivery]:
+        """The first of `hooks` that the caller may call, and who that is. Raises the refusal of the first otherwise."""
+        refusals: list[Refused] = []
+        for hook in hooks:
+            try:
+                _check_open(hook.receiver)
+                return hook, await self._identified(hook, delivery)
+            except Refused as refusal:
+                refusals.append(refusal)
+        for hook, why in zip(hooks, refusals, strict=True):
+            self._tell(hook.receiver, why)
+        raise refusals[0]
 
     async def _identified(self, hook: Hook, delivery: Delivery) -> Delivery:
         claims: Mapping[str, Any]
@@ -119,20 +130,20 @@ class Reception:
         return dataclasses.replace(delivery, claims=claims)
 
     @contextmanager
-    def _place(self, uid: str) -> Iterator[None]:
+    def _place(self, path: str) -> Iterator[None]:
         """A place among the calls whose bodies are in memory. Raises Refused if there is none."""
-        mine = self._inside.get(uid, 0)
+        mine = self._inside.get(path, 0)
         if mine >= MOST_AT_ONCE // 2:
             raise Refused(429, Why.RATE, "too many calls at once")
         if sum(self._inside.values()) >= MOST_AT_ONCE:
             raise Refused(503, Why.BUSY, "too many calls at once")
-        self._inside[uid] = mine + 1
+        self._inside[path] = mine + 1
         try:
             yield
         finally:
-            self._inside[uid] -= 1
-            if not self._inside[uid]:
-                del self._inside[uid]
+            self._inside[path] -= 1
+            if not self._inside[path]:
+                del self._inside[path]
 
 
 def _check_open(receiver: Receiver) -> None:
@@ -142,6 +153,13 @@ def _check_open(receiver: Receiver) -> None:
         raise Refused(503, Why.UNAVAILABLE, "the Receiver is not ready")
     if receiver.spec.type not in senders.RULES:
         raise Refused(503, Why.UNAVAILABLE, "the Receiver is of a type that is not known here")
+
+
+def _filter(receiver: Receiver, delivery: Delivery) -> Filter:
+    if len(delivery.body) > MOST_BODY:
+        words = f"the body has more than {MOST_BODY} bytes, too many to be asked about by the Receiver's expressions"
+        raise Refused(413, Why.SIZE, words)
+    return Filter(receiver.spec, _request(receiver, delivery), delivery.claims)
 
 
 def _request(receiver: Receiver, delivery: Delivery) -> dict[str, Any]:

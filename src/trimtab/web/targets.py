@@ -1,5 +1,6 @@
 """The objects that the resources of a Receiver name, and which of them a delivery is about."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
@@ -78,12 +79,14 @@ class Targets:
             await self._may_refer(own, namespace)
         if found is None and resource.name != EVERY:
             return [Target(resource.group, resource.kind, namespace, resource.name)]
-        bodies = await self._bodies(resource, namespace)
-        return [
-            Target(resource.group, resource.kind, namespace, str(body["metadata"]["name"]))
-            for body in bodies
-            if found is None or found.admits(resource, body)
-        ]
+        targets: list[Target] = []
+        for body in await self._bodies(resource, namespace):
+            if found is not None:
+                # One expression may take some tenths of a second, and there may be thousands of objects.
+                await asyncio.sleep(0)
+            if found is None or found.admits(resource, body):
+                targets.append(Target(resource.group, resource.kind, namespace, str(body["metadata"]["name"])))
+        return targets
 
     async def _bodies(self, resource: ReceiverResource, namespace: str) -> list[Body]:
         """The objects, or what of them expressions may see: their metadata."""

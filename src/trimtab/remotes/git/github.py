@@ -34,6 +34,9 @@ _ID = re.compile(r"[1-9][0-9]{0,18}")
 _CLIENT_ID = re.compile(r"[A-Za-z0-9.]{1,64}")
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98}[A-Za-z0-9])?")
 _SMALLEST_KEY_BITS = 2048
+_LARGEST_KEY_BITS = 4096
+_MAX_KEY = 4096
+"""Bytes of a private key in PEM: one of 4096 bits has 3300."""
 _MAX_ANSWER = 256 << 10
 _SAID_CHARS = 300
 _TOKEN_CHARS = 4096
@@ -267,14 +270,26 @@ def _api(text: str, where: str) -> Address:
 # Reading a key takes 30 ms and more, for it is checked; the Secret is read for every look.
 @lru_cache(maxsize=256)
 def _key(pem: bytes, where: str) -> rsa.RSAPrivateKey:
+    pem = pem.strip()
+    # Before it is read: the check of a key of 16384 bits takes ten seconds, in which nothing else is done.
+    if len(pem) > _MAX_KEY:
+        raise AuthenticationFailed(
+            f"{where}: githubAppPrivateKey has {len(pem)} bytes, more than {_MAX_KEY}; use an RSA key of 2048 bits, as "
+            "GitHub makes them"
+        )
     try:
-        key = load_pem_private_key(pem.strip() + b"\n", password=None)
+        key = load_pem_private_key(pem + b"\n", password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         # Not what the library says of it, and not chained: nothing of a key belongs into a message.
         raise AuthenticationFailed(f"{where}: githubAppPrivateKey is not a private key in PEM") from None
     if not isinstance(key, rsa.RSAPrivateKey) or key.key_size < _SMALLEST_KEY_BITS:
         raise AuthenticationFailed(
             f"{where}: githubAppPrivateKey is not an RSA key of at least {_SMALLEST_KEY_BITS} bits"
+        )
+    if key.key_size > _LARGEST_KEY_BITS:
+        raise AuthenticationFailed(
+            f"{where}: githubAppPrivateKey is an RSA key of {key.key_size} bits, more than {_LARGEST_KEY_BITS}; use "
+            "one of 2048 bits, as GitHub makes them"
         )
     return key
 

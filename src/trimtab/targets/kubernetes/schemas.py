@@ -4,14 +4,12 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from trimtab.health import expressions
 from trimtab.manifests import structural
 from trimtab.manifests.definition import Definition, definition
+from trimtab.manifests.patterns import Pattern
 from trimtab.manifests.refs import Gvk
 from trimtab.targets.kubernetes.desired import Desired
 
-# linear in the length of the text, whatever the pattern: both may have been written by the same hand
-_MATCHES: Final = expressions.compile("text.matches(pattern)", ["text", "pattern"])
 _LONGEST: Final = 4096
 
 
@@ -43,11 +41,17 @@ class Definitions(NamedTuple):
         return f"does not fit {where}: {'; '.join(map(str, found))}" if found else ""
 
 
-@lru_cache(maxsize=4096)
 def _matches(pattern: str, text: str) -> bool | None:
-    if len(pattern) > _LONGEST or len(text) > _LONGEST:
+    # linear in the length of the text, whatever the pattern: both may have been written by the same hand
+    if len(text) > _LONGEST or (compiled := _compiled(pattern)) is None:
         return None
+    return compiled.found_in(text)
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> Pattern | None:
+    """None for what is no pattern here, which others may understand."""
     try:
-        return _MATCHES.evaluate({"text": text, "pattern": pattern})
-    except expressions.EvaluationError:
+        return Pattern(pattern, longest=_LONGEST)
+    except ValueError:
         return None
