@@ -7,7 +7,7 @@ import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -55,6 +55,7 @@ def test_the_published_examples_are_signed_as_published(
 KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40)
 
 
+@example("0", {"0": "0", "00": "0"}, "", 1)
 @given(KEYS, st.dictionaries(KEYS, KEYS, max_size=4), st.sampled_from(["", "t0ken"]), st.integers(1, 65535))
 def test_any_key_and_query_is_signed_as_the_client_of_aws_signs_it(
     key: str, parameters: dict[str, str], session: str, port: int

@@ -62,11 +62,12 @@ def failed(world: World, path: str) -> bool:
 @pytest.fixture
 def older(world: World, api: Any, kubeconfig: Any, git_root: Any, git_url: str, tmp_path: Any) -> Iterator[World]:
     """A controller that starts where only the first two kinds are installed."""
-    world.controller.stop()
     for body in LATER:
         world.api.delete(f"{PATH}/{body['metadata']['name']}")
     for body in LATER:
-        until(lambda body=body: not served(world, body), "it is gone")  # type: ignore[misc]
+        # what earlier tests left has to be let go, by the controller that still runs
+        until(lambda body=body: not served(world, body), f"{body['metadata']['name']} is gone", 90.0)  # type: ignore[misc]
+    world.controller.stop()
     controller = Controller(kubeconfig, tmp_path)
     controller.start()
     yield World(api, git_url, git_root, controller)

@@ -187,14 +187,21 @@ async def test_all_is_killed_in_the_middle_of_a_pack(repository, source, server,
     commit = repository.commit(there)
     wire.most = 50_000
     victim = await asyncio.create_subprocess_exec(sys.executable, "-c", VICTIM, str(tmp_path), str(port))
+
+    def begun() -> bool:
+        mirrors = tmp_path / "cache" / "mirrors"
+        return any(mirrors.glob("*.git/shallow.lock")) or any(mirrors.glob("*.git/**/tmp_*"))
+
     async with asyncio.timeout(30):
         await wire.arrived.wait()
+        while not fresh and not begun():  # what has arrived has to be read, too
+            await asyncio.sleep(0.02)
     for pid in [victim.pid, *descendants(victim.pid)]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     await victim.wait()
     if not fresh:
-        assert [*tmp_path.glob("cache/mirrors/*.git/shallow.lock"), *tmp_path.glob("cache/mirrors/*.git/**/tmp_*")]
+        assert begun()
     wire.leave.set()
     wire.most = WHOLE
     async with asyncio.timeout(30):

@@ -183,7 +183,14 @@ def failure(address: Address, problem: Exception, *, pinned: bool = False) -> Tr
             f"public half, and a key with a passphrase needs it in the key password. git said: {said}"
         )
     if any(
-        words in said for words in ("Authentication failed", "could not read Username", "Permission denied", " 403")
+        words in said
+        for words in (
+            "Authentication failed",
+            "could not read Username",
+            "Permission denied",
+            "returned error: 403",
+            "HTTP 403",
+        )
     ):
         return AuthenticationFailed(
             f"{address}: signing in failed; check the Secret of spec.secretRef. git said: {said}"

@@ -33,8 +33,10 @@ def encoded(text: str, *, safe: str = "") -> str:
 
 
 def query(parameters: Mapping[str, str]) -> str:
-    """A query as it is signed: encoded, and sorted after that."""
-    return "&".join(sorted(f"{encoded(name)}={encoded(value)}" for name, value in parameters.items()))
+    """A query as it is signed: encoded, and sorted after that, by the names alone."""
+    return "&".join(
+        "=".join(pair) for pair in sorted((encoded(name), encoded(value)) for name, value in parameters.items())
+    )
 
 
 def signed(
