@@ -16,9 +16,10 @@ from trimtab.artifacts.tree import Entry, Tree
 from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Transient
 from trimtab.controllers.index import SourceId, SourceIndex
-from trimtab.controllers.sourcing import Produced, Sources, Surroundings
+from trimtab.controllers.sourcing import Produced, Sources, Static, Surroundings
 from trimtab.kube.client import Client
 from trimtab.manifests.refs import Key
+from trimtab.runtime.controller import Done
 
 
 class Full(Publisher):
@@ -88,3 +89,32 @@ async def test_a_full_disk_is_told_and_the_last_artifact_stays_with_its_own_cont
     assert published.snapshot.read("a") == b"2"
     assert {one.type for one in (await status()).conditions} == {"Ready", "ArtifactInStorage"}
     assert told == ["NewArtifact", "ArchiveOperationFailed"]
+
+
+async def test_who_has_nothing_to_look_at_is_not_missed_and_is_looked_at_again_once_there_is(
+    client: Client, home: str, tmp_path: Path
+) -> None:
+    """The watchdog asks for every object whether it was looked at in time."""
+    store, key = Store(tmp_path), Key(home, "repo")
+    resource = await client.discovery.find(GIT_REPOSITORY)
+    body = {"apiVersion": GIT_REPOSITORY.api_version, "kind": GIT_REPOSITORY.kind}
+    body |= {"metadata": {"name": "repo", "namespace": home}, "spec": {"url": "https://h/x", "interval": "1m"}}
+    await client.create(resource, body, home)
+    objects = SimpleNamespace(store={key: await client.get(resource, "repo", home, type=GitRepository)})
+    recorder = SimpleNamespace(record=lambda *_: None)
+    producer, publisher = Producing(store), Publisher(store, "http://h", SystemClock())
+    sources = Sources(Surroundings(client, objects, publisher, SourceIndex(), recorder, SystemClock()), producer)
+    check, producer.check = producer.check, raising(Static())  # type: ignore[method-assign]
+    for _ in range(2):
+        assert await sources.reconcile(key) == Done()
+        assert sources.state(key).interval_s == float("inf")
+    producer.check = check  # type: ignore[method-assign]
+    await sources.reconcile(key)
+    assert sources.state(key).interval_s == 60.0
+
+
+def raising(failure: Exception) -> Any:
+    def check(_item: GitRepository) -> None:
+        raise failure
+
+    return check

@@ -110,15 +110,16 @@ class Assembly:
         self._closing: list[Callable[[], None]] = []
         self._recorders: list[Recorder] = []
         self._controllers: list[Controller[Key]] = []
+        self._runner: AppRunner | None = None
         self._set_back = asyncio.Event()
         self._checks = checks
         self._attach = partial(attach, telemetry=telemetry, clock=clock, checks=checks)
 
     async def run(self, tasks: Tasks, remaining: Callable[[], float]) -> None:
         """Build everything and work until cancelled. `remaining` tells the seconds in which we may still write."""
-        earlier, runner = frozenset(self._checks), None
+        earlier = frozenset(self._checks)
         try:
-            runner = await self._start(tasks, remaining)
+            await self._start(tasks, remaining)
             await self._set_back.wait()
             raise Transient(
                 "ClusterRestored",
@@ -130,13 +131,12 @@ class Assembly:
                 close()
             await asyncio.gather(*(controller.stop(_GRACE_S) for controller in self._controllers))
             await asyncio.gather(*(recorder.stop() for recorder in self._recorders))
-            if runner is not None:
-                await runner.cleanup()
+            if self._runner is not None:
+                await self._runner.cleanup()
             for check in self._checks.keys() - earlier:
                 del self._checks[check]
 
-    async def _start(self, tasks: Tasks, remaining: Callable[[], float]) -> AppRunner | None:
-        """Build everything and set it going; the server of artifacts, if there is one."""
+    async def _start(self, tasks: Tasks, remaining: Callable[[], float]) -> None:
         self._client = self._client.fenced(lambda: remaining() >= WRITE_MARGIN_S and not self._set_back.is_set())
         await self._client.discovery.start(tasks)
         store = Store(self._settings.storage_path / "store")
@@ -178,18 +178,11 @@ class Assembly:
             apps.start(tasks)
         if fetches or makes:
             tasks.keep(partial(self._collect, publishing), name="collect")
-        serves = fetches or makes
-        runner = await server.listen(serve.app(store), self._settings.storage_addr) if serves else None
-        try:
-            await asyncio.gather(*(synced.wait() for synced in informers))
-        except BaseException:
-            if runner is not None:
-                await runner.cleanup()
-            raise
+            self._runner = await server.listen(serve.app(store), self._settings.storage_addr)
+        await asyncio.gather(*(synced.wait() for synced in informers))
         for controller in controllers:
             self._run_controller(tasks, controller)
         log.info("running: %s", ", ".join(sorted(self._settings.controllers)))
-        return runner
 
     def _run_controller(self, tasks: Tasks, controller: Controller[Key]) -> None:
         self._controllers.append(controller)

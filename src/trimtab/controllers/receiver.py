@@ -15,6 +15,7 @@ from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.controllers import progress
 from trimtab.controllers.access import Access
+from trimtab.controllers.offering import about
 from trimtab.controllers.state import ObjectState
 from trimtab.health.expressions import ExpressionError, compile_term
 from trimtab.health.expressions import compile as compile_expression
@@ -25,7 +26,7 @@ from trimtab.manifests.conditions import find
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.remotes.oidc import is_issuer
 from trimtab.runtime.controller import Again, Done, Result
-from trimtab.runtime.events import EventType, ObjectRef, Recorder
+from trimtab.runtime.events import EventType, Recorder
 from trimtab.runtime.finalizers import drop, ensure
 from trimtab.runtime.status import merge_difference, patch_status
 
@@ -161,15 +162,7 @@ class Receivers:
         self._strange[item.key] = strange
 
     def _event(self, item: Receiver, type_: EventType, reason: str, message: str) -> None:
-        involved = ObjectRef(
-            api_version=item.api_version,
-            kind=item.kind,
-            namespace=item.metadata.namespace,
-            name=item.metadata.name,
-            uid=item.metadata.uid,
-            resource_version=item.metadata.resource_version,
-        )
-        self._world.recorder.record(involved, type_, reason, message, {})
+        self._world.recorder.record(about(item), type_, reason, message, {})
 
 
 def check(item: Receiver) -> None:

@@ -19,11 +19,12 @@ from trimtab.controllers.app import App, Build
 from trimtab.controllers.history import record
 from trimtab.controllers.index import Published
 from trimtab.controllers.laggards import Laggards
+from trimtab.controllers.offering import about
 from trimtab.controllers.records import Records
 from trimtab.kube.client import Client
 from trimtab.kube.errors import Conflict, NotFound
 from trimtab.manifests.refs import Body, Key, Ref
-from trimtab.runtime.events import EventType, ObjectRef, Recorder
+from trimtab.runtime.events import EventType, Recorder
 from trimtab.runtime.status import merge_difference, patch_status
 from trimtab.targets.contract import Drift, Effect, Outcome
 from trimtab.targets.kubernetes import inventory
@@ -247,16 +248,8 @@ class Scribe:
         return inventory.checksum(inventory.lines(app.inventory))
 
     def _event(self, ks: Kustomization, type_: EventType, reason: str, message: str, revision: str = "") -> None:
-        involved = ObjectRef(
-            api_version=ks.api_version,
-            kind=ks.kind,
-            namespace=ks.metadata.namespace,
-            name=ks.metadata.name,
-            uid=ks.metadata.uid,
-            resource_version=ks.metadata.resource_version,
-        )
-        about = {f"{KUSTOMIZATION.group}/revision": revision} if revision else {}
-        self._recorder.record(involved, type_, reason, message, about)
+        metadata = {f"{KUSTOMIZATION.group}/revision": revision} if revision else {}
+        self._recorder.record(about(ks), type_, reason, message, metadata)
 
 
 def _handled(ks: Kustomization, status: KustomizationStatus) -> KustomizationStatus:

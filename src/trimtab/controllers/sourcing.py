@@ -10,7 +10,6 @@ import msgspec
 from trimtab.api import annotations, names
 from trimtab.api.bucket import BucketStatus
 from trimtab.api.helm import HelmChartStatus, HelmRepositoryStatus
-from trimtab.api.meta import ObjectMeta
 from trimtab.api.oci import OCIRepositoryStatus
 from trimtab.api.source import Artifact, GitRepositoryStatus
 from trimtab.artifacts.publish import ARCHIVE, Form, Publisher
@@ -20,6 +19,7 @@ from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import progress
 from trimtab.controllers.index import Published, SourceId, SourceIndex
+from trimtab.controllers.offering import Named, about
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, NotFound
@@ -27,7 +27,7 @@ from trimtab.kube.informer import Informer
 from trimtab.manifests.conditions import find
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.runtime.controller import Again, Done, Result
-from trimtab.runtime.events import EventType, ObjectRef, Recorder
+from trimtab.runtime.events import EventType, Recorder
 from trimtab.runtime.finalizers import drop, ensure
 from trimtab.runtime.status import merge_difference, patch_status
 
@@ -54,21 +54,13 @@ class _Spec(Protocol):
     def interval_s(self) -> float: ...
 
 
-class SourceObject(Protocol):
+class SourceObject(Named, Protocol):
     """What the objects of all kinds of sources have in common."""
 
-    @property
-    def api_version(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def metadata(self) -> ObjectMeta: ...
     @property
     def spec(self) -> _Spec: ...
     @property
     def status(self) -> Status: ...
-    @property
-    def key(self) -> Key: ...
 
 
 Source = TypeVar("Source", bound=SourceObject)
@@ -380,15 +372,7 @@ class Sources(Generic[Source]):
         known.strange = strange
 
     def _event(self, item: Source, type_: EventType, reason: str, message: str) -> None:
-        involved = ObjectRef(
-            api_version=item.api_version,
-            kind=item.kind,
-            namespace=item.metadata.namespace,
-            name=item.metadata.name,
-            uid=item.metadata.uid,
-            resource_version=item.metadata.resource_version,
-        )
-        self._world.recorder.record(involved, type_, reason, message, {})
+        self._world.recorder.record(about(item), type_, reason, message, {})
 
     async def _finalize(self, item: Source) -> Result:
         await self._world.publisher.forget(self._kind, item.key)
