@@ -53,7 +53,7 @@ lock: $(INSTALLED) ## Choose the newest admitted versions of all Python packages
 	$(BIN)/python -m pip install --quiet uv
 	@echo '# Made by `make lock` from pyproject.toml, for every Python from 3.11 on. Do not edit.' > requirements.lock.new
 	printf 'hatchling>=1.27\neditables\n' | $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
-		--generate-hashes --no-header --no-annotate --upgrade --group dev pyproject.toml - >> requirements.lock.new
+		--generate-hashes --no-header --no-annotate --no-strip-extras --upgrade --group dev pyproject.toml - >> requirements.lock.new
 	@mv requirements.lock.new requirements.lock
 
 clean: ## Remove the Python environment and what tools left; the user's cache of binaries stays
