@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from typing import Any
+from urllib.request import urlopen
 
 import boto3
 from moto.server import ThreadedMotoServer
@@ -20,6 +21,8 @@ class Moto:
         self._server.start()
         name, self.port = self._server.get_host_and_port()
         self.host = f"{name}:{self.port}"
+        # What moto holds is of the process, not of the server: another test's buckets would be this one's.
+        urlopen(f"http://{self.host}/moto-api/reset", data=b"", timeout=30).close()
         self.client: Any = self.service("s3")
 
     def service(self, name: str) -> Any:
