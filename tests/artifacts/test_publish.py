@@ -6,7 +6,6 @@ import io
 import os
 import re
 import tarfile
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from tests.artifacts.contents import age, blobs, lose, trees
 from trimtab.api.source import Artifact
 from trimtab.artifacts.fetch import fetch_artifact
 from trimtab.artifacts.publish import LEFT_OUT, Form, Publisher
@@ -199,15 +199,10 @@ async def test_collection_keeps_what_others_have_published_while_it_is_on_offer(
     taken = snapshot(store, "main@sha1:1", a=b"of others")
     store.save(taken.tree)
 
-    def age() -> None:
-        for file in store.root.rglob("*"):
-            if file.is_file():
-                os.utime(file, (time.time() - 7200, time.time() - 7200))
-
-    age()
+    age(store, 7200)
     await publisher.collect([taken.tree.digest])
     assert taken.read("a") == b"of others"
-    age()
+    age(store, 7200)
     await publisher.collect()
     with pytest.raises(Corrupt):
         taken.read("a")
@@ -220,15 +215,11 @@ async def test_collection_keeps_what_is_published_and_what_is_still_being_read(s
     current = snapshot(store, "main@sha1:2", a=b"current")
     await publisher.publish(KIND, KEY, current)
     clock.moment += timedelta(seconds=61)
-    for file in store.root.rglob("*"):
-        if file.is_file():
-            os.utime(file, (time.time() - 7200, time.time() - 7200))
+    age(store, 7200)
     await publisher.collect()
     assert reading.read("a") == b"being read"
     assert current.read("a") == b"current"
-    for file in store.root.rglob("*"):
-        if file.is_file():
-            os.utime(file, (time.time() - 7200, time.time() - 7200))
+    age(store, 7200)
     await publisher.collect()
     assert current.read("a") == b"current"
     with pytest.raises(Corrupt):
@@ -267,7 +258,7 @@ async def test_content_lost_from_the_store_is_not_published(source):
     store, publisher = source
     wanted = snapshot(store, "main@sha1:1", a=b"1")
     sha256 = wanted.tree.entries[0].sha256
-    (store.root / "blobs" / sha256[:2] / sha256[2:]).unlink()
+    lose(store, sha256)
     with pytest.raises(Corrupt):
         await publisher.publish(KIND, KEY, wanted)
     assert archives(store) == []
@@ -283,7 +274,8 @@ async def test_a_wrong_digest_is_not_unpacked(source, transport, tmp_path: Path)
     # What lies at an address that somebody else chose is not told, not even by its digest.
     assert artifact.digest.partition(":")[2] not in str(caught.value)
     assert caught.value.reason == "ArtifactFailed"
-    assert not list(consumer.root.glob("*/*/*"))
+    assert not blobs(consumer)
+    assert not trees(consumer)
 
 
 @pytest.mark.parametrize("digest", ["", "md5:" + "0" * 32, "sha256:xyz", "sha256:../../x", "blake3:" + "0" * 64])

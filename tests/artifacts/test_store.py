@@ -1,14 +1,19 @@
 """The store: content by digest, damage noticed, garbage removed and nothing else."""
 
 import os
+import sqlite3
+import subprocess
+import sys
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.artifacts.contents import age, blobs, damage, damage_tree, lose
 from trimtab.artifacts.snapshot import Snapshot
-from trimtab.artifacts.store import Corrupt, Store
+from trimtab.artifacts.store import CONTENTS, Corrupt, Store
 from trimtab.artifacts.tree import Entry, Tree
 from trimtab.base.errors import Terminal
 
@@ -18,21 +23,6 @@ HOUR = 3600.0
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
-
-
-def blob_path(store: Store, sha256: str) -> Path:
-    return store.root / "blobs" / sha256[:2] / sha256[2:]
-
-
-def age(path: Path, seconds: float) -> None:
-    moment = time.time() - seconds
-    os.utime(path, (moment, moment))
-
-
-def age_all(store: Store, seconds: float) -> None:
-    for file in store.root.rglob("*"):
-        if file.is_file():
-            age(file, seconds)
 
 
 def saved(store: Store, **files: bytes) -> Tree:
@@ -48,25 +38,79 @@ def test_content_is_read_back_by_its_digest(store: Store):
 
 def test_the_same_content_is_written_once(store: Store):
     sha256 = store.put(b"hello")
-    inode = blob_path(store, sha256).stat().st_ino
-    store.put(b"hello")
-    assert blob_path(store, sha256).stat().st_ino == inode
+    damage(store, sha256, b"jello")
+    assert store.put(b"hello") == sha256
+    with pytest.raises(Corrupt):
+        store.read(sha256)
 
 
 def test_damage_is_noticed_and_healed_by_the_next_put(store: Store):
     sha256 = store.put(b"hello")
-    blob_path(store, sha256).write_bytes(b"jello")
+    damage(store, sha256, b"jello")
     with pytest.raises(Corrupt, match=sha256):
         store.read(sha256)
     assert store.put(b"hello") == sha256
     assert store.read(sha256) == b"hello"
 
 
-def test_a_file_cut_off_by_a_power_failure_is_written_again(store: Store):
-    sha256 = store.put(b"hello")
-    blob_path(store, sha256).write_bytes(b"")
+def test_many_contents_are_kept_together_and_found_together(store: Store):
+    contents = [b"%d" % number for number in range(3000)]
+    names = store.put_all([*contents, b"7"])
+    assert [store.read(name) for name in names] == [*contents, b"7"]
+    assert len(blobs(store)) == 3000
+    lose(store, names[1], names[2])
+    asked = [(name, len(data)) for name, data in zip(names, contents, strict=False)]
+    assert store.keep_all([*asked, (names[0], 2)]) == set(names) - {names[1], names[2]}
+    assert not store.keep(names[0], 2)
+
+
+def test_a_file_that_was_damaged_on_disk_is_begun_anew(store: Store):
+    """Over its whole length, or from its middle on: what was in it is missing then, and nothing else happens."""
+    for start in (0, 20_000):
+        name = store.put_all([b"%d" % number * 1000 for number in range(100)])[50]
+        store = Store(store.root)  # nothing of it is in a cache
+        file = store.root / CONTENTS
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with file.open("r+b") as written:
+            written.seek(start)
+            written.write(b"garbage" * ((file.stat().st_size - start) // 7))
+        store = Store(store.root)
+        with pytest.raises(Corrupt, match="fetched again"):
+            store.read(name)
+        assert store.read(store.put(b"new")) == b"new"
+
+
+def test_nobody_else_can_read_it(store: Store):
     store.put(b"hello")
-    assert store.read(sha256) == b"hello"
+    modes = {path.name: path.stat().st_mode & 0o777 for path in store.root.iterdir() if path.is_file()}
+    assert modes.keys() == {CONTENTS, f"{CONTENTS}-wal", f"{CONTENTS}-shm"}
+    assert set(modes.values()) == {0o600}
+
+
+def test_room_goes_back_to_the_disk(store: Store):
+    store.put_all([os.urandom(1000) for _ in range(5000)])
+    with closing(sqlite3.connect(store.root / CONTENTS)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        before = (store.root / CONTENTS).stat().st_size
+        assert store.collect([], min_age_s=-1).blobs == 5000
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert (store.root / CONTENTS).stat().st_size < before // 10
+
+
+def test_many_threads_and_another_process_use_it_at_once(store: Store):
+    other = f"""if True:
+        from pathlib import Path
+        from trimtab.artifacts.store import Store
+        store = Store(Path({str(store.root)!r}))
+        for number in range(300):
+            assert store.read(store.put(b"%d" % number)) == b"%d" % number
+    """
+    process = subprocess.Popen([sys.executable, "-c", other])
+    with ThreadPoolExecutor(12) as pool:
+        names = list(pool.map(lambda number: store.put(b"%d" % number), range(1000)))
+        assert list(pool.map(store.read, names)) == [b"%d" % number for number in range(1000)]
+    assert process.wait(60) == 0
 
 
 def test_missing_content_says_what_happens_next(store: Store):
@@ -83,15 +127,14 @@ def test_only_digests_are_names(store: Store, name: str):
 def test_trees_survive_and_damaged_ones_are_noticed(store: Store):
     tree = saved(store, a=b"1")
     assert store.load(tree.digest) == tree
-    path = store.root / "trees" / tree.digest[:2] / tree.digest[2:]
-    path.write_bytes(path.read_bytes().replace(b'"a"', b'"b"'))
+    damage_tree(store, tree.digest, b'"a"', b'"b"')
     with pytest.raises(Corrupt, match="damaged"):
         store.load(tree.digest)
 
 
 def test_collection_removes_what_no_live_tree_refers_to(store: Store):
     live, dead = saved(store, a=b"shared", b=b"live"), saved(store, a=b"shared", b=b"dead")
-    age_all(store, 2 * HOUR)
+    age(store, 2 * HOUR)
     collected = store.collect([live.digest])
     assert (collected.blobs, collected.trees) == (1, 1)
     assert [store.read(entry.sha256) for entry in live.entries] == [b"shared", b"live"]
@@ -103,7 +146,7 @@ def test_collection_spares_the_work_of_writers(store: Store):
     """A blob just written, one just found to be there already, and those of a tree that is not published yet."""
     old = saved(store, a=b"old", b=b"found")
     unpublished = saved(store, c=b"unpublished")
-    age_all(store, 2 * HOUR)
+    age(store, 2 * HOUR)
     fresh = store.put(b"fresh")
     found = store.put(b"found")
     store.save(unpublished)
@@ -117,21 +160,11 @@ def test_collection_spares_the_work_of_writers(store: Store):
 
 def test_a_live_tree_that_cannot_be_read_stops_the_collection(store: Store):
     live = saved(store, a=b"live")
-    (store.root / "trees" / live.digest[:2] / live.digest[2:]).write_bytes(b"damaged")
-    age_all(store, 2 * HOUR)
+    damage_tree(store, live.digest, b"[", b"damaged")
+    age(store, 2 * HOUR)
     with pytest.raises(Corrupt):
         store.collect([live.digest])
     assert store.read(live.entries[0].sha256) == b"live"
-
-
-def test_leftovers_of_killed_writers_go(store: Store):
-    left = store.root / "blobs" / "00" / ".new-0123"
-    left.write_bytes(b"half")
-    store.collect([])
-    assert left.exists()
-    age(left, 2 * HOUR)
-    store.collect([])
-    assert not left.exists()
 
 
 def test_writers_and_collections_at_once_lose_nothing(store: Store):
@@ -150,22 +183,6 @@ def test_writers_and_collections_at_once_lose_nothing(store: Store):
     finally:
         stop.set()
         collector.join()
-
-
-def test_a_file_that_a_writer_renames_during_a_collection_stops_nothing(store: Store, monkeypatch: pytest.MonkeyPatch):
-    tree = saved(store, a=b"a")
-    listed = Store._files
-
-    def vanishing(kind: Path):
-        temporary = kind / "00" / ".new-0"
-        temporary.write_bytes(b"")
-        for found in listed(kind):
-            temporary.unlink(missing_ok=True)
-            yield found
-
-    monkeypatch.setattr(Store, "_files", staticmethod(vanishing))
-    store.collect([], min_age_s=60)
-    assert store.load(tree.digest) == tree
 
 
 def test_snapshot_writes_what_was_asked_for(store: Store, tmp_path: Path):

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from moto.core.authorization import enable_iam_authentication
 
+from tests.artifacts.contents import lose
 from tests.buckets.conftest import Counting
 from tests.buckets.store import Moto
 from trimtab.api.bucket import BucketSpec
@@ -106,7 +107,7 @@ async def test_a_content_that_is_lost_from_the_cache_is_fetched_again(
     first = await source.take(wanted(moto, name), ANYBODY, None)
     lost = first.tree.get("a.yaml")
     assert lost
-    (first.store.root / "blobs" / lost.sha256[:2] / lost.sha256[2:]).unlink()
+    lose(first.store, lost.sha256)
     moto.put(name, "b.yaml", "bb")
     transport.sent.clear()
     second = await source.take(wanted(moto, name), ANYBODY, first)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.artifacts.contents import blobs, lose
 from tests.charts.world import ChartServer, Listed, chart, index, listed
 from tests.registry.double import ELSEWHERE, Double, Rewired, running
 from tests.remotes.listener import Listener
@@ -111,11 +112,11 @@ async def test_a_changed_index_is_fetched_and_so_is_one_whose_contents_were_lost
     server.publish(("app", "1.0.0", chart("app", "1.0.0")), ("app", "1.1.0", chart("app", "1.1.0")))
     second = await source.look(spec_of(server.url), Access(), first.snapshot, first.validators)
     assert second.snapshot.revision != first.snapshot.revision
-    lost = Path(store._path(store.root / "blobs", second.snapshot.tree.entries[0].sha256))
-    lost.unlink()
+    lost = second.snapshot.tree.entries[0].sha256
+    lose(store, lost)
     third = await source.look(spec_of(server.url), Access(), second.snapshot, second.validators)
     assert third.snapshot.revision == second.snapshot.revision
-    assert lost.exists()
+    assert lost in blobs(store)
     assert [one.status for one in server.of("index.yaml")] == [200, 200, 200]
 
 

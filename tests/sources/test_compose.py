@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.artifacts.contents import blobs
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Store
 from trimtab.artifacts.tree import Entry, Tree
@@ -52,9 +53,9 @@ def test_what_is_included_lies_on_top_and_the_last_one_highest(store):
 
 def test_no_content_is_written(store):
     own, other = snapshot(store, {"a": b"1"}), snapshot(store, {"b": b"2"})
-    before = sorted(store.root.glob("blobs/*/*"))
+    before = blobs(store)
     compose(own, [over(other)], None)
-    assert sorted(store.root.glob("blobs/*/*")) == before
+    assert blobs(store) == before
 
 
 def test_a_directory_or_a_file_of_it_goes_where_it_is_said(store):

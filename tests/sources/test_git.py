@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.artifacts.contents import blobs, lose
 from tests.remotes.test_address import REFUSED_NAMES
 from tests.remotes.world import Authority, Repository, Sshd
 from trimtab.api.meta import LocalRef
@@ -206,11 +207,11 @@ async def test_a_new_commit_reads_only_what_changed(server, repository, source, 
     repository.commit({f"apps/{number}.yaml": b"%d" % number for number in range(50)})
     wanted = spec(server.url("apps"))
     first = await got(source, wanted)
-    written = set(store.root.glob("blobs/*/*"))
+    written = blobs(store)
     commit = repository.commit({"apps/7.yaml": b"changed"})
     second = await got(source, wanted, previous=first.tree)
     assert second.revision == f"main@sha1:{commit}"
-    assert len(set(store.root.glob("blobs/*/*")) - written) == 1
+    assert len(blobs(store) - written) == 1
     assert second.read("apps/7.yaml") == b"changed"
     assert second.tree.closure(["apps/8.yaml"]) == first.tree.closure(["apps/8.yaml"])
 
@@ -220,7 +221,7 @@ async def test_contents_the_store_lost_are_read_again(server, repository, source
     wanted = spec(server.url("apps"))
     first = await got(source, wanted)
     sha256 = first.tree.entries[0].sha256
-    (store.root / "blobs" / sha256[:2] / sha256[2:]).unlink()
+    lose(store, sha256)
     with pytest.raises(Corrupt):
         first.read("a")
     assert (await got(source, wanted, previous=first.tree)).read("a") == b"1"

@@ -2,18 +2,19 @@
 
 import asyncio
 import contextlib
-import errno
 import os
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from tests.artifacts.contents import lose, pages_of, trees
 from tests.registry.conftest import public
 from tests.registry.server import RegistryServer
 from tests.registry.test_pull import files, spec_of
 from tests.sources.test_git import got, repository, server, source, spec, store, transport
-from trimtab.artifacts import store as store_module
+from trimtab.artifacts.database import Database
 from trimtab.artifacts.store import Store
 from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Transient
@@ -104,7 +105,7 @@ async def test_a_pull_that_is_cut_off_anywhere_is_told_and_the_next_one_succeeds
             with pytest.raises(Transient) as failure:
                 await oci.fetch(cutting, Access(), await oci.look(cutting, Access()))
             assert failure.value.reason == "OCIArtifactPullFailed"
-            assert not list(store.root.glob("trees/*/*")), "there is no part of a snapshot"
+            assert not trees(store), "there is no part of a snapshot"
         wire.allow()
         head = await oci.look(cutting, Access())
         assert head.digest == pushed
@@ -123,26 +124,28 @@ async def test_a_tag_that_moves_between_the_look_and_the_pull_gives_what_was_see
 
 
 @pytest.fixture
-def full(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A disk with room for so many more files; the last one is written by half."""
-    room, write = [1 << 30], store_module._write
+def leave(store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Leave room for so many more pages of the store's file, as a full disk would."""
+    limit, take = 1 << 30, Database._take
 
-    def writing(path: str, data: bytes | memoryview) -> None:
-        room[0] -= 1
-        if room[0] >= 0:
-            return write(path, data)
-        Path(path).parent.joinpath(".new-half").write_bytes(bytes(data[: len(data) // 2]))
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+    def taking(database: Database) -> sqlite3.Connection:
+        connection = take(database)
+        connection.execute(f"PRAGMA max_page_count = {limit}")
+        return connection
 
-    monkeypatch.setattr(store_module, "_write", writing)
-    return room
+    def leave(pages: int) -> None:
+        nonlocal limit
+        limit = pages_of(store) + pages
+
+    monkeypatch.setattr(Database, "_take", taking)
+    return leave
 
 
 async def test_a_full_disk_is_told_and_the_next_pass_succeeds(
-    server, repository, source: GitSource, public: RegistryServer, transport, store: Store, full: list[int]
+    server, repository, source: GitSource, public: RegistryServer, transport, store: Store, leave: Callable[[int], None]
 ) -> None:
-    repository.commit({f"{number}": os.urandom(100) for number in range(9)})
-    public.push("full", "latest", {f"{number}": os.urandom(100) for number in range(9)})
+    repository.commit({f"{number}": os.urandom(9000) for number in range(9)})
+    public.push("full", "latest", {f"{number}": os.urandom(9000) for number in range(9)})
     oci = OciSource(store, Outbound(transport, SystemClock()), SystemClock())
     wanted, pulled = spec(server.url("apps")), spec_of(public, "full")
     head, digest = await source.look(wanted), await oci.look(pulled, Access())
@@ -151,12 +154,13 @@ async def test_a_full_disk_is_told_and_the_next_pass_succeeds(
             lambda: source.fetch(wanted, ANONYMOUS, head, None),
             lambda: oci.fetch(pulled, Access(), digest),
         ):
-            full[0] = room
+            leave(room)
             with pytest.raises(Transient, match="No space left on device") as failure:
                 await attempt()
             assert failure.value.reason == "StorageOperationFailed"
-            full[0] = 1 << 30
-            for blob in store.root.glob("blobs/*/*"):
-                blob.unlink()
+            leave(1 << 20)
+            assert not trees(store), "there is no part of a snapshot"
+            lose(store)
+            store.collect([])  # gives the room back
     assert len((await source.fetch(wanted, ANONYMOUS, head, None)).tree.entries) == 9
     assert len((await oci.fetch(pulled, Access(), digest)).snapshot.tree.entries) == 9

@@ -1,33 +1,38 @@
 """Content on disk, named by its digest. A new commit in a repository of a thousand apps writes only what changed.
 
-    blobs/ab/cdef…       the contents of files, by SHA-256
-    trees/ab/cdef…       indexes: which path holds which content
+    contents.sqlite      blobs: the contents of files, by SHA-256; trees: indexes, which path holds which content
     published/…          archives for other processes (publish.py)
 
-Nothing is ever changed in place: files are written beside their name and renamed. There is no fsync: what a power cut
-leaves half-written does not match its name, is noticed when it is read, and is fetched again.
+Nothing is ever changed in place. What does not match its name is noticed when it is read, and is fetched again: all of
+this may be lost at any time.
 """
 
-# Plain strings: twenty thousand files at a time, and Path objects cost more than the system calls.
-# ruff: noqa: PTH104, PTH108, PTH110, PTH116, PTH123
-
 import hashlib
-import os
 import re
+import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from secrets import token_hex
 from typing import NamedTuple
 
 import msgspec
 
+from trimtab.artifacts.database import Damaged, Database
 from trimtab.artifacts.tree import Tree, decode_tree, encode_tree
 from trimtab.base.errors import Transient
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_TEMPORARY = ".new-"
 MIN_AGE_S = 3600.0
+_MARKED_S = MIN_AGE_S / 2  # a mark that is younger is not renewed
+_AT_ONCE = 1000  # rows of one transaction of a collection
+CONTENTS = "contents.sqlite"
+# The index answers what is old without reading contents.
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS blobs (sha256 BLOB PRIMARY KEY, size INTEGER, used REAL, data BLOB);
+    CREATE INDEX IF NOT EXISTS blobs_by_use ON blobs (used, sha256, size);
+    CREATE TABLE IF NOT EXISTS trees (sha256 BLOB PRIMARY KEY, used REAL, data BLOB);
+"""
 
 
 class Corrupt(Transient):
@@ -46,64 +51,90 @@ class Collected(NamedTuple):
 
 
 class Store:
-    """Blobs and trees below one directory. All methods block shortly; call those over many files in a thread."""
+    """Blobs and trees below one directory. All methods block shortly; call those over many files in a thread.
+
+    Each raises OSError where the disk is full or fails, and Corrupt where the whole file was damaged on it.
+    """
 
     def __init__(self, root: Path) -> None:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.root = root
-        self._blobs = root / "blobs"
-        self._trees = root / "trees"
-        for kind in (self._blobs, self._trees):
-            kind.mkdir(mode=0o700, parents=True, exist_ok=True)
-            present = frozenset(entry.name for entry in kind.iterdir())
-            for name in (f"{number:02x}" for number in range(256)):
-                if name not in present:
-                    (kind / name).mkdir(mode=0o700, exist_ok=True)
+        self._database = Database(root / CONTENTS, _SCHEMA)
 
     def put(self, data: bytes | memoryview) -> str:
         """Keep `data` and return its SHA-256 (hex). Content that is here already is only marked as in use."""
-        sha256 = hashlib.sha256(data).hexdigest()
-        if not self.keep(sha256, len(data)):
-            _write(self._path(self._blobs, sha256), data)
-        return sha256
+        return self.put_all([data])[0]
 
-    def keep(self, sha256: str, size: int | None = None) -> bool:
-        """Whether the content is here (with `size` bytes, if given); if so, it is safe from collection for a while."""
-        path = self._path(self._blobs, sha256)
-        try:
-            found = os.stat(path)
-            if size is not None and found.st_size != size:
-                return False
-            if found.st_mtime < time.time() - MIN_AGE_S / 2:
-                os.utime(path)
-        except FileNotFoundError:
-            return False
-        return True
+    def put_all(self, contents: Sequence[bytes | memoryview]) -> list[str]:
+        """Keep all of `contents`, or none, and return the SHA-256 (hex) of each: one `put` for many."""
+        digests = [hashlib.sha256(data) for data in contents]
+        now = time.time()
+        with self._writing() as transaction:
+            transaction.executemany(
+                "INSERT INTO blobs VALUES (?1, ?2, ?3, ?4) "
+                "ON CONFLICT (sha256) DO UPDATE SET used = ?3 WHERE used < ?5",
+                (
+                    (digest.digest(), len(data), now, data, now - _MARKED_S)
+                    for digest, data in zip(digests, contents, strict=True)
+                ),
+            )
+        return [digest.hexdigest() for digest in digests]
+
+    def keep(self, sha256: str, size: int) -> bool:
+        """Whether the content is here, with `size` bytes; if so, it is safe from collection for a while."""
+        return bool(self.keep_all([(sha256, size)]))
+
+    def keep_all(self, wanted: Iterable[tuple[str, int]]) -> set[str]:
+        """Which of the contents (SHA-256 and size) are here: one `keep` for many."""
+        here, now = set[str](), time.time()
+        fading: list[bytes] = []
+        with self._reading() as connection:
+            for sha256, size in wanted:
+                name = _binary(sha256)
+                row = connection.execute("SELECT size, used FROM blobs WHERE sha256 = ?", (name,)).fetchone()
+                if row is not None and row[0] == size:
+                    here.add(sha256)
+                    if row[1] < now - _MARKED_S:
+                        fading.append(name)
+        if fading:
+            with self._writing() as transaction:
+                for name in fading:
+                    marked = transaction.execute("UPDATE blobs SET used = ? WHERE sha256 = ?", (now, name))
+                    if not marked.rowcount:
+                        here.discard(name.hex())  # collected a moment ago
+        return here
 
     def read(self, sha256: str) -> bytes:
         """The content named `sha256`. Raises Corrupt if it is missing or is not what its name says."""
-        path = self._path(self._blobs, sha256)
-        try:
-            with open(path, "rb", buffering=0) as file:
-                data = file.read()
-        except FileNotFoundError:
-            raise Corrupt(f"content {sha256} is missing from {self.root}; it is fetched again") from None
-        if hashlib.sha256(data).hexdigest() != sha256:
-            Path(path).unlink(missing_ok=True)
+        name = _binary(sha256)
+        with self._reading() as connection:
+            row = connection.execute("SELECT data FROM blobs WHERE sha256 = ?", (name,)).fetchone()
+        if row is None:
+            raise Corrupt(f"content {sha256} is missing from {self.root}; it is fetched again")
+        data: bytes = row[0]
+        if hashlib.sha256(data).digest() != name:
+            with self._writing() as transaction:
+                transaction.execute("DELETE FROM blobs WHERE sha256 = ?", (name,))
             raise Corrupt(f"content {sha256} in {self.root} was damaged on disk; it is fetched again")
         return data
 
     def save(self, tree: Tree) -> str:
         """Keep the index and return its digest."""
-        _write(self._path(self._trees, tree.digest), encode_tree(tree))
+        with self._writing() as transaction:
+            transaction.execute(
+                "INSERT INTO trees VALUES (?1, ?2, ?3) ON CONFLICT (sha256) DO UPDATE SET used = ?2, data = ?3",
+                (_binary(tree.digest), time.time(), encode_tree(tree)),
+            )
         return tree.digest
 
     def load(self, digest: str) -> Tree:
         """The index named `digest`. Raises Corrupt."""
-        path = self._path(self._trees, digest)
+        with self._reading() as connection:
+            row = connection.execute("SELECT data FROM trees WHERE sha256 = ?", (_binary(digest),)).fetchone()
+        if row is None:
+            raise Corrupt(f"tree {digest} is missing from {self.root}; it is fetched again")
         try:
-            tree = decode_tree(Path(path).read_bytes())
-        except FileNotFoundError:
-            raise Corrupt(f"tree {digest} is missing from {self.root}; it is fetched again") from None
+            tree = decode_tree(row[0])
         except (ValueError, msgspec.DecodeError) as failure:
             raise Corrupt(f"tree {digest} in {self.root} was damaged on disk: {failure}") from failure
         if tree.digest != digest:
@@ -112,10 +143,8 @@ class Store:
 
     def touch(self, digest: str) -> None:
         """Keep a tree that is live no more, and its contents, for those who may still be reading it."""
-        try:
-            os.utime(self._path(self._trees, digest))
-        except FileNotFoundError:
-            return
+        with self._writing() as transaction:
+            transaction.execute("UPDATE trees SET used = ? WHERE sha256 = ?", (time.time(), _binary(digest)))
 
     def collect(self, live: Iterable[str], *, min_age_s: float = MIN_AGE_S) -> Collected:
         """Remove what no tree in `live` refers to and nobody touched for `min_age_s` seconds.
@@ -124,71 +153,60 @@ class Store:
         retired a moment ago, is younger than that and counts as live.
         """
         deadline = time.time() - min_age_s
-        kept = set(live)
-        dead: list[os.DirEntry[str]] = []
-        for found in self._files(self._trees):
-            digest = Path(found.path).parent.name + found.name
-            if digest not in kept and _older(found, deadline):
-                dead.append(found)
-            elif _SHA256.fullmatch(digest):
-                kept.add(digest)
+        kept = {_binary(digest) for digest in live}
+        with self._reading() as connection:
+            trees = connection.execute("SELECT sha256, used FROM trees").fetchall()
+        dead = [name for name, used in trees if name not in kept and used < deadline]
         # A live tree that cannot be read stops the collection: without it nobody knows what is garbage.
-        used = {entry.sha256 for digest in kept if self._exists(digest) for entry in self.load(digest).entries}
-        trees = [_remove(found, deadline) for found in dead]
-        blobs = [
-            _remove(found, deadline)
-            for found in self._files(self._blobs)
-            if Path(found.path).parent.name + found.name not in used
-        ]
-        removed = [size for size in blobs if size is not None]
-        return Collected(len(removed), sum(size is not None for size in trees), sum(removed))
+        living = [name for name, used in trees if name in kept or used >= deadline]
+        used = {entry.sha256 for name in living for entry in self.load(name.hex()).entries}
+        with self._reading() as connection:
+            old = connection.execute("SELECT sha256, size FROM blobs WHERE used < ?", (deadline,)).fetchall()
+        sizes = {name: size for name, size in old if name.hex() not in used}
+        blobs, trees = self._removed("blobs", list(sizes), deadline), self._removed("trees", dead, deadline)
+        self._shrink()
+        return Collected(len(blobs), len(trees), sum(sizes[name] for name in blobs))
 
-    def _exists(self, digest: str) -> bool:
-        return os.path.exists(self._path(self._trees, digest))
+    def _removed(self, table: str, names: Sequence[bytes], deadline: float) -> list[bytes]:
+        """Remove the rows, as far as nobody marked them meanwhile; a few at a time, for the sake of writers."""
+        removed: list[bytes] = []
+        for at in range(0, len(names), _AT_ONCE):
+            with self._writing() as transaction:
+                for name in names[at : at + _AT_ONCE]:
+                    row = transaction.execute(
+                        f"DELETE FROM {table} WHERE sha256 = ? AND used < ?",  # noqa: S608 (one of two names)
+                        (name, deadline),
+                    )
+                    if row.rowcount:
+                        removed.append(name)
+        return removed
 
-    @staticmethod
-    def _files(kind: Path) -> Iterator["os.DirEntry[str]"]:
-        for directory in kind.iterdir():
-            with os.scandir(directory) as found:
-                yield from found
+    def _shrink(self) -> None:
+        """Give room back to the disk where much of the file is empty. The rest is used again by what comes."""
+        with self._reading() as connection:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+            if free > pages // 4:
+                connection.executescript("PRAGMA incremental_vacuum")  # execute would free one page only
 
-    @staticmethod
-    def _path(kind: Path, digest: str) -> str:
-        if not _SHA256.fullmatch(digest):
-            raise ValueError(f"{digest!r} is not a SHA-256 in hex")
-        return f"{kind}/{digest[:2]}/{digest[2:]}"
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._database.reading() as connection:
+                yield connection
+        except Damaged as problem:
+            raise Corrupt(f"{problem}; what was in it is fetched again") from problem
 
-
-def _write(path: str, data: bytes | memoryview) -> None:
-    directory, _, _ = path.rpartition("/")
-    temporary = f"{directory}/{_TEMPORARY}{token_hex(8)}"
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb", buffering=0) as file:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[file.write(rest) :]
-        os.rename(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._database.writing() as transaction:
+                yield transaction
+        except Damaged as problem:
+            raise Corrupt(f"{problem}; what was in it is fetched again") from problem
 
 
-def _older(found: "os.DirEntry[str]", deadline: float) -> bool:
-    try:
-        return found.stat().st_mtime < deadline
-    except FileNotFoundError:
-        # A writer has renamed its temporary file since the directory was listed.
-        return False
-
-
-def _remove(found: "os.DirEntry[str]", deadline: float) -> int | None:
-    try:
-        # Looked at again, past the cache of the listing: a writer may have taken it into use meanwhile.
-        status = os.stat(found.path)
-        if status.st_mtime >= deadline:
-            return None
-        os.unlink(found.path)
-    except FileNotFoundError:
-        return None
-    return status.st_size
+def _binary(digest: str) -> bytes:
+    if not _SHA256.fullmatch(digest):
+        raise ValueError(f"{digest!r} is not a SHA-256 in hex")
+    return bytes.fromhex(digest)

@@ -158,11 +158,9 @@ class BucketSource:
     def _still_good(self, wanted: Wanted, chosen: _Chosen, held: Snapshot) -> dict[str, Entry]:
         """What of `held` is in the bucket as it was, and in the store."""
         now = {one.key: _hint(wanted, one) for one in chosen.objects}
-        return {
-            entry.path: entry
-            for entry in held.tree.entries
-            if entry.hint == now.get(entry.path) and self._store.keep(entry.sha256, entry.size)
-        }
+        same = [entry for entry in held.tree.entries if entry.hint == now.get(entry.path)]
+        here = self._store.keep_all((entry.sha256, entry.size) for entry in same)
+        return {entry.path: entry for entry in same if entry.sha256 in here}
 
 
 def _choose(wanted: Wanted, objects: Sequence[Object], ignore: Object | None, ignore_file: bytes) -> _Chosen:

@@ -106,10 +106,12 @@ class Checkout:
             return {}
         wanted = {blob.oid for blob in blobs}
         had = {entry.hint: (entry.sha256, entry.size) for entry in previous.entries if entry.hint in wanted}
-        return {oid: content for oid, content in had.items() if self._store.keep(*content)}
+        here = self._store.keep_all(had.values())
+        return {oid: content for oid, content in had.items() if content[0] in here}
 
     def _keep(self, batch: list[tuple[str, memoryview]]) -> dict[str, tuple[str, int]]:
-        return {oid: (self._store.put(data), len(data)) for oid, data in batch}
+        kept = self._store.put_all([data for _, data in batch])
+        return {oid: (sha256, len(data)) for sha256, (oid, data) in zip(kept, batch, strict=True)}
 
 
 def within_limits(address: Address, commit: str, size: int, files: int) -> None:
