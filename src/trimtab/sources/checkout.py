@@ -68,12 +68,9 @@ class Checkout:
             declared = await self._special(git, mirror, listing, modules.FILE, wish, commit)
         listing = await asyncio.to_thread(_selected, listing, wish, ignored)
         known = await asyncio.to_thread(self._known, listing.files, wish.previous)
-        sizes = await mirror.sizes(
-            git, list(dict.fromkeys(blob.oid for blob in listing.files if blob.oid not in known))
-        )
-        every = {oid: size for oid, (_, size) in known.items()} | sizes
-        size = sum(every[blob.oid] for blob in listing.files) + sum(entry.size for entry in wish.before)
+        size = sum(blob.size for blob in listing.files) + sum(entry.size for entry in wish.before)
         within_limits(wish.address, commit, size, len(listing.files) + len(wish.before))
+        sizes = {blob.oid: blob.size for blob in listing.files if blob.oid not in known}
         async for batch in mirror.contents(git, sizes, timeout=wish.timeout_s):
             known |= await asyncio.to_thread(self._keep, batch)
         entries = [
@@ -94,9 +91,8 @@ class Checkout:
         own = next((blob for blob in listing.files if blob.path == name), None)
         content = b""
         if own is not None:
-            sizes = await mirror.sizes(git, [own.oid])
-            within_limits(wish.address, commit, sum(sizes.values()), 1)
-            async for batch in mirror.contents(git, sizes, timeout=wish.timeout_s):
+            within_limits(wish.address, commit, own.size, 1)
+            async for batch in mirror.contents(git, {own.oid: own.size}, timeout=wish.timeout_s):
                 content = bytes(batch[0][1])
         return content
 

@@ -44,10 +44,11 @@ class HostilePath(Exception):
 
 
 class Blob(NamedTuple):
-    """A regular file in a commit."""
+    """A regular file in a commit, of so many bytes."""
 
     path: str
     oid: str
+    size: int
     executable: bool
 
 
@@ -156,34 +157,16 @@ class Mirror:
         """What is in `commit`. Raises GitFailed if it is not complete, HostilePath."""
         listed = await git.run(
             "ls-tree",
-            ["-r", "-z", "--full-tree", f"{check_commit(commit)}^{{commit}}"],
+            ["-r", "-l", "-z", "--full-tree", f"{check_commit(commit)}^{{commit}}"],
             repository=self.path,
             pass_fds=self._held,
         )
         return await asyncio.to_thread(_parse, listed)
 
-    async def sizes(self, git: Git, oids: Sequence[str]) -> dict[str, int]:
-        """Bytes of each blob. Raises GitFailed if one is missing."""
-        asked = "\n".join(oids).encode()
-        said = await git.run(
-            "cat-file",
-            ["--batch-check=%(objectname) %(objecttype) %(objectsize)"],
-            repository=self.path,
-            pass_fds=self._held,
-            stdin=asked,
-        )
-        sizes: dict[str, int] = {}
-        for line in said.decode().splitlines():
-            oid, kind, *size = line.split(" ")
-            if kind != "blob" or not size:
-                raise GitFailed("cat-file", f"object {oid} is {kind}")
-            sizes[oid] = int(size[0])
-        return sizes
-
     async def contents(
         self, git: Git, sizes: dict[str, int], *, timeout: float
     ) -> AsyncIterator[list[tuple[str, memoryview]]]:
-        """The blobs of `sizes`, a few MiB at a time: they never have to be in memory together. Raises GitFailed."""
+        """The blobs of `sizes` (bytes by id), a few MiB at a time: they never have to be in memory together. Raises GitFailed."""
         for oids in _batches(sizes):
             expected = sum(sizes[oid] for oid in oids)
             said = await git.run(
@@ -306,14 +289,16 @@ def _parse(listed: bytes) -> Listing:
     submodules: list[Submodule] = []
     for line in listed.split(b"\0")[:-1]:
         head, _, name = line.partition(b"\t")
-        mode, _, oid = head.decode().split(" ")
+        mode, _, oid, size = head.decode().split()
         path = check_path(name)
         if path is not None and mode == _SUBMODULE:
             submodules.append(Submodule(path, oid))
         elif path is None or mode in (_LINK, _SUBMODULE):
             left_out.append(path or ascii(name.decode(errors="backslashreplace"))[1:-1])
         elif mode in (_FILE, _PROGRAM, "100664"):
-            files.append(Blob(path, oid, mode == _PROGRAM))
+            if not size.isdecimal():
+                raise GitFailed("ls-tree", f"object {oid} of {path!a} is missing or damaged")
+            files.append(Blob(path, oid, int(size), mode == _PROGRAM))
         else:
             raise HostilePath(f"{path!a} has the mode {mode}")
     return Listing(files, left_out, submodules)
