@@ -338,6 +338,14 @@ class ApprovedPrune(msgspec.Struct, frozen=True, kw_only=True, rename="camel", o
     objects: Annotated[tuple[str, ...], doc("The objects it is about, each as the beginning of a digest.")]
 
 
+class FetchedBase(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A base in another repository that the last build was made of."""
+
+    url: Annotated[str, doc("Address of the repository.")]
+    ref: Annotated[str, doc("Branch, tag or commit that is asked for; empty: the default branch.")] = ""
+    commit: Annotated[str, doc("The commit that it is.")]
+
+
 class KustomizationStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What was applied last, and how it went."""
 
@@ -359,6 +367,9 @@ class KustomizationStatus(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     history: Annotated[tuple[Snapshot, ...], doc("The last rendered states, the latest first; at most five.")] = ()
     approved: Annotated[ApprovedPrune | None, doc("Deletions that were approved and are not through yet.")] = None
     drift: Annotated[tuple[DriftRecord, ...], doc("The last drift that was found, the latest first; at most ten.")] = ()
+    remote_bases: Annotated[
+        tuple[FetchedBase, ...], doc("The bases in other repositories that the last build was made of.")
+    ] = ()
 
 
 class Kustomization(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -39,6 +39,7 @@ from trimtab.cli.settings import Settings
 from trimtab.controllers import kustomization, remote
 from trimtab.controllers.access import Access, CrossNamespace, account
 from trimtab.controllers.backstop import Backstop
+from trimtab.controllers.bases import Bases
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.index import SourceId, SourceIndex
 from trimtab.controllers.offering import Named, Offering
@@ -58,6 +59,7 @@ from trimtab.runtime import server
 from trimtab.runtime.controller import Controller
 from trimtab.runtime.events import Recorder
 from trimtab.runtime.queue import Priority
+from trimtab.sources.git import GitSource
 from trimtab.targets.contract import Drift
 from trimtab.targets.kubernetes.judging import Judges
 from trimtab.targets.kubernetes.target import WRITE_MARGIN_S, KubernetesTarget
@@ -111,6 +113,7 @@ class Assembly:
         self._recorders: list[Recorder] = []
         self._controllers: list[Controller[Key]] = []
         self._runner: AppRunner | None = None
+        self._bases: Bases | None = None
         self._set_back = asyncio.Event()
         self._checks = checks
         self._attach = partial(attach, telemetry=telemetry, clock=clock, checks=checks)
@@ -289,12 +292,18 @@ class Assembly:
         places = Places(own, self._transport, self._clock, tasks, furnish, wake)
         keeper = account(self._client, settings.applier) if settings.applier else self._client
         found = binaries.find("render")
+        git = GitSource(
+            settings.storage_path / "bases", store, self._transport, self._clock, deny_private=settings.deny_private
+        )
+        bases = self._bases = Bases(git, settings.remote_bases, self._clock)
+        tasks.keep(bases.tidy, name="bases")
         world = kustomization.Surroundings(
             client=self._client,
             objects=apps,
             standing=self._standing,
             sources=self._index,
             renderer=Renderer(store, found["kustomize"] if found else None, settings.storage_path / "render"),
+            bases=bases,
             places=places,
             access=access,
             recorder=self._recorder(tasks, "kustomize-controller"),
@@ -392,4 +401,5 @@ class Assembly:
         """Remove from the cache what nothing refers to any more."""
         while True:
             await self._clock.sleep(_COLLECT_EVERY_S)
-            await publisher.collect(self._index.trees())
+            used = [*self._index.trees(), *(self._bases.trees() if self._bases else ())]
+            await publisher.collect(used)

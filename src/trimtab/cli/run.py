@@ -96,6 +96,14 @@ if TYPE_CHECKING:
     help="Fetch from public addresses only. Without it a source may be at a private one, if its own address says so: "
     "most git servers and registries are. For installations that strangers may make sources in.",
 )
+@click.option(
+    "--remote-bases",
+    "remote_bases",
+    multiple=True,
+    metavar="URL",
+    help="A repository that kustomizations may name bases in; /* at the end allows all below "
+    "(example: --remote-bases 'https://github.com/fluxcd/*'). May be given often. Without it, none is fetched.",
+)
 @click.option("--leader-elect/--no-leader-elect", default=True, show_default=True, help="Hold Flux's Leases.")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
@@ -121,6 +129,7 @@ def run(
     reader: str,
     recheck_every: str,
     deny_private_addresses: bool,
+    remote_bases: tuple[str, ...],
     leader_elect: bool,
     log_level: str,
 ) -> None:
@@ -150,6 +159,7 @@ def run(
         multi_tenant=tenancy.strict,
         receiver_addr=receiver_addr,
         deny_private=deny_private_addresses,
+        remote_bases=_repositories(remote_bases),
     )
     sys.exit(asyncio.run(_until_told(settings)))
 
@@ -160,6 +170,21 @@ def _controllers(text: str) -> frozenset[str]:
         words = f"{text!r}: choose from source, kustomize, source-watcher and notification"
         raise click.BadParameter(words, param_hint="--controllers")
     return chosen
+
+
+def _repositories(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    from trimtab.base.errors import Terminal
+    from trimtab.remotes.git.address import parse_address
+
+    for pattern in patterns:
+        try:
+            address = parse_address(pattern.removesuffix("/*") + ("/x" if pattern.endswith("/*") else ""))
+        except Terminal as failure:
+            raise click.BadParameter(str(failure), param_hint="--remote-bases") from None
+        if not address.over_http:
+            words = f"{pattern!r}: repositories of bases are fetched over https only, without credentials"
+            raise click.BadParameter(words, param_hint="--remote-bases")
+    return patterns
 
 
 def _duration(text: str, flag: str) -> float:

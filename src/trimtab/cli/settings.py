@@ -28,3 +28,4 @@ class Settings:
     multi_tenant: bool = False
     receiver_addr: str = "127.0.0.1:9292"
     deny_private: bool = False
+    remote_bases: tuple[str, ...] = ()

@@ -7,7 +7,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from trimtab.api.kustomize import ApprovedPrune, DriftRecord, InventoryEntry, Kustomization, KustomizationStatus
+from trimtab.api.kustomize import (
+    ApprovedPrune,
+    DriftRecord,
+    FetchedBase,
+    InventoryEntry,
+    Kustomization,
+    KustomizationStatus,
+)
 from trimtab.api.names import Reason
 from trimtab.base.errors import Terminal
 from trimtab.controllers.place import Place
@@ -74,6 +81,7 @@ class App:
     `seen` is the status that all this was read from, at `version`, until the server has confirmed that it is the one
     it has: the first view of a process may be an old one.
     `strange` is what was told about annotations without a meaning.
+    `bases` are the fetched bases that `build` was made of.
     `drift` is what is told of drift in the status, `unresolved` since when (Unix seconds) objects differ and stay so.
     `began`, `pending_since` and `waits_since` are monotonic seconds.
     """
@@ -96,6 +104,7 @@ class App:
     resolved: bool = False
     recording: asyncio.Lock = field(default_factory=asyncio.Lock)
     build: Build | None = None
+    bases: tuple[FetchedBase, ...] = ()
     good: Build | None = None
     passed: set[str] = field(default_factory=set)
     revision: str = ""
@@ -118,6 +127,7 @@ class App:
         """The app before anybody read what is on record of it."""
         status = msgspec.structs.replace(ks.status, inventory=None)
         app = cls(key=ks.key, uid=ks.metadata.uid, status=status, inventory={}, recorded="", drift=ks.status.drift)
+        app.bases = ks.status.remote_bases
         app.seen, app.version = ks.status, ks.metadata.resource_version
         if (approved := ks.status.approved) is not None:
             app.approval, app.granted = approved.digest, frozenset(approved.objects)

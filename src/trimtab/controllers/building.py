@@ -8,11 +8,14 @@ import msgspec
 
 from trimtab.api import names
 from trimtab.api.kustomize import Kustomization
+from trimtab.artifacts.snapshot import Snapshot
 from trimtab.base.errors import Terminal, Waiting
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Build
+from trimtab.controllers.bases import Bases
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.manifests import codec
+from trimtab.render.closure import Closure
 from trimtab.render.options import Options
 from trimtab.render.render import Renderer
 from trimtab.targets.kubernetes import cautions, ignore
@@ -32,6 +35,7 @@ class Building:
     sources: SourceIndex
     renderer: Renderer
     access: Access
+    bases: Bases
 
     def published(self, ks: Kustomization) -> Published | None:
         """What the source of `ks` has published last, if anything."""
@@ -50,14 +54,20 @@ class Building:
 
     async def build(self, ks: Kustomization, app: App, published: Published) -> Build:
         """Render, unless everything that goes in is as it was the last time."""
-        options = Options.from_spec(ks.spec)
-        closure = self.renderer.closure(published.snapshot, ks.spec.path, options)
+
+        def read(files: Snapshot, options: Options) -> Closure:
+            return self.renderer.closure(files, ks.spec.path, options)
+
+        snapshot, options, closure, bases = await self.bases.gather(
+            ks, published.snapshot, Options.from_spec(ks.spec), read
+        )
         rules = ignore.compiled(ks.spec.ignore)
         ignored = msgspec.to_builtins(ks.spec.ignore)
         inputs = codec.digest([closure.digest, msgspec.to_builtins(options), ks.spec.path, ignored, app.at.cluster])
         if app.build is not None and app.build.inputs == inputs:
+            app.bases = bases
             return app.build
-        rendered = await self.renderer.render(published.snapshot, ks.spec.path, options)
+        rendered = await self.renderer.render(snapshot, ks.spec.path, options)
         if len(rendered.manifests) > MOST_OBJECTS:
             raise Terminal(
                 names.Reason.BUILD_FAILED,
@@ -74,6 +84,7 @@ class Building:
         )
         items = await asyncio.to_thread(work) if len(rendered.manifests) > IN_LOOP_OBJECTS else work()
         app.build = Build(inputs, rendered.digest, tuple(ignore.marked(items, rules)))
+        app.bases = bases
         app.target.notices.say_all(ks.key, cautions.of(items))
         app.passed.clear()
         return app.build

@@ -12,6 +12,7 @@ from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.controllers import dependencies, drifting, expressions, health, importing, supported, verdicts
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
+from trimtab.controllers.bases import Bases
 from trimtab.controllers.basis import Basis, Outdated, outlived, recall
 from trimtab.controllers.building import Building
 from trimtab.controllers.claims import Claims
@@ -64,6 +65,7 @@ class Surroundings:
     standing: Standing
     sources: SourceIndex
     renderer: Renderer
+    bases: Bases
     places: Places
     access: Access
     recorder: Recorder
@@ -94,7 +96,7 @@ class Kustomizations:
         self._bases: dict[Key, Basis] = {}
         objects, home = world.objects.store, world.places.own.cluster
         self._judges = world.places.own.target.judges
-        self._building = Building(world.sources, world.renderer, world.access)
+        self._building = Building(world.sources, world.renderer, world.access, world.bases)
         self._claims = Claims(wake)
         self._handover = Handover(home, world.sources, objects, self._apps, self._claims, world.clock)
         self.scribe = Scribe(world.client, world.recorder, world.clock, world.records, self._apps.get, on_drift)
@@ -161,6 +163,7 @@ class Kustomizations:
             self._world.places.leave(key)
             self._judges.forget(key)
             self._claims.forget(key)
+            self._world.bases.forget(key)
             return Done()
         app = await self._remember(ks)
         self._bases.pop(key, None)

@@ -184,7 +184,7 @@ class Scribe:
         """The last status, saying whether deletions are held, and what is known of drift."""
         kind, now = names.ConditionType.PRUNE_HELD, self._clock.now()
         status = drifting.told(app.status, app, ks.metadata.generation, now)
-        status = msgspec.structs.replace(status, approved=app.approved)
+        status = msgspec.structs.replace(status, approved=app.approved, remote_bases=app.bases)
         if app.held is None:
             return progress.unflagged(status, kind)
         held = app.held

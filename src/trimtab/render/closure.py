@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from trimtab.base.errors import Terminal
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Body
-from trimtab.render import kustomization
+from trimtab.render import kustomization, remote
 from trimtab.render.files import Files, Listing, join, normal, parent, refuse_pointer
 from trimtab.render.options import Options
 from trimtab.render.references import (
@@ -96,7 +96,7 @@ def read(files: Files, path: str, options: Options, *, in_process: bool = True) 
     """
     directory = root(files, path)
     own = kustomization.find(files, directory)
-    walk = _Walk(files)
+    walk = _Walk(files, dict(options.remotes))
     if own is None:
         found = kustomization.scan(files, directory)
         if in_process and not found.bases and not options.needs_kustomize:
@@ -114,6 +114,8 @@ def read(files: Files, path: str, options: Options, *, in_process: bool = True) 
         name = posixpath.basename(own)
 
     def exists(component: str) -> bool:
+        if remote.parse(component) is not None:
+            return True
         target = join(directory, local(Place("spec", "components"), component))
         if target is None:
             return False
@@ -129,8 +131,9 @@ def read(files: Files, path: str, options: Options, *, in_process: bool = True) 
 class _Walk:
     """One walk over the references of an app."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, remotes: Mapping[str, str]) -> None:
         self._files = files
+        self._remotes = remotes
         self._size = 0
         self._taken: dict[str, Role] = {}
         self._bases: dict[str, str] = {}
@@ -185,7 +188,14 @@ class _Walk:
 
     def _follow(self, directory: str, place: Place, text: str, role: Role) -> str:
         """Go where a reference written in `directory` leads; returns it as kustomize is to see it."""
-        target = join(directory, local(place, text))
+        base = remote.parse(text) if role in (Role.RESOURCE, Role.COMPONENT) else None
+        if base is not None and not self._is_here(directory, text):
+            if text not in self._remotes:
+                raise remote.Unfetched(str(place), text, base)
+            text = posixpath.relpath(self._remotes[text], directory or ".")
+            target = join(directory, text)
+        else:
+            target = inside(directory, local(place, text))
         if target is None:
             raise Outside(place, text)
         if self._files.tree.get(target) is not None:
@@ -208,6 +218,13 @@ class _Walk:
             raise Terminal("BuildFailed", f"{place} names {text}, but {self._missing(target, role)}")
         return "./" + posixpath.normpath(text)
 
+    def _is_here(self, directory: str, text: str) -> bool:
+        """What is in the artifact comes first, as in kustomize, whatever else the name might mean."""
+        target = join(directory, text)
+        return target is not None and (
+            self._files.tree.get(target) is not None or self._files.tree.has_directory(target)
+        )
+
     def _base(self, directory: str, place: Place, plugins_from: str | None) -> None:
         file = kustomization.find(self._files, directory)
         if file is None:
@@ -226,7 +243,7 @@ class _Walk:
         self._plugins.add((plugins_from, file))
 
         def follow(at: Place, path: str, _: Role) -> str:
-            target = join(directory, local(at, path))
+            target = inside(directory, local(at, path))
             if target is None:
                 raise Outside(at, path)
             self._follow(plugins_from, at, posixpath.relpath(target or ".", plugins_from or "."), Role.PLUGIN)
@@ -240,6 +257,12 @@ class _Walk:
         if self._files.tree.has_directory(target):
             return f"that is a directory, not a {role.value}"
         return f"there is no {target} in the artifact; a remote base has to be copied (vendored) into the repository"
+
+
+def inside(directory: str, reference: str) -> str | None:
+    """As `join`, and None too for what leads out of a repository that was fetched for it."""
+    target, home = join(directory, reference), remote.home_of(directory)
+    return target if target is None or not home or f"{target}/".startswith(f"{home}/") else None
 
 
 class Outside(Terminal):

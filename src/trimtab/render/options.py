@@ -18,11 +18,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     components: tuple[str, ...] = ()
     ignore_missing_components: bool = False
     build_metadata: tuple[str, ...] = ()
+    remotes: tuple[tuple[str, str], ...] = ()
+    """How bases in other repositories are written, and the directory each of them lies in."""
 
     @classmethod
     def from_spec(cls, spec: KustomizationSpec) -> "Options":
         """The build fields of `spec`."""
-        return cls(**{name: getattr(spec, name) for name in cls.__struct_fields__})
+        return cls(**{name: getattr(spec, name) for name in cls.__struct_fields__ if name != "remotes"})
 
     @property
     def needs_kustomize(self) -> bool:

@@ -166,7 +166,7 @@ class Mirror:
     async def contents(
         self, git: Git, sizes: dict[str, int], *, timeout: float
     ) -> AsyncIterator[list[tuple[str, memoryview]]]:
-        """The blobs of `sizes` (bytes by id), a few MiB at a time: they never have to be in memory together. Raises GitFailed."""
+        """The blobs of `sizes` (bytes by id), a few MiB at a time: never all in memory together. Raises GitFailed."""
         for oids in _batches(sizes):
             expected = sum(sizes[oid] for oid in oids)
             said = await git.run(
