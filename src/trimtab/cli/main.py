@@ -33,6 +33,7 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
     },
     "Offline": {
         "build": Lazy("trimtab.cli.build", "Render a directory as the controller would."),
+        "envsubst": Lazy("trimtab.cli.envsubst", "Replace ${NAME} and the like in a text, as spec.postBuild does."),
         "health": Lazy("trimtab.cli.health", "Judge objects: done, at work, or broken, and why."),
     },
     "Run": {
