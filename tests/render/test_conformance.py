@@ -1,4 +1,4 @@
-"""The shared conformance cases of kustomize builds, all but decryption and substitution."""
+"""The shared conformance cases of kustomize builds, all but decryption."""
 
 import json
 import re
@@ -14,11 +14,13 @@ from trimtab.manifests.emit import to_yaml
 from trimtab.manifests.yaml import load
 from trimtab.render.local import snapshot_of_directory
 from trimtab.render.options import Options
+from trimtab.render.render import NO_VARIABLES
+from trimtab.render.variables import Found, Variables, collected
 
 from .conftest import SHARED
 
 CASES = SHARED / "conformance" / "kustomize"
-OTHERS = re.compile(r"sops-|varsub")
+OTHERS = re.compile(r"sops-")
 
 if CASES.is_dir():
     ALL = [case for case in json.loads((CASES / "cases.json").read_text()) if not OTHERS.match(case["id"])]
@@ -26,13 +28,27 @@ else:
     ALL = []
 
 
-def options_of(case: dict[str, Any], **more: Any) -> Options:
+def spec_of(case: dict[str, Any], **more: Any) -> KustomizationSpec:
     spec: dict[str, Any] = {"sourceRef": {"kind": "GitRepository", "name": "app"}, "interval": "1m", "prune": True}
     if "flux" in case:
         folder = CASES / case["id"]
         spec |= load((folder / case["flux"]).read_bytes(), case["flux"])[0].value["spec"]
     spec |= case.get("fluxSpec", {}) | more
-    return Options.from_spec(msgspec.convert(spec, KustomizationSpec))
+    return msgspec.convert(spec, KustomizationSpec)
+
+
+def options_of(case: dict[str, Any], **more: Any) -> Options:
+    return Options.from_spec(spec_of(case, **more))
+
+
+def variables_of(case: dict[str, Any], strict: bool) -> Variables:
+    """What the spec of the case says, with the objects of its cluster."""
+    post_build = spec_of(case).post_build
+    folder = CASES / case["id"]
+    cluster = load((folder / case["cluster"]).read_bytes(), "cluster") if "cluster" in case else []
+    objects = {(one.value["kind"], one.value["metadata"]["name"]): one.value for one in cluster}
+    named = [(ref.kind, ref.name) for ref in post_build.substitute_from] if post_build else []
+    return collected(post_build, [Found(name, objects[kind, name]["data"]) for kind, name in named], strict=strict)
 
 
 def value_at(body: Any, path: str) -> Any:
@@ -68,6 +84,12 @@ async def test_case(case, store, renderer):
         assert same(value, body.get(field)), field
     if "generatedContains" in expect:
         assert expect["generatedContains"] in json.dumps(renderer.kustomization(snapshot, path, options))
+    if "varsub" in case["id"]:
+        for mode in ("strict", "notStrict"):
+            then = expect if "build" in expect else expect.get(mode)
+            if then is not None:
+                await check_filled(then, case, renderer, snapshot, path, variables_of(case, mode == "strict"))
+        return
     if "build" not in expect:
         return
 
@@ -87,6 +109,15 @@ async def test_case(case, store, renderer):
     await check(expect, renderer, snapshot, path, options, CASES / case["id"])
 
 
+async def check_filled(expect, case, renderer, snapshot, path, variables):
+    """Variables are put into what a plain build gives: the other fields of the spec play no part in these cases."""
+    if expect["build"] == "fail":
+        with pytest.raises(Terminal, match=expect["errorContains"]):
+            await renderer.render(snapshot, path, Options(), variables)
+        return
+    await check(expect, renderer, snapshot, path, Options(), CASES / case["id"], variables)
+
+
 def try_kustomization(renderer, snapshot, path, options):
     """The kustomization, also of folders whose references lead nowhere: some cases look only at the file."""
     from trimtab.render import kustomization
@@ -103,8 +134,8 @@ def try_kustomization(renderer, snapshot, path, options):
         return kustomization.merge(written, options, generated=own is None, exists=lambda _: True)
 
 
-async def check(expect, renderer, snapshot, path, options, folder):
-    rendered = await renderer.render(snapshot, path, options)
+async def check(expect, renderer, snapshot, path, options, folder, variables=NO_VARIABLES):
+    rendered = await renderer.render(snapshot, path, options, variables)
     bodies = [manifest.body for manifest in rendered.manifests]
     text = "---\n".join(to_yaml(body) for body in bodies)
     by_kind = {body["kind"]: body for body in bodies}

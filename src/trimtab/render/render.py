@@ -19,11 +19,14 @@ from trimtab.render.kustomization import ORIGIN_ANNOTATIONS
 from trimtab.render.kustomize import Kustomize
 from trimtab.render.options import Options
 from trimtab.render.provenance import Origins, strip
+from trimtab.render.substitution import substituted
 from trimtab.render.unsure import Unsure
+from trimtab.render.variables import Variables
 
 IN_LOOP_BYTES: Final = 256 << 10
 """More than this is parsed in a thread, so that the event loop goes on."""
 KNOWN_READINGS: Final = 2_048
+NO_VARIABLES: Final = Variables()
 _NEEDS_HASH: Final = b"needsHashSuffix"
 _CHUNK_BYTES: Final = 4 << 20
 _CHUNK_DOCUMENTS: Final = 500
@@ -54,8 +57,11 @@ class Renderer:
         """The kustomization of `path` with `options` worked in, as it would be built. Raises Terminal."""
         return self._read(files, path, options).body
 
-    async def render(self, files: Files, path: str, options: Options) -> Rendered:
-        """The objects of `path`. Raises Terminal (reason ArtifactFailed, BuildFailed), Transient for a dead worker."""
+    async def render(self, files: Files, path: str, options: Options, variables: Variables = NO_VARIABLES) -> Rendered:
+        """The objects of `path`. Raises Terminal (reason ArtifactFailed, BuildFailed), Transient for a dead worker.
+
+        What is kept of a build is without the values of `variables`, which may be secret.
+        """
         reading = self._read(files, path, options)
         large = reading.size > IN_LOOP_BYTES
         if large:
@@ -66,6 +72,8 @@ class Renderer:
             if reading.plain:
                 reading = read(files, path, options, in_process=False)
             manifests = await self._by_kustomize(files, reading)
+        if variables.active:
+            manifests = await asyncio.to_thread(substituted, manifests, variables)
         if large:
             return await asyncio.to_thread(_finish, manifests, reading, options)
         return _finish(manifests, reading, options)
