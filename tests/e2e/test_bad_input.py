@@ -173,7 +173,6 @@ def test_the_last_artifact_stays_in_force_while_the_remote_fails(world, ns, pair
 @pytest.mark.parametrize(
     "spec",
     [
-        {"postBuild": {"substitute": {"a": "b"}}},
         {"decryption": {"provider": "sops"}},
         {"kubeConfig": {"configMapRef": {"name": "x"}}},
     ],

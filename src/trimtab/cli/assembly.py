@@ -40,6 +40,7 @@ from trimtab.controllers import kustomization, remote
 from trimtab.controllers.access import Access, CrossNamespace, account
 from trimtab.controllers.backstop import Backstop
 from trimtab.controllers.bases import Bases
+from trimtab.controllers.configs import Configs
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.index import SourceId, SourceIndex
 from trimtab.controllers.offering import Named, Offering
@@ -48,6 +49,7 @@ from trimtab.controllers.places import Places
 from trimtab.controllers.records import Records, keeps_our_fields
 from trimtab.controllers.sourcing import SourceObject
 from trimtab.controllers.standing import Standing
+from trimtab.controllers.substituting import Substituting
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
 from trimtab.kube.informer import Event, Informer
@@ -306,6 +308,7 @@ class Assembly:
             bases=bases,
             places=places,
             access=access,
+            substituting=Substituting(self._client, strict=settings.strict_substitution),
             recorder=self._recorder(tasks, "kustomize-controller"),
             clock=self._clock,
             records=Records(keeper, home, apart=not await keeps_our_fields(self._client)),
@@ -348,6 +351,8 @@ class Assembly:
         self._client.discovery.add_listener(on_kinds)
         self._closing.append(partial(self._client.discovery.remove_listener, on_kinds))
         await freeze.start(tasks)
+        if settings.watched_configs:
+            await Configs(reader, settings.watched_configs, kustomizations.stirred).start(tasks)
         tasks.keep(places.run, name="places")
         tasks.keep(kustomizations.scribe.laggards.run, name="laggards")
         tasks.keep(kustomizations.orphans().run, name="orphans")

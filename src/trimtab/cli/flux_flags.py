@@ -5,6 +5,13 @@ from typing import Any, Final
 
 import click
 
+from trimtab.api.names import WATCH_ENABLED, WATCH_LABEL
+
+STRICT_SUBSTITUTION: Final = "StrictPostBuildSubstitutions"
+NO_CONFIG_WATCHES: Final = "DisableConfigWatchers"
+_GATES: Final = {STRICT_SUBSTITUTION: True, NO_CONFIG_WATCHES: False}
+"""Gates of Flux that are served, and their defaults there."""
+
 _WITHOUT_EFFECT: Final = {
     "concurrent-ssa": "objects of a stage go side by side anyway",
     "requeue-dependency": "dependents are woken when what they wait for moves",
@@ -32,8 +39,6 @@ _NOT_SERVED: Final = {
     "sops-vault-configmap": "spec.decryption is not served yet",
     "override-manager": "of other field managers only those of kubectl are taken over",
     "custom-apply-stage-kinds": "the order of kinds is fixed",
-    "watch-configs-label-selector": "ConfigMaps and Secrets are not watched yet",
-    "feature-gates": "there are no gates",
     "watch-label-selector": "all objects are looked after, sharding is not served yet",
     "insecure-kubeconfig-exec": "kubeconfigs from Secrets never run programs",
     "insecure-kubeconfig-tls": "the certificates of other clusters are always checked",
@@ -53,6 +58,20 @@ def flux_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         "enable-leader-election", _must_be(True, "Leases are held; --no-leader-elect is for one process")
     )(command)
     command = _switch("no-remote-bases", _must_be(True, "remote bases are never followed"))(command)
+    command = click.option(
+        "--feature-gates",
+        metavar="NAME=true|false,…",
+        default="",
+        callback=_gates,
+        help="As in Flux; served are " + ", ".join(f"{name} ({str(on).lower()})" for name, on in _GATES.items()) + ".",
+    )(command)
+    command = click.option(
+        "--watch-configs-label-selector",
+        metavar="SELECTOR",
+        default=f"{WATCH_LABEL}={WATCH_ENABLED}",
+        show_default=True,
+        help="As in Flux: ConfigMaps and Secrets whose changes are told at once to whoever refers to them.",
+    )(command)
     return click.option(
         "--no-cross-namespace-refs",
         type=click.BOOL,
@@ -98,6 +117,20 @@ def _refuse(why: str) -> Check:
             )
 
     return check
+
+
+def _gates(_context: click.Context, parameter: click.Parameter, value: str) -> dict[str, bool]:
+    """The gates with what was said about them."""
+    found = dict(_GATES)
+    for one in filter(None, map(str.strip, value.split(","))):
+        name, _, said = one.partition("=")
+        if name not in _GATES:
+            words = f"the gate {name!r} of Flux is not served; served are {', '.join(_GATES)}"
+            raise click.BadParameter(words, param_hint=parameter.opts[0])
+        if said.lower() not in ("true", "false"):
+            raise click.BadParameter(f"{name} is true or false, not {said!r}", param_hint=parameter.opts[0])
+        found[name] = said.lower() == "true"
+    return found
 
 
 def _must_be(wanted: bool, why: str) -> Check:

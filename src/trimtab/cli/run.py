@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trimtab.cli.connect import DEFAULT_NAMESPACE, Options
-from trimtab.cli.flux_flags import flux_flags
+from trimtab.cli.flux_flags import NO_CONFIG_WATCHES, STRICT_SUBSTITUTION, flux_flags
 from trimtab.cli.tenancy import Tenancy, account_of
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ def run(
     concurrent: int,
     cross_namespace_refs: str | None,
     no_cross_namespace_refs: bool,
+    feature_gates: dict[str, bool],
+    watch_configs_label_selector: str,
     multi_tenant: bool,
     default_service_account: str,
     applier: str,
@@ -160,6 +162,8 @@ def run(
         receiver_addr=receiver_addr,
         deny_private=deny_private_addresses,
         remote_bases=_repositories(remote_bases),
+        strict_substitution=feature_gates[STRICT_SUBSTITUTION],
+        watched_configs="" if feature_gates[NO_CONFIG_WATCHES] else watch_configs_label_selector,
     )
     sys.exit(asyncio.run(_until_told(settings)))
 

@@ -9,7 +9,10 @@ from trimtab.manifests.refs import Key
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The flags of `trimtab run`, read. An account that is None stands for the rights of the process itself."""
+    """The flags of `trimtab run`, read. An account that is None stands for the rights of the process itself.
+
+    `watched_configs` selects the ConfigMaps and Secrets whose changes are told at once; none where it is empty.
+    """
 
     controllers: frozenset[str]
     options: Options
@@ -29,3 +32,5 @@ class Settings:
     receiver_addr: str = "127.0.0.1:9292"
     deny_private: bool = False
     remote_bases: tuple[str, ...] = ()
+    strict_substitution: bool = True
+    watched_configs: str = ""

@@ -17,6 +17,7 @@ from trimtab.api.kustomize import (
 )
 from trimtab.api.names import Reason
 from trimtab.base.errors import Terminal
+from trimtab.controllers.hiding import NOTHING, Hiding
 from trimtab.controllers.place import Place
 from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.kubernetes import inventory
@@ -80,7 +81,7 @@ class App:
     `stale` says that somebody else has changed what is on record: it is read again.
     `seen` is the status that all this was read from, at `version`, until the server has confirmed that it is the one
     it has: the first view of a process may be an old one.
-    `strange` is what was told about annotations without a meaning.
+    `strange` is what was told about annotations without a meaning. `hiding` knows what is never told.
     `bases` are the fetched bases that `build` was made of.
     `drift` is what is told of drift in the status, `unresolved` since when (Unix seconds) objects differ and stay so.
     `began`, `pending_since` and `waits_since` are monotonic seconds.
@@ -116,6 +117,7 @@ class App:
     waits_since: float | None = None
     deferred: float | None = None
     strange: list[str] = field(default_factory=list)
+    hiding: Hiding = NOTHING
     attempt: Attempt | None = None
     drift: tuple[DriftRecord, ...] = ()
     unresolved: dict[Ref, float] = field(default_factory=dict)

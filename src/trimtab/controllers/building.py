@@ -14,6 +14,7 @@ from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Build
 from trimtab.controllers.bases import Bases
 from trimtab.controllers.index import Published, SourceId, SourceIndex
+from trimtab.controllers.substituting import Substituting
 from trimtab.manifests import codec
 from trimtab.render.closure import Closure
 from trimtab.render.options import Options
@@ -36,6 +37,7 @@ class Building:
     renderer: Renderer
     access: Access
     bases: Bases
+    substituting: Substituting
 
     def published(self, ks: Kustomization) -> Published | None:
         """What the source of `ks` has published last, if anything."""
@@ -63,11 +65,15 @@ class Building:
         )
         rules = ignore.compiled(ks.spec.ignore)
         ignored = msgspec.to_builtins(ks.spec.ignore)
-        inputs = codec.digest([closure.digest, msgspec.to_builtins(options), ks.spec.path, ignored, app.at.cluster])
+        variables = await self.substituting.variables(ks)
+        app.hiding = app.hiding.follow(variables)
+        inputs = codec.digest(
+            [closure.digest, msgspec.to_builtins(options), ks.spec.path, ignored, app.at.cluster, variables.digest]
+        )
         if app.build is not None and app.build.inputs == inputs:
             app.bases = bases
             return app.build
-        rendered = await self.renderer.render(snapshot, ks.spec.path, options)
+        rendered = await self.renderer.render(snapshot, ks.spec.path, options, variables)
         if len(rendered.manifests) > MOST_OBJECTS:
             raise Terminal(
                 names.Reason.BUILD_FAILED,

@@ -31,6 +31,7 @@ from trimtab.controllers.ripple import Ripple
 from trimtab.controllers.scribe import Scribe
 from trimtab.controllers.standing import Standing
 from trimtab.controllers.state import ObjectState
+from trimtab.controllers.substituting import Holder, Substituting, lasting
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
 from trimtab.kube.informer import Informer
@@ -68,6 +69,7 @@ class Surroundings:
     bases: Bases
     places: Places
     access: Access
+    substituting: Substituting
     recorder: Recorder
     clock: Clock
     records: Records
@@ -96,7 +98,7 @@ class Kustomizations:
         self._bases: dict[Key, Basis] = {}
         objects, home = world.objects.store, world.places.own.cluster
         self._judges = world.places.own.target.judges
-        self._building = Building(world.sources, world.renderer, world.access, world.bases)
+        self._building = Building(world.sources, world.renderer, world.access, world.bases, world.substituting)
         self._claims = Claims(wake)
         self._handover = Handover(home, world.sources, objects, self._apps, self._claims, world.clock)
         self.scribe = Scribe(world.client, world.recorder, world.clock, world.records, self._apps.get, on_drift)
@@ -130,6 +132,11 @@ class Kustomizations:
             key for key, app in self._apps.items() if app.held or (key in objects and objects[key].metadata.deleted)
         ]
 
+    def stirred(self, holder: Holder, version: str) -> None:
+        """The ConfigMap or Secret `holder` is at `version`: apps whose variables are other ones now get a pass."""
+        for key in self._world.substituting.stirred(holder, version):
+            self._claims.wake(key)
+
     def orphans(self) -> Orphans:
         """What looks for objects of ours that no app has on record."""
         world = self._world
@@ -161,6 +168,7 @@ class Kustomizations:
             self._apps.pop(key, None)
             self._bases.pop(key, None)
             self._world.places.leave(key)
+            self._world.substituting.forget(key)
             self._judges.forget(key)
             self._claims.forget(key)
             self._world.bases.forget(key)
@@ -194,6 +202,7 @@ class Kustomizations:
 
     async def _fail(self, ks: Kustomization, app: App, failure: TrimtabError) -> None:
         app.revision = ""
+        failure.message = app.hiding.text(failure.message)  # it is logged as well
         await self.scribe.fail(ks, app, failure, self._building.published(ks))
 
     async def _pass(self, ks: Kustomization, app: App) -> Result:
@@ -222,11 +231,11 @@ class Kustomizations:
             self._begin(ks, app, build)
             self._bases[ks.key] = Basis.of(ks, published, build)
             outcomes = await self._converge(ks, app, build, client, revision)
-        except TrimtabError:
+        except TrimtabError as failure:
             # Also where nothing could be built: what was built last is what is enforced.
             if app.good is not None and app.good is not build:
                 await self._keeping.enforce(ks, app, self._wish(ks, app, app.good, client))
-            raise
+            raise lasting(ks, failure) from failure.__cause__
         return await self._settle(ks, app, build, client, published, outcomes)
 
     # --- resolve and render

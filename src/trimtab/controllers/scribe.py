@@ -122,12 +122,15 @@ class Scribe:
 
     def announce(self, ks: Kustomization, revision: str, outcomes: Sequence[Outcome]) -> None:
         """Events about objects that changed, and about drift."""
+        app = self._find(ks.key)
+        if app is not None:
+            outcomes = [app.hiding.outcome(outcome) for outcome in outcomes]
         changed = [o for o in outcomes if o.effect in (Effect.CREATED, Effect.CONFIGURED, Effect.DELETED)]
         if changed:
             lines = [f"{outcome.ref} {outcome.effect}" for outcome in changed[:_CHANGES_SHOWN]]
             more = [f"and {len(changed) - _CHANGES_SHOWN} more"] if len(changed) > _CHANGES_SHOWN else []
             self._event(ks, "Normal", names.Reason.PROGRESSING, "\n".join(lines + more), revision)
-        if (app := self._find(ks.key)) is not None:
+        if app is not None:
             app.drift = drifting.remembered(app.drift, outcomes)
             app.unresolved = drifting.unresolved(app.unresolved, outcomes)
         for outcome in outcomes:
@@ -203,6 +206,7 @@ class Scribe:
 
         `failing`: what went wrong is said even where the inventory cannot be written.
         """
+        status = app.hiding.status(status)
         if self.on_record(app) and not app.untidy:
             return await self._patch(app, status, {}, app.recorded, client)
         async with app.recording:
@@ -249,6 +253,8 @@ class Scribe:
 
     def _event(self, ks: Kustomization, type_: EventType, reason: str, message: str, revision: str = "") -> None:
         metadata = {f"{KUSTOMIZATION.group}/revision": revision} if revision else {}
+        if (app := self._find(ks.key)) is not None:
+            message = app.hiding.text(message)
         self._recorder.record(about(ks), type_, reason, message, metadata)
 
 

@@ -1,0 +1,108 @@
+"""Values of Secrets kept out of what is told. Pure.
+
+Substitution puts a value anywhere: into a Deployment that drifts, into a field that the API server refuses with the
+value in its words. So whatever is said of an app, in status, events and log, goes through here.
+"""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from trimtab.api.kustomize import KustomizationStatus
+from trimtab.diff.mask import MASK
+from trimtab.manifests import codec
+from trimtab.render.variables import Variables
+from trimtab.targets.contract import Outcome
+
+LEAST: Final = 6
+"""Shorter values are not looked for: they are in every other word."""
+_HEAD: Final = 32
+"""So much of a long value gives it away, where the rest was cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hiding:
+    """The values that are not to be told, in every form in which they come; `before` are those until a while ago."""
+
+    digest: str = ""
+    now: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Hiding {len(self.now)} and {len(self.before)} forms>"
+
+    def follow(self, variables: Variables) -> "Hiding":
+        """What is to be hidden once `variables` hold."""
+        if variables.digest == self.digest:
+            return self
+        secret = [variables.values[name] for name in variables.confidential if name in variables.values]
+        forms = {form for value in secret for form in _forms(value) if len(form) >= LEAST}
+        return Hiding(variables.digest, tuple(sorted(forms, key=len, reverse=True)), self.now)
+
+    def text(self, text: str) -> str:
+        """`text` without the values."""
+        for value in (*self.now, *self.before):
+            text = text.replace(value, MASK)
+            if len(value) > _HEAD and value[:_HEAD] in text:
+                text = _without_heads(text, value)
+        return text
+
+    def status(self, status: KustomizationStatus) -> KustomizationStatus:
+        """`status` with nothing of them in the words of its conditions."""
+        if not (self.now or self.before):
+            return status
+        conditions = tuple(
+            msgspec.structs.replace(condition, message=self.text(condition.message)) for condition in status.conditions
+        )
+        return msgspec.structs.replace(status, conditions=conditions)
+
+    def outcome(self, outcome: Outcome) -> Outcome:
+        """`outcome` as it may be told: what differed is told without them, before it is cut to length."""
+        if not (self.now or self.before):
+            return outcome
+        if outcome.drift is None:
+            return outcome._replace(message=self.text(outcome.message))
+        shown = tuple(
+            difference._replace(before=self._value(difference.before), after=self._value(difference.after))
+            for difference in outcome.drift.differences
+        )
+        drift = outcome.drift._replace(differences=shown)
+        return outcome._replace(message=self.text(str(drift)), drift=drift)
+
+    def _value(self, value: Any) -> Any:
+        match value:
+            case str():
+                return self.text(value)
+            case dict():
+                return {name: self._value(item) for name, item in value.items()}
+            case list():
+                return [self._value(item) for item in value]
+            case bool() | None:
+                return value
+        # a value that has become a number
+        return MASK if self.text(str(value)) != str(value) else value
+
+
+NOTHING: Final = Hiding()
+
+
+def _forms(value: str) -> Iterator[str]:
+    yield value
+    bare = value.strip("\"' \t\r")
+    for form in {value, bare}:
+        yield form
+        yield codec.encode(form).decode()[1:-1]
+        yield base64.b64encode(form.encode()).decode().rstrip("=")
+
+
+def _without_heads(text: str, value: str) -> str:
+    """`text` without what it has of the beginning of `value`."""
+    parts = text.split(value[:_HEAD])
+    rest = value[_HEAD:]
+    for place, part in enumerate(parts[1:], start=1):
+        same = next((at for at, (one, other) in enumerate(zip(part, rest, strict=False)) if one != other), None)
+        parts[place] = part[min(len(part), len(rest)) if same is None else same :]
+    return MASK.join(parts)
