@@ -74,3 +74,17 @@ def test_flags_of_flux_s_notification_controller_are_taken_or_refused_with_a_rea
     done = trimtab("run", *arguments)
     assert done.returncode == 1
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("gates", "words"),
+    [
+        ("StrictPostBuildSubstitutions=no", "StrictPostBuildSubstitutions is true or false, not 'no'"),
+        ("CacheSecretsAndConfigMaps=true", "the gate 'CacheSecretsAndConfigMaps' of Flux is not served"),
+        ("DisableConfigWatchers=true,StrictPostBuildSubstitutions=false", "choose from source"),
+    ],
+)
+def test_gates_of_flux_are_taken_or_refused_by_name(gates: str, words: str) -> None:
+    done = trimtab("run", "--feature-gates", gates, "--controllers", "none")
+    assert done.returncode == 1
+    assert words in done.stderr

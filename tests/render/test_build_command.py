@@ -105,3 +105,63 @@ def test_help_has_examples(build):
     code, out, _ = build("--help")
     assert code == 0
     assert "trimtab build apps/podinfo" in out
+
+
+VARIABLES = {
+    "repo/.git/HEAD": "",
+    "repo/app/a.yaml": config_map("a")
+    + "data: {plain: '${PLAIN}', from: '${FROM}', none: '${NONE:=nil}', '$${D}': x}\n",
+    "ks.yaml": "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: a, namespace: n}\n"
+    "spec:\n  interval: 1m\n  prune: true\n  sourceRef: {kind: GitRepository, name: a}\n"
+    "  postBuild:\n    substitute: {PLAIN: '1'}\n"
+    "    substituteFrom: [{kind: ConfigMap, name: v}, {kind: Secret, name: s}, "
+    "{kind: Secret, name: o, optional: true}]\n",
+    "vars.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: v}\ndata: {FROM: map, PLAIN: '2'}\n---\n"
+    "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {FROM: c2VjcmV0}\n",
+}
+
+
+def test_variables_are_filled_as_the_object_says(build, tmp_path):
+    write(tmp_path, VARIABLES)
+    code, out, error = build(
+        "repo/app", "--kustomization-file", "ks.yaml", "--substitute-from", "vars.yaml", "-o", "json"
+    )
+    assert (code, error) == (0, "")
+    assert json.loads(out)["data"] == {"plain": 1, "from": "secret", "none": "nil", "${D}": "x"}
+    code, out, _ = build("repo/app", "--substitute", "PLAIN=3", "--substitute", "FROM='4'", "-o", "json")
+    assert json.loads(out)["data"] == {"plain": 3, "from": "4", "none": "nil", "${D}": "x"}
+    code, out, _ = build("repo/app", "-o", "json")
+    assert json.loads(out)["data"]["plain"] == "${PLAIN}"
+
+
+def test_objects_that_cannot_be_read_offline_are_named_with_the_way_to_give_them(build, tmp_path):
+    write(tmp_path, VARIABLES)
+    code, out, error = build("repo/app", "--kustomization-file", "ks.yaml")
+    assert (code, out) == (1, "")
+    assert "names ConfigMap/v, Secret/s, which a build without a cluster cannot read" in error
+    assert "app/a.yaml:1: ConfigMap/a: data.from: variable not set: FROM (strict mode)" in error
+    code, out, error = build("repo/app", "--kustomization-file", "ks.yaml", "--no-strict", "-o", "json")
+    assert (code, json.loads(out)["data"]["from"]) == (0, None)
+    assert "--substitute-from FILE" in error
+    arguments = ("--kustomization-file", "ks.yaml", "--substitute", "FROM=x", "--strict", "-o", "json")
+    assert json.loads(build("repo/app", *arguments)[1])["data"]["from"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (config_map("v") + "data: {a.b: hunter2}", "ConfigMap/v: 'a.b' cannot be the name of a variable"),
+        (config_map("v") + "data: {a: 5}", "ConfigMap/v: data.a is not a string"),
+        (
+            config_map("v").replace("ConfigMap", "Secret").replace("v\n", "s\n") + "data: {a: '%'}",
+            "data.a is not base64",
+        ),
+        (config_map("v").replace("ConfigMap", "Pod"), "holds no ConfigMap and no Secret"),
+    ],
+)
+def test_a_file_of_variables_that_makes_no_sense_is_refused_without_its_values(build, tmp_path, text, words):
+    write(tmp_path, {**VARIABLES, "vars.yaml": text})
+    code, out, error = build("repo/app", "--kustomization-file", "ks.yaml", "--substitute-from", "vars.yaml")
+    assert (code, out) == (1, "")
+    assert words in error
+    assert "hunter2" not in error

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 import click
 
 from trimtab.cli.connect import Code, Failure, perform_alone
+from trimtab.cli.offline import offline
 
 if TYPE_CHECKING:
+    from trimtab.api.kustomize import KustomizationSpec
     from trimtab.manifests.refs import Body
     from trimtab.render.local import Ignored
-    from trimtab.render.options import Options
+    from trimtab.render.variables import Variables
 
 _EXAMPLES = """\b
 Examples:
   trimtab build apps/podinfo
   trimtab build clusters/production/apps --kustomization-file apps.yaml
+  trimtab build apps/shop --substitute REGION=eu-central-1
+  trimtab build apps/shop --kustomization-file shop.yaml --substitute-from vars.yaml
   trimtab build deploy/overlays/dev --show-kustomization
   trimtab build apps/podinfo -o json | jq .metadata.name
 """
@@ -39,29 +43,59 @@ Examples:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Root of the repository; nothing above it is read. (The nearest with .git, else as far up as PATH needs.)",
 )
+@click.option("--substitute", metavar="NAME=VALUE", multiple=True, help="A variable, over all others (repeatable).")
+@click.option(
+    "--substitute-from",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="File with ConfigMaps and Secrets that spec.postBuild.substituteFrom names (repeatable).",
+)
+@click.option(
+    "--strict/--no-strict",
+    default=True,
+    show_default=True,
+    help="Fail for a variable that is not set and has no default, as the controller does.",
+)
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", help="Form of the result (yaml).")
 def build(
-    path: Path, show_kustomization: bool, kustomization_file: Path | None, root: Path | None, output: str
+    path: Path,
+    show_kustomization: bool,
+    kustomization_file: Path | None,
+    root: Path | None,
+    substitute: tuple[str, ...],
+    substitute_from: tuple[Path, ...],
+    strict: bool,
+    output: str,
 ) -> None:
     """Render the directory PATH offline, exactly as the controller would.
 
     Nothing is fetched and no program but kustomize is started. The objects are printed in the order they were written;
     -o json prints one object per line.
+
+    Expressions such as ${NAME} are filled as spec.postBuild of the Kustomization says; ConfigMaps and Secrets that it
+    names come from --substitute-from, as no cluster is asked.
     """
 
     async def work() -> int:
-        for body in await _build(path.resolve(), show_kustomization, kustomization_file, root and root.resolve()):
+        spec = _spec(kustomization_file)
+        variables = offline(spec, substitute, substitute_from, strict=strict and not show_kustomization)
+        for body in await _build(path.resolve(), show_kustomization, spec, variables, root and root.resolve()):
             _print(body, output)
         return Code.OK
 
     perform_alone(work)
 
 
-async def _build(path: Path, show_kustomization: bool, file: Path | None, root: Path | None) -> "list[Body]":
+async def _build(
+    path: Path, show_kustomization: bool, spec: "KustomizationSpec | None", variables: "Variables", root: Path | None
+) -> "list[Body]":
     from trimtab.base.errors import TrimtabError
     from trimtab.render.closure import Outside
     from trimtab.render.local import LocalFiles
+    from trimtab.render.options import Options
     from trimtab.render.render import Renderer
+
+    options = Options() if spec is None else Options.from_spec(spec)
 
     with tempfile.TemporaryDirectory(prefix="trimtab-build-") as work_dir:
         renderer = Renderer(None, _kustomize(), Path(work_dir))
@@ -70,10 +104,10 @@ async def _build(path: Path, show_kustomization: bool, file: Path | None, root: 
             files = LocalFiles(candidate, ignored=_ignored(candidate))
             relative = _relative(path, candidate)
             try:
-                options = _options(file)
                 if show_kustomization:
                     return [renderer.kustomization(files, relative, options)]
-                return [manifest.body for manifest in (await renderer.render(files, relative, options)).manifests]
+                rendered = await renderer.render(files, relative, options, variables)
+                return [manifest.body for manifest in rendered.manifests]
             except Outside as outside:
                 if candidate is roots[-1]:
                     raise Failure(Code.WRONG, f"{outside} (--root names the root of the repository)") from outside
@@ -97,22 +131,21 @@ def _relative(path: Path, root: Path) -> str:
     return "" if relative == "." else relative
 
 
-def _options(file: Path | None) -> "Options":
-    """The build fields of the object in `file`."""
+def _spec(file: Path | None) -> "KustomizationSpec | None":
+    """The spec of the object in `file`."""
     import msgspec
 
     from trimtab.api.kustomize import KustomizationSpec
     from trimtab.manifests.yaml import load
-    from trimtab.render.options import Options
 
     if file is None:
-        return Options()
+        return None
     bodies = [document.value for document in load(file.read_bytes(), str(file), dialect="kubernetes")]
     found = [body for body in bodies if isinstance(body, dict) and body.get("kind") == "Kustomization"]
     if len(found) != 1:
         raise Failure(Code.WRONG, f"{file} holds {len(found)} Kustomization objects; one is needed")
     try:
-        return Options.from_spec(msgspec.convert(found[0].get("spec"), KustomizationSpec))
+        return msgspec.convert(found[0].get("spec"), KustomizationSpec)
     except msgspec.ValidationError as error:
         raise Failure(Code.WRONG, f"{file}: the Kustomization is not valid: {error}") from error
 
