@@ -21,6 +21,10 @@ def bodies(text: bytes, file: str) -> list[dict[str, Any]]:
 
 
 def apps() -> Iterator[dict[str, Any]]:
+    yield from (body for body in of_the_cluster() if body["kind"] == "Kustomization")
+
+
+def of_the_cluster() -> Iterator[dict[str, Any]]:
     for path in sorted((ROOT / demo_root.PATH).glob("*.yaml")):
         yield from bodies(path.read_bytes(), path.name)
 
@@ -51,6 +55,21 @@ def test_every_app_comes_from_the_source_that_the_demo_creates() -> None:
     source = demo_root.source("http://127.0.0.1/shop.git")
     named = {(app["metadata"]["namespace"], app["spec"]["sourceRef"]["name"]) for app in apps()}
     assert named == {(source["metadata"]["namespace"], source["metadata"]["name"])}
+
+
+def test_every_source_of_variables_exists_and_tells_of_changes_at_once() -> None:
+    named = {
+        (ref["kind"], app["metadata"]["namespace"], ref["name"])
+        for app in apps()
+        for ref in app["spec"].get("postBuild", {}).get("substituteFrom", [])
+    }
+    watched = {
+        (body["kind"], body["metadata"]["namespace"], body["metadata"]["name"])
+        for body in of_the_cluster()
+        if body["metadata"].get("labels", {}).get("reconcile.fluxcd.io/watch") == "Enabled"
+    }
+    assert named
+    assert named <= watched
 
 
 def test_dependencies_exist_and_form_no_circle() -> None:
