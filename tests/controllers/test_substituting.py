@@ -1,5 +1,6 @@
 """Variables of an app, read from real ConfigMaps and Secrets."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import msgspec
@@ -7,6 +8,8 @@ import pytest
 
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.errors import Terminal, Transient
+from trimtab.base.tasks import Tasks
+from trimtab.controllers.configs import Configs
 from trimtab.controllers.hiding import NOTHING
 from trimtab.controllers.substituting import ABSENT, Holder, Substituting, lasting
 from trimtab.diff.compare import Difference
@@ -79,6 +82,36 @@ async def test_a_version_is_news_to_those_who_read_another_one(client, home):
     substituting.forget(Key(home, "other"))
     substituting.forget(first.key)
     assert substituting.stirred(holder, "1") == substituting.stirred(absent, "1") == []
+
+
+async def test_a_change_is_told_of_labelled_objects_alone_with_the_version_that_is_there(client, home):
+    heard = asyncio.Queue()
+    tasks = Tasks("test")
+    try:
+        await Configs(client, "example.org/watch=yes", lambda *news: heard.put_nowait(news)).start(tasks)
+        await put(client, home, "Secret", "quiet", stringData={"a": "1"})
+        resource = await client.discovery.find(Gvk("", "v1", "Secret"))
+        labels = {"example.org/watch": "yes"}
+        body = {"metadata": {"name": "keys", "labels": labels}, "stringData": {"a": "1"}}
+        made = await client.create(resource, body, home)
+        holder = Holder("Secret", Key(home, "keys"))
+        assert await asyncio.wait_for(heard.get(), 20) == (holder, made["metadata"]["resourceVersion"])
+        changed = await client.merge_patch(resource, "keys", home, {"stringData": {"a": "2"}})
+        assert await asyncio.wait_for(heard.get(), 20) == (holder, changed["metadata"]["resourceVersion"])
+        await client.merge_patch(resource, "keys", home, {"metadata": {"labels": {"example.org/watch": None}}})
+        assert await asyncio.wait_for(heard.get(), 20) == (holder, ABSENT)
+        assert heard.empty()
+    finally:
+        await tasks.close()
+
+
+async def test_what_may_not_be_watched_stops_nobody(client):
+    tasks = Tasks("test")
+    try:
+        nobody = client.acting_as("nobody")
+        await asyncio.wait_for(Configs(nobody, "example.org/watch=yes", lambda *_: None).start(tasks), 10)
+    finally:
+        await tasks.close()
 
 
 def test_a_failure_is_not_final_where_its_cause_may_change_unseen():

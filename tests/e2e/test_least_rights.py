@@ -34,7 +34,8 @@ def modest(world, api, kubeconfig, git_root, git_url, tmp_path):
     accounts = ("--applier", "flux-system/trimtab-applier", "--reader", "flux-system/trimtab-reader")
     port = free_port()
     roles = ("--controllers=source,kustomize,notification", f"--receiver-addr=127.0.0.1:{port}")
-    controller = Controller(account, tmp_path / "run", *accounts, *roles)
+    gates = "--feature-gates=StrictPostBuildSubstitutions=false"
+    controller = Controller(account, tmp_path / "run", *accounts, *roles, gates)
     controller.start()
     modest = Hooked(api, git_url, git_root, controller)
     modest.port = port
@@ -78,3 +79,18 @@ def test_the_main_job_is_done_with_the_rights_that_are_installed(modest, ns):
     until(lambda: modest.get_app(ns, "shop") is None, "the app is gone")
     modest.api.delete(f"/apis/notification.toolkit.fluxcd.io/v1/namespaces/{ns}/receivers/hook")
     until(lambda: modest.get_receiver(ns) is None, "the receiver is gone")
+
+
+def test_variables_are_read_and_watched_with_the_rights_that_are_installed(modest, ns):
+    repo = modest.repo(ns)
+    repo.commit({"app/settings.yaml": config(colour="'x${colour}${unset}'")})
+    watched = {"name": "vars", "labels": {"reconcile.fluxcd.io/watch": "Enabled"}}
+    modest.api.create(f"/api/v1/namespaces/{ns}/secrets", {"metadata": watched, "stringData": {"colour": "red"}})
+    modest.source(ns, repo.url)
+    refs = [{"kind": "Secret", "name": "vars"}]
+    modest.app(ns, "shop", "./app", postBuild={"substituteFrom": refs}, retryInterval="60m")
+    modest.ready(ns, "shop")
+    # what is not set is empty: the gate says so
+    assert settings(modest, ns)["data"]["colour"] == "xred"
+    modest.api.merge(f"/api/v1/namespaces/{ns}/secrets/vars", {"stringData": {"colour": "blue"}})
+    until(lambda: settings(modest, ns)["data"]["colour"] == "xblue", "a change counts at once", 10)
