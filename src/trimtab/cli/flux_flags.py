@@ -57,7 +57,9 @@ def flux_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     command = _switch(
         "enable-leader-election", _must_be(True, "Leases are held; --no-leader-elect is for one process")
     )(command)
-    command = _switch("no-remote-bases", _must_be(True, "remote bases are never followed"))(command)
+    command = _switch(
+        "no-remote-bases", _must_be(True, "remote bases are followed where --remote-bases names their repository")
+    )(command)
     command = click.option(
         "--feature-gates",
         metavar="NAME=true|false,…",
