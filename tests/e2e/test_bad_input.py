@@ -174,7 +174,7 @@ def test_the_last_artifact_stays_in_force_while_the_remote_fails(world, ns, pair
     "spec",
     [
         {"postBuild": {"substitute": {"a": "b"}}},
-        {"decryption": {"provider": "sops"}},
+        {"decryption": {"provider": "sops", "serviceAccountName": "someone"}},
         {"kubeConfig": {"configMapRef": {"name": "x"}}},
     ],
 )

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,11 @@ import click
 from trimtab.cli.connect import Code, Failure, perform_alone
 
 if TYPE_CHECKING:
+    from trimtab.api.kustomize import KustomizationSpec
     from trimtab.manifests.refs import Body
     from trimtab.render.local import Ignored
     from trimtab.render.options import Options
+    from trimtab.sops.keyring import Keyring
 
 _EXAMPLES = """\b
 Examples:
@@ -21,6 +24,7 @@ Examples:
   trimtab build clusters/production/apps --kustomization-file apps.yaml
   trimtab build deploy/overlays/dev --show-kustomization
   trimtab build apps/podinfo -o json | jq .metadata.name
+  trimtab build apps/database --age-key ~/.config/sops/age/keys.txt
 """
 
 
@@ -39,25 +43,46 @@ Examples:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Root of the repository; nothing above it is read. (The nearest with .git, else as far up as PATH needs.)",
 )
+@click.option(
+    "--age-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="File with a key of age, or a private key of SSH, that opens files encrypted by SOPS (several times).",
+)
+@click.option(
+    "--gpg-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="File with a private key of OpenPGP, armored and without a passphrase, for the same.",
+)
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", help="Form of the result (yaml).")
 def build(
-    path: Path, show_kustomization: bool, kustomization_file: Path | None, root: Path | None, output: str
+    path: Path,
+    show_kustomization: bool,
+    kustomization_file: Path | None,
+    root: Path | None,
+    age_key: tuple[Path, ...],
+    gpg_key: tuple[Path, ...],
+    output: str,
 ) -> None:
     """Render the directory PATH offline, exactly as the controller would.
 
     Nothing is fetched and no program but kustomize is started. The objects are printed in the order they were written;
-    -o json prints one object per line.
+    -o json prints one object per line. What is encrypted stays so without a key; with one, what is printed is secret.
     """
 
     async def work() -> int:
-        for body in await _build(path.resolve(), show_kustomization, kustomization_file, root and root.resolve()):
+        keys = _keys(age_key, gpg_key, kustomization_file)
+        for body in await _build(path.resolve(), show_kustomization, kustomization_file, root and root.resolve(), keys):
             _print(body, output)
         return Code.OK
 
     perform_alone(work)
 
 
-async def _build(path: Path, show_kustomization: bool, file: Path | None, root: Path | None) -> "list[Body]":
+async def _build(
+    path: Path, show_kustomization: bool, file: Path | None, root: Path | None, keys: "Keyring | None"
+) -> "list[Body]":
     from trimtab.base.errors import TrimtabError
     from trimtab.render.closure import Outside
     from trimtab.render.local import LocalFiles
@@ -73,7 +98,7 @@ async def _build(path: Path, show_kustomization: bool, file: Path | None, root: 
                 options = _options(file)
                 if show_kustomization:
                     return [renderer.kustomization(files, relative, options)]
-                return [manifest.body for manifest in (await renderer.render(files, relative, options)).manifests]
+                return [manifest.body for manifest in (await renderer.render(files, relative, options, keys)).manifests]
             except Outside as outside:
                 if candidate is roots[-1]:
                     raise Failure(Code.WRONG, f"{outside} (--root names the root of the repository)") from outside
@@ -97,22 +122,42 @@ def _relative(path: Path, root: Path) -> str:
     return "" if relative == "." else relative
 
 
+def _keys(age: Sequence[Path], gpg: Sequence[Path], file: Path | None) -> "Keyring | None":
+    """What opens encrypted files; None where nothing is to be opened. An object that wants it opens or fails."""
+    from trimtab.sops.errors import BadKeys
+    from trimtab.sops.keyring import AGE_SUFFIX, OPENPGP_SUFFIX, Keyring
+
+    wants = file is not None and _spec(file).decryption is not None
+    entries = {
+        f"{path}{suffix}": path.read_bytes()
+        for paths, suffix in ((age, AGE_SUFFIX), (gpg, OPENPGP_SUFFIX))
+        for path in paths
+    }
+    try:
+        return Keyring.of(entries) if entries or wants else None
+    except BadKeys as error:
+        raise Failure(Code.WRONG, str(error)) from None
+
+
 def _options(file: Path | None) -> "Options":
     """The build fields of the object in `file`."""
+    from trimtab.render.options import Options
+
+    return Options.from_spec(_spec(file)) if file is not None else Options()
+
+
+def _spec(file: Path) -> "KustomizationSpec":
     import msgspec
 
     from trimtab.api.kustomize import KustomizationSpec
     from trimtab.manifests.yaml import load
-    from trimtab.render.options import Options
 
-    if file is None:
-        return Options()
     bodies = [document.value for document in load(file.read_bytes(), str(file), dialect="kubernetes")]
     found = [body for body in bodies if isinstance(body, dict) and body.get("kind") == "Kustomization"]
     if len(found) != 1:
         raise Failure(Code.WRONG, f"{file} holds {len(found)} Kustomization objects; one is needed")
     try:
-        return Options.from_spec(msgspec.convert(found[0].get("spec"), KustomizationSpec))
+        return msgspec.convert(found[0].get("spec"), KustomizationSpec)
     except msgspec.ValidationError as error:
         raise Failure(Code.WRONG, f"{file}: the Kustomization is not valid: {error}") from error
 

@@ -27,9 +27,7 @@ _WITHOUT_EFFECT: Final = {
 }
 _NOT_SERVED: Final = {
     "default-kubeconfig-service-account": "kubeconfigs hold their credentials",
-    "default-decryption-service-account": "spec.decryption is not served yet",
-    "sops-age-secret": "spec.decryption is not served yet",
-    "sops-vault-configmap": "spec.decryption is not served yet",
+    "default-decryption-service-account": "an app names the account that asks for its keys",
     "override-manager": "of other field managers only those of kubectl are taken over",
     "custom-apply-stage-kinds": "the order of kinds is fixed",
     "watch-configs-label-selector": "ConfigMaps and Secrets are not watched yet",
@@ -53,6 +51,16 @@ def flux_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         "enable-leader-election", _must_be(True, "Leases are held; --no-leader-elect is for one process")
     )(command)
     command = _switch("no-remote-bases", _must_be(True, "remote bases are never followed"))(command)
+    command = click.option(
+        "--sops-age-secret",
+        default="",
+        help="As in Flux: Secret in our namespace with age keys, for apps that name none.",
+    )(command)
+    command = click.option(
+        "--sops-vault-configmap",
+        default="",
+        help="As in Flux: ConfigMap, in our own namespace, that lists the Vaults that service accounts sign in to.",
+    )(command)
     return click.option(
         "--no-cross-namespace-refs",
         type=click.BOOL,

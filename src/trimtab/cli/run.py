@@ -115,6 +115,8 @@ def run(
     concurrent: int,
     cross_namespace_refs: str | None,
     no_cross_namespace_refs: bool,
+    sops_age_secret: str,
+    sops_vault_configmap: str,
     multi_tenant: bool,
     default_service_account: str,
     applier: str,
@@ -150,6 +152,8 @@ def run(
         multi_tenant=tenancy.strict,
         receiver_addr=receiver_addr,
         deny_private=deny_private_addresses,
+        sops_age_secret=sops_age_secret,
+        sops_vault_configmap=sops_vault_configmap,
     )
     sys.exit(asyncio.run(_until_told(settings)))
 

@@ -28,3 +28,5 @@ class Settings:
     multi_tenant: bool = False
     receiver_addr: str = "127.0.0.1:9292"
     deny_private: bool = False
+    sops_age_secret: str = ""
+    sops_vault_configmap: str = ""

@@ -11,6 +11,7 @@ from trimtab.api.kustomize import Kustomization
 from trimtab.base.errors import Terminal, Waiting
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Build
+from trimtab.controllers.decrypting import Decrypting
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.manifests import codec
 from trimtab.render.options import Options
@@ -32,6 +33,7 @@ class Building:
     sources: SourceIndex
     renderer: Renderer
     access: Access
+    decrypting: Decrypting
 
     def published(self, ks: Kustomization) -> Published | None:
         """What the source of `ks` has published last, if anything."""
@@ -52,12 +54,15 @@ class Building:
         """Render, unless everything that goes in is as it was the last time."""
         options = Options.from_spec(ks.spec)
         closure = self.renderer.closure(published.snapshot, ks.spec.path, options)
+        keys = await self.decrypting.keys(ks)
         rules = ignore.compiled(ks.spec.ignore)
         ignored = msgspec.to_builtins(ks.spec.ignore)
         inputs = codec.digest([closure.digest, msgspec.to_builtins(options), ks.spec.path, ignored, app.at.cluster])
+        if keys is not None:
+            inputs = codec.digest([inputs, keys.digest])
         if app.build is not None and app.build.inputs == inputs:
             return app.build
-        rendered = await self.renderer.render(published.snapshot, ks.spec.path, options)
+        rendered = await self.renderer.render(published.snapshot, ks.spec.path, options, keys)
         if len(rendered.manifests) > MOST_OBJECTS:
             raise Terminal(
                 names.Reason.BUILD_FAILED,
@@ -71,6 +76,7 @@ class Building:
             namespaced=await scopes(app.at.client, rendered.manifests),
             protected_namespace=app.at.protected,
             installs_us=not app.at.home,
+            secret=rendered.secret,
         )
         items = await asyncio.to_thread(work) if len(rendered.manifests) > IN_LOOP_OBJECTS else work()
         app.build = Build(inputs, rendered.digest, tuple(ignore.marked(items, rules)))

@@ -15,6 +15,7 @@ from trimtab.controllers.app import App, Attempt, Build, Held
 from trimtab.controllers.basis import Basis, Outdated, outlived, recall
 from trimtab.controllers.building import Building
 from trimtab.controllers.claims import Claims
+from trimtab.controllers.decrypting import Decrypting
 from trimtab.controllers.farewell import TERMINATION_LOOK_S, Farewell
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.handover import Handover
@@ -71,6 +72,7 @@ class Surroundings:
     records: Records
     namespace: str
     freeze: Freeze
+    decrypting: Decrypting
 
 
 class Kustomizations:
@@ -94,7 +96,7 @@ class Kustomizations:
         self._bases: dict[Key, Basis] = {}
         objects, home = world.objects.store, world.places.own.cluster
         self._judges = world.places.own.target.judges
-        self._building = Building(world.sources, world.renderer, world.access)
+        self._building = Building(world.sources, world.renderer, world.access, world.decrypting)
         self._claims = Claims(wake)
         self._handover = Handover(home, world.sources, objects, self._apps, self._claims, world.clock)
         self.scribe = Scribe(world.client, world.recorder, world.clock, world.records, self._apps.get, on_drift)

@@ -86,7 +86,6 @@ def _unsupported(ks: Kustomization) -> list[str]:
     post_build = spec.post_build
     found = {
         "spec.kubeConfig.configMapRef": spec.kube_config is not None and spec.kube_config.config_map_ref is not None,
-        "spec.decryption": spec.decryption is not None,
         "spec.postBuild": post_build is not None
         and bool(post_build.substitute or post_build.substitute_from or post_build.substitute_strategy == "Always"),
         f"spec.sourceRef.kind {spec.source_ref.kind}": spec.source_ref.kind not in _SOURCES,

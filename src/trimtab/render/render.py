@@ -2,24 +2,28 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from trimtab.artifacts.store import Store
 from trimtab.base.errors import Terminal
 from trimtab.manifests import codec
-from trimtab.manifests.refs import Body, Manifest
+from trimtab.manifests.refs import Body, Manifest, Ref
 from trimtab.manifests.yaml import load, manifests_of
 from trimtab.render import plain
 from trimtab.render.cache import Results
 from trimtab.render.checks import check
 from trimtab.render.closure import Closure, Reading, read
+from trimtab.render.decryption import opened_objects, opened_sources
 from trimtab.render.files import Files, refuse_pointer
 from trimtab.render.kustomization import ORIGIN_ANNOTATIONS
 from trimtab.render.kustomize import Kustomize
+from trimtab.render.memory import Opened
 from trimtab.render.options import Options
 from trimtab.render.provenance import Origins, strip
 from trimtab.render.unsure import Unsure
+from trimtab.sops.keyring import Keyring
 
 IN_LOOP_BYTES: Final = 256 << 10
 """More than this is parsed in a thread, so that the event loop goes on."""
@@ -30,11 +34,15 @@ _CHUNK_DOCUMENTS: Final = 500
 
 
 class Rendered(NamedTuple):
-    """The desired objects, in kustomize's order. `digest` changes with any of them, `closure` with any file read."""
+    """The desired objects, in kustomize's order. `digest` changes with any of them, `closure` with any file read.
+
+    `secret` are those that were decrypted: nothing of them is shown.
+    """
 
     manifests: tuple[Manifest, ...]
     closure: str
     digest: str
+    secret: frozenset[Ref] = frozenset()
 
 
 class Renderer:
@@ -54,8 +62,11 @@ class Renderer:
         """The kustomization of `path` with `options` worked in, as it would be built. Raises Terminal."""
         return self._read(files, path, options).body
 
-    async def render(self, files: Files, path: str, options: Options) -> Rendered:
-        """The objects of `path`. Raises Terminal (reason ArtifactFailed, BuildFailed), Transient for a dead worker."""
+    async def render(self, files: Files, path: str, options: Options, keys: Keyring | None = None) -> Rendered:
+        """The objects of `path`; what is encrypted is opened with `keys`.
+
+        Raises Terminal (reason ArtifactFailed, BuildFailed), Transient for a dead worker or a key service.
+        """
         reading = self._read(files, path, options)
         large = reading.size > IN_LOOP_BYTES
         if large:
@@ -65,10 +76,19 @@ class Renderer:
         if manifests is None:
             if reading.plain:
                 reading = read(files, path, options, in_process=False)
-            manifests = await self._by_kustomize(files, reading)
+            opened = await opened_sources(files, reading, keys) if keys else {}
+            manifests = await self._by_kustomize(files, reading, opened)
+        secret: frozenset[Ref] = frozenset()
+        if keys:
+            manifests, secret = await opened_objects(manifests, files, reading, keys)
         if large:
-            return await asyncio.to_thread(_finish, manifests, reading, options)
-        return _finish(manifests, reading, options)
+            rendered = await asyncio.to_thread(_finish, manifests, reading, options)
+        else:
+            rendered = _finish(manifests, reading, options)
+        if keys is None:
+            return rendered
+        # Bound to the keys: the digest is told in the status, and must not be one to guess a short secret by.
+        return rendered._replace(secret=secret, digest=codec.digest([keys.digest, rendered.digest]))
 
     def _read(self, files: Files, path: str, options: Options) -> Reading:
         """What is known of `path`: from the last time, if no file that was read then is another now."""
@@ -83,7 +103,8 @@ class Renderer:
             self._readings.popitem(last=False)
         return known[1]
 
-    async def _by_kustomize(self, files: Files, reading: Reading) -> list[Manifest]:
+    async def _by_kustomize(self, files: Files, reading: Reading, opened: Mapping[str, Opened]) -> list[Manifest]:
+        """What kustomize builds, with `opened` in place of encrypted files; of them nothing is kept."""
         if self._kustomize is None:
             raise Terminal(
                 "BuildFailed",
@@ -91,13 +112,14 @@ class Renderer:
                 f"install kustomize 5.8 or newer, or run the set-up that builds it",
             )
         key = codec.digest([reading.closure.digest, reading.directory, reading.body, self._kustomize.identity])[7:]
-        if self._results is not None and (kept := await asyncio.to_thread(self._results.get, key)) is not None:
+        results = None if opened else self._results
+        if results is not None and (kept := await asyncio.to_thread(results.get, key)) is not None:
             return kept
-        work = await asyncio.to_thread(_prepare, files, reading)
-        output = await self._kustomize.build(reading.directory, work.contents)
+        work = await asyncio.to_thread(_prepare, files, reading, opened)
+        output = await self._kustomize.build(reading.directory, work.contents, secret=opened)
         manifests = await asyncio.to_thread(_objects, output, work)
-        if self._results is not None:
-            await asyncio.to_thread(self._results.put, key, manifests)
+        if results is not None:
+            await asyncio.to_thread(results.put, key, manifests)
         return manifests
 
 
@@ -129,14 +151,14 @@ class _Work(NamedTuple):
     directory: str
 
 
-def _prepare(files: Files, reading: Reading) -> _Work:
+def _prepare(files: Files, reading: Reading, opened: Mapping[str, Opened]) -> _Work:
     """Read and check every file, so that a mistake in one is told with its line. Raises Terminal."""
     contents = {path: files.read(path) for path in reading.closure.files}
     for path, data in contents.items():
         refuse_pointer(data, path)
     manifests = [one for path in reading.manifests for one in plain.objects(contents[path], path)]
     for path in reading.patches:
-        load(contents[path], path)
+        load(opened[path].plain if path in opened else contents[path], path)
     origins = Origins(reading.directory, manifests)
     for path, names in reading.generators.items():
         if path in contents:
@@ -153,6 +175,7 @@ def _prepare(files: Files, reading: Reading) -> _Work:
             "sortOptions": reading.body.get("sortOptions") or {"order": "fifo"},
         }
     )
+    contents = {path: data for path, data in contents.items() if path not in opened}
     return _Work(contents, origins, keep_notes, reading.directory)
 
 

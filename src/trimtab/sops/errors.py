@@ -1,6 +1,6 @@
 """What goes wrong while something is opened. No message holds a value, neither sealed nor open."""
 
-from trimtab.base.errors import Terminal
+from trimtab.base.errors import Terminal, Transient
 
 REASON = "BuildFailed"
 
@@ -10,6 +10,13 @@ class Undecryptable(Terminal):
 
     def __init__(self, message: str) -> None:
         super().__init__(REASON, message)
+
+
+class NoKey(Transient):
+    """A file that no key opens as yet. Tried again, and so with the keys that there are then: a Secret may change."""
+
+    def __init__(self, message: str, *, hopeless: bool = True) -> None:
+        super().__init__(REASON, message, hopeless=hopeless)
 
 
 class Damaged(Exception):

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
-from trimtab.base.errors import Transient
 from trimtab.manifests.emit import to_yaml
 from trimtab.manifests.refs import Body
 from trimtab.sops import jsontext, linetext, yamltext
 from trimtab.sops.cipher import Cipher, Comment, Plain, is_sealed
-from trimtab.sops.errors import REASON, Damaged, Locked, Undecryptable
+from trimtab.sops.errors import Damaged, Locked, NoKey, Undecryptable
 from trimtab.sops.formats import MAX_BYTES, Format
 from trimtab.sops.keyring import Keyring
 from trimtab.sops.leaves import Leaf, into_tree, of_tree, opened
@@ -51,7 +50,7 @@ class Proven(NamedTuple):
 async def open_file(data: bytes, file: str, written: Format, keys: Keyring, *, wanted: Format | None = None) -> bytes:
     """What the encrypted `file` holds, in the format `wanted`, its own without one.
 
-    Raises Undecryptable, Transient where a server of keys could not be asked.
+    Raises Undecryptable for what is wrong with the file, NoKey where no key opens it.
     """
     wanted = wanted or written
     with _told(file):
@@ -164,9 +163,7 @@ def _told(file: str) -> Iterator[None]:
         raise Undecryptable(f"{file} cannot be decrypted: {failure}") from None
     except Locked as failure:
         words = f"{file} cannot be decrypted: none of its keys could be used: {failure}"
-        if failure.passing:
-            raise Transient(REASON, words) from None
-        raise Undecryptable(words) from None
+        raise NoKey(words, hopeless=not failure.passing) from None
 
 
 def _check_size(data: bytes) -> None:
