@@ -100,7 +100,7 @@ RULES: Mapping[str, dict[str, Any]] = {
 
 
 def make(maker: Maker) -> None:
-    for folder in (KEYS, FIXTURES / "formats", FIXTURES / "rules", FIXTURES / "keyed"):
+    for folder in (KEYS, FIXTURES / "formats", FIXTURES / "rules", FIXTURES / "keyed", FIXTURES / "canary"):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
     recipient = age_key("age")
@@ -108,6 +108,10 @@ def make(maker: Maker) -> None:
     for source in sorted(PLAIN.iterdir()):
         typed = ("--input-type", "json", "--output-type", "json") if source.suffix == ".dockerconfigjson" else ()
         maker.encrypt(f"plain/{source.name}", f"formats/{source.name}", *mine, *typed)
+    for source in sorted((FIXTURES / "canaries").iterdir()):
+        manifest = REGEX if source.suffix == ".yaml" else ()
+        maker.encrypt(f"canaries/{source.name}", f"canary/{source.name}", *mine, *manifest)
+        (FIXTURES / "canary" / f"opened-{source.name}").unlink()
     for name, rule in RULES.items():
         maker.encrypt(SECRET, f"rules/{name}.yaml", **maker.config({"age": recipient, **rule}))
     maker.encrypt("plain/stream.yaml", "rules/stream.yaml", *mine, *REGEX)
