@@ -15,6 +15,7 @@ from typing import Any
 
 import pyrage
 
+from tests.sops.vault_double import TOKEN, running
 from trimtab.toolchain import binaries
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -22,6 +23,7 @@ PLAIN = FIXTURES / "plain"
 KEYS = FIXTURES / "keys"
 SECRET = "plain/secret.yaml"
 REGEX = ("--encrypted-regex", "^(data|stringData)$")
+VAULT = "http://vault.example.com:8200"
 GPG_KEYS = {"rsa": ("rsa3072", "rsa3072"), "cv25519": ("ed25519", "cv25519"), "nistp256": ("nistp256", "nistp256")}
 
 
@@ -125,6 +127,13 @@ def make(maker: Maker) -> None:
         ssh = {"SOPS_AGE_SSH_PRIVATE_KEY_FILE": str(KEYS / f"{name}.agekey")} if name.startswith("ssh") else {}
         maker.encrypt(SECRET, f"keyed/{name}.yaml", *arguments, *REGEX, **ssh)
     groups = [{"age": [recipient]}, {"age": [other]}, {"pgp": [keyed["rsa"][1]]}]
+    with running() as vault:
+        target = "keyed/vault.yaml"
+        at = ("--hc-vault-transit", f"{vault.address}/v1/transit/keys/fixtures")
+        maker.encrypt(SECRET, target, *at, *REGEX, VAULT_TOKEN=TOKEN)
+        # Where it listens is of this run only.
+        path = FIXTURES / target
+        path.write_text(path.read_text().replace(vault.address, VAULT))
     shared = {"key_groups": groups, "shamir_threshold": 2, "encrypted_regex": REGEX[1]}
     maker.encrypt(SECRET, "keyed/groups.yaml", **maker.config(shared))
 
