@@ -3,7 +3,11 @@
 import base64
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +21,7 @@ from trimtab.render.render import Renderer
 from trimtab.sops.errors import NoKey, Undecryptable
 from trimtab.sops.keyring import Keyring
 
-from .conftest import SHARED
+from .conftest import SHARED, write
 
 CASES = SHARED / "conformance" / "kustomize"
 OPEN = {"sops-age-post-quantum"}
@@ -200,6 +204,46 @@ async def test_what_was_decrypted_for_kustomize_is_kept_nowhere(store, artifact,
     assert len([*(tmp_path / "work" / "results").iterdir()]) == 1
     again = await renderer.render(artifact(overlay), "", Options(), age)
     assert values_of(again.manifests[0].body)["password"] == PASSWORD
+
+
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+from tests.sops.conftest import keyring
+from trimtab.render.local import LocalFiles
+from trimtab.render.options import Options
+from trimtab.render.render import Renderer
+
+async def main():
+    renderer = Renderer(None, Path(sys.argv[1]), Path(sys.argv[2]))
+    await renderer.render(LocalFiles(Path(sys.argv[3])), "", Options(), keyring("age.agekey"))
+
+asyncio.run(main())
+"""
+
+
+def test_after_a_kill_nothing_that_was_decrypted_is_left(tmp_path):
+    program, source, work = tmp_path / "kustomize", tmp_path / "source", tmp_path / "work"
+    program.write_text(f"#!/bin/sh\n/bin/cp values.env {tmp_path}/seen\n: > {tmp_path}/there\nexec /bin/sleep 60\n")
+    program.chmod(0o755)
+    write(source, {**GENERATOR, "token.bin": "plain"})
+    command = [sys.executable, "-c", KILLED, str(program), str(work), str(source)]
+    child = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "there").exists():
+        assert time.monotonic() < deadline
+        assert child.poll() is None
+    assert (tmp_path / "seen").read_bytes().startswith(b"# about A\nA=1\n")
+    (tmp_path / "seen").unlink()
+    helper = int(Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()[0])
+    child.kill()
+    child.wait(10)
+    os.kill(helper, signal.SIGKILL)
+    left = [path for path in work.rglob("*") if path.name == "values.env"]
+    assert [path.is_symlink() for path in left] == [True]
+    for path in work.rglob("*"):
+        if path.is_file():
+            assert b"B=multi" not in path.read_bytes()
 
 
 async def test_what_kustomize_says_of_a_decrypted_file_is_not_repeated(artifact, tmp_path, age):

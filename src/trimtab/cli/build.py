@@ -1,6 +1,7 @@
 """`trimtab build`: what the controller would make of a directory, without a controller or a cluster."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -129,14 +130,14 @@ def _keys(age: Sequence[Path], gpg: Sequence[Path], file: Path | None) -> "Keyri
 
     wants = file is not None and _spec(file).decryption is not None
     entries = {
-        f"{path}{suffix}": path.read_bytes()
+        f"{path}:{suffix}": path.read_bytes()
         for paths, suffix in ((age, AGE_SUFFIX), (gpg, OPENPGP_SUFFIX))
         for path in paths
     }
     try:
         return Keyring.of(entries) if entries or wants else None
     except BadKeys as error:
-        raise Failure(Code.WRONG, str(error)) from None
+        raise Failure(Code.WRONG, re.sub(r":\.(?:agekey|asc): ", ": ", str(error), count=1)) from None
 
 
 def _options(file: Path | None) -> "Options":
