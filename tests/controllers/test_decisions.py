@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 from trimtab.api.kustomize import (
-    Decryption,
     Dependency,
     HealthExpr,
     Kustomization,
@@ -290,8 +289,6 @@ def test_an_unchanged_failure_leaves_the_status_equal_so_that_nothing_is_written
 
 def test_what_is_not_served_is_refused_by_name():
     supported.check(app("a"))
-    with pytest.raises(Terminal, match=r"spec\.decryption"):
-        supported.check(app("a", decryption=Decryption(provider="sops")))
     with pytest.raises(Terminal, match=r"trimtab\.dev/gate: 'some'"):
         supported.check(app("a", annotations={"trimtab.dev/gate": "some"}))
     with pytest.raises(Terminal, match=r"trimtab\.dev/drift: 'maybe'"):

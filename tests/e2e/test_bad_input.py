@@ -173,7 +173,7 @@ def test_the_last_artifact_stays_in_force_while_the_remote_fails(world, ns, pair
 @pytest.mark.parametrize(
     "spec",
     [
-        {"decryption": {"provider": "sops"}},
+        {"decryption": {"provider": "sops", "serviceAccountName": "someone"}},
         {"kubeConfig": {"configMapRef": {"name": "x"}}},
     ],
 )

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.sops.conftest import FIXTURES, KEYS
+
 from .conftest import config_map, write
 
 PROGRAM = "from trimtab.cli.build import build; build(prog_name='trimtab build')"
@@ -165,3 +167,33 @@ def test_a_file_of_variables_that_makes_no_sense_is_refused_without_its_values(b
     assert (code, out) == (1, "")
     assert words in error
     assert "hunter2" not in error
+
+
+def test_encrypted_files_are_opened_with_the_keys_that_are_given(build, tmp_path):
+    sealed = (FIXTURES / "keyed" / "age.yaml").read_text()
+    write(tmp_path, {"repo/.git/HEAD": "", "repo/age/a.yaml": sealed, "ks.yaml": DECRYPTED})
+    write(tmp_path, {"repo/pgp/a.yaml": (FIXTURES / "keyed" / "rsa.yaml").read_text()})
+    for directory, option, key in (("age", "--age-key", "age.agekey"), ("pgp", "--gpg-key", "rsa.asc")):
+        code, out, error = build(f"repo/{directory}", option, KEYS / key)
+        assert (code, error) == (0, "")
+        assert "password: correct horse battery staple" in out
+        assert "sops:" not in out
+    code, out, error = build("repo/age", "--age-key", KEYS / "other.agekey")
+    assert (code, out) == (1, "")
+    assert "age/a.yaml cannot be decrypted" in error
+    code, out, error = build("repo/age", "--age-key", tmp_path / "ks.yaml")
+    assert code == 1
+    assert "ks.yaml: line 1 is not a key of age" in error
+    # Without a key it is shown as it is, unless the object says that it is to be opened.
+    assert 'password: "ENC[' in build("repo/age")[1]
+    code, _, error = build("repo/age", "--kustomization-file", "ks.yaml")
+    assert code == 1
+    assert "there is no age key" in error
+
+
+DECRYPTED = """\
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: a}
+spec: {interval: 1m, prune: true, sourceRef: {kind: GitRepository, name: a}, decryption: {provider: sops}}
+"""

@@ -8,6 +8,7 @@ import pytest
 
 from trimtab.base.errors import Terminal
 from trimtab.toolchain import binaries, golang
+from trimtab.toolchain.__main__ import main
 from trimtab.toolchain.families import FAMILIES, Tool, stages
 
 
@@ -158,6 +159,16 @@ def test_a_build_sees_neither_secrets_nor_a_workspace(monkeypatch):
     assert seen["GOPROXY"] == "off"
     assert seen["GOWORK"] == "off"
     assert seen["GOTOOLCHAIN"] == "local"
+
+
+def test_what_is_for_tests_is_built_where_it_is_asked_for_only(monkeypatch):
+    asked = []
+    monkeypatch.setattr(binaries, "find", lambda name: asked.append(name) or {"a": Path("/a")})
+    assert main([]) == 0
+    assert "secrets" not in asked
+    assert set(asked) == {name for name, family in FAMILIES.items() if not family.for_tests}
+    assert main(["secrets"]) == 0
+    assert asked[-1] == "secrets"
 
 
 def test_every_tool_has_a_range_that_contains_what_we_build():

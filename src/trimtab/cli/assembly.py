@@ -41,6 +41,7 @@ from trimtab.controllers.access import Access, CrossNamespace, account
 from trimtab.controllers.backstop import Backstop
 from trimtab.controllers.bases import Bases
 from trimtab.controllers.configs import Configs
+from trimtab.controllers.decrypting import Decrypting
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.index import SourceId, SourceIndex
 from trimtab.controllers.offering import Named, Offering
@@ -50,6 +51,7 @@ from trimtab.controllers.records import Records, keeps_our_fields
 from trimtab.controllers.sourcing import SourceObject
 from trimtab.controllers.standing import Standing
 from trimtab.controllers.substituting import Substituting
+from trimtab.controllers.vaultlogin import VaultLogin
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
 from trimtab.kube.informer import Event, Informer
@@ -314,6 +316,7 @@ class Assembly:
             records=Records(keeper, home, apart=not await keeps_our_fields(self._client)),
             namespace=settings.namespace,
             freeze=freeze,
+            decrypting=self._decrypting(),
         )
 
         def on_drift(app: Key, found: Drift) -> None:
@@ -396,6 +399,15 @@ class Assembly:
             applier=settings.applier,
             strict=settings.multi_tenant,
         )
+
+    def _decrypting(self) -> Decrypting:
+        settings = self._settings
+        shared, vaults = (
+            Key(settings.namespace, name) if name else None
+            for name in (settings.sops_age_secret, settings.sops_vault_configmap)
+        )
+        login = VaultLogin(self._client, self._out, vaults) if vaults else None
+        return Decrypting(self._client, self._out, self._clock, shared, login)
 
     async def _cluster_id(self) -> str:
         namespace = await self._client.discovery.find(Gvk("", "v1", "Namespace"))

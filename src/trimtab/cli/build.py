@@ -1,10 +1,12 @@
 """`trimtab build`: what the controller would make of a directory, without a controller or a cluster."""
 
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from trimtab.manifests.refs import Body
     from trimtab.render.local import Ignored
     from trimtab.render.variables import Variables
+    from trimtab.sops.keyring import Keyring
 
 _EXAMPLES = """\b
 Examples:
@@ -25,6 +28,7 @@ Examples:
   trimtab build apps/shop --kustomization-file shop.yaml --substitute-from vars.yaml
   trimtab build deploy/overlays/dev --show-kustomization
   trimtab build apps/podinfo -o json | jq .metadata.name
+  trimtab build apps/database --age-key ~/.config/sops/age/keys.txt
 """
 
 
@@ -56,6 +60,18 @@ Examples:
     show_default=True,
     help="Fail for a variable that is not set and has no default, as the controller does.",
 )
+@click.option(
+    "--age-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="File with a key of age, or a private key of SSH, that opens files encrypted by SOPS (several times).",
+)
+@click.option(
+    "--gpg-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="File with a private key of OpenPGP, armored and without a passphrase, for the same.",
+)
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", help="Form of the result (yaml).")
 def build(
     path: Path,
@@ -65,12 +81,14 @@ def build(
     substitute: tuple[str, ...],
     substitute_from: tuple[Path, ...],
     strict: bool,
+    age_key: tuple[Path, ...],
+    gpg_key: tuple[Path, ...],
     output: str,
 ) -> None:
     """Render the directory PATH offline, exactly as the controller would.
 
     Nothing is fetched and no program but kustomize is started. The objects are printed in the order they were written;
-    -o json prints one object per line.
+    -o json prints one object per line. What is encrypted stays so without a key; with one, what is printed is secret.
 
     Expressions such as ${NAME} are filled as spec.postBuild of the Kustomization says; ConfigMaps and Secrets that it
     names come from --substitute-from, as no cluster is asked.
@@ -79,23 +97,31 @@ def build(
     async def work() -> int:
         spec = _spec(kustomization_file)
         variables = offline(spec, substitute, substitute_from, strict=strict and not show_kustomization)
-        for body in await _build(path.resolve(), show_kustomization, spec, variables, root and root.resolve()):
+        wanted = _Wanted(show_kustomization, spec, variables, _keys(age_key, gpg_key, spec))
+        for body in await _build(path.resolve(), wanted, root and root.resolve()):
             _print(body, output)
         return Code.OK
 
     perform_alone(work)
 
 
-async def _build(
-    path: Path, show_kustomization: bool, spec: "KustomizationSpec | None", variables: "Variables", root: Path | None
-) -> "list[Body]":
+class _Wanted(NamedTuple):
+    """What is to be built, and with what; `show` asks for the kustomization, not its objects."""
+
+    show: bool
+    spec: "KustomizationSpec | None"
+    variables: "Variables"
+    keys: "Keyring | None"
+
+
+async def _build(path: Path, wanted: _Wanted, root: Path | None) -> "list[Body]":
     from trimtab.base.errors import TrimtabError
     from trimtab.render.closure import Outside
     from trimtab.render.local import LocalFiles
     from trimtab.render.options import Options
     from trimtab.render.render import Renderer
 
-    options = Options() if spec is None else Options.from_spec(spec)
+    options = Options() if wanted.spec is None else Options.from_spec(wanted.spec)
 
     with tempfile.TemporaryDirectory(prefix="trimtab-build-") as work_dir:
         renderer = Renderer(None, _kustomize(), Path(work_dir))
@@ -104,9 +130,9 @@ async def _build(
             files = LocalFiles(candidate, ignored=_ignored(candidate))
             relative = _relative(path, candidate)
             try:
-                if show_kustomization:
+                if wanted.show:
                     return [renderer.kustomization(files, relative, options)]
-                rendered = await renderer.render(files, relative, options, variables)
+                rendered = await renderer.render(files, relative, options, wanted.variables, wanted.keys)
                 return [manifest.body for manifest in rendered.manifests]
             except Outside as outside:
                 if candidate is roots[-1]:
@@ -129,6 +155,22 @@ def _relative(path: Path, root: Path) -> str:
         raise Failure(Code.WRONG, f"{path} is not below {root}")
     relative = path.relative_to(root).as_posix()
     return "" if relative == "." else relative
+
+
+def _keys(age: Sequence[Path], gpg: Sequence[Path], spec: "KustomizationSpec | None") -> "Keyring | None":
+    """What opens encrypted files; None where nothing is to be opened. An object that wants it opens or fails."""
+    from trimtab.sops.errors import BadKeys
+    from trimtab.sops.keyring import AGE_SUFFIX, OPENPGP_SUFFIX, Keyring
+
+    entries = {
+        f"{path}:{suffix}": path.read_bytes()
+        for paths, suffix in ((age, AGE_SUFFIX), (gpg, OPENPGP_SUFFIX))
+        for path in paths
+    }
+    try:
+        return Keyring.of(entries) if entries or (spec is not None and spec.decryption is not None) else None
+    except BadKeys as error:
+        raise Failure(Code.WRONG, re.sub(r":\.(?:agekey|asc): ", ": ", str(error), count=1)) from None
 
 
 def _spec(file: Path | None) -> "KustomizationSpec | None":

@@ -34,9 +34,7 @@ _WITHOUT_EFFECT: Final = {
 }
 _NOT_SERVED: Final = {
     "default-kubeconfig-service-account": "kubeconfigs hold their credentials",
-    "default-decryption-service-account": "spec.decryption is not served yet",
-    "sops-age-secret": "spec.decryption is not served yet",
-    "sops-vault-configmap": "spec.decryption is not served yet",
+    "default-decryption-service-account": "an app names the account that asks for its keys",
     "override-manager": "of other field managers only those of kubectl are taken over",
     "custom-apply-stage-kinds": "the order of kinds is fixed",
     "watch-label-selector": "all objects are looked after, sharding is not served yet",
@@ -73,6 +71,16 @@ def flux_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         default=f"{WATCH_LABEL}={WATCH_ENABLED}",
         show_default=True,
         help="As in Flux: ConfigMaps and Secrets whose changes are told at once to whoever refers to them.",
+    )(command)
+    command = click.option(
+        "--sops-age-secret",
+        default="",
+        help="As in Flux: Secret in our namespace with age keys, for apps that name none.",
+    )(command)
+    command = click.option(
+        "--sops-vault-configmap",
+        default="",
+        help="As in Flux: ConfigMap, in our own namespace, that lists the Vaults that service accounts sign in to.",
     )(command)
     return click.option(
         "--no-cross-namespace-refs",

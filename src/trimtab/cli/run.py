@@ -125,6 +125,8 @@ def run(
     no_cross_namespace_refs: bool,
     feature_gates: dict[str, bool],
     watch_configs_label_selector: str,
+    sops_age_secret: str,
+    sops_vault_configmap: str,
     multi_tenant: bool,
     default_service_account: str,
     applier: str,
@@ -164,6 +166,8 @@ def run(
         remote_bases=_repositories(remote_bases),
         strict_substitution=feature_gates[STRICT_SUBSTITUTION],
         watched_configs="" if feature_gates[NO_CONFIG_WATCHES] else watch_configs_label_selector,
+        sops_age_secret=sops_age_secret,
+        sops_vault_configmap=sops_vault_configmap,
     )
     sys.exit(asyncio.run(_until_told(settings)))
 

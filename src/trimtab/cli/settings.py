@@ -34,3 +34,5 @@ class Settings:
     remote_bases: tuple[str, ...] = ()
     strict_substitution: bool = True
     watched_configs: str = ""
+    sops_age_secret: str = ""
+    sops_vault_configmap: str = ""

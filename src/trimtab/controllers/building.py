@@ -13,6 +13,7 @@ from trimtab.base.errors import Terminal, Waiting
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Build
 from trimtab.controllers.bases import Bases
+from trimtab.controllers.decrypting import Decrypting
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.substituting import Substituting
 from trimtab.manifests import codec
@@ -38,6 +39,7 @@ class Building:
     access: Access
     bases: Bases
     substituting: Substituting
+    decrypting: Decrypting
 
     def published(self, ks: Kustomization) -> Published | None:
         """What the source of `ks` has published last, if anything."""
@@ -65,15 +67,18 @@ class Building:
         )
         rules = ignore.compiled(ks.spec.ignore)
         ignored = msgspec.to_builtins(ks.spec.ignore)
+        keys = await self.decrypting.keys(ks)
         variables = await self.substituting.variables(ks)
         app.hiding = app.hiding.follow(variables)
         inputs = codec.digest(
             [closure.digest, msgspec.to_builtins(options), ks.spec.path, ignored, app.at.cluster, variables.digest]
         )
+        if keys is not None:
+            inputs = codec.digest([inputs, keys.digest])
         if app.build is not None and app.build.inputs == inputs:
             app.bases = bases
             return app.build
-        rendered = await self.renderer.render(snapshot, ks.spec.path, options, variables)
+        rendered = await self.renderer.render(snapshot, ks.spec.path, options, variables, keys)
         if len(rendered.manifests) > MOST_OBJECTS:
             raise Terminal(
                 names.Reason.BUILD_FAILED,
@@ -87,6 +92,7 @@ class Building:
             namespaced=await scopes(app.at.client, rendered.manifests),
             protected_namespace=app.at.protected,
             installs_us=not app.at.home,
+            secret=rendered.secret,
         )
         items = await asyncio.to_thread(work) if len(rendered.manifests) > IN_LOOP_OBJECTS else work()
         app.build = Build(inputs, rendered.digest, tuple(ignore.marked(items, rules)))

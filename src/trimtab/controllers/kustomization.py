@@ -16,6 +16,7 @@ from trimtab.controllers.bases import Bases
 from trimtab.controllers.basis import Basis, Outdated, outlived, recall
 from trimtab.controllers.building import Building
 from trimtab.controllers.claims import Claims
+from trimtab.controllers.decrypting import Decrypting
 from trimtab.controllers.farewell import TERMINATION_LOOK_S, Farewell
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.handover import Handover
@@ -75,6 +76,7 @@ class Surroundings:
     records: Records
     namespace: str
     freeze: Freeze
+    decrypting: Decrypting
 
 
 class Kustomizations:
@@ -98,7 +100,9 @@ class Kustomizations:
         self._bases: dict[Key, Basis] = {}
         objects, home = world.objects.store, world.places.own.cluster
         self._judges = world.places.own.target.judges
-        self._building = Building(world.sources, world.renderer, world.access, world.bases, world.substituting)
+        self._building = Building(
+            world.sources, world.renderer, world.access, world.bases, world.substituting, world.decrypting
+        )
         self._claims = Claims(wake)
         self._handover = Handover(home, world.sources, objects, self._apps, self._claims, world.clock)
         self.scribe = Scribe(world.client, world.recorder, world.clock, world.records, self._apps.get, on_drift)

@@ -85,7 +85,6 @@ def _unsupported(ks: Kustomization) -> list[str]:
     spec = ks.spec
     found = {
         "spec.kubeConfig.configMapRef": spec.kube_config is not None and spec.kube_config.config_map_ref is not None,
-        "spec.decryption": spec.decryption is not None,
         f"spec.sourceRef.kind {spec.source_ref.kind}": spec.source_ref.kind not in _SOURCES,
     }
     return [name for name, is_set in found.items() if is_set]

@@ -24,6 +24,14 @@ def masked(differences: Iterable[Difference]) -> list[Difference]:
     return [_masked(difference) for difference in differences]
 
 
+def hidden(differences: Iterable[Difference]) -> list[Difference]:
+    """The differences of an object of which no value may be shown, wherever it is."""
+    return [
+        difference._replace(before=_hidden(difference.before, MASK + _STEP), after=_hidden(difference.after, MASK))
+        for difference in differences
+    ]
+
+
 def _masked(difference: Difference) -> Difference:
     parts = parse_path(difference.path)
     before, after = difference.before, difference.after

@@ -9,12 +9,14 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from trimtab.base.errors import Terminal, Transient
 from trimtab.base.process import Completed, Limits, OutputTooLarge, ProcessTimeout, run
+from trimtab.render.memory import Opened, in_memory, place_of
 
 WORKERS: Final = 2
 TIMEOUT_S: Final = 90.0
@@ -25,10 +27,14 @@ MAX_MESSAGE: Final = 2_000
 _LIMITS: Final = Limits(memory_bytes=2_560 << 20, cpu_s=120, file_bytes=1 << 20)
 _ENVIRONMENT: Final = {"PATH": "", "GOMEMLIMIT": "900MiB", "GOMAXPROCS": "2", "GOTRACEBACK": "none"}
 _PREFIX: Final = "build-"
+_ROOT: Final = "the root of the artifact"
+_TELLING: Final = 4
+"""So many characters in a row of a decrypted file are not told."""
 _STALE_S: Final = 3_600.0
 
 _CRASH = re.compile(r"^(?:panic|fatal error|runtime): .*", re.MULTILINE)
 _CONFIG = re.compile(r"(with config): `.*?`", re.DOTALL)
+_QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|`[^`]*`")
 _DUMPED = re.compile(r"(?:map\[\S*?\]\S* ?\{|map\[|\{\{|&[a-z]+\.[A-Z]\w*\{|\[patch: \").*", re.DOTALL)
 
 
@@ -49,20 +55,28 @@ class Kustomize:
         status = self.program.stat()
         return f"{self.program}:{status.st_size}:{status.st_mtime_ns}"
 
-    async def build(self, directory: str, contents: Mapping[str, bytes]) -> bytes:
+    async def build(
+        self, directory: str, contents: Mapping[str, bytes], *, secret: Mapping[str, Opened] = MappingProxyType({})
+    ) -> bytes:
         """The YAML that kustomize makes of `directory` in a tree of `contents`, by path.
+
+        What is `secret` is in that tree too, and in memory only.
 
         Raises Terminal with reason BuildFailed for what the files are to blame for, Transient if the worker was killed
         or could not be started.
         """
         async with self._slots:
-            place = Path(await asyncio.to_thread(self._prepare, contents))
-            try:
-                return await self._run(place, directory)
-            finally:
-                await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+            with in_memory({path: opened.plain for path, opened in secret.items()}) as descriptors:
+                place = Path(await asyncio.to_thread(self._prepare, contents, descriptors))
+                try:
+                    done = await self._run(place, directory, tuple(descriptors.values()))
+                finally:
+                    await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+        if done.code == 0:
+            return done.stdout
+        raise _failure(done, place / "tree", directory or _ROOT, secret.values())
 
-    def _prepare(self, contents: Mapping[str, bytes]) -> str:
+    def _prepare(self, contents: Mapping[str, bytes], secret: Mapping[str, int]) -> str:
         place = tempfile.mkdtemp(prefix=_PREFIX, dir=self._work_dir)
         tree = Path(place, "tree")
         Path(place, "home").mkdir(mode=0o700)
@@ -71,20 +85,25 @@ class Kustomize:
             target = tree / path
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             target.write_bytes(data)
+        for path, descriptor in secret.items():
+            target = tree / path
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            target.symlink_to(place_of(descriptor))
         return place
 
-    async def _run(self, place: Path, directory: str) -> bytes:
+    async def _run(self, place: Path, directory: str, inherited: tuple[int, ...]) -> Completed:
         tree = place / "tree"
-        shown = directory or "the root of the artifact"
+        shown = directory or _ROOT
         home = str(place / "home")
         try:
-            done = await run(
+            return await run(
                 [self.program, "build", "--load-restrictor", "LoadRestrictionsNone", "."],
                 env={**_ENVIRONMENT, "HOME": home, "TMPDIR": home},
                 cwd=tree / directory,
                 timeout=self._timeout,
                 max_output=MAX_OUTPUT,
                 limits=_LIMITS,
+                pass_fds=inherited,
             )
         except ProcessTimeout:
             raise Transient(
@@ -96,18 +115,29 @@ class Kustomize:
             ) from None
         except OSError as error:
             raise Transient("BuildFailed", f"kustomize cannot be started: {error.strerror or error}") from error
-        if done.code == 0:
-            return done.stdout
-        raise _failure(done, tree, shown)
 
 
-def _failure(done: Completed, tree: Path, shown: str) -> Terminal | Transient:
+def _failure(done: Completed, tree: Path, shown: str, secret: Iterable[Opened]) -> Terminal | Transient:
     said = done.stderr.decode(errors="replace")
     if done.code < 0:
         return Transient("BuildFailed", f"kustomize was killed by signal {-done.code} while building {shown}")
     if crash := _CRASH.search(said):
-        return Terminal("BuildFailed", f"kustomize crashed while building {shown}: {clean(crash[0], tree)}")
-    return Terminal("BuildFailed", f"kustomize cannot build {shown}: {clean(said, tree)}")
+        return Terminal(
+            "BuildFailed", f"kustomize crashed while building {shown}: {_fit(clean(crash[0], tree), secret)}"
+        )
+    return Terminal("BuildFailed", f"kustomize cannot build {shown}: {_fit(clean(said, tree), secret)}")
+
+
+def _fit(message: str, secret: Iterable[Opened]) -> str:
+    """`message`, as far as it cannot hold what was decrypted: kustomize quotes the lines it stumbles over."""
+    files = list(secret)
+    if not files:
+        return message
+    bare = _QUOTED.sub("…", message)
+    pieces = {bare[at : at + _TELLING].encode() for at in range(len(bare) - _TELLING + 1)}
+    if any(piece in file.plain and piece not in file.sealed for piece in pieces for file in files):
+        return "what it says is left out, since it quotes a decrypted file"
+    return bare
 
 
 def clean(message: str, tree: Path) -> str:
@@ -115,7 +145,7 @@ def clean(message: str, tree: Path) -> str:
     lines = [line for line in message.splitlines() if not line.startswith(("# Warning", "Flag "))]
     text = "\n".join(lines).strip().removeprefix("Error: ")
     for root in {str(tree), str(tree.resolve())}:
-        text = text.replace(root + "/", "").replace(root, "the root of the artifact")
+        text = text.replace(root + "/", "").replace(root, _ROOT)
     # The text of objects and patches may be secret, and says nothing that the file's name does not.
     text = _DUMPED.sub("…", _CONFIG.sub(r"\1 …", text))
     text = text.strip().partition("\n")[0].strip()

@@ -2,26 +2,30 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from trimtab.artifacts.store import Store
 from trimtab.base.errors import Terminal
 from trimtab.manifests import codec
-from trimtab.manifests.refs import Body, Manifest
+from trimtab.manifests.refs import Body, Manifest, Ref
 from trimtab.manifests.yaml import load, manifests_of
 from trimtab.render import plain
 from trimtab.render.cache import Results
 from trimtab.render.checks import check
 from trimtab.render.closure import Closure, Reading, read
+from trimtab.render.decryption import opened_objects, opened_sources
 from trimtab.render.files import Files, refuse_pointer
 from trimtab.render.kustomization import ORIGIN_ANNOTATIONS
 from trimtab.render.kustomize import Kustomize
+from trimtab.render.memory import Opened
 from trimtab.render.options import Options
 from trimtab.render.provenance import Origins, strip
-from trimtab.render.substitution import substituted
+from trimtab.render.substitution import budget, substituted
 from trimtab.render.unsure import Unsure
 from trimtab.render.variables import Variables
+from trimtab.sops.keyring import Keyring
 
 IN_LOOP_BYTES: Final = 256 << 10
 """More than this is parsed in a thread, so that the event loop goes on."""
@@ -33,11 +37,15 @@ _CHUNK_DOCUMENTS: Final = 500
 
 
 class Rendered(NamedTuple):
-    """The desired objects, in kustomize's order. `digest` changes with any of them, `closure` with any file read."""
+    """The desired objects, in kustomize's order. `digest` changes with any of them, `closure` with any file read.
+
+    `secret` are those that were decrypted: nothing of them is shown.
+    """
 
     manifests: tuple[Manifest, ...]
     closure: str
     digest: str
+    secret: frozenset[Ref] = frozenset()
 
 
 class Renderer:
@@ -57,26 +65,49 @@ class Renderer:
         """The kustomization of `path` with `options` worked in, as it would be built. Raises Terminal."""
         return self._read(files, path, options).body
 
-    async def render(self, files: Files, path: str, options: Options, variables: Variables = NO_VARIABLES) -> Rendered:
-        """The objects of `path`. Raises Terminal (reason ArtifactFailed, BuildFailed), Transient for a dead worker.
+    async def render(
+        self,
+        files: Files,
+        path: str,
+        options: Options,
+        variables: Variables = NO_VARIABLES,
+        keys: Keyring | None = None,
+    ) -> Rendered:
+        """The objects of `path`; what is encrypted is opened with `keys`, and then filled with `variables`.
 
-        What is kept of a build is without the values of `variables`, which may be secret.
+        What is kept of a build is neither opened nor filled. Raises Terminal (reason ArtifactFailed, BuildFailed),
+        Transient for a dead worker or a key service.
         """
         reading = self._read(files, path, options)
-        large = reading.size > IN_LOOP_BYTES
-        if large:
+        manifests, reading = await self._built(files, reading, path, options, keys)
+        secret: frozenset[Ref] = frozenset()
+        if keys:
+            manifests, secret = await opened_objects(manifests, files, reading, keys)
+        if variables.active:
+            manifests, secret = await asyncio.to_thread(_filled, manifests, secret, variables)
+        if reading.size > IN_LOOP_BYTES:
+            rendered = await asyncio.to_thread(_finish, manifests, reading, options)
+        else:
+            rendered = _finish(manifests, reading, options)
+        if keys is None:
+            return rendered
+        # Bound to the keys: the digest is told in the status, and must not be one to guess a short secret by.
+        return rendered._replace(secret=secret, digest=codec.digest([keys.digest, rendered.digest]))
+
+    async def _built(
+        self, files: Files, reading: Reading, path: str, options: Options, keys: Keyring | None
+    ) -> tuple[list[Manifest], Reading]:
+        """The objects as they come out of the files, in process or by kustomize, and what was read for that."""
+        if reading.size > IN_LOOP_BYTES:
             manifests = await asyncio.to_thread(_in_process, files, reading, options)
         else:
             manifests = _in_process(files, reading, options)
-        if manifests is None:
-            if reading.plain:
-                reading = read(files, path, options, in_process=False)
-            manifests = await self._by_kustomize(files, reading)
-        if variables.active:
-            manifests = await asyncio.to_thread(substituted, manifests, variables)
-        if large:
-            return await asyncio.to_thread(_finish, manifests, reading, options)
-        return _finish(manifests, reading, options)
+        if manifests is not None:
+            return manifests, reading
+        if reading.plain:
+            reading = read(files, path, options, in_process=False)
+        opened = await opened_sources(files, reading, keys) if keys else {}
+        return await self._by_kustomize(files, reading, opened), reading
 
     def _read(self, files: Files, path: str, options: Options) -> Reading:
         """What is known of `path`: from the last time, if no file that was read then is another now."""
@@ -91,7 +122,8 @@ class Renderer:
             self._readings.popitem(last=False)
         return known[1]
 
-    async def _by_kustomize(self, files: Files, reading: Reading) -> list[Manifest]:
+    async def _by_kustomize(self, files: Files, reading: Reading, opened: Mapping[str, Opened]) -> list[Manifest]:
+        """What kustomize builds, with `opened` in place of encrypted files; of them nothing is kept."""
         if self._kustomize is None:
             raise Terminal(
                 "BuildFailed",
@@ -99,13 +131,14 @@ class Renderer:
                 f"install kustomize 5.8 or newer, or run the set-up that builds it",
             )
         key = codec.digest([reading.closure.digest, reading.directory, reading.body, self._kustomize.identity])[7:]
-        if self._results is not None and (kept := await asyncio.to_thread(self._results.get, key)) is not None:
+        results = None if opened else self._results
+        if results is not None and (kept := await asyncio.to_thread(results.get, key)) is not None:
             return kept
-        work = await asyncio.to_thread(_prepare, files, reading)
-        output = await self._kustomize.build(reading.directory, work.contents)
+        work = await asyncio.to_thread(_prepare, files, reading, opened)
+        output = await self._kustomize.build(reading.directory, work.contents, secret=opened)
         manifests = await asyncio.to_thread(_objects, output, work)
-        if self._results is not None:
-            await asyncio.to_thread(self._results.put, key, manifests)
+        if results is not None:
+            await asyncio.to_thread(results.put, key, manifests)
         return manifests
 
 
@@ -118,6 +151,23 @@ def _in_process(files: Files, reading: Reading, options: Options) -> list[Manife
         return plain.build(manifests, options)
     except Unsure:
         return None
+
+
+def _filled(
+    manifests: list[Manifest], secret: frozenset[Ref], variables: Variables
+) -> tuple[list[Manifest], frozenset[Ref]]:
+    """`manifests` with the values in them, and which of those are secret: they may have other names now."""
+    if not secret:
+        return substituted(manifests, variables), secret
+    found: list[Manifest] = []
+    renamed: set[Ref] = set()
+    within = budget()
+    for manifest in manifests:
+        filled = substituted([manifest], variables, within)
+        found += filled
+        if manifest.ref in secret:
+            renamed.update(one.ref for one in filled)
+    return found, frozenset(renamed)
 
 
 def _finish(manifests: list[Manifest], reading: Reading, options: Options) -> Rendered:
@@ -137,14 +187,14 @@ class _Work(NamedTuple):
     directory: str
 
 
-def _prepare(files: Files, reading: Reading) -> _Work:
+def _prepare(files: Files, reading: Reading, opened: Mapping[str, Opened]) -> _Work:
     """Read and check every file, so that a mistake in one is told with its line. Raises Terminal."""
     contents = {path: files.read(path) for path in reading.closure.files}
     for path, data in contents.items():
         refuse_pointer(data, path)
     manifests = [one for path in reading.manifests for one in plain.objects(contents[path], path)]
     for path in reading.patches:
-        load(contents[path], path)
+        load(opened[path].plain if path in opened else contents[path], path)
     origins = Origins(reading.directory, manifests)
     for path, names in reading.generators.items():
         if path in contents:
@@ -161,6 +211,7 @@ def _prepare(files: Files, reading: Reading) -> _Work:
             "sortOptions": reading.body.get("sortOptions") or {"order": "fifo"},
         }
     )
+    contents = {path: data for path, data in contents.items() if path not in opened}
     return _Work(contents, origins, keep_notes, reading.directory)
 
 

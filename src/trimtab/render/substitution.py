@@ -28,18 +28,25 @@ _NEW_LINE = re.compile("\r(?!\n|\\Z)|[\x85\u2028\u2029]")
 """Line breaks that only a value can have brought. At the end of a line a carriage return is harmless."""
 
 
-def substituted(manifests: Sequence[Manifest], variables: Variables) -> list[Manifest]:
+def budget() -> Budget:
+    """What all objects of one build may take together."""
+    return Budget(MAX_OUTPUT, MAX_WORK)
+
+
+def substituted(manifests: Sequence[Manifest], variables: Variables, within: Budget | None = None) -> list[Manifest]:
     """`manifests` with the values in them; what opted out, and what names no variable, is what it was.
+
+    `within` is what is left of the `budget`, where they are not all objects of the build.
 
     Raises Terminal (BuildFailed) that names the file and line, the object, the field and the variable, never a value.
     """
-    budget = Budget(MAX_OUTPUT, MAX_WORK)
+    within = within or budget()
     found: list[Manifest] = []
     for manifest in manifests:
         if b"$" not in codec.encode(manifest.body) or opted_out(manifest.body):
             found.append(manifest)
             continue
-        body = _Filling(manifest, variables, budget).of(manifest.body, ())
+        body = _Filling(manifest, variables, within).of(manifest.body, ())
         found += manifests_of([Document(body, manifest.origin)])
     return found
 

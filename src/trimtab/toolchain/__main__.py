@@ -11,12 +11,13 @@ from trimtab.toolchain.families import FAMILIES, FamilyName
 
 
 def main(arguments: list[str]) -> int:
-    """Make the families in `arguments` (all without any) available; 1 if that failed."""
+    """Make the families in `arguments` (without any, all that are not for tests) available; 1 if that failed."""
     unknown = [name for name in arguments if name not in FAMILIES]
     if unknown:
         _say(f"no such family: {', '.join(unknown)}; there are {', '.join(FAMILIES)}")
         return 1
-    for name in [name for name in FAMILIES if not arguments or name in arguments]:
+    wanted = [name for name in FAMILIES if name in arguments or not (arguments or FAMILIES[name].for_tests)]
+    for name in wanted:
         try:
             found = binaries.find(name) or asyncio.run(_ensure(name))
         except TrimtabError as failure:

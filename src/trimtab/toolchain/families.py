@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 MODULES = Path(__file__).parent / "modules"
 
-FamilyName: TypeAlias = Literal["controlplane", "render"]
+FamilyName: TypeAlias = Literal["controlplane", "render", "secrets"]
 Version: TypeAlias = tuple[int, int, int]
 
 
@@ -43,11 +43,15 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Binaries that are built from one Go module. `version` is that of the member it is known for."""
+    """Binaries that are built from one Go module. `version` is that of the member it is known for.
+
+    What is `for_tests` is built where somebody asks for it by name.
+    """
 
     name: FamilyName
     version: str
     tools: tuple[Tool, ...]
+    for_tests: bool = False
 
     @property
     def module(self) -> Path:
@@ -64,6 +68,7 @@ class Family:
 
 KUBERNETES = "1.36.3"
 KUSTOMIZE = "5.8.2"
+SOPS = "3.13.3"
 _MAJOR, _MINOR, _ = KUBERNETES.split(".")
 
 # Without these, the version is a template that clients fail to parse: v0.0.0-master+$Format:%H$.
@@ -134,6 +139,21 @@ FAMILIES: Mapping[FamilyName, Family] = {
                 version_args=("version",),
             ),
         ),
+    ),
+    # What we open in process is made by the program itself, so that the tests do not believe our own reading of it.
+    "secrets": Family(
+        name="secrets",
+        version=SOPS,
+        tools=(
+            Tool(
+                "sops",
+                "github.com/getsops/sops/v3/cmd/sops",
+                oldest=(3, 13, 0),
+                below=(4, 0, 0),
+                version_args=("--version", "--disable-version-check"),
+            ),
+        ),
+        for_tests=True,
     ),
 }
 

@@ -40,20 +40,29 @@ def query(parameters: Mapping[str, str]) -> str:
 
 
 def signed(
-    method: str, url: URL, headers: Mapping[str, str], keys: Keys, region: str, now: datetime, *, service: str = "s3"
+    method: str,
+    url: URL,
+    headers: Mapping[str, str],
+    keys: Keys,
+    region: str,
+    now: datetime,
+    *,
+    service: str = "s3",
+    body: bytes = b"",
 ) -> dict[str, str]:
     """`headers` with those that prove who asks. The path and the query of `url` have to be encoded as above.
 
     All of `headers` are signed, so that none can be changed on the way.
     """
     moment = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    proving = {**headers, "x-amz-content-sha256": NOTHING, "x-amz-date": moment}
+    content = hashlib.sha256(body).hexdigest() if body else NOTHING
+    proving = {**headers, "x-amz-content-sha256": content, "x-amz-date": moment}
     if keys.session:
         proving["x-amz-security-token"] = keys.session
     counted = {"host": url.raw_authority, **{name.lower(): " ".join(value.split()) for name, value in proving.items()}}
     names = ";".join(sorted(counted))
     lines = "".join(f"{name}:{counted[name]}\n" for name in sorted(counted))
-    canonical = f"{method}\n{url.raw_path}\n{url.raw_query_string}\n{lines}\n{names}\n{NOTHING}"
+    canonical = f"{method}\n{url.raw_path}\n{url.raw_query_string}\n{lines}\n{names}\n{content}"
     scope = f"{moment[:8]}/{region}/{service}/aws4_request"
     text = f"{_ALGORITHM}\n{moment}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
     key = f"AWS4{keys.secret}".encode()

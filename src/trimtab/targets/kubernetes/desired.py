@@ -1,6 +1,6 @@
 """From rendered manifests to what will be sent: owner labels, per-object rules, and the refusals before any request."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ from trimtab.api import annotations
 from trimtab.base.errors import Terminal
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Body, Gvk, Key, Manifest, Origin, Ref
+from trimtab.sops.objects import SWITCH, sealed_entry
 
 PREFIX = "kustomize.toolkit.fluxcd.io/"
 _SERVER_FIELDS = ("uid", "resourceVersion", "managedFields", "creationTimestamp", "generation", "selfLink")
@@ -51,7 +52,7 @@ class Desired(NamedTuple):
     """One object as it will be sent. `payload` is its JSON, `digest` that of all that makes it another wish.
 
     `force`: the object asks to be created anew where it cannot change; `ignored` are the JSON pointers of its fields
-    that are left to others once it exists.
+    that are left to others once it exists. `secret`: no value of it is ever shown.
     """
 
     ref: Ref
@@ -64,6 +65,7 @@ class Desired(NamedTuple):
     drift: str = ""
     force: bool = False
     ignored: tuple[str, ...] = ()
+    secret: bool = False
 
     @property
     def watched(self) -> bool:
@@ -95,17 +97,19 @@ def prepare(
     namespaced: Mapping[Gvk, bool],
     protected_namespace: str,
     installs_us: bool = False,
+    secret: Collection[Ref] = (),
 ) -> list[Desired]:
     """Stamp the owner on `manifests` and refuse what must never be sent (ENGINE.md §3).
 
     `namespaced` tells the scope of the kinds that are known; a kind that is not known yet keeps what it declares.
+    `secret` are the manifests of which no value is ever shown, besides Secrets.
     Raises Terminal (ValidationFailed) that names every refused object with its file and line.
     """
     wanted: list[Desired] = []
     refused: list[str] = []
     seen: dict[Ref, Origin] = {}
     for manifest in manifests:
-        item = _prepare_one(manifest, owner, namespaced.get(manifest.gvk))
+        item = _prepare_one(manifest, owner, namespaced.get(manifest.gvk), secret=manifest.ref in secret)
         complaint = _complaint(item, manifest.body, namespaced.get(manifest.gvk), protected_namespace, installs_us)
         if not complaint and item.ref in seen:
             complaint = f"is declared twice, first at {seen[item.ref]}"
@@ -118,7 +122,7 @@ def prepare(
     return wanted
 
 
-def _prepare_one(manifest: Manifest, owner: Owner, namespaced: bool | None) -> Desired:
+def _prepare_one(manifest: Manifest, owner: Owner, namespaced: bool | None, *, secret: bool) -> Desired:
     body: Body = {name: value for name, value in manifest.body.items() if name != "status"}
     metadata = dict(body["metadata"])
     metadata.pop("creationTimestamp", None)
@@ -143,6 +147,7 @@ def _prepare_one(manifest: Manifest, owner: Owner, namespaced: bool | None) -> D
         enabled=rule(body, "reconcile") != "disabled",
         drift=rule(body, "drift", "trimtab.dev/"),
         force=rule(body, "force") == "enabled",
+        secret=secret or body["kind"] == "Secret",
     )
 
 
@@ -177,6 +182,8 @@ def _complaint(item: Desired, body: Body, namespaced: bool | None, protected: st
         return f"has {nonsense}"
     if body["kind"] == "Secret" and "sops" in body:
         return "is still encrypted by SOPS: set spec.decryption, or decrypt the file"
+    if entry := sealed_entry(body):
+        return f"has the entry {entry}, still encrypted by SOPS: set spec.decryption, or annotate {SWITCH}: disabled"
     if installs_us:
         return ""
     if body["kind"] == "CustomResourceDefinition" and str(metadata["name"]).endswith(

@@ -8,7 +8,7 @@ from trimtab.base.clock import Clock
 from trimtab.diff import fields
 from trimtab.diff.compare import Difference
 from trimtab.diff.fields import Writer
-from trimtab.diff.mask import LAST_APPLIED, masked
+from trimtab.diff.mask import LAST_APPLIED, hidden, masked
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, Conflict, Forbidden, UnknownKind, Unreachable
@@ -217,9 +217,11 @@ def _blows(found: Sequence[_Found], view: _View) -> list[Blow]:
 
 
 def _shown(item: Desired, differences: list[Difference]) -> tuple[Difference, ...]:
-    """Without the values of Secrets, and without what may hold whole manifests."""
+    """Without the values of Secrets and of what was decrypted, and without what may hold whole manifests."""
     if item.ref.kind == "Secret":
         return tuple(masked(differences))
+    if item.secret:
+        return tuple(hidden(differences))
     return tuple(
         masked([difference])[0] if LAST_APPLIED in difference.path else difference for difference in differences
     )

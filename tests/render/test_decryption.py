@@ -1,0 +1,308 @@
+"""Builds of encrypted files: the shared cases, what is opened when, and what is left behind by it."""
+
+import base64
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.sops.conftest import FIXTURES, keyring
+from trimtab.base.errors import Terminal, TrimtabError
+from trimtab.render.local import snapshot_of_directory
+from trimtab.render.memory import MOST, in_memory
+from trimtab.render.options import Options
+from trimtab.render.render import Renderer
+from trimtab.render.variables import Variables
+from trimtab.sops.errors import NoKey, Undecryptable
+from trimtab.sops.keyring import Keyring
+
+from .conftest import SHARED, config_map, write
+
+CASES = SHARED / "conformance" / "kustomize"
+OPEN = {"sops-age-post-quantum"}
+"""No maintained library reads these keys."""
+SEALED = (FIXTURES / "rules" / "encrypted-regex.yaml").read_text()
+SEALED_ENV = (FIXTURES / "formats" / "values.env").read_text()
+PASSWORD = "correct horse battery staple"
+
+if CASES.is_dir():
+    ALL = [case for case in json.loads((CASES / "cases.json").read_text()) if case["id"].startswith("sops-")]
+else:
+    ALL = []
+
+
+def keys_of(case: dict) -> Keyring:
+    entries = {}
+    for files in (case["decryption"].get("keys", ()), case["decryption"].get("globalKeys", ())):
+        for file in files:
+            path = CASES / case["id"] / file
+            entries[path.stem + {".txt": ".agekey"}.get(path.suffix, path.suffix)] = path.read_bytes()
+    return Keyring.of(entries)
+
+
+def values_of(body: dict) -> dict:
+    """The data of a Secret or ConfigMap as text, as the server sees it."""
+    encoded = body.get("data") or {}
+    if body["kind"] == "Secret":
+        encoded = {name: base64.b64decode(value).decode() for name, value in encoded.items()}
+    return {**encoded, **(body.get("stringData") or {})}
+
+
+@pytest.mark.skipif(not ALL, reason="the shared conformance cases are not there")
+@pytest.mark.parametrize("case", [case for case in ALL if case["id"] not in OPEN], ids=lambda case: case["id"])
+async def test_case(case, store, renderer):
+    snapshot = snapshot_of_directory(store, CASES / case["id"] / "source")
+    if case["expect"]["build"] == "fail":
+        with pytest.raises(TrimtabError) as refused:
+            await renderer.render(snapshot, "", Options(), keys=keys_of(case))
+        assert refused.value.reason == "BuildFailed"
+        assert "age1" in str(refused.value)
+        return
+    rendered = await renderer.render(snapshot, "", Options(), keys=keys_of(case))
+    for kind, objects in case["expect"]["data"].items():
+        for name, expected in objects.items():
+            [body] = [one.body for one in rendered.manifests if (one.ref.kind, one.ref.name) == (kind, name)]
+            assert values_of(body) == expected
+
+
+@pytest.mark.skipif(not ALL, reason="the shared conformance cases are not there")
+def test_the_post_quantum_case_is_refused_by_name():
+    [case] = [case for case in ALL if case["id"] in OPEN]
+    with pytest.raises(Exception, match="post-quantum"):
+        keys_of(case)
+
+
+@pytest.fixture
+def age() -> Keyring:
+    return keyring("age.agekey")
+
+
+async def test_a_plain_directory_is_opened_without_a_process(artifact, tmp_path, age):
+    rendered = await Renderer(None, None, tmp_path).render(
+        artifact({"a/secret.yaml": SEALED}), "a", Options(), keys=age
+    )
+    [manifest] = rendered.manifests
+    assert values_of(manifest.body)["password"] == PASSWORD
+    assert manifest.origin.file == "a/secret.yaml"
+    assert rendered.secret == {manifest.ref}
+
+
+async def test_without_keys_nothing_is_opened(artifact, tmp_path):
+    rendered = await Renderer(None, None, tmp_path).render(artifact({"secret.yaml": SEALED}), "", Options())
+    assert "sops" in rendered.manifests[0].body
+    assert not rendered.secret
+
+
+async def test_an_overlay_over_an_encrypted_object_is_kept(artifact, renderer, age):
+    files = artifact(
+        {
+            "kustomization.yaml": "resources: [secret.yaml]\nnamespace: apps\nnamePrefix: p-\n"
+            "labels:\n- pairs: {a: b}\n"
+            'patches:\n- patch: \'{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "database"}, '
+            '"stringData": {"added": "by the overlay"}}\'\n',
+            "secret.yaml": SEALED,
+        }
+    )
+    [manifest] = (await renderer.render(files, "", Options(), keys=age)).manifests
+    assert manifest.body["metadata"]["name"] == "p-database"
+    assert manifest.body["metadata"]["namespace"] == "apps"
+    assert values_of(manifest.body)["password"] == PASSWORD
+    assert values_of(manifest.body)["added"] == "by the overlay"
+    assert "sops" not in manifest.body
+
+
+async def test_variables_are_filled_in_what_was_opened_and_it_stays_secret_by_its_new_name(artifact, renderer, age):
+    overlay = "resources: [config.yaml, plain.yaml]\nnamePrefix: ${PREFIX}-\n"
+    sealed = (FIXTURES / "canary" / "config.yaml").read_text()
+    files = {"kustomization.yaml": overlay, "config.yaml": sealed, "plain.yaml": config_map("plain")}
+    rendered = await renderer.render(artifact(files), "", Options(), Variables({"PREFIX": "blue"}), age)
+    opened, plain = rendered.manifests
+    assert opened.body["metadata"]["name"] == "blue-settings"
+    assert plain.body["metadata"]["name"] == "blue-plain"
+    assert rendered.secret == {opened.ref}
+
+
+async def test_the_switch_of_an_object_leaves_it_encrypted_wherever_it_comes_from(artifact, renderer, age):
+    switch = 'commonAnnotations: {kustomize.toolkit.fluxcd.io/decrypt: "Disabled"}\n'
+    files = {"kustomization.yaml": "resources: [secret.yaml]\n" + switch, "secret.yaml": SEALED}
+    rendered = await renderer.render(artifact(files), "", Options(), keys=age)
+    assert "sops" in rendered.manifests[0].body
+    assert not rendered.secret
+    # Nobody needs the key of what stays closed.
+    await renderer.render(artifact(files), "", Options(), keys=keyring("other.agekey"))
+
+
+async def test_entries_of_a_secret_that_are_encrypted_files_are_opened_by_their_names(artifact, tmp_path, age):
+    formats = FIXTURES / "formats"
+    names = {"values.json": "values.json", "a.ini": "values.ini", "blob": "blob.bin", "x.yaml": "values.yaml"}
+    data = {entry: base64.b64encode((formats / file).read_bytes()).decode() for entry, file in names.items()}
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "data": {**data, "other": "AAAA"}}
+    rendered = await Renderer(None, None, tmp_path).render(
+        artifact({"s.yaml": json.dumps(body)}), "", Options(), keys=age
+    )
+    opened = rendered.manifests[0].body["data"]
+    for entry, file in names.items():
+        assert base64.b64decode(opened[entry]) == (formats / f"opened-{file}").read_bytes()
+    assert opened["other"] == "AAAA"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("tier: data", "tier: evil"),
+        ("mac: ENC", "mac: XNC"),
+        ("password: ENC[AES256_GCM,data:", "password: ENC[AES256_GCM,data:A"),
+    ],
+)
+async def test_one_file_that_was_changed_fails_the_whole_build(artifact, renderer, age, change):
+    files = artifact({"good.yaml": SEALED, "bad.yaml": SEALED.replace("database", "other").replace(*change)})
+    with pytest.raises(Undecryptable, match=r"^bad\.yaml") as refused:
+        await renderer.render(files, "", Options(), keys=age)
+    assert PASSWORD not in str(refused.value)
+
+
+async def test_an_overlay_cannot_make_up_an_encrypted_object(artifact, renderer, age):
+    stolen = SEALED.split("sops:\n")[1]
+    block = "\n".join("    " + line for line in stolen.splitlines()).replace(
+        "mac: ENC[AES256_GCM,data:", "mac: ENC[AES256_GCM,data:AA"
+    )
+    patch = f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\nsops:\n{block}\n"
+    files = artifact(
+        {
+            "kustomization.yaml": "resources: [a.yaml]\npatches:\n- path: p.yaml\n",
+            "a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n",
+            "p.yaml": patch,
+        }
+    )
+    with pytest.raises(TrimtabError, match="cannot be decrypted"):
+        await renderer.render(files, "", Options(), keys=age)
+
+
+async def test_the_wrong_key_is_told_with_the_right_one_and_may_change(artifact, renderer):
+    with pytest.raises(NoKey, match=r"secret\.yaml cannot be decrypted: .*age1") as refused:
+        await renderer.render(artifact({"secret.yaml": SEALED}), "", Options(), keys=keyring("other.agekey"))
+    assert refused.value.hopeless
+
+
+GENERATOR = {
+    "kustomization.yaml": "secretGenerator:\n- name: env\n  envs: [values.env]\n"
+    "- name: file\n  files: [token=token.bin]\n",
+    "values.env": SEALED_ENV,
+}
+
+
+async def test_what_was_decrypted_for_kustomize_is_kept_nowhere(store, artifact, kustomize, tmp_path, age):
+    seen = tmp_path / "seen"
+    spy = tmp_path / "kustomize"
+    spy.write_text(f'#!/bin/sh\n/bin/cp -rP . {seen}\n/usr/bin/env > {seen}.env\nexec {kustomize} "$@"\n')
+    spy.chmod(0o755)
+    files = {**GENERATOR, "token.bin": (FIXTURES / "formats" / "values.json").read_text()}
+    files["kustomization.yaml"] = files["kustomization.yaml"].replace("token=", "token.json=")
+    renderer = Renderer(store, spy, tmp_path / "work")
+    rendered = await renderer.render(artifact(files), "", Options(), keys=age)
+    assert b"multi\\nline" in base64.b64decode(rendered.manifests[0].body["data"]["B"])
+    assert stat.S_ISLNK(os.lstat(seen / "values.env").st_mode)
+    assert str((seen / "values.env").readlink()).startswith("/proc/self/fd/")
+    assert not [*(tmp_path / "work" / "results").iterdir()]
+    assert not [*(tmp_path / "work" / "builds").iterdir()]
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            assert b"seen by all" not in path.read_bytes().replace(SEALED_ENV.encode(), b"")
+    # An encrypted manifest goes through kustomize as it is, and what comes out may be kept.
+    overlay = {"kustomization.yaml": "resources: [secret.yaml]\nnamePrefix: p-\n", "secret.yaml": SEALED}
+    await renderer.render(artifact(overlay), "", Options(), keys=age)
+    assert len([*(tmp_path / "work" / "results").iterdir()]) == 1
+    again = await renderer.render(artifact(overlay), "", Options(), keys=age)
+    assert values_of(again.manifests[0].body)["password"] == PASSWORD
+
+
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+from tests.sops.conftest import keyring
+from trimtab.render.local import LocalFiles
+from trimtab.render.options import Options
+from trimtab.render.render import Renderer
+
+async def main():
+    renderer = Renderer(None, Path(sys.argv[1]), Path(sys.argv[2]))
+    await renderer.render(LocalFiles(Path(sys.argv[3])), "", Options(), keys=keyring("age.agekey"))
+
+asyncio.run(main())
+"""
+
+
+def test_after_a_kill_nothing_that_was_decrypted_is_left(tmp_path):
+    program, source, work = tmp_path / "kustomize", tmp_path / "source", tmp_path / "work"
+    program.write_text(f"#!/bin/sh\n/bin/cp values.env {tmp_path}/seen\n: > {tmp_path}/there\nexec /bin/sleep 60\n")
+    program.chmod(0o755)
+    write(source, {**GENERATOR, "token.bin": "plain"})
+    command = [sys.executable, "-c", KILLED, str(program), str(work), str(source)]
+    child = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "there").exists():
+        assert time.monotonic() < deadline
+        assert child.poll() is None
+    assert (tmp_path / "seen").read_bytes().startswith(b"# about A\nA=1\n")
+    (tmp_path / "seen").unlink()
+    helper = int(Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()[0])
+    child.kill()
+    child.wait(10)
+    os.kill(helper, signal.SIGKILL)
+    left = [path for path in work.rglob("*") if path.name == "values.env"]
+    assert [path.is_symlink() for path in left] == [True]
+    for path in work.rglob("*"):
+        if path.is_file():
+            assert b"B=multi" not in path.read_bytes()
+
+
+async def test_what_kustomize_says_of_a_decrypted_file_is_not_repeated(artifact, tmp_path, age):
+    program = tmp_path / "kustomize"
+    program.write_text('#!/bin/sh\necho "Error: line $(/bin/grep ^B= values.env) is \\"bad\\"" >&2\nexit 1\n')
+    program.chmod(0o755)
+    renderer = Renderer(None, program, tmp_path / "work")
+    files = {**GENERATOR, "token.bin": "plain"}
+    with pytest.raises(Terminal, match="cannot build") as refused:
+        await renderer.render(artifact(files), "", Options(), keys=age)
+    assert "multi" not in str(refused.value)
+    program.write_text("#!/bin/sh\necho 'Error: no such patch target' >&2\nexit 1\n")
+    with pytest.raises(Terminal, match="no such patch target"):
+        await renderer.render(artifact(files), "", Options(), keys=age)
+
+
+async def test_the_digest_of_a_build_is_bound_to_the_keys(artifact, tmp_path):
+    renderer, files = Renderer(None, None, tmp_path), artifact({"secret.yaml": SEALED})
+    one = await renderer.render(files, "", Options(), keys=keyring("age.agekey"))
+    two = await renderer.render(files, "", Options(), keys=keyring("age.agekey", "other.agekey"))
+    again = await renderer.render(files, "", Options(), keys=keyring("age.agekey"))
+    assert [manifest.body for manifest in one.manifests] == [manifest.body for manifest in two.manifests]
+    assert one.digest != two.digest
+    assert one == again
+
+
+async def test_a_config_map_keeps_an_encrypted_file_that_no_secret_is_made_of(artifact, renderer, age):
+    files = {"kustomization.yaml": "configMapGenerator:\n- name: a\n  files: [values.json]\n"}
+    files["values.json"] = (FIXTURES / "formats" / "values.json").read_text()
+    [manifest] = (await renderer.render(artifact(files), "", Options(), keys=age)).manifests
+    assert manifest.body["data"]["values.json"] == files["values.json"]
+
+
+def test_files_in_memory_are_gone_when_they_are_let_go_and_cannot_be_changed():
+    with in_memory({"a": b"secret", "b": b""}) as descriptors:
+        path = Path("/proc/self/fd") / str(descriptors["a"])
+        assert path.read_bytes() == b"secret"
+        assert path.read_bytes() == b"secret"
+        with pytest.raises(OSError, match="not permitted"):
+            path.write_bytes(b"x")
+        assert str(path.readlink()).startswith("/memfd:")
+    for descriptor in descriptors.values():
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+    with pytest.raises(Terminal, match="split"), in_memory(dict.fromkeys(map(str, range(MOST + 1)), b"")):
+        pass

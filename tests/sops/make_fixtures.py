@@ -1,0 +1,152 @@
+"""Make the files in `fixtures/` with the real sops, age's and gpg's own keys: `python -m tests.sops.make_fixtures`.
+
+They are committed, so that most tests need none of these programs. The keys in them protect nothing.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyrage
+
+from tests.sops.vault_double import TOKEN, running
+from trimtab.toolchain import binaries
+
+FIXTURES = Path(__file__).parent / "fixtures"
+PLAIN = FIXTURES / "plain"
+KEYS = FIXTURES / "keys"
+SECRET = "plain/secret.yaml"
+REGEX = ("--encrypted-regex", "^(data|stringData)$")
+VAULT = "http://vault.example.com:8200"
+GPG_KEYS = {"rsa": ("rsa3072", "rsa3072"), "cv25519": ("ed25519", "cv25519"), "nistp256": ("nistp256", "nistp256")}
+
+
+class Maker:
+    """Runs the programs in a home of their own."""
+
+    def __init__(self, sops: Path, home: Path) -> None:
+        self.sops = sops
+        self.home = home
+        self.environment = {"HOME": str(home), "GNUPGHOME": str(home / "gnupg"), "PATH": os.environ["PATH"]}
+        (home / "gnupg").mkdir(mode=0o700)
+
+    def run(self, *command: str | Path, **more: str) -> bytes:
+        done = subprocess.run(
+            list(map(str, command)), env={**self.environment, **more}, cwd=FIXTURES, capture_output=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
+
+    def encrypt(self, source: str, target: str, *arguments: str, **more: str) -> None:
+        """Encrypt `source` as `target`, and keep beside it what sops itself makes of that again."""
+        out = FIXTURES / target
+        out.parent.mkdir(exist_ok=True)
+        (FIXTURES / target).write_bytes(self.run(self.sops, "encrypt", *arguments, source, **more))
+        typed = [argument for argument in arguments if argument.endswith(("-type", "json"))]
+        opened = self.run(self.sops, "decrypt", *typed, target, SOPS_AGE_KEY_FILE=str(KEYS / "age.agekey"), **more)
+        (out.parent / f"opened-{out.name}").write_bytes(opened)
+
+    def config(self, rule: dict[str, Any]) -> dict[str, str]:
+        """The environment for a configuration with this one rule."""
+        file = self.home / "config.yaml"
+        file.write_text(json.dumps({"creation_rules": [rule]}))
+        return {"SOPS_CONFIG": str(file)}
+
+    def gpg(self, name: str) -> str:
+        """A key pair of OpenPGP without a passphrase; its fingerprint."""
+        primary, subkey = GPG_KEYS[name]
+        who = f"{name} <{name}@example.com>"
+        quiet = ("gpg", "--batch", "--quiet", "--passphrase", "")
+        self.run(*quiet, "--quick-generate-key", who, primary, "sign,cert", "never")
+        listed = self.run("gpg", "--batch", "--with-colons", "--list-keys", who).decode().splitlines()
+        fingerprint = next(line.split(":")[9] for line in listed if line.startswith("fpr:"))
+        self.run(*quiet, "--quick-add-key", fingerprint, subkey, "encr", "never")
+        exported = self.run(*quiet, "--armor", "--export-secret-keys", fingerprint)
+        (KEYS / f"{name}.asc").write_bytes(exported)
+        return fingerprint
+
+
+def age_key(name: str) -> str:
+    """An age key pair as age-keygen writes it; its recipient."""
+    identity = pyrage.x25519.Identity.generate()
+    (KEYS / f"{name}.agekey").write_text(f"# public key: {identity.to_public()}\n{identity}\n")
+    return str(identity.to_public())
+
+
+def ssh_key(maker: Maker, kind: str) -> str:
+    """A key pair of SSH; its public half."""
+    path = KEYS / f"ssh-{kind}.agekey"
+    path.unlink(missing_ok=True)
+    maker.run("ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", path)
+    public = path.with_suffix(".agekey.pub")
+    line = public.read_text().strip()
+    public.unlink()
+    return line
+
+
+RULES: Mapping[str, dict[str, Any]] = {
+    "encrypted-regex": {"encrypted_regex": REGEX[1]},
+    "unencrypted-regex": {"unencrypted_regex": "^(apiVersion|kind|metadata)$"},
+    "encrypted-suffix": {"encrypted_suffix": "Data"},
+    "unencrypted-suffix": {"unencrypted_suffix": "_plain"},
+    "encrypted-comment-regex": {"encrypted_comment_regex": "^ about"},
+    "unencrypted-comment-regex": {"unencrypted_comment_regex": "^ about"},
+    "mac-only-encrypted": {"encrypted_regex": REGEX[1], "mac_only_encrypted": True},
+}
+
+
+def make(maker: Maker) -> None:
+    for folder in (KEYS, FIXTURES / "formats", FIXTURES / "rules", FIXTURES / "keyed", FIXTURES / "canary"):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    recipient = age_key("age")
+    mine = ("--age", recipient)
+    for source in sorted(PLAIN.iterdir()):
+        typed = ("--input-type", "json", "--output-type", "json") if source.suffix == ".dockerconfigjson" else ()
+        maker.encrypt(f"plain/{source.name}", f"formats/{source.name}", *mine, *typed)
+    for source in sorted((FIXTURES / "canaries").iterdir()):
+        manifest = REGEX if source.suffix == ".yaml" else ()
+        maker.encrypt(f"canaries/{source.name}", f"canary/{source.name}", *mine, *manifest)
+        (FIXTURES / "canary" / f"opened-{source.name}").unlink()
+    for name, rule in RULES.items():
+        maker.encrypt(SECRET, f"rules/{name}.yaml", **maker.config({"age": recipient, **rule}))
+    maker.encrypt("plain/stream.yaml", "rules/stream.yaml", *mine, *REGEX)
+    other = age_key("other")
+    keyed = {name: ("--pgp", maker.gpg(name)) for name in GPG_KEYS}
+    for kind in ("ed25519", "rsa"):
+        keyed[f"ssh-{kind}"] = ("--age", ssh_key(maker, kind))
+    keyed["age"] = mine
+    keyed["age-second"] = ("--age", f"{other},{recipient}")
+    for name, arguments in keyed.items():
+        ssh = {"SOPS_AGE_SSH_PRIVATE_KEY_FILE": str(KEYS / f"{name}.agekey")} if name.startswith("ssh") else {}
+        maker.encrypt(SECRET, f"keyed/{name}.yaml", *arguments, *REGEX, **ssh)
+    groups = [{"age": [recipient]}, {"age": [other]}, {"pgp": [keyed["rsa"][1]]}]
+    with running() as vault:
+        target = "keyed/vault.yaml"
+        at = ("--hc-vault-transit", f"{vault.address}/v1/transit/keys/fixtures")
+        maker.encrypt(SECRET, target, *at, *REGEX, VAULT_TOKEN=TOKEN)
+        # Where it listens is of this run only.
+        path = FIXTURES / target
+        path.write_text(path.read_text().replace(vault.address, VAULT))
+    shared = {"key_groups": groups, "shamir_threshold": 2, "encrypted_regex": REGEX[1]}
+    maker.encrypt(SECRET, "keyed/groups.yaml", **maker.config(shared))
+
+
+def main() -> None:
+    found = binaries.find("secrets") or asyncio.run(binaries.ensure("secrets", progress=print))
+    with tempfile.TemporaryDirectory() as home:
+        maker = Maker(found["sops"], Path(home))
+        try:
+            make(maker)
+        finally:
+            subprocess.run(["gpgconf", "--kill", "all"], env=maker.environment, check=False)
+
+
+if __name__ == "__main__":
+    main()
