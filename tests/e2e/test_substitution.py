@@ -127,7 +127,7 @@ def test_an_unset_variable_is_named_with_its_object_and_line_and_nothing_is_appl
     assert objects(world, ns)["settings"]["data"]["url"] == "https://h/index"
 
 
-def test_a_change_of_a_labelled_object_reaches_its_users_at_once_and_nobody_else(world, ns, repo):
+def test_a_change_of_a_labelled_object_reaches_its_users_at_once(world, ns, repo):
     values = {"colour": "red", "host": "h", "port": "80"}
     config_map(world, ns, "vars", values, **WATCHED)
     secret(world, ns, "keys", {"port": "81"}, **WATCHED)
