@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -140,6 +141,29 @@ async def test_one_file_that_was_changed_fails_the_whole_build(artifact, rendere
     with pytest.raises(Undecryptable, match=r"^bad\.yaml") as refused:
         await renderer.render(files, "", Options(), age)
     assert PASSWORD not in str(refused.value)
+
+
+MAC = re.compile(r"\n[^\n]*\bmac\b[^\n]*ENC\[[^\n]*")
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("token.env", "secretGenerator:\n- name: a\n  envs: [token.env]\n"),
+        ("token.json", "secretGenerator:\n- name: a\n  files: [token.json]\n"),
+        ("token.bin", "secretGenerator:\n- name: a\n  files: [token.bin]\n"),
+        ("patch.yaml", "resources: [a.yaml]\npatches:\n- path: patch.yaml\n"),
+        ("secret.yaml", "resources: [secret.yaml]\n"),
+    ],
+)
+async def test_a_file_whose_mac_was_taken_away_is_not_taken_for_a_plain_one(artifact, renderer, age, name, where):
+    sealed = (FIXTURES / "canary" / name).read_text()
+    stripped = MAC.sub("", sealed).replace("sops_mac", "sops_no")
+    assert stripped != sealed
+    plain = "apiVersion: v1\nkind: Secret\nmetadata: {name: patched}\n"
+    files = artifact({"kustomization.yaml": where, name: stripped, "a.yaml": plain})
+    with pytest.raises(Undecryptable, match=f"{name}.* cannot be decrypted"):
+        await renderer.render(files, "", Options(), age)
 
 
 async def test_an_overlay_cannot_make_up_an_encrypted_object(artifact, renderer, age):

@@ -1,5 +1,6 @@
 """What was changed, what has no proof, and what is for others, is not opened; and no message holds a value."""
 
+import random
 import re
 
 import pytest
@@ -290,3 +291,41 @@ def test_a_public_key_alone_is_no_key():
     public = bytes(pysequoia.Cert.from_bytes((KEYS / "rsa.asc").read_bytes()))
     with pytest.raises(BadKeys, match="private key"):
         Keyring.of({"a.asc": public})
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_whatever_becomes_of_a_file_it_is_opened_as_it_was_or_refused(name, age):
+    whole, chance = fixture(f"formats/{name}"), random.Random(name)
+    values = set(VALUE.findall(await open_file(whole, name, of_path(name), age)))
+    for _ in range(200):
+        data = bytearray(whole)
+        for _ in range(chance.choice((1, 1, 2, 5))):
+            at = chance.randrange(len(data))
+            match chance.randrange(4):
+                case 0:
+                    data[at] = chance.choice(b"AB[]{}:,#\"'\n -=\\\x00\xff|>&*!%")
+                case 1:
+                    del data[at : at + chance.randrange(1, 200)]
+                case 2:
+                    data[at:at] = whole[at : at + chance.randrange(1, 200)]
+                case 3:
+                    data[at:at] = chance.choice(
+                        [b"\n---\n", b"a: &x [*x]\n", b"\xef\xbb\xbf", b"\r\n", b"{{{{", b"- " * 50]
+                    )
+        try:
+            opened = await open_file(bytes(data), name, of_path(name), age)
+        except (Undecryptable, NoKey):
+            continue
+        # The MAC is over values: not over the names of plain ones, nor over comments.
+        assert values - set(VALUE.findall(opened)) <= {b"readable_unencrypted", b"nothing", b"none", b"void"} | COMMENTS
+
+
+VALUE = re.compile(rb"[\w ]{4,}")
+COMMENTS = {
+    b" the head of it",
+    b" the foot of it",
+    b" between the items",
+    b" about A",
+    b" of the section",
+    b" of the key",
+}

@@ -5,7 +5,6 @@ key is one chunk, so more than one is refused.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -131,11 +130,8 @@ def _derived(file_key: bytes, salt: bytes | None, info: bytes) -> bytes:
 
 
 def _unpadded(text: str) -> bytes:
-    """Base64 without its `=`, and without spare bits that say nothing."""
-    try:
-        data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except binascii.Error:
-        raise ValueError("not base64") from None
+    """Base64 without its `=`, and without spare bits that say nothing. Raises ValueError."""
+    data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     if base64.b64encode(data).decode().rstrip("=") != text:
         raise ValueError("not base64 as it has to be")
     return data
