@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import threading
 import time
 import urllib.request
@@ -198,6 +199,7 @@ def test_no_secret_shows_anywhere_but_in_the_objects_themselves(world, ns):
     keys(world, ns, "age.agekey")
     data, process = world.controller.directory, world.controller.process
     assert process
+    assert re.search(r"Max core file size +0 +0 ", Path(f"/proc/{process.pid}/limits").read_text())
     with watched_children(process.pid, [data / "data" / "render"], words) as leaks:
         for number in range(5):
             world.app(ns, f"shop-{number}", "./app", decryption=DECRYPTION, namePrefix=f"a{number}-")

@@ -4,6 +4,7 @@ They are committed, so that most tests need none of these programs. The keys in 
 """
 
 import asyncio
+import hashlib
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pyrage
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from tests.sops.vault_double import TOKEN, running
 from trimtab.toolchain import binaries
@@ -49,7 +52,9 @@ class Maker:
         out.parent.mkdir(exist_ok=True)
         (FIXTURES / target).write_bytes(self.run(self.sops, "encrypt", *arguments, source, **more))
         typed = [argument for argument in arguments if argument.endswith(("-type", "json"))]
-        opened = self.run(self.sops, "decrypt", *typed, target, SOPS_AGE_KEY_FILE=str(KEYS / "age.agekey"), **more)
+        opened = self.run(
+            self.sops, "decrypt", *typed, target, **{"SOPS_AGE_KEY_FILE": str(KEYS / "age.agekey")} | more
+        )
         (out.parent / f"opened-{out.name}").write_bytes(opened)
 
     def config(self, rule: dict[str, Any]) -> dict[str, str]:
@@ -77,6 +82,34 @@ def age_key(name: str) -> str:
     identity = pyrage.x25519.Identity.generate()
     (KEYS / f"{name}.agekey").write_text(f"# public key: {identity.to_public()}\n{identity}\n")
     return str(identity.to_public())
+
+
+def hybrid_key(name: str) -> str:
+    """A post-quantum key pair of age, which age-keygen -pq would make; its recipient."""
+    seed = os.urandom(32)
+    expanded = hashlib.shake_256(seed).digest(96)
+    mlkem = MLKEM768PrivateKey.from_seed_bytes(expanded[:64]).public_key().public_bytes_raw()
+    curve = X25519PrivateKey.from_private_bytes(expanded[64:]).public_key().public_bytes_raw()
+    (KEYS / f"{name}.agekey").write_text(bech32("age-secret-key-pq-", seed).upper() + "\n")
+    return bech32("age1pq", mlkem + curve)
+
+
+def bech32(prefix: str, data: bytes) -> str:
+    """BIP 173."""
+    bits = "".join(f"{byte:08b}" for byte in data)
+    values = [int(bits[at : at + 5].ljust(5, "0"), 2) for at in range(0, len(bits), 5)]
+    letters = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+    total = 1
+    head = [*(ord(letter) >> 5 for letter in prefix), 0, *(ord(letter) & 31 for letter in prefix)]
+    for value in [*head, *values, 0, 0, 0, 0, 0, 0]:
+        top = total >> 25
+        total = (total & 0x1FFFFFF) << 5 ^ value
+        for at, generator in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
+            total ^= generator if top >> at & 1 else 0
+    total ^= 1
+    return (
+        prefix + "1" + "".join(letters[value] for value in [*values, *(total >> 5 * (5 - at) & 31 for at in range(6))])
+    )
 
 
 def ssh_key(maker: Maker, kind: str) -> str:
@@ -121,11 +154,15 @@ def make(maker: Maker) -> None:
     keyed = {name: ("--pgp", maker.gpg(name)) for name in GPG_KEYS}
     for kind in ("ed25519", "rsa"):
         keyed[f"ssh-{kind}"] = ("--age", ssh_key(maker, kind))
+    for name in ("hybrid", "other-hybrid"):
+        keyed[name] = ("--age", hybrid_key(name))
     keyed["age"] = mine
     keyed["age-second"] = ("--age", f"{other},{recipient}")
     for name, arguments in keyed.items():
+        own = f"{name}.agekey"
         ssh = {"SOPS_AGE_SSH_PRIVATE_KEY_FILE": str(KEYS / f"{name}.agekey")} if name.startswith("ssh") else {}
-        maker.encrypt(SECRET, f"keyed/{name}.yaml", *arguments, *REGEX, **ssh)
+        age = own if "hybrid" in name else "age.agekey"
+        maker.encrypt(SECRET, f"keyed/{name}.yaml", *arguments, *REGEX, SOPS_AGE_KEY_FILE=str(KEYS / age), **ssh)
     groups = [{"age": [recipient]}, {"age": [other]}, {"pgp": [keyed["rsa"][1]]}]
     with running() as vault:
         target = "keyed/vault.yaml"

@@ -15,6 +15,7 @@ RULES = sorted(path.name for path in (FIXTURES / "rules").glob("*.yaml") if not 
 KEYED = {
     "age.yaml": "age.agekey",
     "age-second.yaml": "age.agekey",
+    "hybrid.yaml": "hybrid.agekey",
     "ssh-ed25519.yaml": "ssh-ed25519.agekey",
     "ssh-rsa.yaml": "ssh-rsa.agekey",
     "rsa.yaml": "rsa.asc",

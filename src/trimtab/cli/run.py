@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -142,6 +143,7 @@ def run(
     from trimtab.cli.settings import Settings
 
     logs.setup(log_level.upper())
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # secrets of every app are in our memory
     tenancy = Tenancy.given(
         multi_tenant, cross_namespace_refs, no_cross_namespace_refs, default_service_account, applier
     )

@@ -1,9 +1,10 @@
 """The keys that an app may decrypt with: its own Secret, else the one for the whole installation, and never more."""
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from trimtab.api.kustomize import Decryption, Kustomization
 from trimtab.api.names import Reason
@@ -16,11 +17,12 @@ from trimtab.manifests.refs import Gvk, Key
 from trimtab.remotes.outbound import Outbound
 from trimtab.sops.awskms import AwsKms
 from trimtab.sops.errors import BadKeys
-from trimtab.sops.keyring import AGE_SUFFIX, Keyring, KeyService
+from trimtab.sops.keyring import AGE_SUFFIX, Keyring, KeyService, digest_of
 from trimtab.sops.vault import Vault
 
 _SECRET = Gvk("", "v1", "Secret")
 _PROVIDER = "sops"
+_MOST_REMEMBERED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Decrypting:
     clock: Clock
     shared: Key | None = None
     vaults: VaultLogin | None = None
+    _known: dict[str, Keyring] = field(default_factory=dict, repr=False)
 
     async def keys(self, ks: Kustomization) -> Keyring | None:
         """The keys of `ks`; None if nothing of it is to be decrypted. Raises Transient and Terminal (BuildFailed)."""
@@ -54,12 +57,22 @@ class Decrypting:
         else:
             key = ks.key
         try:
-            keyring = Keyring.of(entries, self._services(entries))
+            keyring = await self._keyring(entries)
         except BadKeys as failure:
             raise Transient(Reason.BUILD_FAILED, f"Secret {key} of {where}: {failure}", hopeless=True) from None
         if self.vaults is not None and spec.service_account_name and "hc_vault" not in keyring.services:
             return await self.vaults.joined(keyring, Key(ks.metadata.namespace, spec.service_account_name))
         return keyring
+
+    async def _keyring(self, entries: Mapping[str, bytes]) -> Keyring:
+        """The keys in `entries`; to read those of OpenPGP takes long, so the last ones are remembered."""
+        services, digest = self._services(entries), digest_of(entries)
+        known = self._known.get(digest)
+        if known is None:
+            while len(self._known) >= _MOST_REMEMBERED:
+                self._known.pop(next(iter(self._known)))
+            known = self._known[digest] = await asyncio.to_thread(Keyring.of, entries)
+        return replace(known, services=services)
 
     def _services(self, entries: Mapping[str, bytes]) -> Mapping[str, KeyService]:
         vault, kms = Vault.of(self.out, entries), AwsKms.of(self.out, self.clock, entries)

@@ -1,4 +1,4 @@
-"""age: the data key behind X25519 and SSH keys, by pyrage (the Rust implementation)."""
+"""age: the data key behind X25519 and SSH keys, by pyrage (the Rust implementation), and behind hybrid ones."""
 
 import re
 from collections.abc import Sequence
@@ -6,13 +6,14 @@ from typing import Any, Final, TypeAlias
 
 import pyrage  # type: ignore[import-untyped]
 
+from trimtab.sops.age_hybrid import PREFIX, Hybrid, decrypt
 from trimtab.sops.errors import BadKeys, Locked
 from trimtab.sops.metadata import Wrapped
 
 Identity: TypeAlias = Any
-"""An identity of pyrage, which has no types."""
+"""An identity of pyrage, which has no types, or a Hybrid."""
 _NATIVE: Final = "AGE-SECRET-KEY-1"
-_QUANTUM: Final = "AGE-SECRET-KEY-PQ-1"
+_QUANTUM: Final = PREFIX + "1"
 _PLUGIN: Final = "AGE-PLUGIN-"
 _PEM = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----\n?", re.DOTALL)
 _MOST: Final = 100
@@ -41,12 +42,19 @@ def unlock(wrapped: Wrapped, known: Sequence[Identity]) -> bytes:
     """The data key, by one of `known`. Raises Locked."""
     if not known:
         raise Locked("there is no age key")
+    hybrid = [one for one in known if isinstance(one, Hybrid)]
+    others = [one for one in known if not isinstance(one, Hybrid)]
     try:
-        return bytes(pyrage.decrypt(wrapped.enc.encode(), list(known)))
-    except pyrage.DecryptError as failure:
+        found = decrypt(wrapped.enc, hybrid) if hybrid else None
+        if found is None and others:
+            found = bytes(pyrage.decrypt(wrapped.enc.encode(), others))
+    except (pyrage.DecryptError, ValueError) as failure:
         if "No matching keys" in str(failure):
             raise Locked("none of the age keys is its") from None
         raise Locked("what was encrypted for it is damaged, or of a kind of age key that is not served") from None
+    if found is None:
+        raise Locked("none of the age keys is its")
+    return found
 
 
 def _native(line: str, number: int) -> Identity:
@@ -56,7 +64,10 @@ def _native(line: str, number: int) -> Identity:
         except pyrage.IdentityError:
             raise BadKeys(f"line {number} is not a whole key of age") from None
     if line.startswith(_QUANTUM):
-        raise BadKeys(f"line {number} is a post-quantum key of age, which this version does not read")
+        try:
+            return Hybrid(line)
+        except ValueError:
+            raise BadKeys(f"line {number} is not a whole post-quantum key of age") from None
     if line.startswith(_PLUGIN):
         raise BadKeys(f"line {number} is a key of a plugin of age; no plugin is started, use a key of age itself")
     raise BadKeys(f"line {number} is not a key of age")

@@ -5,7 +5,6 @@ identity of the machine is never used, and no role is taken on.
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -82,7 +81,7 @@ class AwsKms:
             raise Locked(f"AWS KMS answers {answer.status} {said}".rstrip(), passing=answer.passing)
         try:
             return base64.b64decode(str(answer.body.get("Plaintext")), validate=True)
-        except binascii.Error:
+        except ValueError:
             raise Locked("AWS KMS answers with something that is no key") from None
 
 

@@ -1,7 +1,6 @@
 """One sealed value: AES-256-GCM, bound to its place by additional data."""
 
 import base64
-import binascii
 import re
 from typing import Final, NamedTuple, TypeAlias
 
@@ -60,7 +59,7 @@ class Cipher:
             raise Damaged("a value that has to be encrypted is not")
         try:
             data, nonce, tag = (base64.b64decode(part, validate=True) for part in match.groups()[:3])
-        except binascii.Error:
+        except ValueError:
             raise Damaged("an encrypted value is not base64") from None
         if len(nonce) not in _NONCE_BYTES or len(tag) != _TAG_BYTES:
             raise Damaged("an encrypted value has not the form that sops gives it")

@@ -33,8 +33,7 @@ _MARKS: Mapping[Format, bytes] = {
     Format.JSON: b'"mac": "ENC[',
     Format.YAML: b"mac: ENC[",
 }
-_COMPACT: Final = b'"mac":"ENC['
-"""The same in JSON that went through another program."""
+_SEALED: Final = b"ENC[AES256_GCM,"
 
 
 def of_path(path: str) -> Format:
@@ -43,14 +42,20 @@ def of_path(path: str) -> Format:
 
 
 def is_encrypted(data: bytes, written: Format) -> bool:
-    """Whether `data` bears the mark of an encrypted file of that format."""
-    return _MARKS[written] in data or (written in (Format.JSON, Format.BINARY) and _COMPACT in data)
+    """Whether `data` is an encrypted file of that format, or was one before somebody took its MAC away."""
+    return _MARKS[written] in data or (_SEALED in data and b"sops" in data)
+
+
+def has_sealed(data: bytes) -> bool:
+    """Whether there is an encrypted value in it that nobody has opened."""
+    return _SEALED in data
 
 
 def detected(data: bytes) -> Format | None:
     """The format that the mark in `data` is of; None if it is not encrypted. JSON and binary look the same: JSON."""
+    if _SEALED not in data:
+        return None  # a section of the name sops, or a line about a MAC, is no proof
+    if b'"mac":"ENC[' in data:
+        return Format.JSON  # which went through another program
     order = (Format.JSON, Format.YAML, Format.DOTENV, Format.INI)
-    found = next((known for known in order if is_encrypted(data, known)), None)
-    if found is Format.INI and b"ENC[AES256_GCM," not in data:
-        return None  # a section of that name is no proof
-    return found
+    return next((known for known in order if _MARKS[known] in data), None)

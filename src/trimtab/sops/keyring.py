@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from trimtab.sops import age as age_keys
 from trimtab.sops import openpgp as openpgp_keys
 from trimtab.sops.age import Identity
+from trimtab.sops.cipher import KEY_BYTES
 from trimtab.sops.errors import BadKeys, Locked
 from trimtab.sops.metadata import Metadata, Wrapped
 from trimtab.sops.openpgp_keys import SecretKey, secret_keys
@@ -27,6 +28,8 @@ _MISSING: Mapping[str, str] = {
     "kms": "there are no credentials for AWS KMS (sops.aws-kms)",
 }
 _MOST_TOLD: Final = 5
+_ALL_S: Final = 60.0
+"""For all the servers of keys that one file names."""
 
 
 class KeyService(Protocol):
@@ -66,6 +69,13 @@ class Keyring:
 
     async def data_key(self, metadata: Metadata) -> bytes:
         """The key of the values of a file. Raises Damaged, and Locked with every key that was tried."""
+        try:
+            async with asyncio.timeout(_ALL_S):
+                return await self._data_key(metadata)
+        except TimeoutError:
+            raise Locked(f"asking for its keys took longer than {_ALL_S:g} s", passing=True) from None
+
+    async def _data_key(self, metadata: Metadata) -> bytes:
         refusals: list[str] = []
         passing = False
         parts: list[bytes] = []
@@ -82,7 +92,10 @@ class Keyring:
         if len(parts) < metadata.threshold:
             more = f"; and {len(refusals) - _MOST_TOLD} more" if len(refusals) > _MOST_TOLD else ""
             raise Locked("; ".join(refusals[:_MOST_TOLD]) + more, passing=passing)
-        return parts[0] if len(metadata.groups) == 1 else combine(parts)
+        key = parts[0] if len(metadata.groups) == 1 else combine(parts)
+        if len(key) != KEY_BYTES:
+            raise Locked(f"what they hold has {len(key)} bytes, and a data key has {KEY_BYTES}")
+        return key
 
     async def _unlock(self, wrapped: Wrapped) -> bytes:
         match wrapped.kind:

@@ -46,7 +46,10 @@ def opened(leaves: Sequence[Leaf], metadata: Metadata, cipher: Cipher) -> list[P
     if not isinstance(wanted, str) or not wanted:
         raise Damaged("its MAC is not one")
     if not hmac.compare_digest(wanted.encode("utf-8", "surrogateescape"), digest.hexdigest().upper().encode()):
-        raise Damaged("it was changed since sops wrote it: its MAC does not fit")
+        raise Damaged(
+            "it was changed after sops wrote it: its MAC does not fit; look at the change, and have sops write it "
+            "anew (sops edit --ignore-mac)"
+        )
     return plains
 
 

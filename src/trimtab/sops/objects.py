@@ -3,11 +3,11 @@
 import base64
 import binascii
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from trimtab.manifests.refs import Body
-from trimtab.sops.cipher import is_sealed
-from trimtab.sops.formats import Format, detected
+from trimtab.sops.formats import Format, detected, has_sealed
 from trimtab.sops.metadata import BLOCK
 
 SWITCH: Final = "kustomize.toolkit.fluxcd.io/decrypt"
@@ -36,16 +36,7 @@ def is_encrypted(body: Body) -> bool:
 
 def entries(body: Body) -> Iterator[Entry]:
     """The entries of a Secret that are encrypted files, as generators put them there."""
-    data = body.get("data")
-    if body.get("kind") != "Secret" or not isinstance(data, dict):
-        return
-    for name, value in data.items():
-        if not isinstance(value, str):
-            continue
-        try:
-            content = base64.b64decode(value, validate=True)
-        except (binascii.Error, ValueError):
-            continue  # the server says what is wrong with it
+    for name, content in _data(body):
         if (written := detected(content)) is not None:
             yield Entry(name, content, written)
 
@@ -54,14 +45,22 @@ def sealed_entry(body: Body) -> str:
     """The name of an entry of a Secret that nobody can read; nothing if there is none, or it is meant to be so."""
     if body.get("kind") != "Secret" or is_switched_off(body):
         return ""
-    for entry in entries(body):
-        return entry.name
-    texts = body.get("stringData")
-    for name, value in texts.items() if isinstance(texts, dict) else ():
-        if isinstance(value, str) and detected(value.encode("utf-8", "replace")):
-            return str(name)
-    for holder in (body.get("data"), texts):
+    for name, content in _data(body):
+        if has_sealed(content):
+            return name
+    for holder in (body.get("data"), body.get("stringData")):
         for name, value in holder.items() if isinstance(holder, dict) else ():
-            if isinstance(value, str) and is_sealed(value):
+            if isinstance(value, str) and has_sealed(value.encode("utf-8", "replace")):
                 return str(name)
     return ""
+
+
+def _data(body: Body) -> Iterator[tuple[str, bytes]]:
+    """The entries of a Secret, decoded; what is no base64 the server complains of."""
+    data = body.get("data")
+    if body.get("kind") != "Secret" or not isinstance(data, dict):
+        return
+    for name, value in data.items():
+        if isinstance(value, str):
+            with suppress(binascii.Error, ValueError):
+                yield str(name), base64.b64decode(value, validate=True)

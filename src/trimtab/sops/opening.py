@@ -3,9 +3,10 @@
 All or nothing: every value has to open and the MAC over all of them to fit, else nothing of the file is used.
 """
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from trimtab.manifests.emit import to_yaml
 from trimtab.manifests.refs import Body
@@ -18,8 +19,10 @@ from trimtab.sops.leaves import Leaf, into_tree, of_tree, opened
 from trimtab.sops.linetext import Lines
 from trimtab.sops.metadata import BLOCK, Metadata
 
-_TREES: Final = (Format.YAML, Format.JSON)
-_NO_BLOCK: Final = "it has no sops block"
+IN_LOOP_BYTES: Final = 64 << 10
+"""More than this is read and opened in a thread."""
+
+T = TypeVar("T")
 
 
 class Proven(NamedTuple):
@@ -55,16 +58,10 @@ async def open_file(data: bytes, file: str, written: Format, keys: Keyring, *, w
     wanted = wanted or written
     with _told(file):
         _check_size(data)
-        match written:
-            case Format.JSON | Format.BINARY:
-                return await _open_json(data, keys, wanted)
-            case Format.YAML:
-                return await _open_yaml(data, keys, wanted)
-            case Format.DOTENV:
-                return await _open_lines(linetext.parse_dotenv(data), linetext.write_dotenv, keys, written, wanted)
-            case Format.INI:
-                return await _open_lines(linetext.parse_ini(data), linetext.write_ini, keys, written, wanted)
-    raise AssertionError("unreachable")
+        parsed = await _apart(len(data), _parsed, data, written)
+        metadata = Metadata.of(parsed.block)
+        key = await keys.data_key(metadata)
+        return await _apart(len(data), _written, parsed, metadata, Cipher(key), wanted)
 
 
 async def prove(data: bytes, file: str, written: Format, keys: Keyring) -> list[Proven]:
@@ -72,65 +69,96 @@ async def prove(data: bytes, file: str, written: Format, keys: Keyring) -> list[
 
     Documents with one and the same MAC were encrypted together, and are proven together.
     """
+    found: list[Proven] = []
     with _told(file):
         _check_size(data)
-        if written is Format.JSON:
+        for block, leaves in await _apart(len(data), _manifests, data, written):
+            metadata = Metadata.of(block)
+            cipher = Cipher(await keys.data_key(metadata))
+            await _apart(len(data), opened, leaves, metadata, cipher)
+            found.append(Proven(metadata.mac, metadata, cipher))
+    return found
+
+
+def _manifests(data: bytes, written: Format) -> list[tuple[Any, list[Leaf]]]:
+    """What belongs together in a file of manifests, by its sops block."""
+    if written is Format.JSON:
+        tree = jsontext.parse(data)
+        block = tree.pop(BLOCK, None)
+        return [(block, list(of_tree(tree)))]
+    together = _together(yamltext.parse(_text(data)))
+    return [(part[0].block, [leaf for document in part for leaf in document.leaves]) for part in together]
+
+
+class _Parsed(NamedTuple):
+    """An encrypted file that was read, by its format: a tree, documents with their text, or lines."""
+
+    written: Format
+    block: Any
+    leaves: list[Leaf]
+    tree: Any = None
+    text: str = ""
+    documents: Sequence[yamltext.Document] = ()
+    lines: Lines | None = None
+
+
+def _parsed(data: bytes, written: Format) -> _Parsed:
+    match written:
+        case Format.JSON | Format.BINARY:
             tree = jsontext.parse(data)
-            return [(await _opened(tree.pop(BLOCK, None), list(of_tree(tree)), keys))[0]]
-        documents = yamltext.parse(_text(data))
-        found: list[Proven] = []
-        for together in _together(documents):
-            leaves = [leaf for document in together for leaf in document.leaves]
-            found.append((await _opened(together[0].block, leaves, keys))[0])
-        return found
+            return _with_block(_Parsed(written, tree.pop(BLOCK, None), list(of_tree(tree)), tree))
+        case Format.YAML:
+            text = _text(data)
+            documents = yamltext.parse(text)
+            together = _together(documents)
+            if together and (len(together) != 1 or len(together[0]) != len(documents)):
+                raise Damaged("its documents were not encrypted together: keep them in files of their own")
+            leaves = [leaf for document in documents for leaf in document.leaves]
+            block = documents[0].block if together else None
+            return _with_block(_Parsed(written, block, leaves, text=text, documents=documents))
+    lines = linetext.parse_dotenv(data) if written is Format.DOTENV else linetext.parse_ini(data)
+    return _with_block(_Parsed(written, lines.block or None, lines.leaves, lines=lines))
 
 
-async def _opened(block: Any, leaves: Sequence[Leaf], keys: Keyring) -> tuple[Proven, list[Plain]]:
-    if block is None:
-        raise Damaged(_NO_BLOCK)
-    metadata = Metadata.of(block)
-    cipher = Cipher(await keys.data_key(metadata))
-    return Proven(metadata.mac, metadata, cipher), opened(leaves, metadata, cipher)
+def _with_block(parsed: _Parsed) -> _Parsed:
+    if parsed.block is None:
+        raise Damaged("it has no sops block")
+    return parsed
 
 
-async def _open_json(data: bytes, keys: Keyring, wanted: Format) -> bytes:
-    tree = jsontext.parse(data)
-    block = tree.pop(BLOCK, None)
-    _, plains = await _opened(block, list(of_tree(tree)), keys)
-    plain = into_tree(tree, iter(plains))
-    if wanted is Format.BINARY:
-        content = plain.get("data")
-        if not isinstance(content, str):
-            raise Damaged("it is not a binary file: name it for its format")
-        return content.encode("utf-8", "surrogateescape")
-    if wanted not in _TREES:
-        raise _misnamed(Format.JSON, wanted)
-    return jsontext.write(plain) if wanted is Format.JSON else _utf8(to_yaml(plain))
+def _written(parsed: _Parsed, metadata: Metadata, cipher: Cipher, wanted: Format) -> bytes:
+    """What `parsed` holds, once it is proven."""
+    plains = opened(parsed.leaves, metadata, cipher)
+    if parsed.lines is not None:
+        if wanted is not parsed.written:
+            raise _misnamed(parsed.written, wanted)
+        comments = [_comment(leaf, cipher) for leaf in parsed.lines.comments]
+        write = linetext.write_dotenv if wanted is Format.DOTENV else linetext.write_ini
+        return linetext.replaced(parsed.lines, [*plains, *comments], write).encode("utf-8", "surrogateescape")
+    if parsed.written is Format.YAML and wanted is Format.YAML:
+        return _utf8(yamltext.rewritten(parsed.text, parsed.documents, plains, cipher))
+    if parsed.written is Format.YAML and (wanted is not Format.JSON or len(parsed.documents) != 1):
+        raise _misnamed(parsed.written, wanted)
+    tree = parsed.documents[0].tree if parsed.written is Format.YAML else parsed.tree
+    return _tree_as(into_tree(tree, iter(plains)), wanted)
 
 
-async def _open_yaml(data: bytes, keys: Keyring, wanted: Format) -> bytes:
-    text = _text(data)
-    documents = yamltext.parse(text)
-    together = _together(documents)
-    if not together:
-        raise Damaged(_NO_BLOCK)
-    if len(together) != 1 or len(together[0]) != len(documents):
-        raise Damaged("its documents were not encrypted together: keep them in files of their own")
-    leaves = [leaf for document in documents for leaf in document.leaves]
-    proven, plains = await _opened(documents[0].block, leaves, keys)
-    if wanted is Format.JSON and len(documents) == 1:
-        return jsontext.write(into_tree(documents[0].tree, iter(plains)))
-    if wanted is not Format.YAML:
-        raise _misnamed(Format.YAML, wanted)
-    return _utf8(yamltext.rewritten(text, documents, plains, proven.cipher))
+def _tree_as(tree: Any, wanted: Format) -> bytes:
+    match wanted:
+        case Format.JSON:
+            return jsontext.write(tree)
+        case Format.YAML:
+            return _utf8(to_yaml(tree))
+        case Format.BINARY if isinstance(content := tree.get("data"), str):
+            return content.encode("utf-8", "surrogateescape")
+    raise _misnamed(Format.JSON, wanted)
 
 
-async def _open_lines(lines: Lines, write: linetext.Write, keys: Keyring, written: Format, wanted: Format) -> bytes:
-    if wanted is not written:
-        raise _misnamed(written, wanted)
-    proven, plains = await _opened(lines.block or None, lines.leaves, keys)
-    comments = [_comment(leaf, proven.cipher) for leaf in lines.comments]
-    return linetext.replaced(lines, [*plains, *comments], write).encode("utf-8", "surrogateescape")
+async def _apart(size: int, work: Callable[..., T], *arguments: Any) -> T:
+    """The result of `work`; in a thread if there is much of it, so that the event loop goes on."""
+    if size > IN_LOOP_BYTES:
+        return await asyncio.to_thread(work, *arguments)
+    return work(*arguments)
 
 
 def _comment(leaf: Leaf, cipher: Cipher) -> Plain:

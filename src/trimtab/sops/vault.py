@@ -1,7 +1,6 @@
 """Vault and OpenBao: the data key behind the engine `transit`, asked for with a token."""
 
 import base64
-import binascii
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -106,5 +105,5 @@ def _plaintext(body: Mapping[str, Any], address: str) -> bytes:
     text = data.get("plaintext") if isinstance(data, dict) else None
     try:
         return base64.b64decode(text if isinstance(text, str) else "?", validate=True)
-    except binascii.Error:
+    except ValueError:
         raise Locked(f"the Vault at {address} answers with something that is no key") from None

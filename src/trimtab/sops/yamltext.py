@@ -37,6 +37,7 @@ _TIME_LIKE: Final = 10
 _OLD_BOOLEANS: Final = frozenset(
     word for text in ("y", "yes", "on", "n", "no", "off") for word in (text, text.capitalize(), text.upper())
 )
+_MERGE: Final = "<<"
 _SIGNS: Final = frozenset("0123456789+-.")
 
 
@@ -133,8 +134,8 @@ def _document(parser: Any, text: str, nodes: int) -> tuple[Document | None, int]
         if kind is ScalarEvent:
             if top is not None and top.key is None and type(top.value) is dict:
                 key = event.value if not event.implicit[0] else resolve_key(event.value, "kustomize")
-                if key in top.value:
-                    raise Damaged("it has a key twice")
+                if key in top.value or key == _MERGE:
+                    raise Damaged("it has a key twice, or merges another mapping, which sops writes out")
                 top.key = key
                 if len(stack) == 1 and key == BLOCK:
                     block_from = text.rfind("\n", 0, event.start_mark.index) + 1
