@@ -179,7 +179,7 @@ async def test_a_file_whose_mac_was_taken_away_is_not_taken_for_a_plain_one(arti
     plain = "apiVersion: v1\nkind: Secret\nmetadata: {name: patched}\n"
     files = artifact({"kustomization.yaml": where, name: stripped, "a.yaml": plain})
     with pytest.raises(Undecryptable, match=f"{name}.* cannot be decrypted"):
-        await renderer.render(files, "", Options(), age)
+        await renderer.render(files, "", Options(), keys=age)
 
 
 async def test_an_overlay_cannot_make_up_an_encrypted_object(artifact, renderer, age):
