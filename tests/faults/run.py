@@ -1,8 +1,8 @@
 """The whole sweep: `python -m tests.faults.run`. Prints as it goes, and writes a report.
 
 Every scenario is run once undisturbed to number its requests; then once for each request and each fault, and some times
-with each distortion of the view. With `--minutes` the runs are drawn at random (by the seed) until the time is up, and
-the report says how many of all that was.
+with each distortion of the view. A run that is not over in time beside the others is made once more, alone. With
+`--minutes` the runs are drawn at random (by the seed) until the time is up, and the report says how many of all it was.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,6 +54,7 @@ class Figures:
     references: dict[str, Reference] = field(default_factory=dict)
     planned: Counter[str] = field(default_factory=Counter)
     verdicts: dict[str, list[Verdict]] = field(default_factory=lambda: defaultdict(list))
+    late: list[Verdict] = field(default_factory=list)
     seconds: float = 0.0
 
     def report(self, wanted: Wanted) -> str:
@@ -77,7 +79,9 @@ class Figures:
                 f"({runs / max(self.seconds, 1):.1f} a second). {runs - len(failed)} survived, "
                 f"{len(failed)} did not.** "
                 f"In {unreached} runs the request to be harmed did not occur (their order is not always the "
-                "same); they count as runs all the same. A violation is a deletion that the monitor had to refuse."
+                "same); they count as runs all the same. A violation is a deletion that the monitor had to refuse. "
+                f"{len(self.late)} runs were not over in time beside others; they were made once more, alone, and "
+                "that counts."
             ),
             "",
             "| scenario | what happens | requests | planned | made | survived | violations | not reached | seconds |",
@@ -102,6 +106,11 @@ class Figures:
         lines += [_lost(verdict, self.seed) for verdict in failed[:SHOWN]]
         lines += [f"- and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
         lines += ["Nothing."] if not failed else []
+        if self.late:
+            lines += ["", "## What was made once more, alone", ""]
+            lines += [
+                f"- {verdict.scenario.upper()}, {verdict.fault}: {verdict.problems[0][:200]}" for verdict in self.late
+            ]
         return "\n".join(lines) + "\n"
 
 
@@ -123,6 +132,7 @@ class Sweep:
         self._figures = figures
         self._wanted = wanted
         self._jobs: list[Job] = []
+        self._late: list[Job] = []
         self._fresh = 0
         self._said = time.monotonic()
 
@@ -134,7 +144,9 @@ class Sweep:
         random.Random(figures.seed).shuffle(self._jobs)
         began = time.monotonic()
         deadline = began + wanted.minutes * 60 if wanted.minutes else float("inf")
-        await asyncio.gather(*(self._work(number, began, deadline) for number in range(1, figures.worlds + 1)))
+        await asyncio.gather(*(self._work(began, deadline) for _ in range(figures.worlds)))
+        self._jobs, self._late = self._late, []
+        await self._work(began, float("inf"), alone=True)
         figures.seconds = time.monotonic() - began
 
     async def _plan(self, scenario: Scenario) -> list[Job]:
@@ -158,7 +170,7 @@ class Sweep:
         print(f"{scenario.name}: {len(reference.calls)} requests, {len(found)} runs", flush=True)
         return found
 
-    async def _work(self, number: int, began: float, deadline: float) -> None:
+    async def _work(self, began: float, deadline: float, *, alone: bool = False) -> None:
         worlds: dict[str, World] = {}
         while self._jobs and time.monotonic() < deadline:
             scenario, how = self._jobs.pop()
@@ -167,7 +179,11 @@ class Sweep:
                 world = worlds[scenario.name] = await self._stage.world(scenario, self._next())
             trial = trial_of(scenario, world, how, chance_of(self._figures.seed, scenario, how))
             verdict = await judge(trial, self._figures.references[scenario.name])
-            self._figures.verdicts[scenario.name].append(verdict)
+            if verdict.late and not alone:
+                self._late.append((scenario, how))
+                self._figures.late.append(verdict)
+            else:
+                self._figures.verdicts[scenario.name].append(verdict)
             if not verdict.survived:
                 # Whatever is left in that world, it must not be held against the next run.
                 del worlds[scenario.name]
@@ -205,6 +221,8 @@ async def main(arguments: argparse.Namespace) -> int:
     figures = Figures(seed, arguments.worlds)
     wanted = Wanted(arguments.minutes, arguments.views, arguments.only, arguments.times)
     print(f"seed {seed}", flush=True)
+    # Each world may wait for git, and for its disk: none must wait for another's.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(4 * arguments.worlds))
     with tempfile.TemporaryDirectory(prefix="trimtab-sweep-", ignore_cleanup_errors=True) as directory:
         root = Path(directory)
         async with (

@@ -15,6 +15,7 @@ from tests.faults.world import Ending, Stuck, World
 from trimtab.manifests.refs import Body
 
 LONGEST_S = 300.0
+_STUCK = "stuck: "
 
 
 class Reference(NamedTuple):
@@ -41,6 +42,11 @@ class Verdict:
     @property
     def survived(self) -> bool:
         return not self.problems
+
+    @property
+    def late(self) -> bool:
+        """Whether it was only not over in time, which on a busy machine says nothing yet."""
+        return bool(self.problems) and all(problem.startswith(_STUCK) for problem in self.problems)
 
 
 @dataclass
@@ -118,9 +124,9 @@ async def judge(trial: Trial, reference: Reference) -> Verdict:
         async with asyncio.timeout(LONGEST_S):
             ending = await trial.run()
     except Stuck as stuck:
-        problems.append(f"stuck: {stuck}")
+        problems.append(f"{_STUCK}{stuck}")
     except TimeoutError:
-        problems.append(f"stuck: not at its end after {LONGEST_S:g} s")
+        problems.append(f"{_STUCK}not at its end after {LONGEST_S:g} s")
     except Exception as failure:  # noqa: BLE001 - one run that fails in its own way must not end all others
         problems.append(f"failed: {failure!r}")
     else:
