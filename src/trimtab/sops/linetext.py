@@ -114,7 +114,11 @@ def parse_ini(data: bytes) -> Lines:
 
 
 def write_ini(plain: Plain) -> str:
-    """A value as it stands behind the `=`, quoted where it would be read differently."""
+    """A value as it stands behind the `=`, quoted where it would be read differently; of a comment, all its lines."""
+    if isinstance(plain, Comment):
+        first, *rest = plain.text.split("\n")
+        marked = (f"{line[0]} {line[1:].strip()}" if line[:1] in ("#", ";") else f"; {line.strip()}" for line in rest)
+        return "\n".join([first, *marked])
     text = _text(plain)
     if "\n" in text or "`" in text:
         return f'"""{text}"""'

@@ -132,7 +132,7 @@ def _written(parsed: _Parsed, metadata: Metadata, cipher: Cipher, wanted: Format
     if parsed.lines is not None:
         if wanted is not parsed.written:
             raise _misnamed(parsed.written, wanted)
-        comments = [_comment(leaf, cipher) for leaf in parsed.lines.comments]
+        comments = [_comment(leaf, cipher, wanted) for leaf in parsed.lines.comments]
         write = linetext.write_dotenv if wanted is Format.DOTENV else linetext.write_ini
         return linetext.replaced(parsed.lines, [*plains, *comments], write).encode("utf-8", "surrogateescape")
     if parsed.written is Format.YAML and wanted is Format.YAML:
@@ -161,7 +161,7 @@ async def _apart(size: int, work: Callable[..., T], *arguments: Any) -> T:
     return work(*arguments)
 
 
-def _comment(leaf: Leaf, cipher: Cipher) -> Plain:
+def _comment(leaf: Leaf, cipher: Cipher, written: Format) -> Plain:
     """A comment, opened if it is sealed; the MAC is not over comments, and old versions of sops left them plain."""
     if not isinstance(leaf.value, str) or not is_sealed(leaf.value):
         return leaf.value
@@ -169,7 +169,8 @@ def _comment(leaf: Leaf, cipher: Cipher) -> Plain:
         plain = cipher.open(leaf.value, leaf.place)
     except Damaged:
         return leaf.value
-    return plain if isinstance(plain, Comment) and "\n" not in plain.text else leaf.value
+    fits = isinstance(plain, Comment) and (written is Format.INI or "\n" not in plain.text)
+    return plain if fits else leaf.value
 
 
 def _together(documents: Sequence[yamltext.Document]) -> list[list[yamltext.Document]]:

@@ -4,6 +4,8 @@ What comes out is read again and has to be the tree that was proven: a value can
 the text cannot be kept, the tree is written anew. Aliases, tags and directives are refused, since sops writes none.
 """
 
+import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -38,6 +40,8 @@ _OLD_BOOLEANS: Final = frozenset(
     word for text in ("y", "yes", "on", "n", "no", "off") for word in (text, text.capitalize(), text.upper())
 )
 _MERGE: Final = "<<"
+_SIMPLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:[ ./-][A-Za-z0-9_]+)*")
+_WORDS: Final = frozenset(("y", "yes", "on", "n", "no", "off", "true", "false", "null"))
 _SIGNS: Final = frozenset("0123456789+-.")
 
 
@@ -230,11 +234,17 @@ def _comments(
 ) -> Iterator[tuple[int, int, str]]:
     """Encrypted comments. Which collection one belongs to the text alone does not tell: its neighbours are tried."""
     covered = sorted((start, end) for start, end, _ in taken)
+    leaves = [spot.leaf for spot in spots]
+    starts = [leaf.start for leaf in leaves]
     for start, end in sealed_in(text):
-        if any(first <= start < last for first, last in covered) or text[start - 1 : start] != "#":
+        if text[start - 1 : start] != "#":
             continue
-        before = next((spot.leaf.path for spot in reversed(spots) if spot.leaf.start < start), ())
-        after = next((spot.leaf.path for spot in spots if spot.leaf.start > start), ())
+        at = bisect_right(covered, (start, len(text)))
+        if at and start < covered[at - 1][1]:
+            continue
+        place = bisect_left(starts, start)
+        before = leaves[place - 1].path if place else ()
+        after = leaves[place].path if place < len(leaves) else ()
         for path in dict.fromkeys([*_ancestors(after), *_ancestors(before)]):
             try:
                 plain = cipher.open(text[start:end], place_of(path))
@@ -281,6 +291,8 @@ def scalar(plain: Plain, outer: int, inner: int, *, flow: bool) -> str:
         case Moment():
             return plain.text
     text = str(plain)
+    if _SIMPLE.fullmatch(text) and text.lower() not in _WORDS:
+        return text
     style: str | None = '"'
     if "\n" in text:
         style = style if flow else "|"
