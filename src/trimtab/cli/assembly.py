@@ -288,13 +288,13 @@ class Assembly:
         own = Place(self._client, target, (home,), True, settings.namespace)
         places = Places(own, self._transport, self._clock, tasks, furnish, wake)
         keeper = account(self._client, settings.applier) if settings.applier else self._client
-        found = binaries.find("render")
+        found = binaries.present("render")
         world = kustomization.Surroundings(
             client=self._client,
             objects=apps,
             standing=self._standing,
             sources=self._index,
-            renderer=Renderer(store, found["kustomize"] if found else None, settings.storage_path / "render"),
+            renderer=Renderer(store, found.get("kustomize"), settings.storage_path / "render"),
             places=places,
             access=access,
             recorder=self._recorder(tasks, "kustomize-controller"),
