@@ -52,6 +52,8 @@ class Task(NamedTuple):
     input_digest: str
     aim: str
     cwd: str = ""
+    stdin: bytes = b""
+    """For what may be secret: it is in no file and in no argument."""
 
 
 class Said(NamedTuple):
@@ -134,6 +136,7 @@ class Confined:
                 [self.program, *task.arguments],
                 env={**_ENVIRONMENT, "HOME": str(home), "TMPDIR": str(home), **more},
                 cwd=tree / task.cwd,
+                stdin=task.stdin,
                 timeout=self.bounds.timeout_s,
                 max_output=self.bounds.max_output,
                 limits=self.bounds.limits,
