@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
+from trimtab.api.names import Reason
 from trimtab.base.errors import Terminal
 from trimtab.helm.kinds import install_key
 from trimtab.helm.record import Hook
 from trimtab.manifests.refs import Body, Manifest, Origin
 from trimtab.manifests.yaml import Document, YamlError, load, manifests_of
 
-REASON: Final = "BuildFailed"
+REASON: Final = Reason.BUILD_FAILED
 HOOK: Final = "helm.sh/hook"
 HOOK_WEIGHT: Final = "helm.sh/hook-weight"
 HOOK_DELETE: Final = "helm.sh/hook-delete-policy"

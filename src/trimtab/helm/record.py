@@ -15,6 +15,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from trimtab.api.names import Reason
 from trimtab.base.clock import rfc3339
 from trimtab.base.errors import Terminal
 from trimtab.manifests import codec
@@ -25,7 +26,7 @@ OWNER: Final = "helm"
 MAX_STORED: Final = 1 << 20
 """Bytes that the API server takes as the data of a Secret."""
 MAX_UNPACKED: Final = 64 << 20
-REASON: Final = "StateError"
+REASON: Final = Reason.STATE_ERROR
 
 _PREFIX: Final = "sh.helm.release.v1."
 _GZIP: Final = b"\x1f\x8b\x08"

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
+from trimtab.api.names import Reason
 from trimtab.base.errors import Terminal
 from trimtab.manifests import codec
 
-REASON: Final = "BuildFailed"
+REASON: Final = Reason.BUILD_FAILED
 
 _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 _DATA: Final = frozenset({"enum", "const", "default", "examples"})

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from trimtab.api.names import Reason
 from trimtab.artifacts.archive import BadArchive, Member, read_archive
 from trimtab.artifacts.store import Store
 from trimtab.base.confined import REMEMBERED, Bounds, Confined, Task, without_place
@@ -29,7 +30,7 @@ from trimtab.manifests.refs import Manifest
 from trimtab.sources.charts.chart import Chart
 from trimtab.sources.charts.ignore import IGNORE_FILE
 
-REASON: Final = "BuildFailed"
+REASON: Final = Reason.BUILD_FAILED
 MAX_MESSAGE: Final = 2_000
 BOUNDS: Final = Bounds(
     max_output=50 << 20,

@@ -7,6 +7,7 @@ because it is for the chart's own defaults that it deletes. Errors name where a 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+from trimtab.api.names import Reason
 from trimtab.artifacts import merging
 from trimtab.base.errors import Terminal
 from trimtab.helm.setting import BadSetting, set_literal, set_text, set_value
@@ -17,7 +18,7 @@ from trimtab.sources.charts.values import merged
 
 VALUES_KEY: Final = "values.yaml"
 """The key a piece is read from that does not name one."""
-REASON: Final = "ValuesError"
+REASON: Final = Reason.VALUES_ERROR
 
 _QUOTES: Final = "'\""
 _EXACT: Final = 1 << 53
