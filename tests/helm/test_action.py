@@ -103,7 +103,16 @@ TABLE = {
         facts(rev(1), wish=WISH._replace(generation=2, post_renderers="x"), memory=memory_of(rev(1))),
         Upgrade,
     ),
-    "Flux's digest of the same post-renderers": (facts(rev(1), wish=WISH._replace(post_renderers="x")), Nothing),
+    "post-renderers of ours, rolled back": (
+        facts(
+            rev(1), wish=WISH._replace(post_renderers="trimtab:x"), memory=memory_of(rev(1), post_renderers="trimtab:y")
+        ),
+        Upgrade,
+    ),
+    "Flux's digest of the same post-renderers": (
+        facts(rev(1), wish=WISH._replace(post_renderers="trimtab:x"), memory=memory_of(rev(1), post_renderers="x")),
+        Nothing,
+    ),
     "pending, ours": (
         facts(rev(1, "pending-install"), memory=replace(memory_of(rev(1)), begun=1), untouched_s=0),
         Unlock,

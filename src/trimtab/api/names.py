@@ -43,6 +43,8 @@ HELM_MANAGED_BY: Final = "Helm"
 HELM_RELEASE_NAME: Final = "meta.helm.sh/release-name"
 HELM_RELEASE_NAMESPACE: Final = "meta.helm.sh/release-namespace"
 """Helm's own annotations on every object of a release: without them, helm refuses to take an object over."""
+RECORD_OF: Final = "trimtab.dev/revision-of"
+"""Label on the record of a revision: uid of the HelmRelease that made it, and its number."""
 OBJECT_DRIFT_DETECTION: Final = "helm.toolkit.fluxcd.io/driftDetection"
 """Annotation or label on objects of a release; `disabled` leaves their drift alone."""
 

@@ -11,7 +11,7 @@ from math import inf
 from typing import TypeAlias
 
 from trimtab.api.names import Reason
-from trimtab.helm.memory import Memory, Wish
+from trimtab.helm.memory import DIGEST_PREFIX, Memory, Wish
 from trimtab.helm.policy import Policy, Remedy
 from trimtab.helm.record import Record, Status
 from trimtab.helm.values import digest_of
@@ -220,13 +220,18 @@ def _change(wish: Wish, memory: Memory, newest: Record) -> str:
         return f"the chart is {wish.chart_version} now and was {newest.chart_version}"
     if digest_of(newest.values) != wish.config_digest:
         return "the values have changed"
-    # Digests that Flux wrote are others for the same thing: they count only once the spec has changed.
-    if memory.observed_generation != wish.generation:
-        if memory.post_renderers != wish.post_renderers:
-            return "the post-renderers have changed"
-        if memory.common_metadata != wish.common_metadata:
-            return "the common metadata has changed"
+    respecified = memory.observed_generation != wish.generation
+    if _differs(memory.post_renderers, wish.post_renderers, respecified=respecified):
+        return "the post-renderers have changed"
+    if _differs(memory.common_metadata, wish.common_metadata, respecified=respecified):
+        return "the common metadata has changed"
     return ""
+
+
+def _differs(kept: str, wished: str, *, respecified: bool) -> bool:
+    """Whether a digest is another. Flux's of the same thing is: it counts only once the spec has changed."""
+    foreign = bool(kept) and not kept.startswith(DIGEST_PREFIX)
+    return kept != wished and (respecified or not foreign)
 
 
 def _remedy(policy: Policy, memory: Memory) -> Remedy:

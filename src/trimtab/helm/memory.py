@@ -13,6 +13,9 @@ from trimtab.helm.record import Phase, Record, fingerprint
 SNAPSHOT_VERSION: Final = "trimtab/v1"
 """How the digest of a snapshot is made. A snapshot without it is of Flux, whose digest is of another kind."""
 
+DIGEST_PREFIX: Final = "trimtab:"
+"""Before our digests of post-renderers and common metadata, for the same reason."""
+
 Release: TypeAlias = Literal["install", "upgrade"]
 
 

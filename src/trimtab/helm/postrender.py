@@ -17,6 +17,7 @@ from trimtab.api.kustomize import CommonMetadata
 from trimtab.api.names import Reason
 from trimtab.base.errors import Terminal
 from trimtab.helm import output
+from trimtab.helm.memory import DIGEST_PREFIX
 from trimtab.helm.output import HOOK, Output, Part
 from trimtab.helm.record import Hook
 from trimtab.manifests import codec
@@ -44,12 +45,12 @@ class Changes(NamedTuple):
     @property
     def renderers_digest(self) -> str:
         """Equal for equal post-renderers; nothing for none."""
-        return codec.digest(msgspec.to_builtins(self.renderers)) if self.renderers else ""
+        return DIGEST_PREFIX + codec.digest(msgspec.to_builtins(self.renderers)) if self.renderers else ""
 
     @property
     def common_digest(self) -> str:
         """Equal for equal common metadata; nothing for none."""
-        return codec.digest(msgspec.to_builtins(self.common)) if self.common is not None else ""
+        return DIGEST_PREFIX + codec.digest(msgspec.to_builtins(self.common)) if self.common is not None else ""
 
 
 class _Object(NamedTuple):

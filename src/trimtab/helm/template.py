@@ -118,7 +118,7 @@ class Template:
         the worker died or could not be started; Corrupt for a damaged store.
         """
         _check(wish)
-        files = await asyncio.to_thread(_read, store, chart)
+        files = await asyncio.to_thread(files_of, store, chart)
         await asyncio.to_thread(_inspect, files, skip_schema=wish.skip_schema)
         printed = await self._run(files, chart, wish)
         found = await asyncio.to_thread(output.split, printed)
@@ -148,6 +148,14 @@ class Template:
             return done.stdout
         said = clean(done.stderr.decode(errors="replace"), tree, wish.values)
         raise Terminal(REASON, f"helm cannot render the chart {shown}: {said}")
+
+
+def files_of(store: Store, chart: Chart) -> dict[str, bytes]:
+    """The files that Helm gets of `chart`, by their paths in it. Raises Corrupt.
+
+    Without its .helmignore: what that leaves out of a directory is left out already, and a packed chart is all there.
+    """
+    return {path: store.read(entry.sha256) for path, entry in chart.files.items() if path != IGNORE_FILE}
 
 
 def clean(message: str, tree: Path, values: Values) -> str:
@@ -210,11 +218,6 @@ def _check(wish: Wish) -> None:
             f"{wish.name[:100]!a} cannot be the name of a release: lower-case letters, digits, `-` and `.`, at most "
             f"{_LONGEST_NAME} characters",
         )
-
-
-def _read(store: Store, chart: Chart) -> dict[str, bytes]:
-    """The files that Helm gets. What .helmignore leaves out is left out already, and a packed chart is all of it."""
-    return {path: store.read(entry.sha256) for path, entry in chart.files.items() if path != IGNORE_FILE}
 
 
 def _inspect(files: Mapping[str, bytes], *, skip_schema: bool) -> None:
