@@ -126,6 +126,9 @@ def test_what_kubernetes_cannot_read_names_the_template_and_shows_no_value(rende
     out = rendered({"a.yaml": "s3cret: 1\n"})
     with pytest.raises(Terminal, match=r"app/templates/a\.yaml .*object has no apiVersion"):
         output.objects(out.manifest)
+    out = rendered({"a.yaml": config("a") + "  labels: s3cret\n"})
+    with pytest.raises(Terminal, match=r"app/templates/a\.yaml .*ConfigMap a: metadata\.labels is not a map"):
+        output.objects(out.manifest)
 
 
 def test_the_parts_of_podinfo_are_all_that_helm_printed(helm):

@@ -16,9 +16,11 @@ from trimtab.artifacts.store import Store
 from trimtab.base.confined import Bounds
 from trimtab.base.errors import Terminal, Transient
 from trimtab.base.process import Limits
+from trimtab.helm.output import parts
 from trimtab.helm.template import Capabilities, Template, Wish, clean
-from trimtab.helm.values import compose
+from trimtab.helm.values import Piece, compose
 from trimtab.helm.varying import may_vary
+from trimtab.manifests.refs import Gvk
 from trimtab.render.local import snapshot_of_directory
 from trimtab.sources.charts import chart as charts
 from trimtab.sources.charts.chart import Chart
@@ -166,6 +168,33 @@ def test_what_is_a_value_is_not_in_a_message_whatever_form_it_has():
     values = compose([], {"a": "first line\nsecond line", "n": [123456, 1, True], "b": "line"})
     told = clean("Error: got second line and 123456, 1, cannot unmarshal !!str `abc...` true", Path("/x"), values)
     assert told == "got … and …, 1, cannot unmarshal !!str `…` true"
+
+
+def test_the_names_of_release_and_chart_are_told_though_a_value_is_the_same():
+    values = compose([], {"fullnameOverride": "podinfo", "secret": "podinfo-s3cret"})
+    told = clean("Error: podinfo/templates/a.yaml: podinfo-s3cret", Path("/x"), values, {"podinfo"})
+    assert told == "podinfo/templates/a.yaml: …"
+
+
+async def test_what_is_rendered_shows_itself_nowhere(render):
+    secret = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: a\nstringData:\n  a: {{ .Values.a }}\n"
+    hook = secret.replace("  name: a\n", "  name: b\n  annotations: {helm.sh/hook: test}\n")
+    wished = wish({"a": "s3cret"})
+    found = await render({"a.yaml": secret, "b.yaml": hook}, {"a": "s3cret"})
+    assert "s3cret" in found.output.manifest
+    assert "s3cret" not in repr(found) + repr(wished) + repr(found.output.hooks) + repr(parts(found.output.manifest))
+    assert "s3cret" not in repr(Piece("x", b"s3cret"))
+
+
+def test_capabilities_are_what_helm_would_find():
+    kinds = [Gvk("", "v1", "Pod"), Gvk("apps", "v1", "Deployment"), Gvk("apps", "v1", "DaemonSet")]
+    assert Capabilities.of("v1.36.3", kinds).api_versions == (
+        "apps/v1",
+        "apps/v1/DaemonSet",
+        "apps/v1/Deployment",
+        "v1",
+        "v1/Pod",
+    )
 
 
 async def test_a_template_reads_no_file_but_the_charts_own(render, tmp_path):

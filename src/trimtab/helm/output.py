@@ -28,7 +28,9 @@ _START = re.compile(r"^---\n# Source: (.*)\n", re.MULTILINE)
 _SEPARATOR = re.compile(r"^---[ \t]*(?:#.*)?$", re.MULTILINE)
 _CRDS = re.compile(r"[^/]+/(?:charts/[^/]+/)*crds/")
 _WEIGHT = re.compile(r"[+-]?[0-9]{1,9}")
+# Causes that show no more than a key, a kind or a name.
 _TELLING: Final = ("duplicate key", "while ", "object has no", "expected a Kubernetes object", "more than ")
+_TOLD_AT_THE_END: Final = ("has no metadata.name", "is not a map", "is not a string", "is not a list")
 
 
 class Event(StrEnum):
@@ -62,6 +64,9 @@ class Part(NamedTuple):
     path: str
     text: str
 
+    def __repr__(self) -> str:
+        return f"Part({self.path})"
+
 
 class Output(NamedTuple):
     """`manifest` as a record keeps it: without hooks and without what is in `crds/`."""
@@ -69,6 +74,9 @@ class Output(NamedTuple):
     manifest: str
     hooks: tuple[Hook, ...]
     crds: str
+
+    def __repr__(self) -> str:
+        return f"Output({len(self.manifest)} characters, {len(self.hooks)} hooks)"
 
 
 def split(printed: bytes) -> Output:
@@ -204,5 +212,5 @@ def _annotations(body: Body) -> Mapping[str, Any]:
 def _unreadable(path: str, problem: YamlError) -> Terminal:
     cause = problem.message.partition(": ")[2]
     place = f" at line {problem.line} of a document" if problem.line else ""
-    told = f": {cause}" if cause.startswith(_TELLING) or cause.endswith("has no metadata.name") else ""
+    told = f": {cause}" if cause.startswith(_TELLING) or cause.endswith(_TOLD_AT_THE_END) else ""
     return Terminal(REASON, f"what {path} renders is not what Kubernetes can read{place}{told}")

@@ -90,6 +90,9 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     delete_policies: tuple[str, ...] | None = None
     output_log_policies: tuple[str, ...] | None = None
 
+    def __repr__(self) -> str:
+        return f"Hook({self.kind} {self.name})"
+
 
 class Info(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When, and with what result."""

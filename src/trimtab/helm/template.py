@@ -1,14 +1,15 @@
 """`helm template` as a confined worker: it sees the files of one chart and, on its standard input, the values.
 
 No plugins, no network, no DNS, and `lookup` answers nothing: a proxy that answers it in the name of the release would
-be one more environment variable of `_arguments` and `_environment` here, and its answers part of `Wish.digest`.
+be one more environment variable of `_arguments` and `_environment` here, and its answers part of `Wish.digest`. As
+with every `helm template`, `.Release.Revision` is always 1, and the notes are left out.
 """
 
 import asyncio
 import io
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -26,7 +27,7 @@ from trimtab.helm.stored import SCHEMA_FILE
 from trimtab.helm.values import Values
 from trimtab.helm.varying import may_vary
 from trimtab.manifests import codec
-from trimtab.manifests.refs import Manifest
+from trimtab.manifests.refs import Gvk, Manifest
 from trimtab.sources.charts.chart import Chart
 from trimtab.sources.charts.ignore import IGNORE_FILE
 
@@ -51,6 +52,12 @@ class Capabilities(NamedTuple):
 
     kube_version: str
     api_versions: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, kube_version: str, kinds: Iterable[Gvk]) -> "Capabilities":
+        """Those of a server of that version that serves `kinds`, as Helm finds them itself."""
+        versions = {version for gvk in kinds for version in (gvk.api_version, f"{gvk.api_version}/{gvk.kind}")}
+        return cls(kube_version, tuple(sorted(versions)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +153,8 @@ class Template:
         done, tree = await self._confined.run(task)
         if done.code == 0:
             return done.stdout
-        said = clean(done.stderr.decode(errors="replace"), tree, wish.values)
+        public = {wish.name, wish.namespace, chart.metadata.name}
+        said = clean(done.stderr.decode(errors="replace"), tree, wish.values, public)
         raise Terminal(REASON, f"helm cannot render the chart {shown}: {said}")
 
 
@@ -158,15 +166,15 @@ def files_of(store: Store, chart: Chart) -> dict[str, bytes]:
     return {path: store.read(entry.sha256) for path, entry in chart.files.items() if path != IGNORE_FILE}
 
 
-def clean(message: str, tree: Path, values: Values) -> str:
-    """What helm said, without warnings, without our paths, and without anything that is among the values."""
+def clean(message: str, tree: Path, values: Values, public: Collection[str] = ()) -> str:
+    """What helm said, without warnings, our paths, and anything that is among the values and not `public` anyway."""
     text = _WARNING.sub("", message).strip().removeprefix("Error: ")
     text = text.partition("\n\nUse --debug")[0]
     text = without_place(text, tree / _CHART, "the chart")
     text = without_place(text, tree, "the chart")
     text = _QUOTED.sub("`…`", text)
     # The longest first, so that none of it is left over of a value that contains another.
-    for leaf in sorted(set(_leaves(values.body)), key=len, reverse=True):
+    for leaf in sorted(set(_leaves(values.body)) - set(public), key=len, reverse=True):
         text = text.replace(leaf, "…")
     text = re.sub(r"\s*\n\s*", "; ", text.strip())
     return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"

@@ -32,12 +32,18 @@ class Piece(NamedTuple):
     target_path: str = ""
     literal: bool = False
 
+    def __repr__(self) -> str:
+        return f"Piece({self.where})"
+
 
 class Values(NamedTuple):
     """Composed values. `digest` is equal for equal ones, whoever wrote them."""
 
     body: Body
     digest: str
+
+    def __repr__(self) -> str:
+        return f"Values({self.digest})"
 
 
 def compose(pieces: Iterable[Piece], inline: Mapping[str, Any]) -> Values:
