@@ -82,6 +82,14 @@ async def test_a_crash_in_the_words_of_go_is_for_a_person_to_look_at(confined):
         await one.run(task())
 
 
+async def test_what_a_program_panics_with_is_not_told_nor_taken_for_a_crash_where_it_only_says_so(confined):
+    one = confined("echo 'panic: s3cret' >&2; exit 2")
+    with pytest.raises(Terminal, match=r"crashed trying to build it: panic$"):
+        await one.run(task())
+    one.program.write_text("#!/bin/sh\necho 'fatal error: s3cret' >&2; exit 1\n")
+    assert (await one.run(task())).done.code == 1
+
+
 async def test_too_much_output_ends_it(confined):
     one = confined("exec /usr/bin/yes", max_output=1 << 20)
     with pytest.raises(Terminal, match="larger than 1 MiB"):

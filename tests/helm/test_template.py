@@ -152,6 +152,7 @@ async def test_values_against_the_schema_are_refused_in_helms_words(render):
         ("{{ .Values.a.b.c }}", "a.yaml:6:.*nil pointer"),
         ("{{ required \"a.b is needed\" .Values.none }}", "a.b is needed"),
         ("{{ fail (printf \"no %s\" .Values.password) }}", "no …"),
+        ("{{ fail (printf \"\\npanic: %s\" .Values.password) }}", "panic: …"),
         ("{{ include \"none\" . }}", "no template \"none\""),
         ("{{ if }}", "missing value for if"),
         ("a: b: c", "YAML parse error on app/templates/a.yaml"),
@@ -168,6 +169,11 @@ def test_what_is_a_value_is_not_in_a_message_whatever_form_it_has():
     values = compose([], {"a": "first line\nsecond line", "n": [123456, 1, True], "b": "line"})
     told = clean("Error: got second line and 123456, 1, cannot unmarshal !!str `abc...` true", Path("/x"), values)
     assert told == "got … and …, 1, cannot unmarshal !!str `…` true"
+
+
+def test_a_value_in_base64_is_not_in_a_message_either():
+    values = compose([], {"password": "hunter2-s3cret"})
+    assert clean("Error: bad aHVudGVyMi1zM2NyZXQ= here", Path("/x"), values) == "bad … here"
 
 
 def test_the_names_of_release_and_chart_are_told_though_a_value_is_the_same():

@@ -27,7 +27,9 @@ REMEMBERED: Final = 2_048
 
 _ENVIRONMENT: Final = {"PATH": "", "GOMEMLIMIT": "900MiB", "GOMAXPROCS": "2", "GOTRACEBACK": "none"}
 _STALE_S: Final = 3_600.0
-_CRASH = re.compile(r"^(?:panic|fatal error|runtime): .*", re.MULTILINE)
+_CRASHED: Final = 2
+"""How a program of Go ends that crashes; one that fails in its own words ends with 1."""
+_CRASH = re.compile(r"^(?:panic: runtime error|fatal error|runtime): .*|^panic\b", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,8 @@ class Confined:
                 await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
         if said.done.code < 0:
             raise self._died(task, f"{name} was killed by signal {-said.done.code} trying to {task.aim}")
-        crash = _CRASH.search(said.done.stderr.decode(errors="replace")) if said.done.code else None
+        crashed = said.done.code == _CRASHED
+        crash = _CRASH.search(said.done.stderr.decode(errors="replace")) if crashed else None
         if crash is not None:
             self._died(task, "")
             raise Terminal(self._reason, f"{name} crashed trying to {task.aim}: {crash[0][:200]}")

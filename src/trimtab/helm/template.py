@@ -6,6 +6,7 @@ with every `helm template`, `.Release.Revision` is always 1, and the notes are l
 """
 
 import asyncio
+import base64
 import io
 import re
 from collections import OrderedDict
@@ -174,10 +175,15 @@ def clean(message: str, tree: Path, values: Values, public: Collection[str] = ()
     text = without_place(text, tree, "the chart")
     text = _QUOTED.sub("`…`", text)
     # The longest first, so that none of it is left over of a value that contains another.
-    for leaf in sorted(set(_leaves(values.body)) - set(public), key=len, reverse=True):
-        text = text.replace(leaf, "…")
+    hidden = {form for leaf in _leaves(values.body) if leaf not in public for form in (leaf, _base64(leaf))}
+    for form in sorted(hidden, key=len, reverse=True):
+        text = text.replace(form, "…")
     text = re.sub(r"\s*\n\s*", "; ", text.strip())
     return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode(errors="surrogatepass")).decode()
 
 
 def _leaves(value: Any) -> Iterator[str]:
