@@ -61,6 +61,13 @@ def test_a_record_comes_back_as_it_was():
     assert record.encode(one, "store", NOW) == secret
 
 
+def test_a_record_says_when_it_was_written():
+    assert record.touched_at(record.encode(a_record(), "store", NOW)) == NOW.timestamp()
+    assert record.touched_at({"metadata": {"labels": {"createdAt": "12"}}}) == 12.0
+    assert [record.touched_at({"metadata": {"labels": {"modifiedAt": one}}}) for one in ("", "x", "9" * 400)] == [0] * 3
+    assert record.touched_at({}) == 0
+
+
 def test_what_helm_4_wrote_is_read():
     one = record.decode(json.loads((GOLDEN / "release.json").read_text()))
     assert (one.name, one.namespace, one.version, one.status) == ("golden", "default", 1, "deployed")

@@ -29,6 +29,7 @@ MAX_UNPACKED: Final = 64 << 20
 REASON: Final = Reason.STATE_ERROR
 
 _PREFIX: Final = "sh.helm.release.v1."
+_LONGEST_TIME: Final = 16
 _GZIP: Final = b"\x1f\x8b\x08"
 _SYSTEM_LABELS: Final = frozenset({"name", "owner", "status", "version", "createdAt", "modifiedAt"})
 
@@ -160,7 +161,11 @@ class BadRecord(Terminal):
     """A Secret that holds no release, or not the one it is named for. Reason StateError."""
 
     def __init__(self, where: str, cause: str) -> None:
-        super().__init__(REASON, f"{where} cannot be read as a release of Helm: {cause}")
+        super().__init__(
+            REASON,
+            f"{where} cannot be read as a release of Helm: {cause}; restore it, or delete it to go on from what was "
+            "before it",
+        )
 
 
 class TooLarge(Terminal):
@@ -240,6 +245,13 @@ def decode(secret: Body) -> Record:
 def history(secrets: Iterable[Body]) -> tuple[Record, ...]:
     """The revisions in `secrets`, the newest first. Raises BadRecord."""
     return tuple(sorted(map(decode, secrets), key=lambda record: record.version, reverse=True))
+
+
+def touched_at(secret: Body) -> float:
+    """When a record was written last, in seconds of the epoch as its writer had them; 0 if it does not say."""
+    labels = (secret.get("metadata") or {}).get("labels") or {}
+    said = str(labels.get("modifiedAt") or labels.get("createdAt") or "")
+    return float(said) if said.isdecimal() and said.isascii() and len(said) < _LONGEST_TIME else 0.0
 
 
 def settled(record: Record, status: Status, description: str, *, deleted: datetime | None = None) -> Record:
