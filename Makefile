@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help: ## Show the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(INSTALLED) ## Install everything: Python packages into .venv, the control plane and kustomize into the user's cache
+setup: $(INSTALLED) ## Install everything: Python packages into .venv, the control plane, kustomize and helm into the user's cache
 	@$(BIN)/python -m trimtab.toolchain
 
 demo: setup ## See it work: a local cluster, an example repository, and what to try; ends with Ctrl-C

@@ -45,15 +45,26 @@ SAMPLES = {
     "kustomize.toolkit.fluxcd.io/substitute": (["enabled", "disabled"], ["none"]),
     "kustomize.toolkit.fluxcd.io/decrypt": (["enabled", "disabled"], ["none"]),
     "kustomize.toolkit.fluxcd.io/ssa": (["Override", "merge", "IFNOTPRESENT", "Ignore"], ["Sometimes", "apply"]),
+    "helm.toolkit.fluxcd.io/driftDetection": (["enabled", "disabled", "Disabled"], ["off", "warn"]),
     "source.extensions.fluxcd.io/reconcile": (["enabled", "disabled", "Disabled"], ["off", "", "false"]),
 }  # fmt: skip
-FREE = {names.REQUESTED_AT: "any text asks", names.EVENT_PREFIX: "any text is handed on"}
+FREE = {
+    names.REQUESTED_AT: "any text asks",
+    names.FORCE_AT: "any text asks",
+    names.RESET_AT: "any text asks",
+    names.EVENT_PREFIX: "any text is handed on",
+}
 NO_ANNOTATION = {
     "GENERATOR": "a label that we write",
     "MANAGED_BY": "a label that we write",
     "GENERATOR_FINALIZER": "a finalizer",
     "OWNER_NAME": "a label that we write",
     "OWNER_NAMESPACE": "a label that we write",
+    "RELEASE_OWNER_NAME": "a label that we write",
+    "RELEASE_OWNER_NAMESPACE": "a label that we write",
+    "RECORD_OF": "a label that we write",
+    "HELM_RELEASE_NAME": "of Helm, written and compared",
+    "HELM_RELEASE_NAMESPACE": "of Helm, written and compared",
     "WATCH_LABEL": "a label that selects: another value selects nothing",
     "SHARD_LABEL": "a label that selects: any value is a shard",
     "OURS": "the prefix of the others",

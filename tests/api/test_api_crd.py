@@ -11,10 +11,11 @@ import pytest
 from msgspec import inspect
 
 from trimtab.api.bucket import Bucket
-from trimtab.api.crd import DEFINITIONS, Definition, crd, crds, schema_of
+from trimtab.api.crd import DEFINITIONS, PLANNED, Definition, crd, crds, schema_of
 from trimtab.api.external import ExternalArtifact
 from trimtab.api.generator import ArtifactGenerator
 from trimtab.api.helm import HelmChart, HelmRepository
+from trimtab.api.helmrelease import HelmRelease
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.oci import OCIRepository
 from trimtab.api.receiver import Receiver
@@ -52,7 +53,7 @@ def leaves(value: Any, path: str = "") -> Iterator[str]:
             yield path
 
 
-both = pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda one: one.gvk.kind)
+both = pytest.mark.parametrize("definition", [*DEFINITIONS, *PLANNED], ids=lambda one: one.gvk.kind)
 
 
 @both
@@ -64,16 +65,27 @@ def test_schemas_are_written_out_in_full_and_say_what_every_field_means(definiti
             assert node.get("description"), f"{path} has no description"
 
 
+_COMPARED = {
+    f"{place}.{name}"
+    for place, names in {
+        "ignore[].target": ("name", "namespace"),
+        "patches[].target": ("name", "namespace"),
+        "images[]": ("name", "newName"),
+        "driftDetection.ignore[].target": ("name", "namespace"),
+        "postRenderers[].kustomize.patches[].target": ("name", "namespace"),
+        "postRenderers[].kustomize.images[]": ("name", "newName"),
+    }.items()
+    for name in names
+}
+"""What is compared with names in manifests, and refers to nothing itself."""
+
+
 @both
 def test_every_text_that_can_name_something_has_an_end(definition: Definition) -> None:
     for path, node in nodes(root(definition)["properties"]["spec"]):
-        if path.endswith(("ame", "amespace", "interval", "timeout", "url", "Interval", "path")):
-            assert "maxLength" in node or path in {"ignore[].target.name", "ignore[].target.namespace"} | {
-                "patches[].target.name",
-                "patches[].target.namespace",
-                "images[].name",
-                "images[].newName",
-            }, path
+        named = path.endswith(("ame", "amespace", "interval", "timeout", "url", "Interval", "path"))
+        if named and node["type"] == "string":
+            assert "maxLength" in node or "enum" in node or path in _COMPARED, path
 
 
 @both
@@ -191,17 +203,19 @@ def test_a_type_without_words_is_an_error_and_no_hole_in_the_schema() -> None:
         ("helmchart.json", HelmChart),
         ("externalartifact.json", ExternalArtifact),
         ("artifactgenerator.json", ArtifactGenerator),
+        ("helmrelease.json", HelmRelease),
     ],
 )
 def test_the_samples_of_the_other_tests_have_every_field(file: str, struct: type[Any]) -> None:
-    definition = next(one for one in DEFINITIONS if one.struct is struct)
+    definition = next(one for one in (*DEFINITIONS, *PLANNED) if one.struct is struct)
     schema = {
         path
         for path, node in nodes(root(definition))
-        if node["type"] not in {"object", "array"} and not path.endswith(("{}", "[]"))
+        if node["type"] not in {"object", "array"} and not path.endswith(("{}", "[]")) and "{}." not in path
     }
     # Either of the two, never both.
     schema.discard("spec.kubeConfig.configMapRef.name")
+    schema -= {path for path in schema if path.startswith("spec.chartRef.")}
     if struct is Bucket:
         schema.discard("spec.serviceAccountName")
     if struct is Receiver:
@@ -346,3 +360,52 @@ def test_every_field_of_an_artifact_is_in_the_schema() -> None:
     paths = expand(f"artifact {text[1]}")[1:]
     assert len(paths) == 7
     assert all(has(artifact, path.removeprefix("artifact.")) for path in paths)
+
+
+def test_a_kind_without_a_controller_is_not_installed() -> None:
+    assert not {one.gvk.kind for one in PLANNED} & {one["spec"]["names"]["kind"] for one in crds()}
+
+
+def test_every_field_of_a_release_is_in_the_schema() -> None:
+    action = "timeout disableWait disableWaitForJobs disableHooks"
+    change = f"{action} strategy.name strategy.retryInterval remediation.retries remediation.ignoreTestFailures"
+    change += " remediation.remediateLastFailure disableTakeOwnership disableOpenAPIValidation disableSchemaValidation"
+    change += " crds serverSideApply"
+    spec = {
+        "chart": """
+            metadata.labels metadata.annotations spec.chart spec.version spec.sourceRef.kind spec.sourceRef.namespace
+            spec.interval spec.reconcileStrategy spec.valuesFiles spec.ignoreMissingValuesFiles spec.verify.provider
+        """,
+        "chartRef": "kind name namespace",
+        "driftDetection": "mode ignore.paths ignore.target.kind",
+        "install": f"{change} replace skipCRDs createNamespace",
+        "upgrade": f"{change} force preserveValues cleanupOnFail chartNameChangeStrategy remediation.strategy",
+        "test": "enable timeout ignoreFailures filters.name filters.exclude",
+        "rollback": f"{action} recreate force cleanupOnFail serverSideApply",
+        "uninstall": "timeout disableHooks keepHistory disableWait deletionPropagation",
+        "valuesFrom": "kind name valuesKey targetPath optional literal",
+        "commonMetadata": "labels annotations",
+        "postRenderers": "kustomize.patches.patch kustomize.images.newTag",
+        "waitStrategy": "name",
+        "healthCheckExprs": "apiVersion kind current inProgress failed",
+        "dependsOn": "name namespace readyExpr",
+        "kubeConfig": "secretRef.name secretRef.key configMapRef.name",
+    }
+    plain = """
+        interval timeout suspend serviceAccountName releaseName targetNamespace storageNamespace maxHistory
+        persistentClient values postRenderStrategy
+    """
+    paths = [*plain.split(), *(f"{name}.{path}" for name, text in spec.items() for path in text.split())]
+    status = """
+        observedGeneration observedPostRenderersDigest observedCommonMetadataDigest lastAttemptedGeneration conditions
+        helmChart storageNamespace history.apiVersion history.digest history.name history.namespace history.version
+        history.status history.action history.chartName history.chartVersion history.appVersion history.configDigest
+        history.firstDeployed history.lastDeployed history.deleted history.testHooks history.ociDigest inventory.entries
+        lastAttemptedReleaseAction lastAttemptedReleaseActionDuration failures installFailures upgradeFailures
+        lastAttemptedRevision lastAttemptedRevisionDigest lastAttemptedValuesChecksum lastReleaseRevision
+        lastAttemptedConfigDigest lastHandledReconcileAt lastHandledForceAt lastHandledResetAt
+    """
+    properties = root(PLANNED[0])["properties"]
+    assert [path for path in paths if not has(properties["spec"], path)] == []
+    assert [path for path in status.split() if not has(properties["status"], path)] == []
+    assert properties["spec"]["properties"]["values"]["x-kubernetes-preserve-unknown-fields"] is True

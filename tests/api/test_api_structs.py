@@ -12,6 +12,8 @@ from trimtab.api.bucket import Bucket
 from trimtab.api.external import ExternalArtifact
 from trimtab.api.generator import ArtifactGenerator
 from trimtab.api.helm import HelmChart, HelmRepository
+from trimtab.api.helmactions import CrdPolicy
+from trimtab.api.helmrelease import HelmRelease, shortened
 from trimtab.api.kustomize import DeletionPolicy, Kustomization, SourceRef
 from trimtab.api.meta import LocalRef, ObjectMeta
 from trimtab.api.oci import OCIRepository
@@ -30,6 +32,7 @@ SAMPLES: list[tuple[str, type[Any]]] = [
     ("helmchart.json", HelmChart),
     ("externalartifact.json", ExternalArtifact),
     ("artifactgenerator.json", ArtifactGenerator),
+    ("helmrelease.json", HelmRelease),
 ]
 
 GIT: dict[str, Any] = {"metadata": {"name": "a", "namespace": "n"}, "spec": {"url": "https://h/r", "interval": "1m"}}
@@ -175,3 +178,43 @@ def test_the_path_of_a_receiver_is_the_one_of_flux() -> None:
 )
 def test_only_kinds_of_ours_can_be_asked_for_a_look(kind: str, version: str, group: str) -> None:
     assert ReceiverResource(api_version=version, kind=kind, name="a").group == group
+
+
+RELEASE: dict[str, Any] = {
+    "metadata": {"name": "web", "namespace": "apps"},
+    "spec": {"interval": "10m", "chartRef": {"kind": "HelmChart", "name": "c"}},
+}
+
+
+def release(**spec: Any) -> HelmRelease:
+    return msgspec.convert(RELEASE | {"spec": RELEASE["spec"] | spec}, HelmRelease)
+
+
+def test_a_release_is_named_after_its_object() -> None:
+    assert (release().release_name, release().release_namespace, release().storage_namespace) == ("web", "apps", "apps")
+    elsewhere = release(targetNamespace="far", storageNamespace="store")
+    assert (elsewhere.release_name, elsewhere.release_namespace) == ("far-web", "far")
+    assert elsewhere.storage_namespace == "store"
+    assert release(targetNamespace="far", releaseName="mine").release_name == "mine"
+    long = shortened("a" * 54)
+    assert len(long) == 53
+    assert (long[:41], shortened("a" * 53)) == ("a" * 40 + "-", "a" * 53)
+
+
+def test_the_chart_of_a_release_is_in_the_namespace_of_its_source() -> None:
+    chart = {"spec": {"chart": "c", "sourceRef": {"kind": "HelmRepository", "name": "r", "namespace": "shared"}}}
+    assert release(chart=chart, chartRef=None).chart_key == Key("shared", "apps-web")
+    assert release().chart_key is None
+
+
+def test_a_release_that_says_little_means_what_flux_would() -> None:
+    spec = release().spec
+    assert (spec.timeout_s, spec.history_limit, spec.drift_mode) == (300.0, 5, "disabled")
+    assert (release(maxHistory=0).spec.history_limit, release(maxHistory=-1).spec.history_limit) == (0, 0)
+    both = release(install={}, upgrade={}).spec
+    assert (both.install.crd_policy, both.upgrade.crd_policy) == (CrdPolicy.CREATE, CrdPolicy.SKIP)
+    assert release(install={"skipCRDs": True, "crds": "Create"}).spec.install.crd_policy is CrdPolicy.SKIP
+    assert both.install.timeout_s(7.0) == 7.0
+    assert release(install={"timeout": "1m"}).spec.install.timeout_s(7.0) == 60.0
+    assert both.upgrade.reinstalls
+    assert release(install={"strategy": {"name": "RetryOnFailure"}}).spec.install.strategy.retry_interval_s == 300.0

@@ -21,8 +21,8 @@ SHARED = Path(__file__).parents[3] / "shared"
 
 def find_kustomize() -> Path | None:
     """The toolchain's kustomize, else one in KUBEBUILDER_ASSETS or on PATH."""
-    if found := binaries.find("render"):
-        return found["kustomize"]
+    if found := binaries.present("render").get("kustomize"):
+        return found
     places = os.pathsep.join([os.environ.get("KUBEBUILDER_ASSETS", ""), os.environ["PATH"]])
     on_path = shutil.which("kustomize", path=places)
     return Path(on_path) if on_path else None

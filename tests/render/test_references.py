@@ -82,7 +82,7 @@ def offline(renderer, monkeypatch):
     async def never(*_, **__):
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr("trimtab.render.kustomize.run", never)
+    monkeypatch.setattr("trimtab.base.confined.run", never)
     return renderer
 
 

@@ -348,7 +348,7 @@ async def test_plain_directories_start_no_process(renderer, artifact, monkeypatc
     async def never(*_, **__):
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr("trimtab.render.kustomize.run", never)
+    monkeypatch.setattr("trimtab.base.confined.run", never)
     options = Options(target_namespace="x", images=(Image(name="a", new_tag="b"),), common_metadata=CommonMetadata())
     rendered = await renderer.render(artifact({"b.yaml": config_map("b"), "a/c.yaml": config_map("c")}), "", options)
     assert names(rendered) == ["c", "b"]
@@ -425,7 +425,7 @@ async def test_a_bad_file_is_told_with_its_line_and_never_reaches_kustomize(
     async def never(*_, **__):
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr("trimtab.render.kustomize.run", never)
+    monkeypatch.setattr("trimtab.base.confined.run", never)
     started = time.monotonic()
     error = await refusal(renderer, artifact({"m.yaml": text, **kustomization}))
     assert error.reason == "BuildFailed"
@@ -459,14 +459,16 @@ def overlay(artifact) -> Snapshot:
         ("/bin/sleep 60", Transient, "took longer than 0.5 s"),
         ("kill -9 $$", Transient, "killed by signal 9"),
         ("/usr/bin/yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", Terminal, "larger than 64 MiB"),
-        ("echo 'panic: runtime error: index out of range' >&2; exit 2", Terminal, "crashed while building the root"),
+        ("echo 'panic: runtime error: index out of range' >&2; exit 2", Terminal, "crashed trying to build the root"),
         ("echo \"Error: no such file $PWD/sub/x.yaml\" >&2; exit 1", Terminal, "the artifact: no such file sub/x.yaml"),
         ("echo 'Error: bad in map[string]interface {}{\"password\":\"hunter2\"}' >&2; exit 1", Terminal, "bad in …"),
     ],
 )  # fmt: skip
 async def test_a_worker_that_fails_is_one_clear_error(artifact, program, tmp_path, script, error, expected):
     renderer = Renderer(None, program(script), tmp_path / "work")
-    renderer._kustomize._timeout = 0.5 if "sleep" in script else 30
+    renderer._kustomize = Kustomize(
+        program(script), tmp_path / "work" / "builds", timeout=0.5 if "sleep" in script else 30
+    )
     with pytest.raises(error) as failed:
         await renderer.render(overlay(artifact), "", PLAIN)
     assert failed.value.reason == "BuildFailed"
@@ -552,7 +554,7 @@ async def test_a_result_is_kept_over_a_restart_and_built_again_when_damaged(
         raise AssertionError("a process was started")
 
     with monkeypatch.context() as patched:
-        patched.setattr("trimtab.render.kustomize.run", never)
+        patched.setattr("trimtab.base.confined.run", never)
         assert await Renderer(store, kustomize, tmp_path).render(files, "", PLAIN) == first
         with pytest.raises(AssertionError):
             await Renderer(store, kustomize, tmp_path).render(files, "", Options(name_prefix="a-"))

@@ -44,22 +44,35 @@ def test_nothing_is_found_on_an_empty_machine(empty):
 )
 def test_a_binary_on_path_is_taken_if_its_version_fits(empty, version, fits):
     path = says(empty / "bin" / "kustomize", f"'{version}'")
-    assert binaries.find("render") == ({"kustomize": path} if fits else None)
+    assert binaries.present("render") == ({"kustomize": path} if fits else {})
+
+
+def test_a_family_is_found_only_when_all_of_it_is_there(empty):
+    kustomize = says(empty / "bin" / "kustomize", "v5.8.2")
+    assert binaries.find("render") is None
+    helm = says(empty / "bin" / "helm", "v4.3.1")
+    assert binaries.find("render") == {"kustomize": kustomize, "helm": helm}
+
+
+@pytest.mark.parametrize(("version", "fits"), [("v4.0.0", True), ("v4.3.1+gabc", True), ("v3.19.0", False)])
+def test_a_helm_of_another_major_version_is_not_taken(empty, version, fits):
+    says(empty / "bin" / "helm", version)
+    assert ("helm" in binaries.present("render")) is fits
 
 
 def test_a_binary_that_fails_to_say_its_version_is_not_taken(empty):
     script(empty / "bin" / "kustomize", "echo v5.8.2; exit 3")
-    assert binaries.find("render") is None
+    assert binaries.present("render") == {}
 
 
 def test_kubebuilder_assets_come_before_path_and_path_before_the_cache(empty, monkeypatch):
     cached = says(binaries.cache_of("render") / "kustomize", "v5.8.2")
-    assert binaries.find("render") == {"kustomize": cached}
+    assert binaries.present("render") == {"kustomize": cached}
     on_path = says(empty / "bin" / "kustomize", "v5.8.1")
-    assert binaries.find("render") == {"kustomize": on_path}
+    assert binaries.present("render") == {"kustomize": on_path}
     asset = says(empty / "assets" / "kustomize", "v5.8.0")
     monkeypatch.setenv("KUBEBUILDER_ASSETS", str(asset.parent))
-    assert binaries.find("render") == {"kustomize": asset}
+    assert binaries.present("render") == {"kustomize": asset}
 
 
 def test_another_minor_version_of_kubernetes_does_not_fit():
@@ -100,7 +113,7 @@ async def test_a_build_appears_in_the_cache_only_when_it_is_complete(empty):
     assert not [path for path in binaries.cache_of("render").iterdir() if not path.name.startswith(".")]
     pretend_go(empty, 'printf "#!/bin/sh\\necho v5.8.2\\n" > "$3"; /bin/chmod +x "$3"')
     found = await binaries.ensure("render")
-    assert found == {"kustomize": binaries.cache_of("render") / "kustomize"}
+    assert found == {name: binaries.cache_of("render") / name for name in ("kustomize", "helm")}
 
 
 async def test_a_failed_build_says_what_the_compiler_said(empty):
@@ -114,15 +127,16 @@ async def test_progress_names_the_binary_and_how_many_there_are(empty):
     lines: list[str] = []
     steps: list[binaries.Step] = []
     await binaries.ensure("render", progress=lines.append, watch=steps.append)
-    assert any("building kustomize (1 of 1), 0 s" in line for line in lines)
-    assert [step.done for step in steps] == [False, True]
+    assert any("building kustomize (1 of 2), 0 s" in line for line in lines)
+    assert any("building helm (2 of 2), 0 s" in line for line in lines)
+    assert [step.done for step in steps] == [False, True, False, True]
 
 
 async def test_two_builds_do_not_run_at_once(empty):
     pretend_go(empty, f'echo run >> {empty}/runs; /bin/sleep 0.3; echo x > "$3"; /bin/chmod +x "$3"')
     lines: list[str] = []
     await asyncio.gather(binaries.ensure("render", progress=lines.append), binaries.ensure("render"))
-    assert (empty / "runs").read_text().splitlines() == ["run"]
+    assert (empty / "runs").read_text().splitlines() == ["run", "run"]
 
 
 async def test_who_waits_for_another_build_is_told(empty):

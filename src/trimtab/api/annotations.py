@@ -226,10 +226,13 @@ RULES: Final[Mapping[str, Rule]] = {
         lambda value: value in [mode.lower() for mode in names.ApplyMode],
         folded=True,
     ),
+    names.OBJECT_DRIFT_DETECTION: _rule(MANAGED, *_SWITCH, folded=True),
     names.GENERATOR_RECONCILE: _rule(
         _GENERATOR, _SWITCH[0], lambda value: value.lower() in (names.ENABLED, names.DISABLED)
     ),
     # any text is a request, and any text may be handed on to who listens to events
     names.REQUESTED_AT: _rule(" ".join(sorted(_OURS)), "any text", _any),
+    names.FORCE_AT: _rule("HelmRelease", "any text", _any),
+    names.RESET_AT: _rule("HelmRelease", "any text", _any),
     names.EVENT_PREFIX: _rule(" ".join(sorted(_OURS)), "any text", _any),
 }

@@ -15,6 +15,7 @@ from trimtab.api.bucket import Bucket
 from trimtab.api.external import ExternalArtifact
 from trimtab.api.generator import ArtifactGenerator
 from trimtab.api.helm import HelmChart, HelmRepository
+from trimtab.api.helmrelease import HelmRelease
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.names import DISABLED, OBJECT_SUBSTITUTE
 from trimtab.api.oci import OCIRepository
@@ -146,6 +147,11 @@ DEFINITIONS: Final = (
     ),
 )
 
+PLANNED: Final = (
+    Definition(gvk.HELM_RELEASE, HelmRelease, "helmreleases", ("hr",), "fluxcd-appliers", (AGE, READY, STATUS)),
+)
+"""Kinds whose controller is not there yet: they are not installed, so that nobody is half served."""
+
 
 def crds() -> list[Body]:
     """The definitions of all our kinds, ready to be applied."""
@@ -236,6 +242,8 @@ def _schema(info: inspect.Type) -> Body:
             return {"type": "boolean"}
         case inspect.IntType():
             return {"type": "integer"}
+        case inspect.DictType(value_type=inspect.AnyType()):
+            return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         case inspect.DictType(value_type=value):
             return {"type": "object", "additionalProperties": _schema(value)}
         case inspect.VarTupleType(item_type=inspect.StructType(cls=cls)) if cls is Condition:

@@ -7,6 +7,7 @@ from trimtab.manifests.refs import Gvk
 SOURCE_GROUP: Final = "source.toolkit.fluxcd.io"
 EXTENSIONS_GROUP: Final = "source.extensions.fluxcd.io"
 KUSTOMIZE_GROUP: Final = "kustomize.toolkit.fluxcd.io"
+HELM_GROUP: Final = "helm.toolkit.fluxcd.io"
 NOTIFICATION_GROUP: Final = "notification.toolkit.fluxcd.io"
 
 GIT_REPOSITORY: Final = Gvk(SOURCE_GROUP, "v1", "GitRepository")
@@ -17,6 +18,7 @@ HELM_CHART: Final = Gvk(SOURCE_GROUP, "v1", "HelmChart")
 EXTERNAL_ARTIFACT: Final = Gvk(SOURCE_GROUP, "v1", "ExternalArtifact")
 ARTIFACT_GENERATOR: Final = Gvk(EXTENSIONS_GROUP, "v1beta1", "ArtifactGenerator")
 KUSTOMIZATION: Final = Gvk(KUSTOMIZE_GROUP, "v1", "Kustomization")
+HELM_RELEASE: Final = Gvk(HELM_GROUP, "v2", "HelmRelease")
 RECEIVER: Final = Gvk(NOTIFICATION_GROUP, "v1", "Receiver")
 
 SOURCE_KINDS: Final = (GIT_REPOSITORY, OCI_REPOSITORY, BUCKET, EXTERNAL_ARTIFACT)

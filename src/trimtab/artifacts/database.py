@@ -1,8 +1,8 @@
 """One SQLite file as a place for contents: https://sqlite.org. What goes wrong in it is an OSError, or Damaged.
 
 Twenty thousand small files cost a file system seconds, of which nearly all is the making of names; in one file they are
-a tenth of a second, a transaction is whole or is not there after a crash, and nothing half-written is left. Nobody waits
-for the disk: what a power cut does to the file is noticed as damage, and what was in it is fetched again.
+a tenth of a second, a transaction is whole or is not there after a crash, and nothing half-written is left. Nobody
+waits for the disk: what a power cut does to the file is noticed as damage, and what was in it is fetched again.
 """
 
 import errno

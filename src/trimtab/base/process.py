@@ -2,12 +2,21 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import resource
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+_NEW_USER: Final = 0x10000000
+_NEW_NETWORK: Final = 0x40000000
+"""What a process may have of its own on Linux, by unshare(2)."""
+_OWN_PROCESSES: Final = 256
+"""Processes and threads in a user namespace that is a child's own: there, nobody else's are counted."""
+_unshare = getattr(ctypes.CDLL(None), "unshare", None)
 
 
 class ProcessTimeout(Exception):
@@ -20,12 +29,17 @@ class OutputTooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a child may use; None leaves the limit of this process."""
+    """What a child may use; None leaves the limit of this process.
+
+    `offline` puts it where there is no network at all, if the kernel lets us: with the rights of root, or where users
+    may have namespaces of their own. In the latter case the number of its processes is limited as well.
+    """
 
     memory_bytes: int | None = None
     cpu_s: int | None = None
     file_bytes: int | None = None
     processes: int | None = None
+    offline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,5 +143,8 @@ def _limiter(limits: Limits):  # type: ignore[no-untyped-def]  # noqa: ANN202 - 
         for kind, value in wanted:
             if value is not None:
                 resource.setrlimit(kind, (value, value))
+        if limits.offline and _unshare is not None and _unshare(_NEW_NETWORK) != 0:  # noqa: SIM102
+            if _unshare(_NEW_USER | _NEW_NETWORK) == 0 and limits.processes is None:
+                resource.setrlimit(resource.RLIMIT_NPROC, (_OWN_PROCESSES, _OWN_PROCESSES))
 
     return apply

@@ -295,7 +295,7 @@ class Assembly:
         own = Place(self._client, target, (home,), True, settings.namespace)
         places = Places(own, self._transport, self._clock, tasks, furnish, wake)
         keeper = account(self._client, settings.applier) if settings.applier else self._client
-        found = binaries.find("render")
+        found = binaries.present("render")
         git = GitSource(
             settings.storage_path / "bases", store, self._transport, self._clock, deny_private=settings.deny_private
         )
@@ -306,7 +306,7 @@ class Assembly:
             objects=apps,
             standing=self._standing,
             sources=self._index,
-            renderer=Renderer(store, found["kustomize"] if found else None, settings.storage_path / "render"),
+            renderer=Renderer(store, found.get("kustomize"), settings.storage_path / "render"),
             bases=bases,
             places=places,
             access=access,

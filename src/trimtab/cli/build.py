@@ -196,8 +196,8 @@ def _kustomize() -> Path | None:
     """The kustomize that the controller would run, else the one on PATH."""
     from trimtab.toolchain import binaries
 
-    if found := binaries.find("render"):
-        return found["kustomize"]
+    if found := binaries.present("render").get("kustomize"):
+        return found
     on_path = shutil.which("kustomize", path=os.environ.get("PATH"))
     return Path(on_path) if on_path else None
 

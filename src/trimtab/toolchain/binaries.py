@@ -59,6 +59,11 @@ def find(family: FamilyName) -> Mapping[str, Path] | None:
     return found if len(found) == len(FAMILIES[family].tools) else None
 
 
+def present(family: FamilyName) -> Mapping[str, Path]:
+    """Those binaries of `family` that are there, by name: for whoever can do with some of them."""
+    return _search(FAMILIES[family])
+
+
 async def ensure(
     family: FamilyName,
     *,

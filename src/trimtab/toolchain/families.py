@@ -69,6 +69,7 @@ class Family:
 KUBERNETES = "1.36.3"
 KUSTOMIZE = "5.8.2"
 SOPS = "3.13.3"
+HELM = "4.3.1"
 _MAJOR, _MINOR, _ = KUBERNETES.split(".")
 
 # Without these, the version is a template that clients fail to parse: v0.0.0-master+$Format:%H$.
@@ -137,6 +138,14 @@ FAMILIES: Mapping[FamilyName, Family] = {
                 oldest=(5, 4, 0),
                 below=(6, 0, 0),
                 version_args=("version",),
+            ),
+            Tool(
+                "helm",
+                "helm.sh/helm/v4/cmd/helm",
+                oldest=(4, 0, 0),
+                below=(5, 0, 0),
+                ldflags=f"-X helm.sh/helm/v4/internal/version.version=v{HELM}",
+                version_args=("version", "--short"),
             ),
         ),
     ),

@@ -65,8 +65,8 @@ async def _install(home: Path) -> None:
             words = done.stderr.decode(errors="replace").strip()[-800:]
             raise Terminal(
                 "GoMissing",
-                f"the control plane and kustomize are built with Go 1.26 or newer, which is not on PATH, and installing"
-                f" {_WHEEL} failed: {words}; install Go and run this again",
+                "the control plane, kustomize and helm are built with Go 1.26 or newer, which is not on PATH, and "
+                f"installing {_WHEEL} failed: {words}; install Go and run this again",
             )
         await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
         Path(scratch).rename(home)

@@ -1,0 +1,277 @@
+"""`helm template` as a confined worker: it sees the files of one chart and, on its standard input, the values.
+
+No plugins, no network, no DNS, and `lookup` answers nothing: a proxy that answers it in the name of the release would
+be one more environment variable of `_arguments` and `_environment` here, and its answers part of `Wish.digest`. As
+with every `helm template`, `.Release.Revision` is always 1, and the notes are left out.
+"""
+
+import asyncio
+import base64
+import io
+import re
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from trimtab.api.names import Reason
+from trimtab.artifacts.archive import BadArchive, Member, read_archive
+from trimtab.artifacts.store import Store
+from trimtab.base.confined import REMEMBERED, Bounds, Confined, Task, without_place
+from trimtab.base.errors import Terminal
+from trimtab.base.process import Limits
+from trimtab.helm import output
+from trimtab.helm.output import Output
+from trimtab.helm.schema import refuse_outside
+from trimtab.helm.stored import SCHEMA_FILE
+from trimtab.helm.values import Values
+from trimtab.helm.varying import may_vary
+from trimtab.manifests import codec
+from trimtab.manifests.refs import Gvk, Manifest
+from trimtab.sources.charts.chart import Chart
+from trimtab.sources.charts.ignore import IGNORE_FILE
+
+REASON: Final = Reason.BUILD_FAILED
+MAX_MESSAGE: Final = 2_000
+BOUNDS: Final = Bounds(
+    max_output=50 << 20,
+    limits=Limits(memory_bytes=2_560 << 20, cpu_s=120, file_bytes=1 << 20, offline=True),
+)
+
+_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
+_LONGEST_NAME: Final = 53
+_CHART: Final = "chart"
+_NESTED: Final = 5
+_QUOTED = re.compile(r"`[^`]*`")
+_LEAST_HIDDEN: Final = 4
+_WARNING = re.compile(r"^(?:WARNING: |level=|time=|walk\.go:|coalesce\.go:|\d{4}/\d\d/\d\d ).*$", re.MULTILINE)
+
+
+class Capabilities(NamedTuple):
+    """What the cluster can: the version of its API server, and all `group/version` and `group/version/Kind`."""
+
+    kube_version: str
+    api_versions: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, kube_version: str, kinds: Iterable[Gvk]) -> "Capabilities":
+        """Those of a server of that version that serves `kinds`, as Helm finds them itself."""
+        versions = {version for gvk in kinds for version in (gvk.api_version, f"{gvk.api_version}/{gvk.kind}")}
+        return cls(kube_version, tuple(sorted(versions)))
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be rendered, but for the chart."""
+
+    name: str
+    namespace: str
+    values: Values
+    capabilities: Capabilities
+    upgrade: bool = False
+    skip_schema: bool = False
+
+    def digest(self, chart: Chart) -> str:
+        """Equal where the same comes out, unless the chart leaves it to chance."""
+        flags = [self.name, self.namespace, self.upgrade, self.skip_schema, *self.capabilities]
+        return codec.digest([self.kin(chart), flags])
+
+    def kin(self, chart: Chart) -> str:
+        """Equal for all releases of one chart with the same values."""
+        files = [[path, entry.sha256] for path, entry in sorted(chart.files.items())]
+        return codec.digest([files, self.values.digest])
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """What came out. `varies` names the templates whose objects were others the second time.
+
+    Hooks do not count: they are made anew with every action, and many a chart gives its tests names of chance.
+    """
+
+    output: Output
+    input_digest: str
+    varies: tuple[str, ...] = ()
+
+    @property
+    def manifests(self) -> tuple[Manifest, ...]:
+        """The objects of the release, in Helm's order. Raises Terminal."""
+        return output.objects(self.output.manifest)
+
+    @property
+    def crds(self) -> tuple[Manifest, ...]:
+        """What is in `crds/` of the chart and of its enabled subcharts. Raises Terminal."""
+        return output.objects(self.output.crds)
+
+
+class Template:
+    """Runs `helm template`, a few at a time."""
+
+    def __init__(self, program: Path, work_dir: Path, bounds: Bounds = BOUNDS) -> None:
+        """`work_dir` is private to us."""
+        self._confined = Confined(program, work_dir, reason=REASON, bounds=bounds, environment=_environment)
+        self._varies: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+
+    @property
+    def identity(self) -> str:
+        """Differs when another helm would run."""
+        return self._confined.identity
+
+    async def render(self, store: Store, chart: Chart, wish: Wish) -> Rendering:
+        """Render `chart`, whose files are in `store`: twice on first sight, to see whether the same comes out again.
+
+        First sight is of the chart with these values; its other releases are rendered once.
+        Raises Terminal with reason BuildFailed for what chart or values are to blame for, in Helm's words; Transient if
+        the worker died or could not be started; Corrupt for a damaged store.
+        """
+        _check(wish)
+        files = await asyncio.to_thread(files_of, store, chart)
+        await asyncio.to_thread(_inspect, files, skip_schema=wish.skip_schema)
+        printed = await self._run(files, chart, wish)
+        found = await asyncio.to_thread(output.split, printed)
+        kin = wish.kin(chart)
+        if kin not in self._varies:
+            varies: tuple[str, ...] = ()
+            if await asyncio.to_thread(_could_vary, files, wish):
+                again = await self._run(files, chart, wish)
+                varies = _differing(found, await asyncio.to_thread(output.split, again))
+            self._varies[kin] = varies
+            if len(self._varies) > REMEMBERED:
+                self._varies.popitem(last=False)
+        return Rendering(found, wish.digest(chart), self._varies[kin])
+
+    async def _run(self, files: Mapping[str, bytes], chart: Chart, wish: Wish) -> bytes:
+        def fill(tree: Path) -> None:
+            for path, data in files.items():
+                target = tree / _CHART / path
+                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                target.write_bytes(data)
+
+        shown = f"{chart.metadata.name} {chart.metadata.version}"
+        stdin = codec.encode(wish.values.body)
+        task = Task(_arguments(wish), fill, wish.digest(chart), f"render the chart {shown}", stdin=stdin)
+        done, tree = await self._confined.run(task)
+        if done.code == 0:
+            return done.stdout
+        public = {wish.name, wish.namespace, chart.metadata.name}
+        said = clean(done.stderr.decode(errors="replace"), tree, wish.values, public)
+        raise Terminal(REASON, f"helm cannot render the chart {shown}: {said}")
+
+
+def files_of(store: Store, chart: Chart) -> dict[str, bytes]:
+    """The files that Helm gets of `chart`, by their paths in it. Raises Corrupt.
+
+    Without its .helmignore: what that leaves out of a directory is left out already, and a packed chart is all there.
+    """
+    return {path: store.read(entry.sha256) for path, entry in chart.files.items() if path != IGNORE_FILE}
+
+
+def clean(message: str, tree: Path, values: Values, public: Collection[str] = ()) -> str:
+    """What helm said, without warnings, our paths, and anything that is among the values and not `public` anyway."""
+    text = _WARNING.sub("", message).strip().removeprefix("Error: ")
+    text = text.partition("\n\nUse --debug")[0]
+    text = without_place(text, tree / _CHART, "the chart")
+    text = without_place(text, tree, "the chart")
+    text = _QUOTED.sub("`…`", text)
+    # The longest first, so that none of it is left over of a value that contains another.
+    hidden = {form for leaf in _leaves(values.body) if leaf not in public for form in (leaf, _base64(leaf))}
+    for form in sorted(hidden, key=len, reverse=True):
+        text = text.replace(form, "…")
+    text = re.sub(r"\s*\n\s*", "; ", text.strip())
+    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode(errors="surrogatepass")).decode()
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """What in `value` is long enough to be told from chance: texts and their lines, and numbers."""
+    match value:
+        case dict():
+            for item in value.values():
+                yield from _leaves(item)
+        case list():
+            for item in value:
+                yield from _leaves(item)
+        case str():
+            yield from (part for part in (value, *value.splitlines()) if len(part.strip()) >= _LEAST_HIDDEN)
+        case int() | float() if len(str(value)) >= _LEAST_HIDDEN and not isinstance(value, bool):
+            yield str(value)
+        case _:
+            pass
+
+
+def _arguments(wish: Wish) -> tuple[str, ...]:
+    return (
+        "template",
+        f"--namespace={wish.namespace}",
+        f"--kube-version={wish.capabilities.kube_version}",
+        *(f"--api-versions={version}" for version in wish.capabilities.api_versions),
+        "--values=-",
+        "--include-crds",
+        *(["--is-upgrade"] if wish.upgrade else []),
+        *(["--skip-schema-validation"] if wish.skip_schema else []),
+        "--",
+        wish.name,
+        f"./{_CHART}",
+    )
+
+
+def _environment(home: Path) -> Mapping[str, str]:
+    """Every place Helm looks into is in its own empty home: no plugins, no repositories, no credentials."""
+    names = ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "HELM_PLUGINS")
+    return {name: str(home) for name in names} | {"KUBECONFIG": str(home / "none")}
+
+
+def _check(wish: Wish) -> None:
+    if not _NAME.fullmatch(wish.name) or len(wish.name) > _LONGEST_NAME:
+        raise Terminal(
+            REASON,
+            f"{wish.name[:100]!a} cannot be the name of a release: lower-case letters, digits, `-` and `.`, at most "
+            f"{_LONGEST_NAME} characters",
+        )
+
+
+def _inspect(files: Mapping[str, bytes], *, skip_schema: bool) -> None:
+    """Raise Terminal for a schema of the chart, or of one below it, that leads out of it."""
+    if skip_schema:
+        return
+    for path, data in _everything(files):
+        if path.rpartition("/")[2] == SCHEMA_FILE:
+            refuse_outside(data, path)
+
+
+def _could_vary(files: Mapping[str, bytes], wish: Wish) -> bool:
+    texts: Iterable[bytes] = (data for _, data in _everything(files))
+    return may_vary([*texts, *(leaf.encode() for leaf in _leaves(wish.values.body))])
+
+
+def _everything(files: Mapping[str, bytes], depth: int = 0) -> Iterator[tuple[str, bytes]]:
+    """All files, those of packed subcharts too."""
+    for path, data in files.items():
+        if path.startswith("charts/") and path.endswith(".tgz"):
+            if depth >= _NESTED:
+                raise Terminal(REASON, f"{path}: charts are packed into each other more than {_NESTED} times")
+            try:
+                packed = {one.path: one.data for one in read_archive(io.BytesIO(data)) if isinstance(one, Member)}
+            except BadArchive as problem:
+                raise Terminal(REASON, f"{path}: {problem}") from problem
+            inner = {name.partition("/")[2]: content for name, content in packed.items()}
+            yield from ((f"{path}/{name}", content) for name, content in _everything(inner, depth + 1))
+        else:
+            yield path, data
+
+
+def _differing(one: Output, other: Output) -> tuple[str, ...]:
+    """The templates whose objects are not the same in both."""
+
+    def texts(found: Output) -> dict[str, list[str]]:
+        by_path: dict[str, list[str]] = {}
+        for part in output.parts(found.manifest):
+            by_path.setdefault(part.path, []).append(part.text)
+        return by_path
+
+    first, second = texts(one), texts(other)
+    return tuple(sorted(path for path in first.keys() | second.keys() if first.get(path) != second.get(path)))

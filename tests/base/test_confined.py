@@ -1,0 +1,134 @@
+"""A program over input from outside: what it finds, what stops it, and what input it is not given again."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trimtab.base.confined import DEATHS, Bounds, Confined, Task
+from trimtab.base.errors import Terminal, Transient
+from trimtab.base.process import Limits, run
+
+
+@pytest.fixture
+def confined(tmp_path: Path) -> Callable[..., Confined]:
+    """`confined("exit 1")`: a program that does that, in `sh`."""
+
+    def make(script: str, **bounds) -> Confined:
+        program = tmp_path / "program"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o700)
+        return Confined(program, tmp_path / "work", reason="BuildFailed", bounds=Bounds(**bounds))
+
+    return make
+
+
+def task(digest: str = "one") -> Task:
+    return Task((), lambda tree: (tree / "file").touch(), digest, "build it")
+
+
+async def test_the_directory_holds_what_was_put_there_and_is_gone_afterwards(confined, tmp_path):
+    one = confined("echo *; pwd; echo $HOME")
+    said = await one.run(task())
+    names, place, home = said.done.stdout.decode().split()
+    assert names == "file"
+    assert Path(place) == said.directory
+    assert not said.directory.exists()
+    assert Path(home).parent == said.directory.parent
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize("script", ["kill -9 $$", "exec /bin/sleep 60", "kill -SEGV $$"])
+async def test_input_that_kills_three_times_is_not_given_again(confined, script):
+    one = confined(script, timeout_s=0.3)
+    for _ in range(DEATHS):
+        with pytest.raises(Transient):
+            await one.run(task())
+    one.program.unlink()  # nothing may be started any more
+    with pytest.raises(Terminal, match="died 3 times trying to build it, and is not given the same input again"):
+        await one.run(task())
+
+
+async def test_other_input_is_not_held_back(confined):
+    one = confined("/bin/kill -9 $$")
+    for _ in range(DEATHS):
+        with pytest.raises(Transient):
+            await one.run(task())
+    one.program.write_text("#!/bin/sh\necho fine\n")
+    assert (await one.run(task("other"))).done.stdout == b"fine\n"
+
+
+async def test_deaths_are_forgotten_after_a_success(confined):
+    one = confined("kill -9 $$")
+    for _ in range(DEATHS - 1):
+        with pytest.raises(Transient):
+            await one.run(task())
+    one.program.write_text("#!/bin/sh\n")
+    await one.run(task())
+    one.program.write_text("#!/bin/sh\nkill -9 $$\n")
+    for _ in range(DEATHS):
+        with pytest.raises(Transient):
+            await one.run(task())
+
+
+async def test_a_crash_in_the_words_of_go_is_for_a_person_to_look_at(confined):
+    one = confined("echo 'fatal error: out of memory' >&2; exit 2")
+    with pytest.raises(Terminal, match=r"crashed trying to build it: fatal error: out of memory"):
+        await one.run(task())
+
+
+async def test_what_a_program_panics_with_is_not_told_nor_taken_for_a_crash_where_it_only_says_so(confined):
+    one = confined("echo 'panic: s3cret' >&2; exit 2")
+    with pytest.raises(Terminal, match=r"crashed trying to build it: panic$"):
+        await one.run(task())
+    one.program.write_text("#!/bin/sh\necho 'fatal error: s3cret' >&2; exit 1\n")
+    assert (await one.run(task())).done.code == 1
+
+
+async def test_too_much_output_ends_it(confined):
+    one = confined("exec /usr/bin/yes", max_output=1 << 20)
+    with pytest.raises(Terminal, match="larger than 1 MiB"):
+        await one.run(task())
+
+
+async def test_what_the_program_started_dies_with_it(confined, tmp_path):
+    one = confined(f"/bin/sleep 60 & echo $! > {tmp_path}/child; wait", timeout_s=0.5)
+    with pytest.raises(Transient):
+        await one.run(task())
+    child = int((tmp_path / "child").read_text())
+    state = Path(f"/proc/{child}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+async def test_what_an_earlier_process_left_behind_is_swept(confined, tmp_path):
+    left = tmp_path / "work" / "program-left"
+    left.mkdir(parents=True)
+    fresh = tmp_path / "work" / "program-fresh"
+    fresh.mkdir()
+    os.utime(left, (0, 0))
+    confined("true")
+    assert (left.exists(), fresh.exists()) == (False, True)
+
+
+def network_is_denied() -> bool:
+    return shutil.which("unshare") is not None and subprocess.run(["unshare", "-rn", "true"]).returncode == 0
+
+
+async def test_there_is_no_network_where_the_kernel_allows_that(tmp_path):
+    if not network_is_denied():
+        pytest.skip("this kernel lets nobody have a network namespace of their own")
+    show = "import socket; print([name for _, name in socket.if_nameindex()])"
+    done = await run([sys.executable, "-c", show], env={}, limits=Limits(offline=True))
+    assert done.stdout == b"['lo']\n"
+    reach = "import socket; socket.create_connection(('127.0.0.1', int(__import__('sys').argv[1])), 1)"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        open_ = await run([sys.executable, "-c", reach, port], env={})
+        closed = await run([sys.executable, "-c", reach, port], env={}, limits=Limits(offline=True))
+    assert (open_.code, closed.code) == (0, 1)
+    assert b"unreachable" in closed.stderr or b"assign" in closed.stderr

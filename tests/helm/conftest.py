@@ -1,0 +1,60 @@
+"""Fixtures for releases: the real helm, and charts made of a few lines of text."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trimtab.artifacts.store import Store
+from trimtab.toolchain import binaries
+
+SHARED = Path(__file__).parents[3] / "shared"
+
+
+@pytest.fixture(scope="session")
+def helm_binary() -> Path:
+    found = binaries.present("render").get("helm")
+    if found is None:
+        pytest.skip("helm is not built; `make setup` builds it")
+    return found
+
+
+@pytest.fixture
+def helm(helm_binary: Path, tmp_path: Path) -> Callable[..., str]:
+    """`helm("show", "chart", …)`: what the real helm prints; fails the test with its words."""
+    home = {name: str(tmp_path / "helm") for name in ("HOME", "HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME")}
+
+    def run(*arguments: str | Path, stdin: str = "") -> str:
+        done = subprocess.run(
+            [helm_binary, *arguments],
+            env={"PATH": os.environ["PATH"], **home},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert done.returncode == 0, f"helm {' '.join(map(str, arguments))}: {done.stderr}"
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+def write_chart(root: Path, templates: dict[str, str], *, name: str = "app", values: str = "", more: str = "") -> Path:
+    """A chart in `root`; `templates` are files by their path in it, those without a slash are templates."""
+    files = {
+        "Chart.yaml": f"apiVersion: v2\nname: {name}\nversion: 1.0.0\nappVersion: '2.0'\n{more}",
+        "values.yaml": values,
+    }
+    files |= {path.lstrip("/") if "/" in path else f"templates/{path}": text for path, text in templates.items()}
+    for path, text in files.items():
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    return root
