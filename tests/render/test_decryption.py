@@ -88,6 +88,24 @@ async def test_without_keys_nothing_is_opened(artifact, tmp_path):
     assert not rendered.secret
 
 
+async def test_a_manifest_in_json_is_opened_too(artifact, renderer, age):
+    files = {"kustomization.yaml": "resources: [a.json]\nnamePrefix: p-\n"}
+    files["a.json"] = (FIXTURES / "canary" / "manifest.json").read_text()
+    [manifest] = (await renderer.render(artifact(files), "", Options(), age)).manifests
+    assert manifest.body["metadata"] == {"name": "p-json"}
+    assert values_of(manifest.body) == {"token": "canary-in-json"}
+
+
+async def test_an_encrypted_file_outside_the_artifact_and_a_link_to_one_are_not_read(store, renderer, tmp_path, age):
+    write(tmp_path, {"outside.env": SEALED_ENV, "root/inside.env": SEALED_ENV})
+    (tmp_path / "root" / "link.env").symlink_to("inside.env")
+    for path, told in (("../outside.env", "outside"), ("link.env", "link"), ("/etc/passwd", "not a relative path")):
+        write(tmp_path / "root", {"kustomization.yaml": f"secretGenerator:\n- name: a\n  envs: [{path}]\n"})
+        snapshot = snapshot_of_directory(store, tmp_path / "root")
+        with pytest.raises(Terminal, match=told):
+            await renderer.render(snapshot, "", Options(), age)
+
+
 async def test_an_overlay_over_an_encrypted_object_is_kept(artifact, renderer, age):
     files = artifact(
         {

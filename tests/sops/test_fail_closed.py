@@ -1,5 +1,6 @@
 """What was changed, what has no proof, and what is for others, is not opened; and no message holds a value."""
 
+import json
 import random
 import re
 
@@ -148,6 +149,34 @@ async def test_the_key_of_somebody_else_opens_nothing_and_the_right_one_is_named
     wanted = re.search(rb"(?:recipient|fp): (\S+)", data)
     assert wanted
     assert wanted[1].decode()[:100] in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry", "told"),
+    [
+        ("gcp_kms", {"resource_id": "projects/attacker/locations/x/keyRings/y/cryptoKeys/z"}, "does not ask GCP KMS"),
+        ("azure_kv", {"vault_url": "https://attacker.example.com", "name": "k", "version": "1"}, "Azure Key Vault"),
+        ("hckms", {"key_id": "x"}, "Huawei"),
+        ("kms", {"arn": "arn:aws:kms:us-east-1:1:key/x"}, "sops.aws-kms"),
+        (
+            "hc_vault",
+            {"vault_address": "https://x.example.com", "engine_path": "t", "key_name": "k"},
+            "sops.vault-token",
+        ),
+    ],
+)
+async def test_nobody_is_asked_with_the_identity_of_the_machine(monkeypatch, kind, entry, told):
+    for name in ("VAULT_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GOOGLE_CREDENTIALS"):
+        monkeypatch.setenv(name, "ambient")
+    block = json.dumps({**BLOCK, "mac": "ENC[x]", kind: [{**entry, "enc": "x", "created_at": "x"}]})
+    said = await refusal(f"a: 1\nsops: {block}\n".encode(), Keyring.of({}))
+    assert told in said
+
+
+async def test_a_key_that_fits_is_enough_beside_those_that_nobody_asks(age):
+    cloud = b"sops:\n    gcp_kms:\n        - resource_id: projects/x\n          created_at: x\n          enc: x\n"
+    data = fixture("rules/encrypted-regex.yaml").replace(b"sops:\n", cloud)
+    assert await open_file(data, "x.yaml", Format.YAML, age)
 
 
 async def test_one_group_of_two_is_not_enough():
