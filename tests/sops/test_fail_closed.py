@@ -1,5 +1,6 @@
 """What was changed, what has no proof, and what is for others, is not opened; and no message holds a value."""
 
+import base64
 import json
 import random
 import re
@@ -207,6 +208,28 @@ async def test_no_byte_of_what_was_locked_for_a_hybrid_key_may_change():
             changed = data[:at] + (b"x" if data[at : at + 1] != b"x" else b"y") + data[at + 1 :]
             await refusal(changed, keys)
     assert await open_file(data, "x.yaml", Format.YAML, keys)
+
+
+async def test_the_header_of_what_was_locked_for_a_hybrid_key_may_not_change():
+    data, keys = fixture("keyed/hybrid.yaml"), keyring("hybrid.agekey")
+    body = re.search(rb"(?<=AGE ENCRYPTED FILE-----\n)(.*?)(?= *-----END)", data, re.DOTALL)
+    assert body
+    whole = base64.b64decode(b"".join(body[0].split()))
+    stanza = whole.index(b"\n---")
+    line = whole.index(b"--- ") + 4
+    other = b"B" if whole[line : line + 1] == b"A" else b"A"
+    for changed in (
+        whole[:line] + other + whole[line + 1 :],
+        whole[:stanza] + b"\n-> grease x\nAAAA" + whole[stanza:],
+        whole.replace(b"org/v1\n", b"org/v2\n"),
+        whole[:-1],
+        whole + b"x",
+        whole[:stanza],
+    ):
+        armored = b"\n".join(b" " * 12 + part for part in base64.encodebytes(changed).split())
+        assert await refusal(data[: body.start()] + armored + b"\n" + data[body.end() :], keys)
+    same = b"\n".join(b" " * 12 + part for part in base64.encodebytes(whole).split())
+    assert await open_file(data[: body.start()] + same + b"\n" + data[body.end() :], "x.yaml", Format.YAML, keys)
 
 
 def test_a_data_key_of_another_length_is_none():
