@@ -91,7 +91,7 @@ async def test_without_keys_nothing_is_opened(artifact, tmp_path):
 async def test_a_manifest_in_json_is_opened_too(artifact, renderer, age):
     files = {"kustomization.yaml": "resources: [a.json]\nnamePrefix: p-\n"}
     files["a.json"] = (FIXTURES / "canary" / "manifest.json").read_text()
-    [manifest] = (await renderer.render(artifact(files), "", Options(), age)).manifests
+    [manifest] = (await renderer.render(artifact(files), "", Options(), keys=age)).manifests
     assert manifest.body["metadata"] == {"name": "p-json"}
     assert values_of(manifest.body) == {"token": "canary-in-json"}
 
@@ -103,7 +103,7 @@ async def test_an_encrypted_file_outside_the_artifact_and_a_link_to_one_are_not_
         write(tmp_path / "root", {"kustomization.yaml": f"secretGenerator:\n- name: a\n  envs: [{path}]\n"})
         snapshot = snapshot_of_directory(store, tmp_path / "root")
         with pytest.raises(Terminal, match=told):
-            await renderer.render(snapshot, "", Options(), age)
+            await renderer.render(snapshot, "", Options(), keys=age)
 
 
 async def test_an_overlay_over_an_encrypted_object_is_kept(artifact, renderer, age):
