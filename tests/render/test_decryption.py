@@ -1,6 +1,7 @@
 """Builds of encrypted files: the shared cases, what is opened when, and what is left behind by it."""
 
 import base64
+import errno
 import json
 import os
 import re
@@ -322,4 +323,32 @@ def test_files_in_memory_are_gone_when_they_are_let_go_and_cannot_be_changed():
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(descriptor)
     with pytest.raises(Terminal, match="split"), in_memory(dict.fromkeys(map(str, range(MOST + 1)), b"")):
+        pass
+
+
+@pytest.mark.parametrize("refused", [errno.EINVAL, 0])
+def test_kernels_that_do_not_know_a_flag_do_without_it(monkeypatch, refused):
+    asked, real = [], os.memfd_create
+
+    def create(name, flags):
+        asked.append(flags)
+        if refused and flags & 8:
+            raise OSError(refused, "unknown flag")
+        return real(name, flags & ~8)
+
+    monkeypatch.setattr(os, "memfd_create", create)
+    with in_memory({"a": b"secret"}) as descriptors:
+        assert Path(f"/proc/self/fd/{descriptors['a']}").read_bytes() == b"secret"
+    assert len(asked) == (2 if refused else 1)
+
+
+def test_where_there_is_no_such_memory_the_build_fails_and_says_so(monkeypatch):
+    def create(_name, _flags):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "memfd_create", create)
+    with pytest.raises(Terminal, match="Operation not permitted"), in_memory({"a": b"secret"}):
+        pass
+    monkeypatch.delattr(os, "memfd_create")
+    with pytest.raises(Terminal, match="only Linux can"), in_memory({"a": b"secret"}):
         pass
