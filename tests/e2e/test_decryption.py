@@ -237,6 +237,20 @@ def test_no_secret_shows_anywhere_but_in_the_objects_themselves(world, ns):
     assert condition(world.get_app(ns, "shop-0"), "Ready")["status"] == "False"
 
 
+def test_what_the_server_refuses_of_a_decrypted_object_is_told_without_its_values(world, ns):
+    repo = world.repo(ns)
+    repo.commit({"app/refused.yaml": (CANARY / "refused.yaml").read_text()})
+    world.source(ns, repo.url)
+    keys(world, ns, "age.agekey")
+    world.app(ns, "shop", "./app", decryption=DECRYPTION)
+    message = world.failed(ns, "shop", "ValidationFailed", "spec.sessionAffinity: Unsupported value")
+    assert "spec.ports[0].port: Invalid value" in message
+    for value_ in ("canary", "7654321"):
+        assert value_ not in message
+        assert value_ not in world.controller.log
+        assert value_ not in json.dumps(world.api.get(f"/api/v1/namespaces/{ns}/events"))
+
+
 def test_an_account_without_a_vault_to_sign_in_to_is_refused_by_name(world, ns):
     repo = world.repo(ns)
     repo.commit({"app/secret.yaml": SEALED})

@@ -1,6 +1,7 @@
 """Builds of encrypted files: the shared cases, what is opened when, and what is left behind by it."""
 
 import base64
+import errno
 import json
 import os
 import re
@@ -89,6 +90,24 @@ async def test_without_keys_nothing_is_opened(artifact, tmp_path):
     rendered = await Renderer(None, None, tmp_path).render(artifact({"secret.yaml": SEALED}), "", Options())
     assert "sops" in rendered.manifests[0].body
     assert not rendered.secret
+
+
+async def test_a_manifest_in_json_is_opened_too(artifact, renderer, age):
+    files = {"kustomization.yaml": "resources: [a.json]\nnamePrefix: p-\n"}
+    files["a.json"] = (FIXTURES / "canary" / "manifest.json").read_text()
+    [manifest] = (await renderer.render(artifact(files), "", Options(), keys=age)).manifests
+    assert manifest.body["metadata"] == {"name": "p-json"}
+    assert values_of(manifest.body) == {"token": "canary-in-json"}
+
+
+async def test_an_encrypted_file_outside_the_artifact_and_a_link_to_one_are_not_read(store, renderer, tmp_path, age):
+    write(tmp_path, {"outside.env": SEALED_ENV, "root/inside.env": SEALED_ENV})
+    (tmp_path / "root" / "link.env").symlink_to("inside.env")
+    for path, told in (("../outside.env", "outside"), ("link.env", "link"), ("/etc/passwd", "not a relative path")):
+        write(tmp_path / "root", {"kustomization.yaml": f"secretGenerator:\n- name: a\n  envs: [{path}]\n"})
+        snapshot = snapshot_of_directory(store, tmp_path / "root")
+        with pytest.raises(Terminal, match=told):
+            await renderer.render(snapshot, "", Options(), keys=age)
 
 
 async def test_an_overlay_over_an_encrypted_object_is_kept(artifact, renderer, age):
@@ -320,4 +339,32 @@ def test_files_in_memory_are_gone_when_they_are_let_go_and_cannot_be_changed():
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(descriptor)
     with pytest.raises(Terminal, match="split"), in_memory(dict.fromkeys(map(str, range(MOST + 1)), b"")):
+        pass
+
+
+@pytest.mark.parametrize("refused", [errno.EINVAL, 0])
+def test_kernels_that_do_not_know_a_flag_do_without_it(monkeypatch, refused):
+    asked, real = [], os.memfd_create
+
+    def create(name, flags):
+        asked.append(flags)
+        if refused and flags & 8:
+            raise OSError(refused, "unknown flag")
+        return real(name, flags & ~8)
+
+    monkeypatch.setattr(os, "memfd_create", create)
+    with in_memory({"a": b"secret"}) as descriptors:
+        assert Path(f"/proc/self/fd/{descriptors['a']}").read_bytes() == b"secret"
+    assert len(asked) == (2 if refused else 1)
+
+
+def test_where_there_is_no_such_memory_the_build_fails_and_says_so(monkeypatch):
+    def create(_name, _flags):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "memfd_create", create)
+    with pytest.raises(Terminal, match="Operation not permitted"), in_memory({"a": b"secret"}):
+        pass
+    monkeypatch.delattr(os, "memfd_create")
+    with pytest.raises(Terminal, match="only Linux can"), in_memory({"a": b"secret"}):
         pass

@@ -27,6 +27,7 @@ KEYS = FIXTURES / "keys"
 SECRET = "plain/secret.yaml"
 REGEX = ("--encrypted-regex", "^(data|stringData)$")
 VAULT = "http://vault.example.com:8200"
+OF_CANARIES = ("--encrypted-regex", "^(data|stringData|port|sessionAffinity)$")
 GPG_KEYS = {"rsa": ("rsa3072", "rsa3072"), "cv25519": ("ed25519", "cv25519"), "nistp256": ("nistp256", "nistp256")}
 
 
@@ -144,8 +145,8 @@ def make(maker: Maker) -> None:
         typed = ("--input-type", "json", "--output-type", "json") if source.suffix == ".dockerconfigjson" else ()
         maker.encrypt(f"plain/{source.name}", f"formats/{source.name}", *mine, *typed)
     for source in sorted((FIXTURES / "canaries").iterdir()):
-        manifest = REGEX if source.suffix == ".yaml" else ()
-        maker.encrypt(f"canaries/{source.name}", f"canary/{source.name}", *mine, *manifest)
+        manifest = source.suffix == ".yaml" or source.name == "manifest.json"
+        maker.encrypt(f"canaries/{source.name}", f"canary/{source.name}", *mine, *(OF_CANARIES if manifest else ()))
         (FIXTURES / "canary" / f"opened-{source.name}").unlink()
     for name, rule in RULES.items():
         maker.encrypt(SECRET, f"rules/{name}.yaml", **maker.config({"age": recipient, **rule}))

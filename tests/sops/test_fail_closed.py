@@ -1,5 +1,7 @@
 """What was changed, what has no proof, and what is for others, is not opened; and no message holds a value."""
 
+import base64
+import json
 import random
 import re
 
@@ -150,6 +152,34 @@ async def test_the_key_of_somebody_else_opens_nothing_and_the_right_one_is_named
     assert wanted[1].decode()[:100] in said
 
 
+@pytest.mark.parametrize(
+    ("kind", "entry", "told"),
+    [
+        ("gcp_kms", {"resource_id": "projects/attacker/locations/x/keyRings/y/cryptoKeys/z"}, "does not ask GCP KMS"),
+        ("azure_kv", {"vault_url": "https://attacker.example.com", "name": "k", "version": "1"}, "Azure Key Vault"),
+        ("hckms", {"key_id": "x"}, "Huawei"),
+        ("kms", {"arn": "arn:aws:kms:us-east-1:1:key/x"}, "sops.aws-kms"),
+        (
+            "hc_vault",
+            {"vault_address": "https://x.example.com", "engine_path": "t", "key_name": "k"},
+            "sops.vault-token",
+        ),
+    ],
+)
+async def test_nobody_is_asked_with_the_identity_of_the_machine(monkeypatch, kind, entry, told):
+    for name in ("VAULT_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GOOGLE_CREDENTIALS"):
+        monkeypatch.setenv(name, "ambient")
+    block = json.dumps({**BLOCK, "mac": "ENC[x]", kind: [{**entry, "enc": "x", "created_at": "x"}]})
+    said = await refusal(f"a: 1\nsops: {block}\n".encode(), Keyring.of({}))
+    assert told in said
+
+
+async def test_a_key_that_fits_is_enough_beside_those_that_nobody_asks(age):
+    cloud = b"sops:\n    gcp_kms:\n        - resource_id: projects/x\n          created_at: x\n          enc: x\n"
+    data = fixture("rules/encrypted-regex.yaml").replace(b"sops:\n", cloud)
+    assert await open_file(data, "x.yaml", Format.YAML, age)
+
+
 async def test_one_group_of_two_is_not_enough():
     said = await refusal(fixture("keyed/groups.yaml"), keyring("rsa.asc"))
     assert said.count("none of") + said.count("there is no") >= 2
@@ -178,6 +208,28 @@ async def test_no_byte_of_what_was_locked_for_a_hybrid_key_may_change():
             changed = data[:at] + (b"x" if data[at : at + 1] != b"x" else b"y") + data[at + 1 :]
             await refusal(changed, keys)
     assert await open_file(data, "x.yaml", Format.YAML, keys)
+
+
+async def test_the_header_of_what_was_locked_for_a_hybrid_key_may_not_change():
+    data, keys = fixture("keyed/hybrid.yaml"), keyring("hybrid.agekey")
+    body = re.search(rb"(?<=AGE ENCRYPTED FILE-----\n)(.*?)(?= *-----END)", data, re.DOTALL)
+    assert body
+    whole = base64.b64decode(b"".join(body[0].split()))
+    stanza = whole.index(b"\n---")
+    line = whole.index(b"--- ") + 4
+    other = b"B" if whole[line : line + 1] == b"A" else b"A"
+    for changed in (
+        whole[:line] + other + whole[line + 1 :],
+        whole[:stanza] + b"\n-> grease x\nAAAA" + whole[stanza:],
+        whole.replace(b"org/v1\n", b"org/v2\n"),
+        whole[:-1],
+        whole + b"x",
+        whole[:stanza],
+    ):
+        armored = b"\n".join(b" " * 12 + part for part in base64.encodebytes(changed).split())
+        assert await refusal(data[: body.start()] + armored + b"\n" + data[body.end() :], keys)
+    same = b"\n".join(b" " * 12 + part for part in base64.encodebytes(whole).split())
+    assert await open_file(data[: body.start()] + same + b"\n" + data[body.end() :], "x.yaml", Format.YAML, keys)
 
 
 def test_a_data_key_of_another_length_is_none():

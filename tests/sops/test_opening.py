@@ -45,6 +45,19 @@ async def test_yaml_keeps_values_types_order_and_comments(age, monkeypatch):
     assert b"# between the items" in opened
 
 
+@pytest.mark.parametrize("wrong", [None, "evil: true\n", "a: [", "string: plain text\n"])
+async def test_where_the_text_cannot_be_kept_the_proven_tree_is_written_anew(age, monkeypatch, wrong):
+    monkeypatch.setattr(opening.yamltext, "_edited", lambda *_: wrong)
+    sealed, wanted = ((FIXTURES / "formats" / file).read_bytes() for file in ("values.yaml", "opened-values.yaml"))
+    assert trees(await open_file(sealed, "values.yaml", Format.YAML, age)) == trees(wanted)
+
+
+@pytest.mark.parametrize("change", [lambda data: b"\xef\xbb\xbf" + data, lambda data: data.replace(b"\n", b"\r\n")])
+async def test_marks_and_line_ends_of_other_systems_change_no_value(age, change):
+    sealed, wanted = ((FIXTURES / "formats" / file).read_bytes() for file in ("values.yaml", "opened-values.yaml"))
+    assert trees(await open_file(change(sealed), "values.yaml", Format.YAML, age)) == trees(wanted)
+
+
 @pytest.mark.parametrize("name", RULES)
 async def test_every_rule_of_what_is_encrypted_is_followed(name, age):
     sealed, wanted = ((FIXTURES / "rules" / file).read_bytes() for file in (name, f"opened-{name}"))

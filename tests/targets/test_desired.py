@@ -108,3 +108,28 @@ def test_rules_on_objects_are_read_whatever_their_case():
 def test_string_data_that_is_no_text_is_left_for_the_server_to_refuse(wrong):
     body = one(manifest(kind="Secret", **{"stringData": {"k": "v"}, **wrong})).body
     assert body["stringData"] == wrong.get("stringData", {"k": "v"})
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"sops": {"mac": "x"}},
+        {"data": {"k": base64.b64encode(b"A=ENC[AES256_GCM,data:x]").decode()}},
+        {"data": {"k": "ENC[AES256_GCM,data:x,iv:x,tag:x,type:str]"}},
+        {"stringData": {"k": "password: ENC[AES256_GCM,data:x,iv:x,tag:x,type:str]"}},
+    ],
+)
+def test_a_secret_that_is_still_encrypted_is_refused(part):
+    assert "still encrypted by SOPS" in refusal(manifest(kind="Secret", **part))
+    if "sops" not in part:
+        switched = {"annotations": {f"{PREFIX}decrypt": "Disabled"}}
+        assert one(manifest(kind="Secret", metadata=switched, **part))
+
+
+def test_of_a_secret_object_no_words_of_others_tell_a_value():
+    words = 'ConfigMap "x" is invalid: data: Invalid value: "hidden": must be; spec.port: Invalid value: 4711: must be'
+    plain, secret = one(manifest()), one(manifest())._replace(secret=True)
+    assert plain.told(words) == words
+    assert "hidden" not in secret.told(words)
+    assert "4711" not in secret.told(words)
+    assert "spec.port: Invalid value: …: must be" in secret.told(words)

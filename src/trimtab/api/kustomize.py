@@ -159,7 +159,7 @@ class Decryption(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     provider: Annotated[str, doc("What encrypted them.", enum=["sops"])]
     secret_ref: Annotated[LocalRef | None, doc("Secret with the keys.")] = None
     service_account_name: Annotated[
-        str, doc("ServiceAccount whose identity asks a key service of a cloud.", maxLength=253)
+        str, doc("ServiceAccount that signs in to a Vault for its keys.", maxLength=253)
     ] = ""
 
 

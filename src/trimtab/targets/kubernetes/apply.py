@@ -51,10 +51,10 @@ async def apply(
     except (UnknownKind, StaleGroup, Unreachable) as failure:
         return Answer(Outcome(item.ref, Effect.FAILED, str(failure), item.origin))
     except RequestTooLarge as failure:
-        words = f"{failure.message}: make the object smaller, or split it"
+        words = f"{item.told(failure.message)}: make the object smaller, or split it"
         return Answer(Outcome(item.ref, Effect.FAILED, words, item.origin, transient=False, stuck=True))
     except ApiError as failure:
-        return Answer(Outcome(item.ref, Effect.FAILED, failure.message, item.origin, failure.transient))
+        return Answer(Outcome(item.ref, Effect.FAILED, item.told(failure.message), item.origin, failure.transient))
     finally:
         news = tracked.release()
         tracker.report(tracked, news)

@@ -1,5 +1,6 @@
 """From rendered manifests to what will be sent: owner labels, per-object rules, and the refusals before any request."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from trimtab.sops.objects import SWITCH, sealed_entry
 
 PREFIX = "kustomize.toolkit.fluxcd.io/"
 _SERVER_FIELDS = ("uid", "resourceVersion", "managedFields", "creationTimestamp", "generation", "selfLink")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_NUMBER = re.compile(r"(\bvalue: ?)(?!\")[^:;…]+")
 _OUR_GROUPS = (
     "source.toolkit.fluxcd.io",
     "kustomize.toolkit.fluxcd.io",
@@ -52,7 +55,8 @@ class Desired(NamedTuple):
     """One object as it will be sent. `payload` is its JSON, `digest` that of all that makes it another wish.
 
     `force`: the object asks to be created anew where it cannot change; `ignored` are the JSON pointers of its fields
-    that are left to others once it exists. `secret`: no value of it is ever shown.
+    that are left to others once it exists. `secret`: it was decrypted, and no value of it
+    is ever shown.
     """
 
     ref: Ref
@@ -66,6 +70,12 @@ class Desired(NamedTuple):
     force: bool = False
     ignored: tuple[str, ...] = ()
     secret: bool = False
+
+    def told(self, message: str) -> str:
+        """What somebody says of it, without what may be a value of a secret one. Of Secrets no server quotes any."""
+        if not self.secret or self.ref.kind == "Secret":
+            return message
+        return _NUMBER.sub("\\1…", _QUOTED.sub('"…"', message))
 
     @property
     def watched(self) -> bool:
@@ -147,7 +157,7 @@ def _prepare_one(manifest: Manifest, owner: Owner, namespaced: bool | None, *, s
         enabled=rule(body, "reconcile") != "disabled",
         drift=rule(body, "drift", "trimtab.dev/"),
         force=rule(body, "force") == "enabled",
-        secret=secret or body["kind"] == "Secret",
+        secret=secret,
     )
 
 

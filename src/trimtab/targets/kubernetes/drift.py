@@ -81,7 +81,7 @@ class Settler:
                 return await self._correct(item, tracked, view)
             return await self._rehearse(item, tracked, view, mode)
         except ApiError as failure:
-            return Outcome(item.ref, Effect.FAILED, failure.message, item.origin, failure.transient)
+            return Outcome(item.ref, Effect.FAILED, item.told(failure.message), item.origin, failure.transient)
         except (Unreachable, UnknownKind, StaleGroup) as failure:
             return Outcome(item.ref, Effect.FAILED, str(failure), item.origin)
 

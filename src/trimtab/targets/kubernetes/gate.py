@@ -130,7 +130,7 @@ def leaned_on(changes: Collection[Change[Desired]], deferred: Collection[Ref]) -
 
 async def _judge_one(client: Client, item: Desired, providers: Providers, force: bool) -> Judgement:
     if complaint := providers.definitions.complaint(item):
-        return Refused(item, complaint, False)
+        return Refused(item, item.told(complaint), False)
     try:
         resource = await client.discovery.find(item.gvk)
         answer = await rehearse(client, resource, item)
@@ -145,16 +145,16 @@ async def _judge_one(client: Client, item: Desired, providers: Providers, force:
             return await _probe(client, item)
         if item.ref.kind.endswith("Binding") and any(f'"{role}" not found' in str(missing) for role in providers.roles):
             return Deferred(item, "its role is in the same set")
-        return Refused(item, missing.message, True)
+        return Refused(item, item.told(missing.message), True)
     except Invalid as failure:
         if providers.definitions.define(item.gvk):
             return Deferred(item, "its definition changes in the same set")
         stuck = await recreate.look(client, item, MANAGER, everywhere=force)
         if stuck is None:
-            return Refused(item, failure.message, False)
+            return Refused(item, item.told(failure.message), False)
         return Passed(item) if stuck.may else Refused(item, recreate.words(item, failure), False, stuck=True)
     except ApiError as failure:
-        return Refused(item, failure.message, failure.transient or isinstance(failure, Forbidden))
+        return Refused(item, item.told(failure.message), failure.transient or isinstance(failure, Forbidden))
     except (StaleGroup, Unreachable) as failure:
         return Refused(item, str(failure), True)
     return Passed(item, is_foreign(answer, MANAGER))
@@ -179,7 +179,7 @@ async def _probe(client: Client, item: Desired) -> Judgement:
     except (Invalid, BadRequest) as refusal:
         if _about_the_probe(refusal.message):
             return waiting
-        return Refused(item, refusal.message, False)
+        return Refused(item, item.told(refusal.message), False)
     except (ApiError, Unreachable):
         return waiting
     return waiting

@@ -70,7 +70,7 @@ def words(item: Desired, failure: Invalid) -> str:
     """What is wrong and the way out, with the server's words."""
     fields = ", ".join(dict.fromkeys(cause.field for cause in failure.causes if cause.field)) or "a field"
     return (
-        f"{fields} cannot be changed: {failure.message}. To have the object deleted and created anew, "
+        f"{fields} cannot be changed: {item.told(failure.message)}. To have the object deleted and created anew, "
         f"set the annotation {PREFIX}force: enabled on it{_or_everywhere(item)}; or undo the change"
     )
 
