@@ -1,6 +1,7 @@
 """The store: content by digest, damage noticed, garbage removed and nothing else."""
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,13 @@ from trimtab.artifacts.tree import Entry, Tree
 from trimtab.base.errors import Terminal
 
 HOUR = 3600.0
+
+
+def can_mount() -> bool:
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        return False
+    script = "mount -t tmpfs -o size=1m tmpfs /mnt"
+    return subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True).returncode == 0
 
 
 @pytest.fixture
@@ -96,6 +104,59 @@ def test_room_goes_back_to_the_disk(store: Store):
         assert store.collect([], min_age_s=-1).blobs == 5000
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert (store.root / CONTENTS).stat().st_size < before // 10
+
+
+def test_what_was_lost_is_counted_until_somebody_looks(store: Store):
+    tree = saved(store, a=b"1", b=b"2")
+    snapshot = Snapshot(store, tree, "r")
+    before = store.losses
+    assert snapshot.is_whole()
+    lose(store, tree.entries[0].sha256)
+    with pytest.raises(Corrupt):
+        snapshot.read(tree.entries[0].path)
+    assert store.losses == before + 1
+    assert not snapshot.is_whole()
+
+
+def test_a_collection_leaves_alone_what_is_named(store: Store):
+    named, other = store.put(b"named"), store.put(b"other")
+    age(store, 2 * HOUR)
+    store.collect([], contents=[named])
+    assert blobs(store) == {named}
+    assert other != named
+
+
+@pytest.mark.skipif(not can_mount(), reason="a small file system needs root and mount(8)")
+def test_on_a_full_disk_a_collection_makes_room_and_so_does_a_new_start(tmp_path: Path):
+    """In a mount namespace of its own: a store that fills the disk, twice."""
+    program = f"""if True:
+        import errno, os
+        from pathlib import Path
+        from trimtab.artifacts.store import Corrupt, Store
+
+        def fill(store):
+            try:
+                while True:
+                    store.put_all([os.urandom(4000) for _ in range(100)])
+            except OSError as problem:
+                assert problem.errno == errno.ENOSPC, problem
+
+        root = Path({str(tmp_path)!r}) / "disk" / "store"
+        store = Store(root)
+        fill(store)
+        losses = store.losses
+        store.collect([], min_age_s=-1)
+        print(store.read(store.put(b"fits again")) == b"fits again")
+        fill(store)
+        store = Store(root)
+        store.collect([], min_age_s=-1)
+        print(store.read(store.put(b"fits again")) == b"fits again")
+    """
+    (tmp_path / "disk").mkdir()
+    script = 'mount -t tmpfs -o size=16m tmpfs "$1" && shift && exec "$@"'
+    argv = ["unshare", "-m", "sh", "-c", script, "sh", str(tmp_path / "disk"), sys.executable, "-c", program]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("True\nTrue\n", 0), done.stderr
 
 
 def test_many_threads_and_another_process_use_it_at_once(store: Store):

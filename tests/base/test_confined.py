@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,8 +51,21 @@ async def test_input_that_kills_three_times_is_not_given_again(confined, script)
         with pytest.raises(Transient):
             await one.run(task())
     one.program.unlink()  # nothing may be started any more
-    with pytest.raises(Terminal, match="died 3 times trying to build it, and is not given the same input again"):
+    with pytest.raises(Transient, match="died 3 times trying to build it, and is given the same input again after 60"):
         await one.run(task())
+
+
+async def test_after_an_hour_the_machine_may_have_been_at_fault(confined, monkeypatch):
+    one = confined("kill -9 $$")
+    for _ in range(DEATHS):
+        with pytest.raises(Transient):
+            await one.run(task())
+    one.program.write_text("#!/bin/sh\necho fine\n")
+    with pytest.raises(Transient, match="died 3 times"):
+        await one.run(task())
+    now = time.monotonic()
+    monkeypatch.setattr("trimtab.base.confined.time.monotonic", lambda: now + 3601)
+    assert (await one.run(task())).done.stdout == b"fine\n"
 
 
 async def test_other_input_is_not_held_back(confined):

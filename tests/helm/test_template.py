@@ -307,7 +307,7 @@ async def test_input_that_crashes_helm_three_times_is_not_given_to_it_again(stor
     for _ in range(3):
         with pytest.raises(Transient, match=r"killed by signal 11 trying to render the chart app 1\.0\.0"):
             await template.render(store, chart, wish())
-    with pytest.raises(Terminal, match="not given the same input again"):
+    with pytest.raises(Transient, match="given the same input again after 60 minutes only"):
         await template.render(store, chart, wish())
     with pytest.raises(Transient):
         await template.render(store, chart, wish({"other": 1}))

@@ -256,6 +256,14 @@ async def test_what_was_decrypted_for_kustomize_is_kept_nowhere(store, artifact,
     assert values_of(again.manifests[0].body)["password"] == PASSWORD
 
 
+async def test_what_is_built_with_a_decrypted_patch_is_secret_as_a_whole(artifact, renderer, age):
+    sealed = (FIXTURES / "canary" / "patch.yaml").read_text()
+    overlay = "resources: [a.yaml, b.yaml]\npatches:\n- path: patch.yaml\n  target: {kind: ConfigMap, name: a}\n"
+    files = {"kustomization.yaml": overlay, "patch.yaml": sealed, "a.yaml": config_map("a"), "b.yaml": config_map("b")}
+    rendered = await renderer.render(artifact(files), "", Options(), keys=age)
+    assert rendered.secret == {one.ref for one in rendered.manifests}
+
+
 KILLED = """
 import asyncio, sys
 from pathlib import Path

@@ -147,3 +147,15 @@ async def test_what_the_artifact_has_itself_comes_first(renderer, artifact):
     }
     [one] = (await renderer.render(artifact(own), "", Options())).manifests
     assert one.body["metadata"]["name"] == "own"
+
+
+async def test_a_search_from_the_root_does_not_find_what_was_fetched(renderer, artifact):
+    """The generated root lists what the artifact has; the base counts where it is referred to."""
+    remote = {
+        "base/kustomization.yaml": "resources: [a.yaml]\n",
+        "base/a.yaml": config_map("a"),
+        "examples/b.yaml": config_map("b"),
+    }
+    files = artifact(OVERLAY | {"plain.yaml": config_map("plain")} | laid(BASE, remote))
+    rendered = await renderer.render(files, "", options(REFERENCE))
+    assert sorted(one.body["metadata"]["name"] for one in rendered.manifests) == ["my-a", "plain"]

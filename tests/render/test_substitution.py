@@ -10,7 +10,7 @@ from trimtab.api.kustomize import PostBuild
 from trimtab.base.errors import Terminal
 from trimtab.manifests.refs import Manifest, Origin
 from trimtab.manifests.yaml import load
-from trimtab.render import written
+from trimtab.render import substitution, written
 from trimtab.render.options import Options
 from trimtab.render.substitution import substituted
 from trimtab.render.variables import Found, Variables, collected
@@ -275,3 +275,17 @@ async def test_what_is_kept_of_a_build_has_no_values(artifact, kustomize, store,
     assert kept
     assert not any(b"canary" in data for data in kept)
     assert json.loads(json.dumps(plain.manifests[0].body))
+
+
+def test_what_a_value_of_a_secret_went_into_is_secret_itself():
+    """Also where the value was cut or changed on the way, so that nobody could find it again."""
+    variables = Variables({"pw": "correct horse", "n": "x"}, confidential=frozenset({"pw"}))
+    texts = ("${pw}", "${pw:0:4}", "${pw^^}", "${n}", "${none:=${pw}}", "plain")
+    manifests = [
+        Manifest({**object_of({"a": text}), "metadata": {"name": f"m{place}"}}, Origin("f"))
+        for place, text in enumerate(texts)
+    ]
+    _, secret = substitution.filled(manifests, variables)
+    assert {ref.name for ref in secret} == {"m0", "m1", "m2", "m4"}
+    _, secret = substitution.filled(manifests, variables, {manifests[5].ref})
+    assert {ref.name for ref in secret} == {"m0", "m1", "m2", "m4", "m5"}

@@ -46,8 +46,17 @@ class Database:
         self._idle: list[sqlite3.Connection] = []
         self._file = 0
         weakref.finalize(self, _close_all, self._idle)
-        with suppress(Damaged), self.reading():
+        try:
+            with self.reading():
+                pass
+        except Damaged:
             pass
+        except OSError as problem:
+            if problem.errno != errno.ENOSPC:
+                raise
+            self.begin_anew()  # what fills the disk may be the file itself
+            with self.reading():
+                pass
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -78,6 +87,10 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
+
+    def begin_anew(self) -> None:
+        """Remove the file, and with it all that is in it."""
+        self._remove(self._file)
 
     def _take(self) -> sqlite3.Connection:
         with self._lock:

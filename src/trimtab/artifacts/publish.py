@@ -151,13 +151,16 @@ class Publisher:
         async with self._lock:
             await asyncio.to_thread(self._remove_all, directory)
 
-    async def collect(self, offered: Iterable[str] = (), *, min_age_s: float = MIN_AGE_S) -> Collected:
+    async def collect(
+        self, offered: Iterable[str] = (), *, contents: Iterable[str] = (), min_age_s: float = MIN_AGE_S
+    ) -> Collected:
         """Remove superseded archives past their time, and then all contents that nothing refers to.
 
-        `offered` are the digests of trees that are used though they were not published here.
+        `offered` are the digests of trees that are used though they were not published here, `contents` those of
+        contents that are used by no tree.
         """
         async with self._lock:
-            return await asyncio.to_thread(self._collect, tuple(offered), min_age_s)
+            return await asyncio.to_thread(self._collect, tuple(offered), tuple(contents), min_age_s)
 
     def _build(self, path: Path, snapshot: Snapshot, archive: str) -> Written:
         self._store.save(snapshot.tree)
@@ -175,12 +178,12 @@ class Publisher:
     def _copy(self, out: IO[bytes], archive: str) -> Written:
         return Written(archive, out.write(self._store.read(archive)))
 
-    def _collect(self, offered: tuple[str, ...], min_age_s: float) -> Collected:
+    def _collect(self, offered: tuple[str, ...], contents: tuple[str, ...], min_age_s: float) -> Collected:
         live = list(offered)
         for directory in self._root.glob("*/*/*"):
             self._expire(directory)
             live += [record.tree for record in _records(directory)]
-        return self._store.collect(live, min_age_s=min_age_s)
+        return self._store.collect(live, contents=contents, min_age_s=min_age_s)
 
     def _record(self, directory: Path, new: Record, latest: str) -> None:
         now = self._clock.now()

@@ -29,6 +29,11 @@ class Snapshot:
         """
         return self.store.read(self._entry(path).sha256)
 
+    def is_whole(self) -> bool:
+        """Whether every content is still in the store; those that are, are safe from collection for a while. Blocks."""
+        wanted = {entry.sha256: entry.size for entry in self.tree.entries}
+        return len(self.store.keep_all(wanted.items())) == len(wanted)
+
     def materialise(self, dest: Path, paths: Iterable[str] = ("",)) -> None:
         """Write the files at and below `paths` as copies below `dest`, which must be a private directory.
 

@@ -7,7 +7,9 @@ Nothing is ever changed in place. What does not match its name is noticed when i
 this may be lost at any time.
 """
 
+import errno
 import hashlib
+import logging
 import re
 import sqlite3
 import time
@@ -21,6 +23,8 @@ import msgspec
 from trimtab.artifacts.database import Damaged, Database
 from trimtab.artifacts.tree import Tree, decode_tree, encode_tree
 from trimtab.base.errors import Transient
+
+log = logging.getLogger(__name__)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 MIN_AGE_S = 3600.0
@@ -53,12 +57,14 @@ class Collected(NamedTuple):
 class Store:
     """Blobs and trees below one directory. All methods block shortly; call those over many files in a thread.
 
-    Each raises OSError where the disk is full or fails, and Corrupt where the whole file was damaged on it.
+    Each raises OSError where the disk is full or fails, and Corrupt where the whole file was damaged on it. `losses`
+    counts how often something was found to be missing or damaged: until it moves, what was here is here.
     """
 
     def __init__(self, root: Path) -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.root = root
+        self.losses = 0
         self._database = Database(root / CONTENTS, _SCHEMA)
 
     def put(self, data: bytes | memoryview) -> str:
@@ -110,11 +116,13 @@ class Store:
         with self._reading() as connection:
             row = connection.execute("SELECT data FROM blobs WHERE sha256 = ?", (name,)).fetchone()
         if row is None:
+            self.losses += 1
             raise Corrupt(f"content {sha256} is missing from {self.root}; it is fetched again")
         data: bytes = row[0]
         if hashlib.sha256(data).digest() != name:
             with self._writing() as transaction:
                 transaction.execute("DELETE FROM blobs WHERE sha256 = ?", (name,))
+            self.losses += 1
             raise Corrupt(f"content {sha256} in {self.root} was damaged on disk; it is fetched again")
         return data
 
@@ -146,20 +154,31 @@ class Store:
         with self._writing() as transaction:
             transaction.execute("UPDATE trees SET used = ? WHERE sha256 = ?", (time.time(), _binary(digest)))
 
-    def collect(self, live: Iterable[str], *, min_age_s: float = MIN_AGE_S) -> Collected:
-        """Remove what no tree in `live` refers to and nobody touched for `min_age_s` seconds.
+    def collect(self, live: Iterable[str], *, contents: Iterable[str] = (), min_age_s: float = MIN_AGE_S) -> Collected:
+        """Remove what no tree in `live` refers to, nor `contents` has, and nobody touched for `min_age_s` seconds.
 
         The age protects writers at work: their blobs are young, and a tree that was saved but not yet published, or
         retired a moment ago, is younger than that and counts as live.
         """
-        deadline = time.time() - min_age_s
+        try:
+            return self._collect(frozenset(live), frozenset(contents), time.time() - min_age_s)
+        except OSError as problem:
+            if problem.errno != errno.ENOSPC:
+                raise
+            # Nothing can be removed from a file that cannot grow. All of it can be fetched again.
+            log.warning("the disk is full, and everything in %s is let go: %s", self.root / CONTENTS, problem)
+            self._database.begin_anew()
+            self.losses += 1
+            return Collected(0, 0, 0)
+
+    def _collect(self, live: frozenset[str], contents: frozenset[str], deadline: float) -> Collected:
         kept = {_binary(digest) for digest in live}
         with self._reading() as connection:
             trees = connection.execute("SELECT sha256, used FROM trees").fetchall()
         dead = [name for name, used in trees if name not in kept and used < deadline]
         # A live tree that cannot be read stops the collection: without it nobody knows what is garbage.
         living = [name for name, used in trees if name in kept or used >= deadline]
-        used = {entry.sha256 for name in living for entry in self.load(name.hex()).entries}
+        used = {entry.sha256 for name in living for entry in self.load(name.hex()).entries} | contents
         with self._reading() as connection:
             old = connection.execute("SELECT sha256, size FROM blobs WHERE used < ?", (deadline,)).fetchall()
         sizes = {name: size for name, size in old if name.hex() not in used}
@@ -195,6 +214,7 @@ class Store:
             with self._database.reading() as connection:
                 yield connection
         except Damaged as problem:
+            self.losses += 1
             raise Corrupt(f"{problem}; what was in it is fetched again") from problem
 
     @contextmanager
@@ -203,6 +223,7 @@ class Store:
             with self._database.writing() as transaction:
                 yield transaction
         except Damaged as problem:
+            self.losses += 1
             raise Corrupt(f"{problem}; what was in it is fetched again") from problem
 
 

@@ -2,7 +2,8 @@
 
 The environment holds nothing of ours and no PATH, so there is nothing to start; there is no network where the kernel
 allows that to be arranged; memory, processor time, wall time, output and the size of files are bounded, and the whole
-group is killed. Input that the program died of three times is not given to it again: it costs nobody else their turn.
+group is killed. Input that the program died of three times is not given to it again for an hour: it costs nobody else
+their turn.
 """
 
 import asyncio
@@ -23,6 +24,8 @@ WORKERS: Final = 2
 TIMEOUT_S: Final = 90.0
 DEATHS: Final = 3
 """So often may one input kill the program."""
+DEADLY_S: Final = 3_600.0
+"""Then it is tried once more: a machine without memory, or without time, kills the innocent too."""
 REMEMBERED: Final = 2_048
 
 _ENVIRONMENT: Final = {"PATH": "", "GOMEMLIMIT": "900MiB", "GOMAXPROCS": "2", "GOTRACEBACK": "none"}
@@ -67,6 +70,16 @@ class Said(NamedTuple):
     directory: Path
 
 
+class _Deaths(NamedTuple):
+    """How often the program died of an input, and when last, in monotonic seconds."""
+
+    number: int
+    last: float
+
+
+_NONE: Final = _Deaths(0, float("-inf"))
+
+
 class Confined:
     """Runs one program that is fed from outside."""
 
@@ -86,7 +99,7 @@ class Confined:
         self._work_dir = work_dir
         self._environment = environment
         self._slots = asyncio.Semaphore(self.bounds.workers)
-        self._deaths: OrderedDict[str, int] = OrderedDict()
+        self._deaths: OrderedDict[str, _Deaths] = OrderedDict()
         self._prefix = f"{program.name}-"
         work_dir.mkdir(parents=True, exist_ok=True)
         self._sweep()
@@ -100,14 +113,16 @@ class Confined:
     async def run(self, task: Task) -> Said:
         """What the program says to `task`; it may have failed in its own words.
 
-        Raises Transient if it died or could not be started, Terminal if it crashed, said too much, or died of the same
-        input too often before.
+        Raises Transient if it died, died of the same input too often before, or could not be started; Terminal if it
+        crashed or said too much.
         """
         name = self.program.name
-        if self._deaths.get(task.input_digest, 0) >= DEATHS:
-            raise Terminal(
+        if self._is_deadly(task.input_digest):
+            raise Transient(
                 self._reason,
-                f"{name} died {DEATHS} times trying to {task.aim}, and is not given the same input again; change it",
+                f"{name} died {DEATHS} times trying to {task.aim}, and is given the same input again after "
+                f"{DEADLY_S / 60:g} minutes only; change it",
+                hopeless=True,
             )
         async with self._slots:
             place = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=self._prefix, dir=self._work_dir))
@@ -162,10 +177,18 @@ class Confined:
         return Said(done, tree)
 
     def _died(self, task: Task, message: str) -> Transient:
-        self._deaths[task.input_digest] = self._deaths.pop(task.input_digest, 0) + 1
+        deaths = 0 if self._is_over(task.input_digest) else self._deaths.pop(task.input_digest, _NONE).number
+        self._deaths[task.input_digest] = _Deaths(deaths + 1, time.monotonic())
         if len(self._deaths) > REMEMBERED:
             self._deaths.popitem(last=False)
         return Transient(self._reason, message)
+
+    def _is_deadly(self, digest: str) -> bool:
+        return self._deaths.get(digest, _NONE).number >= DEATHS and not self._is_over(digest)
+
+    def _is_over(self, digest: str) -> bool:
+        """Whether the last death is so long ago that it may have been the machine's fault."""
+        return self._deaths.get(digest, _NONE).last < time.monotonic() - DEADLY_S
 
     def _sweep(self) -> None:
         """Remove what a killed process left behind."""

@@ -118,6 +118,7 @@ class Assembly:
         self._controllers: list[Controller[Key]] = []
         self._runner: AppRunner | None = None
         self._bases: Bases | None = None
+        self._renderer: Renderer | None = None
         self._set_back = asyncio.Event()
         self._checks = checks
         self._attach = partial(attach, telemetry=telemetry, clock=clock, checks=checks)
@@ -301,12 +302,13 @@ class Assembly:
         )
         bases = self._bases = Bases(git, settings.remote_bases, self._clock)
         tasks.keep(bases.tidy, name="bases")
+        self._renderer = Renderer(store, found.get("kustomize"), settings.storage_path / "render")
         world = kustomization.Surroundings(
             client=self._client,
             objects=apps,
             standing=self._standing,
             sources=self._index,
-            renderer=Renderer(store, found.get("kustomize"), settings.storage_path / "render"),
+            renderer=self._renderer,
             bases=bases,
             places=places,
             access=access,
@@ -419,4 +421,5 @@ class Assembly:
         while True:
             await self._clock.sleep(_COLLECT_EVERY_S)
             used = [*self._index.trees(), *(self._bases.trees() if self._bases else ())]
-            await publisher.collect(used)
+            kept = await asyncio.to_thread(self._renderer.results) if self._renderer else ()
+            await publisher.collect(used, contents=kept)

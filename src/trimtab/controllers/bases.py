@@ -1,8 +1,10 @@
 """Bases in other repositories: fetched by our own git, where the operator allows it, and laid beside the artifact."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -69,6 +71,7 @@ class Bases:
         self._patterns = patterns
         self._clock = clock
         self._repositories: dict[tuple[str, str], _Repository] = {}
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._apps: dict[Key, _Known] = {}
 
     def trees(self) -> Iterator[str]:
@@ -78,6 +81,13 @@ class Bases:
     def forget(self, key: Key) -> None:
         """An app is gone; so is what only it needed."""
         self._apps.pop(key, None)
+        self._drop_unused()
+
+    def uses(self, key: Key) -> bool:
+        """Whether the app was built of anything from elsewhere: that may change, and tells nobody."""
+        return key in self._apps
+
+    def _drop_unused(self) -> None:
         used = {(base.url, base.ref) for app in self._apps.values() for base in app.wanted.values()}
         for name in self._repositories.keys() - used:
             del self._repositories[name]
@@ -116,6 +126,11 @@ class Bases:
                     ) from missing
                 wanted = {**wanted, missing.reference: missing.base}
                 continue
+            except Terminal as failure:
+                if not wanted:
+                    raise
+                # Somebody elsewhere may mend it, and nobody will tell.
+                raise Transient(failure.reason, failure.message, hopeless=True) from failure
             used = {
                 reference: base
                 for reference, base in wanted.items()
@@ -127,6 +142,7 @@ class Bases:
         app.wanted, app.requested_at = wanted, ks.metadata.requested_at
         if wanted:
             self._apps[ks.key] = app
+            self._drop_unused()
         elif ks.key in self._apps:
             self.forget(ks.key)
         told = {FetchedBase(url=base.url, ref=base.ref, commit=found[ref].commit) for ref, base in wanted.items()}
@@ -138,9 +154,16 @@ class Bases:
 
     async def _fetched(self, base: RemoteBase, after: float) -> _Repository:
         name = (base.url, base.ref)
+        lock = self._locks.setdefault(name, asyncio.Lock())
+        async with lock:  # one look for all who wait, and no older answer after a newer one
+            return await self._looked(base, name, after)
+
+    async def _looked(self, base: RemoteBase, name: tuple[str, str], after: float) -> _Repository:
         known = self._repositories.get(name)
         if known is not None and known.looked_at >= after:
             return known
+        if known is not None and not await asyncio.to_thread(known.snapshot.is_whole):
+            known = None
         began = self._clock.monotonic()
         spec, head = await self._look(base)
         if known is not None and known.commit == head.commit:

@@ -239,7 +239,7 @@ class Kustomizations:
             # Also where nothing could be built: what was built last is what is enforced.
             if app.good is not None and app.good is not build:
                 await self._keeping.enforce(ks, app, self._wish(ks, app, app.good, client))
-            raise lasting(ks, failure) from failure.__cause__
+            raise lasting(ks, failure, elsewhere=self._world.bases.uses(ks.key)) from failure.__cause__
         return await self._settle(ks, app, build, client, published, outcomes)
 
     # --- resolve and render

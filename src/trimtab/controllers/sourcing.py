@@ -1,5 +1,6 @@
 """The story that every source has in common: produce a snapshot, publish it, say so; hold the last one if it fails."""
 
+import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -152,6 +153,7 @@ class _Known:
 
     `digest` says which artifact that is: one revision may have several, after one another.
     `strange` is what was told about annotations without a meaning; `static`: there is nothing to look at.
+    `losses` is what the store had lost when the snapshot was whole.
     """
 
     uid: str
@@ -160,6 +162,7 @@ class _Known:
     digest: str
     strange: list[str] = field(default_factory=list)
     static: bool = False
+    losses: int = -1
 
 
 class Sources(Generic[Source]):
@@ -226,6 +229,7 @@ class Sources(Generic[Source]):
             resource = await self._world.client.discovery.find(self._producer.gvk)
             await ensure(self._world.client, resource, item.metadata, names.FINALIZER)
         try:
+            await self._check(known)
             produced = await self._producer.produce(item, known.status, known.snapshot)
         except OSError as problem:
             words = f"what was fetched cannot be kept: {problem}; look at the disk"
@@ -238,6 +242,17 @@ class Sources(Generic[Source]):
         if produced.history is not None and (words := await produced.history()):
             self._event(item, "Warning", names.Reason.HISTORY_REWRITTEN, words)
         return Again(max(item.spec.interval_s, LEAST_INTERVAL_S))
+
+    async def _check(self, known: _Known) -> None:
+        """Hold nothing of which the store has lost a part: somebody who reads it has found that, not we."""
+        snapshot = known.snapshot
+        if snapshot is None or known.losses == snapshot.store.losses:
+            return
+        losses = snapshot.store.losses
+        if await asyncio.to_thread(snapshot.is_whole):
+            known.losses = losses
+        else:
+            known.snapshot = None
 
     async def _publish(
         self,

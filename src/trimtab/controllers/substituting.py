@@ -111,10 +111,14 @@ class Substituting:
         self._versions.setdefault(holder, {})[key] = version
 
 
-def lasting(ks: Kustomization, failure: TrimtabError) -> TrimtabError:
-    """`failure`, which must not be final where what caused it may change without anybody telling us."""
+def lasting(ks: Kustomization, failure: TrimtabError, *, elsewhere: bool = False) -> TrimtabError:
+    """`failure`, which must not be final where what caused it may change without anybody telling us.
+
+    `elsewhere`: some of what was built is from other repositories.
+    """
     post_build = ks.spec.post_build
-    if isinstance(failure, Terminal) and post_build is not None and post_build.substitute_from:
+    unseen = elsewhere or (post_build is not None and bool(post_build.substitute_from))
+    if isinstance(failure, Terminal) and unseen:
         return Transient(failure.reason, failure.message, hopeless=True)
     return failure
 

@@ -5,6 +5,7 @@ is simply built again. Never give it a build into which something was decrypted:
 """
 
 import contextlib
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -14,6 +15,8 @@ import msgspec
 
 from trimtab.artifacts.store import Corrupt, Store
 from trimtab.manifests.refs import Body, Manifest, Origin
+
+log = logging.getLogger(__name__)
 
 MAX_KEYS: Final = 4_096
 _FORMAT: Final = 1
@@ -44,20 +47,31 @@ class Results:
         try:
             kept = _decoder.decode(self._store.read(path.read_text()))
             os.utime(path)
-        except (FileNotFoundError, Corrupt, msgspec.DecodeError, ValueError):
+        except (OSError, Corrupt, msgspec.DecodeError, ValueError):
             return None
         if kept.format != _FORMAT:
             return None
         return [Manifest(body, origin) for body, origin in zip(kept.bodies, kept.origins, strict=True)]
 
     def put(self, key: str, manifests: list[Manifest]) -> None:
-        """Keep `manifests` as `key`."""
+        """Keep `manifests` as `key`, if the disk has room: nobody needs it that much."""
         bodies, origins = [one.body for one in manifests], [one.origin for one in manifests]
-        sha256 = self._store.put(_encoder.encode(_Kept(_FORMAT, bodies, origins)))
-        descriptor, temporary = tempfile.mkstemp(dir=self._directory, prefix=".new-")
-        os.close(descriptor)
-        Path(temporary).write_text(sha256, encoding="ascii")
-        Path(temporary).replace(self._directory / key)
+        try:
+            sha256 = self._store.put(_encoder.encode(_Kept(_FORMAT, bodies, origins)))
+            descriptor, temporary = tempfile.mkstemp(dir=self._directory, prefix=".new-")
+            os.close(descriptor)
+            Path(temporary).write_text(sha256, encoding="ascii")
+            Path(temporary).replace(self._directory / key)
+        except (OSError, Corrupt) as problem:
+            log.warning("a build is not kept: %s", problem)
+
+    def contents(self) -> list[str]:
+        """The contents of the store that are results: collections of garbage leave them alone."""
+        try:
+            keys = [path for path in self._directory.iterdir() if not path.name.startswith(".")]
+            return [path.read_text(encoding="ascii", errors="replace") for path in keys]
+        except FileNotFoundError:
+            return []  # one was written anew at this moment; the next collection sees it
 
     def _trim(self) -> None:
         """Forget the keys that were not used for longest."""

@@ -17,6 +17,7 @@ from trimtab.manifests.refs import Body, Origin
 from trimtab.manifests.yaml import load
 from trimtab.render.files import Files, join, parent, refuse_pointer
 from trimtab.render.options import Options
+from trimtab.render.remote import home_of
 
 FILE_NAMES: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 MANIFEST_SUFFIXES: Final = (".yaml", ".yml")
@@ -89,7 +90,8 @@ def scan(files: Files, directory: str) -> Scan:
 
     Raises Terminal if one of them was left out of the artifact: to pass it over would be to delete what it holds.
     """
-    entries = [entry.path for entry in files.tree.under(directory)]
+    # What was fetched for a reference is part of the build where it is referred to, and nowhere else.
+    entries = [entry.path for entry in files.tree.under(directory) if not home_of(entry.path)]
     nested = {parent(path) for path in entries if path.rpartition("/")[2] in FILE_NAMES} - {directory}
     found: dict[str, bool] = {}
     for path in entries:
@@ -99,7 +101,7 @@ def scan(files: Files, directory: str) -> Scan:
             found[path] = False
     for path in files.tree.left_out_under(directory):
         manifest = path.endswith(MANIFEST_SUFFIXES) or path.rpartition("/")[2] in FILE_NAMES
-        if manifest and _outermost(path, directory, nested) is None:
+        if manifest and not home_of(path) and _outermost(path, directory, nested) is None:
             _refuse_left_out(files, path)
     # A walk visits names in the order of each directory; the order of whole paths differs ("a-b" and "a/b").
     order = sorted(found, key=lambda path: path.split("/"))

@@ -3,15 +3,17 @@
 What it may read was decided before (closure.py).
 """
 
+import asyncio
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from trimtab.base.confined import TIMEOUT_S, WORKERS, Bounds, Confined, Task, without_place
-from trimtab.base.errors import Terminal
+from trimtab.base.errors import Terminal, Transient
 from trimtab.render.memory import Opened, in_memory, place_of
 
 MAX_MESSAGE: Final = 2_000
@@ -31,6 +33,7 @@ class Kustomize:
         self._confined = Confined(
             program, work_dir, reason="BuildFailed", bounds=Bounds(workers=workers, timeout_s=timeout)
         )
+        self._turns = asyncio.Semaphore(workers)
 
     @property
     def identity(self) -> str:
@@ -48,7 +51,11 @@ class Kustomize:
         or could not be started.
         """
         shown = directory or _ROOT
-        with in_memory({path: opened.plain for path, opened in secret.items()}) as descriptors:
+        async with AsyncExitStack() as stack:
+            if secret:
+                # Descriptors are few: whoever waits for a turn holds none.
+                await stack.enter_async_context(self._turns)
+            descriptors = stack.enter_context(_held({path: opened.plain for path, opened in secret.items()}))
 
             def fill(tree: Path) -> None:
                 for path, data in contents.items():
@@ -92,6 +99,16 @@ def _fit(message: str, secret: Iterable[Opened]) -> str:
     if any(piece in file.plain and piece not in file.sealed for piece in pieces for file in files):
         return "what it says is left out, since it quotes a decrypted file"
     return bare
+
+
+@contextmanager
+def _held(contents: Mapping[str, bytes]) -> Iterator[Mapping[str, int]]:
+    try:
+        with in_memory(contents) as descriptors:
+            yield descriptors
+    except OSError as problem:
+        words = f"decrypted files cannot be kept in memory: {problem.strerror or problem}"
+        raise Transient("BuildFailed", words) from problem
 
 
 def _target(tree: Path, path: str) -> Path:

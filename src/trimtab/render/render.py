@@ -22,7 +22,7 @@ from trimtab.render.kustomize import Kustomize
 from trimtab.render.memory import Opened
 from trimtab.render.options import Options
 from trimtab.render.provenance import Origins, strip
-from trimtab.render.substitution import budget, substituted
+from trimtab.render.substitution import filled
 from trimtab.render.unsure import Unsure
 from trimtab.render.variables import Variables
 from trimtab.sops.keyring import Keyring
@@ -39,7 +39,7 @@ _CHUNK_DOCUMENTS: Final = 500
 class Rendered(NamedTuple):
     """The desired objects, in kustomize's order. `digest` changes with any of them, `closure` with any file read.
 
-    `secret` are those that were decrypted: nothing of them is shown.
+    `secret` are those with something in them that was decrypted, or comes from Secrets: nothing of them is shown.
     """
 
     manifests: tuple[Manifest, ...]
@@ -56,6 +56,10 @@ class Renderer:
         self._kustomize = Kustomize(kustomize, work_dir / "builds") if kustomize else None
         self._results = Results(store, work_dir / "results") if store else None
         self._readings: OrderedDict[tuple[str, str], tuple[str, Reading]] = OrderedDict()
+
+    def results(self) -> list[str]:
+        """The contents of the store that are results of builds."""
+        return self._results.contents() if self._results else []
 
     def closure(self, files: Files, path: str, options: Options) -> Closure:
         """Which files decide the build of `path`, without building it. Raises Terminal."""
@@ -79,35 +83,39 @@ class Renderer:
         Transient for a dead worker or a key service.
         """
         reading = self._read(files, path, options)
-        manifests, reading = await self._built(files, reading, path, options, keys)
+        manifests, reading, opened = await self._built(files, reading, path, options, keys)
         secret: frozenset[Ref] = frozenset()
         if keys:
             manifests, secret = await opened_objects(manifests, files, reading, keys)
+        if opened:
+            # Nobody can tell where kustomize has put what was in a patch, or in a file of a generator.
+            secret = frozenset(manifest.ref for manifest in manifests)
         if variables.active:
-            manifests, secret = await asyncio.to_thread(_filled, manifests, secret, variables)
+            manifests, secret = await asyncio.to_thread(filled, manifests, variables, secret)
         if reading.size > IN_LOOP_BYTES:
             rendered = await asyncio.to_thread(_finish, manifests, reading, options)
         else:
             rendered = _finish(manifests, reading, options)
         if keys is None:
-            return rendered
+            return rendered._replace(secret=secret)
         # Bound to the keys: the digest is told in the status, and must not be one to guess a short secret by.
         return rendered._replace(secret=secret, digest=codec.digest([keys.digest, rendered.digest]))
 
     async def _built(
         self, files: Files, reading: Reading, path: str, options: Options, keys: Keyring | None
-    ) -> tuple[list[Manifest], Reading]:
-        """The objects as they come out of the files, in process or by kustomize, and what was read for that."""
+    ) -> tuple[list[Manifest], Reading, bool]:
+        """The objects as they come out of the files, in process or by kustomize; what was read for that; and whether
+        any of it was decrypted first."""
         if reading.size > IN_LOOP_BYTES:
             manifests = await asyncio.to_thread(_in_process, files, reading, options)
         else:
             manifests = _in_process(files, reading, options)
         if manifests is not None:
-            return manifests, reading
+            return manifests, reading, False
         if reading.plain:
             reading = read(files, path, options, in_process=False)
         opened = await opened_sources(files, reading, keys) if keys else {}
-        return await self._by_kustomize(files, reading, opened), reading
+        return await self._by_kustomize(files, reading, opened), reading, bool(opened)
 
     def _read(self, files: Files, path: str, options: Options) -> Reading:
         """What is known of `path`: from the last time, if no file that was read then is another now."""
@@ -151,23 +159,6 @@ def _in_process(files: Files, reading: Reading, options: Options) -> list[Manife
         return plain.build(manifests, options)
     except Unsure:
         return None
-
-
-def _filled(
-    manifests: list[Manifest], secret: frozenset[Ref], variables: Variables
-) -> tuple[list[Manifest], frozenset[Ref]]:
-    """`manifests` with the values in them, and which of those are secret: they may have other names now."""
-    if not secret:
-        return substituted(manifests, variables), secret
-    found: list[Manifest] = []
-    renamed: set[Ref] = set()
-    within = budget()
-    for manifest in manifests:
-        filled = substituted([manifest], variables, within)
-        found += filled
-        if manifest.ref in secret:
-            renamed.update(one.ref for one in filled)
-    return found, frozenset(renamed)
 
 
 def _finish(manifests: list[Manifest], reading: Reading, options: Options) -> Rendered:

@@ -7,13 +7,13 @@ as there; what would reach beyond its own place is an error.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 from trimtab.api import names
 from trimtab.base.errors import Terminal
 from trimtab.manifests import codec
-from trimtab.manifests.refs import Body, Manifest
+from trimtab.manifests.refs import Body, Manifest, Ref
 from trimtab.manifests.yaml import Document, YamlError, load, manifests_of
 from trimtab.render import envsubst, written
 from trimtab.render.envsubst import ExpressionError
@@ -28,27 +28,37 @@ _NEW_LINE = re.compile("\r(?!\n|\\Z)|[\x85\u2028\u2029]")
 """Line breaks that only a value can have brought. At the end of a line a carriage return is harmless."""
 
 
-def budget() -> Budget:
-    """What all objects of one build may take together."""
-    return Budget(MAX_OUTPUT, MAX_WORK)
+def substituted(manifests: Sequence[Manifest], variables: Variables) -> list[Manifest]:
+    """`manifests` with the values in them; see `filled`."""
+    return filled(manifests, variables)[0]
 
 
-def substituted(manifests: Sequence[Manifest], variables: Variables, within: Budget | None = None) -> list[Manifest]:
+def filled(
+    manifests: Sequence[Manifest], variables: Variables, secret: Collection[Ref] = ()
+) -> tuple[list[Manifest], frozenset[Ref]]:
     """`manifests` with the values in them; what opted out, and what names no variable, is what it was.
 
-    `within` is what is left of the `budget`, where they are not all objects of the build.
+    Also which of them are secret: those of `secret`, whatever they are called now, and those that a value from a Secret
+    went into.
 
     Raises Terminal (BuildFailed) that names the file and line, the object, the field and the variable, never a value.
     """
-    within = within or budget()
+    budget = Budget(MAX_OUTPUT, MAX_WORK)
     found: list[Manifest] = []
+    hidden: set[Ref] = set()
     for manifest in manifests:
+        is_secret = manifest.ref in secret
         if b"$" not in codec.encode(manifest.body) or opted_out(manifest.body):
-            found.append(manifest)
-            continue
-        body = _Filling(manifest, variables, within).of(manifest.body, ())
-        found += manifests_of([Document(body, manifest.origin)])
-    return found
+            now = [manifest]
+        else:
+            filling = _Filling(manifest, variables, budget)
+            body = filling.of(manifest.body, ())
+            now = list(manifests_of([Document(body, manifest.origin)]))
+            is_secret = is_secret or filling.confidential
+        found += now
+        if is_secret:
+            hidden.update(one.ref for one in now)
+    return found, frozenset(hidden)
 
 
 def opted_out(body: Body) -> bool:
@@ -70,6 +80,7 @@ class _Filling:
         self._manifest = manifest
         self._variables = variables
         self._budget = budget
+        self.confidential = False
 
     def of(self, node: Any, path: Path) -> Any:
         match node:
@@ -129,6 +140,8 @@ class _Filling:
                     f"write $${{{error.unset}}} if it is not meant for us"
                 )
             raise self._wrong(path, cause) from None
+        if not self._variables.confidential.isdisjoint(template.variables):
+            self.confidential = True
         return filled, template.variables
 
     def _read(self, text: str, used: Sequence[str], path: Path) -> Any:

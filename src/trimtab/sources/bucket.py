@@ -127,7 +127,9 @@ class BucketSource:
         if ignore.size > MAX_BYTES:
             raise BucketFailed(f"{wanted.place}: {IGNORE_FILE} has {ignore.size} bytes; the limit is {MAX_BYTES}")
         entry = held.tree.get(IGNORE_FILE) if held else None
-        if entry is not None and entry.hint == _hint(wanted, ignore) and self._store.keep(entry.sha256, entry.size):
+        if entry is not None and entry.hint != _hint(wanted, ignore):
+            entry = None
+        if entry is not None and await asyncio.to_thread(self._store.keep, entry.sha256, entry.size):
             return await asyncio.to_thread(self._store.read, entry.sha256)
         known = f"{access.identity} {_hint(wanted, ignore)}"
         if known not in self._ignores:

@@ -94,7 +94,7 @@ class HelmSource:
 
         Raises Transient (IndexationFailed, AuthenticationFailed) and Terminal (URLInvalid).
         """
-        entry = held.tree.get(INDEX_FILE) if held is not None and self._is_whole(held.tree) else None
+        entry = held.tree.get(INDEX_FILE) if held is not None and await self._is_whole(held.tree) else None
         async with _in_time(spec, self._looks, IndexationFailed):
             fetched = await self._repositories.index(spec.url, access, known if entry is not None else None)
         if fetched is None:
@@ -110,7 +110,7 @@ class HelmSource:
 
     async def _read(self, spec: HelmSpec, sha256: str, data: bytes) -> Snapshot:
         # Many namespaces have an object for the same public repository: its index is read once.
-        if (tree := self._trees.get(sha256)) is not None and self._is_whole(tree):
+        if (tree := self._trees.get(sha256)) is not None and await self._is_whole(tree):
             return Snapshot(self._store, tree, f"sha256:{sha256}")
         try:
             read = await reading.read(data)
@@ -173,9 +173,10 @@ class HelmSource:
         [index] = (entry for entry in entries if entry.path == INDEX_FILE)
         return Snapshot(self._store, tree, f"sha256:{index.sha256}")
 
-    def _is_whole(self, index: Tree) -> bool:
+    async def _is_whole(self, index: Tree) -> bool:
         """Whether the contents are here still: asked for, so that one that was lost is fetched again."""
-        return len(index.entries) == 2 and all(self._store.keep(entry.sha256, entry.size) for entry in index.entries)
+        wanted = {entry.sha256: entry.size for entry in index.entries}
+        return len(index.entries) == 2 and await asyncio.to_thread(self._store.keep_all, wanted.items()) == set(wanted)
 
 
 def _named(data: bytes, read: bytes) -> tuple[tuple[str, bytes], ...]:
