@@ -218,5 +218,6 @@ def test_nobody_hashes_by_sha1() -> None:
     """Two files with the same SHA-1 can be made. Names of git objects are computed by git, which notices such pairs."""
     source = TESTS.parent / "src"
     used = re.compile(r"hashlib\.sha1|hashlib\.md5|\bSHA1\(|new\(.sha1|\bMD5\(")
-    found = [str(file) for file in source.rglob("*.py") if used.search(file.read_text())]
-    assert not found
+    found = [str(file.relative_to(source)) for file in source.rglob("*.py") if used.search(file.read_text())]
+    # A message of OpenPGP has one inside what is encrypted (RFC 4880, 5.14): there is no choice, and no enemy.
+    assert found == ["trimtab/sops/openpgp.py"]
