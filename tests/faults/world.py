@@ -92,6 +92,7 @@ class Life:
     client: Client
     tasks: Tasks = field(default_factory=lambda: Tasks("controllers"))
     main: "asyncio.Task[None] | None" = None
+    assembly: Assembly | None = None
 
     def start(self) -> None:
         self.main = asyncio.ensure_future(self._live())
@@ -103,6 +104,12 @@ class Life:
         if self.main is not None:
             self.main.cancel()
             await asyncio.wait({self.main}, timeout=5)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a pass is under way: it may be in a thread, where nobody hears of it."""
+        controllers = self.assembly._controllers if self.assembly else ()
+        return any(controller.queue.in_flight for controller in controllers)
 
     def whereabouts(self) -> str:
         """Where the controllers are, for who wonders why nothing happens: what each of their tasks waits in."""
@@ -120,9 +127,9 @@ class Life:
         while not self.line.dead:
             self.tasks = Tasks("controllers")
             clock = HastyClock()
-            assembly = Assembly(self.settings, self.client, self.line, clock, Telemetry(), {})
+            self.assembly = Assembly(self.settings, self.client, self.line, clock, Telemetry(), {})
             try:
-                await assembly.run(self.tasks, lambda: float("inf"))
+                await self.assembly.run(self.tasks, lambda: float("inf"))
             except Exception as failure:  # noqa: BLE001 - as the supervisor of the process does
                 log.info("the controllers failed: %s", failure)
             finally:
@@ -402,10 +409,11 @@ class World:
         await self.until(reached, "all apps are ready again")
 
     async def quiet(self) -> None:
-        """Wait until nobody says anything any more, and no program is at work for this world, such as git."""
+        """Wait until nobody says anything any more, no pass is under way, and no program is at work, such as git."""
 
         async def reached() -> bool:
-            return self.wire.quiet_for() > QUIET_S and not _at_work(str(self.root / self.home))
+            busy = self.life is not None and self.life.busy
+            return self.wire.quiet_for() > QUIET_S and not busy and not _at_work(str(self.root / self.home))
 
         await until(reached, "the world is quiet")
 
