@@ -55,6 +55,21 @@ def test_p1_a_file_moved_between_two_apps_in_one_commit_keeps_its_object(world, 
         assert live(world, ns)["data"]["colour"] == target
 
 
+def test_p1_an_app_from_which_the_last_object_moves_away_keeps_nothing_on_record(world, ns):
+    """It renders to nothing then, which alone would hold everything."""
+    resources = {"a/kustomization.yaml": "resources: []\n", "b/kustomization.yaml": "resources: [x.yaml]\n"}
+    repo, commit = two(world, ns, {**resources, "a/none.txt": "", "b/x.yaml": config("x")})
+    world.ready(ns, "b", commit)
+    uid = live(world, ns)["metadata"]["uid"]
+    moved = {"a/kustomization.yaml": "resources: [x.yaml]\n", "b/kustomization.yaml": "resources: []\n"}
+    commit = repo.commit({**moved, "b/x.yaml": None, "a/x.yaml": config("x")})
+    world.poke(ns)
+    world.ready(ns, "a", commit)
+    until(lambda: recorded(world, ns, "a") == {"x"} and recorded(world, ns, "b") == set(), "it is handed over", 10)
+    assert live(world, ns)["metadata"]["uid"] == uid
+    until(lambda: not condition(world.get_app(ns, "b"), "PruneHeld"), "nothing is held", 10)
+
+
 @pytest.mark.parametrize("waits", [False, True], ids=["at-once", "waits-for-another"])
 def test_p1_an_app_renamed_in_one_commit_keeps_its_objects(world, ns, waits):
     inner = {f"inner/{name}.yaml": config(name) for name in names(14)}

@@ -36,6 +36,7 @@ HASTE = 20.0
 PATIENCE_S = 30.0
 SILENCE_S = 25.0
 QUIET_S = 0.06
+_LOOKS = 3
 _LOOK_S = 0.02
 _LOOK_ANYWAY_S = 0.5
 _THOUGHT_S = 0.2
@@ -411,9 +412,15 @@ class World:
     async def quiet(self) -> None:
         """Wait until nobody says anything any more, no pass is under way, and no program is at work, such as git."""
 
+        looks = 0
+
         async def reached() -> bool:
+            nonlocal looks
             busy = self.life is not None and self.life.busy
-            return self.wire.quiet_for() > QUIET_S and not busy and not _at_work(str(self.root / self.home))
+            calm = self.wire.quiet_for() > QUIET_S and not busy and not _at_work(str(self.root / self.home))
+            # One look may come before those who were told have begun: a process that had to stand still sees it so.
+            looks = looks + 1 if calm else 0
+            return looks >= _LOOKS
 
         await until(reached, "the world is quiet")
 

@@ -323,7 +323,11 @@ class Kustomizations:
         return outcomes
 
     def _guard_empty(self, ks: Kustomization, app: App, build: Build, plan: KubePlan) -> KubePlan:
-        """An empty render prunes nothing unless that is said to be meant (ENGINE.md, P3)."""
+        """An empty render prunes nothing unless that is said to be meant (ENGINE.md, P3).
+
+        What others have taken over is not pruned: an app from which the last object moved away has nothing to keep.
+        """
+        plan = self._pruning.hand_over(app, plan) if not build.items else plan
         meant = ks.metadata.annotations.get(names.Annotation.ALLOW_EMPTY) == "true"
         if build.items or not plan.deletions or meant:
             app.held = None

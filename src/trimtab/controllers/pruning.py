@@ -64,7 +64,7 @@ class Pruning:
         app.postponed, app.deferred = False, None
         ending = await self.ending(ks) if plan.deletions else ""
         # no await from here to the end of the wait: a claim that arrives in between must not be missed
-        plan = self._hand_over(app, plan)
+        plan = self.hand_over(app, plan)
         if not plan.deletions:
             app.waits_since, app.granted = None, frozenset()
             return plan
@@ -93,7 +93,7 @@ class Pruning:
             await self.places.confirm(ks, app.at)
         return plan
 
-    def _hand_over(self, app: App, plan: KubePlan) -> KubePlan:
+    def hand_over(self, app: App, plan: KubePlan) -> KubePlan:
         """What another app desires is never deleted: it leaves the record when the other one has applied it (P1)."""
         elsewhere = self.handover.wanted_elsewhere(app.key, (change.ref for change in plan.deletions))
         for ref in elsewhere:
