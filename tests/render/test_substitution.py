@@ -12,10 +12,13 @@ from trimtab.manifests.refs import Manifest, Origin
 from trimtab.manifests.yaml import load
 from trimtab.render import substitution, written
 from trimtab.render.options import Options
-from trimtab.render.substitution import substituted
 from trimtab.render.variables import Found, Variables, collected
 
 from .conftest import config_map
+
+
+def substituted(manifests, variables):
+    return substitution.filled(manifests, variables)[0]
 
 
 def object_of(data, **metadata):

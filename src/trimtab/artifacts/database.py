@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 _PAGE_BYTES = 8192
@@ -61,23 +61,20 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection; each statement sees what was committed before it. Raises OSError and Damaged."""
-        connection, file = None, self._file
-        try:
-            connection = self._take()
-            yield connection
-        except sqlite3.DatabaseError as problem:
-            if connection is not None:
-                connection.close()
-            code = (getattr(problem, "sqlite_errorcode", None) or sqlite3.SQLITE_IOERR) & 0xFF
-            if code in _DAMAGE:
-                self._remove(file)
-                raise Damaged(f"{self._path} was damaged on disk: {problem}") from problem
-            number = _ERRNOS.get(code, errno.EIO)
-            raise OSError(number, f"{os.strerror(number)} ({problem})", str(self._path)) from problem
-        except BaseException:
-            if connection is not None:
-                connection.close()
-            raise
+        file = self._file
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(closing(self._take()))
+                yield connection
+            except sqlite3.DatabaseError as problem:
+                stack.close()
+                code = (getattr(problem, "sqlite_errorcode", None) or sqlite3.SQLITE_IOERR) & 0xFF
+                if code in _DAMAGE:
+                    self._remove(file)
+                    raise Damaged(f"{self._path} was damaged on disk: {problem}") from problem
+                number = _ERRNOS.get(code, errno.EIO)
+                raise OSError(number, f"{os.strerror(number)} ({problem})", str(self._path)) from problem
+            stack.pop_all()  # it is whole, and is used again
         self._give_back(connection, file)
 
     @contextmanager
@@ -100,8 +97,9 @@ class Database:
         # drop the locks that other connections of this process have on it.
         with suppress(FileExistsError):
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-        try:
+        with ExitStack() as stack:
+            connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            stack.callback(connection.close)
             connection.executescript(
                 f"""
                 PRAGMA page_size = {_PAGE_BYTES};
@@ -114,9 +112,7 @@ class Database:
                 {self._schema}
                 """
             )
-        except BaseException:
-            connection.close()
-            raise
+            stack.pop_all()
         return connection
 
     def _give_back(self, connection: sqlite3.Connection, file: int) -> None:

@@ -28,11 +28,6 @@ _NEW_LINE = re.compile("\r(?!\n|\\Z)|[\x85\u2028\u2029]")
 """Line breaks that only a value can have brought. At the end of a line a carriage return is harmless."""
 
 
-def substituted(manifests: Sequence[Manifest], variables: Variables) -> list[Manifest]:
-    """`manifests` with the values in them; see `filled`."""
-    return filled(manifests, variables)[0]
-
-
 def filled(
     manifests: Sequence[Manifest], variables: Variables, secret: Collection[Ref] = ()
 ) -> tuple[list[Manifest], frozenset[Ref]]:
