@@ -101,14 +101,14 @@ def test_times_that_helm_3_wrote_as_nothing_are_read():
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"s3cret", "no JSON"),
-        (gzip.compress(b"s3cret"), "no JSON"),
-        (gzip.compress(b'{"name": "app"}'), "missing required field"),
-        (gzip.compress(b'{"name": {"s3cret": 1}}'), "Expected `str`"),
-        (gzip.compress(b"{}")[:-4], "ends too early"),
-        (b"\x1f\x8b\x08s3cret", "not base64 of gzip"),
-        (gzip.compress(b'{"config": {"a":' + b"[" * 100_000), "no JSON"),
-        (gzip.compress(b" " * (record.MAX_UNPACKED + 1)), "larger than 64 MiB"),
+        pytest.param(b"s3cret", "no JSON", id="words"),
+        pytest.param(gzip.compress(b"s3cret"), "no JSON", id="packed words"),
+        pytest.param(gzip.compress(b'{"name": "app"}'), "missing required field", id="a field missing"),
+        pytest.param(gzip.compress(b'{"name": {"s3cret": 1}}'), "Expected `str`", id="another type"),
+        pytest.param(gzip.compress(b"{}")[:-4], "ends too early", id="cut off"),
+        pytest.param(b"\x1f\x8b\x08s3cret", "not base64 of gzip", id="broken gzip"),
+        pytest.param(gzip.compress(b'{"config": {"a":' + b"[" * 100_000), "no JSON", id="deep"),
+        pytest.param(gzip.compress(b" " * (record.MAX_UNPACKED + 1)), "larger than 64 MiB", id="bomb"),
     ],
 )
 def test_what_is_no_record_is_refused_without_showing_it(data, says):
