@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-from trimtab.api.names import Reason
+from trimtab.api.names import HELM_KEEP, HELM_RESOURCE_POLICY, Reason
 from trimtab.base.errors import Terminal
 from trimtab.helm.kinds import install_key
 from trimtab.helm.record import Hook
@@ -22,7 +22,6 @@ HOOK: Final = "helm.sh/hook"
 HOOK_WEIGHT: Final = "helm.sh/hook-weight"
 HOOK_DELETE: Final = "helm.sh/hook-delete-policy"
 HOOK_OUTPUT: Final = "helm.sh/hook-output-log-policy"
-RESOURCE_POLICY: Final = "helm.sh/resource-policy"
 
 _START = re.compile(r"^---\n# Source: (.*)\n", re.MULTILINE)
 _SEPARATOR = re.compile(r"^---[ \t]*(?:#.*)?$", re.MULTILINE)
@@ -150,8 +149,8 @@ def deletes(hook: Hook, policy: DeletePolicy) -> bool:
 
 def keeps(body: Body) -> bool:
     """Whether an object stays when the release goes, or no longer has it."""
-    policy = _annotations(body).get(RESOURCE_POLICY)
-    return isinstance(policy, str) and policy.strip().lower() == "keep"
+    policy = _annotations(body).get(HELM_RESOURCE_POLICY)
+    return isinstance(policy, str) and policy.strip().lower() == HELM_KEEP
 
 
 def manifest_of(manifests: Iterable[tuple[str, Part]]) -> str:

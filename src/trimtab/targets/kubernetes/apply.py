@@ -14,7 +14,7 @@ from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes import recreate
 from trimtab.targets.kubernetes.desired import Desired, Mode
 from trimtab.targets.kubernetes.ignore import lean, release, settled
-from trimtab.targets.kubernetes.sighting import MANAGER, Sighting, sight
+from trimtab.targets.kubernetes.sighting import Sighting, sight
 from trimtab.targets.kubernetes.takeover import is_foreign, operations, rewrite
 from trimtab.targets.kubernetes.tracking import Tracked, Tracker
 
@@ -44,7 +44,7 @@ async def apply(
         else:
             known = tracked.foreign or (before is not None and before.foreign)
             answer = await _send_or_recreate(client, resource, item, foreign=known, force=force)
-        sighting = sight(answer, clock.now(), judge=tracker.judge)
+        sighting = sight(answer, clock.now(), item.manager, tracker.judge)
         tracked.applied(item.digest, sighting)
     except recreate.LeavingError as leaving:
         return Answer(Outcome(item.ref, Effect.WAITING, str(leaving), item.origin))
@@ -72,10 +72,10 @@ async def reclaim(client: Client, item: Desired, live: Body, tracked: Tracked, t
     tracked.hold()
     try:
         resource = await client.discovery.find(item.gvk)
-        body: Body = codec.decode(settled(item, live, MANAGER) if item.ignored else item.payload)
+        body: Body = codec.decode(settled(item, live, item.manager) if item.ignored else item.payload)
         body["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
         answer = await _apply(client, resource, item, codec.canonical(body))
-        tracked.applied(item.digest, sight(answer, clock.now(), judge=tracker.judge))
+        tracked.applied(item.digest, sight(answer, clock.now(), item.manager, tracker.judge))
     finally:
         tracker.report(tracked, tracked.release())
 
@@ -84,7 +84,7 @@ async def _send_or_recreate(client: Client, resource: Resource, item: Desired, *
     try:
         return await _send(client, resource, item, foreign=foreign)
     except Invalid as failure:
-        stuck = await recreate.look(client, item, MANAGER, everywhere=force)
+        stuck = await recreate.look(client, item, item.manager, everywhere=force)
         if stuck is None:
             raise
         if not stuck.may:
@@ -102,11 +102,13 @@ async def _send(client: Client, resource: Resource, item: Desired, *, foreign: b
     taking = item.mode is not Mode.MERGE
     payload = await _made_ready(client, resource, item, foreign=foreign and taking)
     answer = await _apply(client, resource, item, payload)
-    if taking and is_foreign(answer, MANAGER):
+    if taking and is_foreign(answer, item.manager):
         payload = await _made_ready(client, resource, item, foreign=True)
         answer = await _apply(client, resource, item, payload)
     if item.ignored:
-        answer = await rewrite(client, resource, answer, MANAGER, partial(release, item=item, manager=MANAGER))
+        answer = await rewrite(
+            client, resource, answer, item.manager, partial(release, item=item, manager=item.manager)
+        )
     return answer
 
 
@@ -118,16 +120,16 @@ async def _made_ready(client: Client, resource: Resource, item: Desired, *, fore
     if live is None:
         return item.payload
     if foreign:
-        live = await rewrite(client, resource, live, MANAGER, partial(operations, manager=MANAGER))
+        live = await rewrite(client, resource, live, item.manager, partial(operations, manager=item.manager))
     if not item.ignored:
         return item.payload
-    await rewrite(client, resource, live, MANAGER, partial(release, item=item, manager=MANAGER))
+    await rewrite(client, resource, live, item.manager, partial(release, item=item, manager=item.manager))
     return lean(item)
 
 
 async def _apply(client: Client, resource: Resource, item: Desired, payload: bytes, *, dry_run: bool = False) -> Body:
     name, namespace = item.ref.name, item.ref.namespace
-    answer: Body = await client.apply(resource, name, namespace, payload, field_manager=MANAGER, dry_run=dry_run)
+    answer: Body = await client.apply(resource, name, namespace, payload, field_manager=item.manager, dry_run=dry_run)
     return answer
 
 
@@ -138,7 +140,7 @@ async def rehearse(client: Client, resource: Resource, item: Desired) -> Body:
         if live is not None:
             if item.mode is Mode.IF_NOT_PRESENT:
                 return live
-            return await _apply(client, resource, item, settled(item, live, MANAGER), dry_run=True)
+            return await _apply(client, resource, item, settled(item, live, item.manager), dry_run=True)
     return await _apply(client, resource, item, item.payload, dry_run=True)
 
 

@@ -5,13 +5,14 @@ from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from trimtab.api import annotations
+from trimtab.api import annotations, names
 from trimtab.base.errors import Terminal
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Body, Gvk, Key, Manifest, Origin, Ref
 from trimtab.sops.objects import SWITCH, sealed_entry
 
 PREFIX = "kustomize.toolkit.fluxcd.io/"
+MANAGER = names.OBJECT_MANAGER
 _SERVER_FIELDS = ("uid", "resourceVersion", "managedFields", "creationTimestamp", "generation", "selfLink")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NUMBER = re.compile(r"(\bvalue: ?)(?!\")[^:;…]+")
@@ -34,14 +35,28 @@ class Mode(StrEnum):
 
 
 class Owner(NamedTuple):
-    """The app that owns objects, as labels say it. `prefix` is the label prefix of the app's kind."""
+    """The app that owns objects, as labels say it. `prefix` is the label prefix of the app's kind.
+
+    `manager` is the field manager of its applies. `release` is the Helm release that the objects are of, which Helm's
+    own annotations say: by them they are ours also where helm wrote them.
+    """
 
     prefix: str
     key: Key
+    manager: str = MANAGER
+    release: Key | None = None
 
     @property
     def labels(self) -> Mapping[str, str]:
-        return {f"{self.prefix}name": self.key.name, f"{self.prefix}namespace": self.key.namespace}
+        own = {f"{self.prefix}name": self.key.name, f"{self.prefix}namespace": self.key.namespace}
+        return own if self.release is None else {**own, names.MANAGED_BY: names.HELM_MANAGED_BY}
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """What objects of a Helm release say besides, as Helm itself has them say it."""
+        if self.release is None:
+            return {}
+        return {names.HELM_RELEASE_NAME: self.release.name, names.HELM_RELEASE_NAMESPACE: self.release.namespace}
 
     @classmethod
     def of(cls, body: Body, prefix: str = PREFIX) -> "Owner | None":
@@ -56,7 +71,7 @@ class Desired(NamedTuple):
 
     `force`: the object asks to be created anew where it cannot change; `ignored` are the JSON pointers of its fields
     that are left to others once it exists. `secret`: it was decrypted, and no value of it
-    is ever shown.
+    is ever shown. `manager` is the field manager that applies it.
     """
 
     ref: Ref
@@ -70,6 +85,7 @@ class Desired(NamedTuple):
     force: bool = False
     ignored: tuple[str, ...] = ()
     secret: bool = False
+    manager: str = MANAGER
 
     def told(self, message: str) -> str:
         """What somebody says of it, without what may be a value of a secret one. Of Secrets no server quotes any."""
@@ -139,6 +155,8 @@ def _prepare_one(manifest: Manifest, owner: Owner, namespaced: bool | None, *, s
     if namespaced is False:
         metadata.pop("namespace", None)
     metadata["labels"] = {**(metadata.get("labels") or {}), **owner.labels}
+    if owner.annotations:
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), **owner.annotations}
     body["metadata"] = metadata
     if body["kind"] == "Secret" and body["apiVersion"] == "v1" and "stringData" in body:
         body = _fold_string_data(body)
@@ -146,18 +164,24 @@ def _prepare_one(manifest: Manifest, owner: Owner, namespaced: bool | None, *, s
         # the aggregation controller refills rules for ever (ENGINE.md §8, D8)
         body = {name: value for name, value in body.items() if name != "rules"}
     payload = codec.canonical(body)
-    mode = rule(body, "ssa")
-    return Desired(
+    item = Desired(
         ref=Ref.of(body),
         gvk=manifest.gvk,
         payload=payload,
         digest=codec.digest(payload),
         origin=manifest.origin,
-        mode=Mode(mode) if mode in set(Mode) else Mode.OVERRIDE,
-        enabled=rule(body, "reconcile") != "disabled",
-        drift=rule(body, "drift", "trimtab.dev/"),
-        force=rule(body, "force") == "enabled",
+        drift=rule(body, "drift", names.OURS),
         secret=secret,
+        manager=owner.manager,
+    )
+    if owner.release is not None:
+        left = rule(body, "driftDetection", owner.prefix) == names.DISABLED
+        return item._replace(drift=names.DriftMode.IGNORE) if left else item
+    mode = rule(body, "ssa")
+    return item._replace(
+        mode=Mode(mode) if mode in set(Mode) else Mode.OVERRIDE,
+        enabled=rule(body, "reconcile") != names.DISABLED,
+        force=rule(body, "force") == names.ENABLED,
     )
 
 

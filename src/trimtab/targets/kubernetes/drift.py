@@ -20,7 +20,7 @@ from trimtab.targets.kubernetes.apply import apply, read, reclaim, rehearse
 from trimtab.targets.kubernetes.desired import Desired
 from trimtab.targets.kubernetes.fights import ROUNDS, Blow, Fight, Fights
 from trimtab.targets.kubernetes.ignore import pointer_to
-from trimtab.targets.kubernetes.sighting import MANAGER, Sighting, content, sight
+from trimtab.targets.kubernetes.sighting import Sighting, content, sight
 from trimtab.targets.kubernetes.tracking import FOUGHT, REWRITES, REWRITTEN, News, Tracked, Tracker
 
 CORRECT, ALERT, IGNORE = "correct", "alert", "ignore"
@@ -96,7 +96,7 @@ class Settler:
         answer = await apply(self.client, item, tracked, self.tracker, self.clock, force=self.force)
         if answer.live is None or answer.sighting is None:
             return answer.outcome
-        found = _differences(view, answer.live)
+        found = _differences(item, view, answer.live)
         if _is_rewritten(view, answer.live, found, before, answer.sighting):
             tracked.rewrites += 1
         elif not found:
@@ -113,7 +113,7 @@ class Settler:
         """What a correction would do. It is done only if nothing is written by it but the record of ownership."""
         resource = await self.client.discovery.find(item.gvk)
         wished = await rehearse(self.client, resource, item)
-        found = _differences(view, wished)
+        found = _differences(item, view, wished)
         if mode == CORRECT:
             lost = self.fights.lost(item.ref, _blows(found, view), self.clock.monotonic())
             if not lost:
@@ -130,14 +130,14 @@ class Settler:
             words = codec.digest([list(each.difference) for each in found])
             known = tracked.left == ALERT and tracked.told == words
             tracked.told = words
-            tracked.leave(ALERT, item.digest, self._sight(view.body))
+            tracked.leave(ALERT, item.digest, self._sight(item, view.body))
             if tracked.suspect:
                 self.tracker.report(tracked, News.DISTURBED)
             return _unchanged(item) if known else self._told(item, view, found, contract.Answer.REPORTED)
         returned = tracked.left == ALERT and bool(tracked.told)
         if self.hands_off:
             # left, and not found right: who is in charge again looks again, for fields may not be ours any more (D3)
-            tracked.leave(ALERT, item.digest, self._sight(view.body))
+            tracked.leave(ALERT, item.digest, self._sight(item, view.body))
             tracked.told = ""
             return self._told(item, view, (), contract.Answer.RETURNED) if returned else _unchanged(item)
         try:
@@ -156,8 +156,8 @@ class Settler:
         fights = []
         for blow in lost:
             whole = view.body is None or not blow.path or kinds.get(blow.path) == "moved"
-            pointer = "" if whole else pointer_to(item, wished, blow.path, MANAGER)
-            fights.append(Fight(item.ref, blow.path, blow.manager, pointer))
+            pointer = "" if whole else pointer_to(item, wished, blow.path, item.manager)
+            fights.append(Fight(item.ref, blow.path, blow.manager, pointer, item.manager))
         apart = all(fight.pointer for fight in fights)
         if not apart:
             fights = [fight._replace(pointer="") for fight in fights]
@@ -166,7 +166,7 @@ class Settler:
             # without these paths it is another wish, which the next pass applies
             self.tracker.report(tracked, News.DISTURBED)
         else:
-            tracked.leave(FOUGHT, item.digest, self._sight(view.body))
+            tracked.leave(FOUGHT, item.digest, self._sight(item, view.body))
         paths = {fight.path for fight in fights}
         disputed = [each for each in found if each.difference.path in paths]
         return self._told(item, view, disputed, contract.Answer.YIELDED, note=str(fights[0]))
@@ -189,8 +189,8 @@ class Settler:
         effect = Effect.CORRECTED if answer is contract.Answer.CORRECTED else Effect.DRIFTED
         return Outcome(item.ref, effect, str(drift), item.origin, drift=drift)
 
-    def _sight(self, live: Body | None) -> Sighting | None:
-        return None if live is None else sight(live, self.clock.now(), judge=self.tracker.judge, closely=True)
+    def _sight(self, item: Desired, live: Body | None) -> Sighting | None:
+        return None if live is None else sight(live, self.clock.now(), item.manager, self.tracker.judge, closely=True)
 
 
 def _unchanged(item: Desired) -> Outcome:
@@ -201,8 +201,8 @@ def _same(seen: Sighting | None, baseline: Sighting) -> bool:
     return seen is not None and seen.undisturbed(baseline)
 
 
-def _differences(view: _View, wished: Body) -> list[_Found]:
-    entry = fields.owned_entry(wished, MANAGER)
+def _differences(item: Desired, view: _View, wished: Body) -> list[_Found]:
+    entry = fields.owned_entry(wished, item.manager)
     if view.body is None or entry is None:
         return []
     live = view.body

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Key, Ref
-from trimtab.targets.kubernetes.desired import Desired
-from trimtab.targets.kubernetes.sighting import MANAGER
+from trimtab.targets.kubernetes.desired import MANAGER, Desired
 
 ROUNDS = 3
 WINDOW_S = 600.0
@@ -29,19 +28,23 @@ class Blow(NamedTuple):
 
 
 class Fight(NamedTuple):
-    """What has been yielded. `pointer` is the part of the object that is left out; empty: the object as a whole."""
+    """What has been yielded. `pointer` is the part of the object that is left out; empty: the object as a whole.
+
+    `ours` is the field manager that fought for us.
+    """
 
     ref: Ref
     path: str
     manager: str
     pointer: str = ""
+    ours: str = MANAGER
 
     def __str__(self) -> str:
         other = self.manager or "another writer"
         what = f"{self.ref} {self.path}" if self.path else f"{self.ref}, which is deleted again and again"
         scope = "it" if self.pointer or not self.path else "the object"
         return (
-            f"{what}: {MANAGER} and {other} undid each other's change {ROUNDS} times in {WINDOW_S / 60:g} minutes; "
+            f"{what}: {self.ours} and {other} undid each other's change {ROUNDS} times in {WINDOW_S / 60:g} minutes; "
             f"{scope} is left to {other} until the next revision or request"
         )
 

@@ -20,7 +20,6 @@ from trimtab.targets.kubernetes import recreate
 from trimtab.targets.kubernetes.apply import rehearse
 from trimtab.targets.kubernetes.desired import Desired
 from trimtab.targets.kubernetes.schemas import Definitions
-from trimtab.targets.kubernetes.sighting import MANAGER
 from trimtab.targets.kubernetes.takeover import is_foreign
 
 _PROBE_NAMESPACE = "default"
@@ -149,7 +148,7 @@ async def _judge_one(client: Client, item: Desired, providers: Providers, force:
     except Invalid as failure:
         if providers.definitions.define(item.gvk):
             return Deferred(item, "its definition changes in the same set")
-        stuck = await recreate.look(client, item, MANAGER, everywhere=force)
+        stuck = await recreate.look(client, item, item.manager, everywhere=force)
         if stuck is None:
             return Refused(item, item.told(failure.message), False)
         return Passed(item) if stuck.may else Refused(item, recreate.words(item, failure), False, stuck=True)
@@ -157,7 +156,7 @@ async def _judge_one(client: Client, item: Desired, providers: Providers, force:
         return Refused(item, item.told(failure.message), failure.transient or isinstance(failure, Forbidden))
     except (StaleGroup, Unreachable) as failure:
         return Refused(item, str(failure), True)
-    return Passed(item, is_foreign(answer, MANAGER))
+    return Passed(item, is_foreign(answer, item.manager))
 
 
 async def _probe(client: Client, item: Desired) -> Judgement:
@@ -175,7 +174,7 @@ async def _probe(client: Client, item: Desired) -> Judgement:
         "namespace": _PROBE_NAMESPACE,
     }
     try:
-        await client.create(resource, codec.clone(body), _PROBE_NAMESPACE, dry_run=True, field_manager=MANAGER)
+        await client.create(resource, codec.clone(body), _PROBE_NAMESPACE, dry_run=True, field_manager=item.manager)
     except (Invalid, BadRequest) as refusal:
         if _about_the_probe(refusal.message):
             return waiting

@@ -9,19 +9,20 @@ from trimtab.health.checks import Checks, compiled
 from trimtab.health.context import Context
 from trimtab.health.verdict import Verdict
 from trimtab.manifests.refs import Body, Gvk, Key
-from trimtab.targets.kubernetes.desired import Owner
+from trimtab.targets.kubernetes.desired import PREFIX, Owner
 
 Judge: TypeAlias = Callable[[Body, Context], Verdict]
 
 
 class Judges:
-    """The rules of the apps of one cluster.
+    """The rules of the apps of one kind, which is told by the `prefix` of its labels.
 
     Verdicts are computed as objects are seen, and the objects are not kept: whoever changes the rules of an app has to
     look at the objects they are for once more (`changed`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = PREFIX) -> None:
+        self._prefix = prefix
         self._written: dict[Key, tuple[HealthExpr, ...]] = {}
         self._checks: dict[Key, Checks] = {}
         self._changed: dict[Key, set[tuple[str, str]]] = {}
@@ -47,7 +48,7 @@ class Judges:
 
     def assess(self, body: Body, context: Context) -> Verdict:
         """The verdict on an object by the rules of the app it belongs to."""
-        owner = Owner.of(body)
+        owner = Owner.of(body, self._prefix)
         return self.of(owner.key)(body, context) if owner is not None else assess(body, context)
 
     def changed(self, app: Key, gvk: Gvk) -> bool:

@@ -5,10 +5,10 @@ version as preconditions. The numbers P1 to P16 are those of ENGINE.md.
 """
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from trimtab.api import annotations
+from trimtab.api import annotations, names
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, Conflict, NotFound, UnknownKind, Unreachable
@@ -19,7 +19,6 @@ from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes import identity
 from trimtab.targets.kubernetes.desired import Owner, rule
 from trimtab.targets.kubernetes.inventory import Entry, Inventory
-from trimtab.targets.kubernetes.sighting import MANAGER
 
 _NEVER = ("default", "kube-system", "kube-public", "kube-node-lease")
 
@@ -132,9 +131,11 @@ async def served(client: Client, entry: Entry) -> Resource:
 
 def not_ours(live: dict[str, object], entry: Entry, owner: Owner) -> str | None:
     """Why a live object must not be deleted by `owner`; None if it may (P1, P6, P9)."""
-    if rule(live, "prune") == "disabled" or rule(live, "reconcile") == "disabled":
-        return "it asks not to be pruned"
-    return foreign(live, entry, owner)
+    if owner.release is not None:
+        asks = _annotations(live).get(names.HELM_RESOURCE_POLICY, "") == names.HELM_KEEP
+    else:
+        asks = rule(live, "prune") == "disabled" or rule(live, "reconcile") == "disabled"
+    return "it asks not to be pruned" if asks else foreign(live, entry, owner)
 
 
 def foreign(live: dict[str, object], entry: Entry, owner: Owner) -> str | None:
@@ -143,15 +144,34 @@ def foreign(live: dict[str, object], entry: Entry, owner: Owner) -> str | None:
     assert isinstance(metadata, dict)  # noqa: S101 - every object of the API has one
     holder = Owner.of(live, owner.prefix)
     applied = any(
-        item.get("manager") == MANAGER and item.get("operation") == "Apply"
+        item.get("manager") == owner.manager and item.get("operation") == "Apply"
         for item in metadata.get("managedFields") or ()
     )
     if entry.uid and metadata.get("uid") != entry.uid:
         return "another object has taken its name"
-    if holder != owner:
-        return f"it belongs to {holder.key}" if holder else "it does not carry our labels"
-    if not applied:
+    if holder is not None and holder.key != owner.key:
+        return f"it belongs to {holder.key}"
+    if owner.release is not None:
+        # what helm itself wrote carries no labels of ours, but says which release it is of
+        if (of := released_by(live)) != owner.release:
+            return f"it belongs to the release {of}" if of else "it does not say that it is of the release"
+    elif holder is None:
+        return "it does not carry our labels"
+    elif not applied:
         return "we never applied it"
     if any(item.get("controller") for item in metadata.get("ownerReferences") or ()):
         return "another object controls it"
     return None
+
+
+def released_by(live: Mapping[str, object]) -> Key | None:
+    """The Helm release that a live object says it is of, by namespace and name."""
+    said = _annotations(live)
+    namespace, name = said.get(names.HELM_RELEASE_NAMESPACE, ""), said.get(names.HELM_RELEASE_NAME, "")
+    return Key(namespace, name) if namespace and name else None
+
+
+def _annotations(live: Mapping[str, object]) -> Mapping[str, str]:
+    metadata = live["metadata"]
+    found = metadata.get("annotations") if isinstance(metadata, dict) else None
+    return found or {}

@@ -10,11 +10,10 @@ from trimtab.health.shape import created
 from trimtab.health.verdict import Verdict
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Body, Gvk, Ref
-from trimtab.targets.kubernetes.desired import Owner, rule
+from trimtab.targets.kubernetes.desired import MANAGER, Owner, rule
 from trimtab.targets.kubernetes.judging import Judge
 from trimtab.targets.kubernetes.takeover import is_foreign
 
-MANAGER = "kustomize-controller"
 _BOOKKEEPING = ("managedFields", "resourceVersion", "generation")
 
 
@@ -93,7 +92,7 @@ def sight(
         foreign=is_foreign(body, manager),
         due=now + timedelta(seconds=seconds) if seconds is not None else None,
         spent=spent(body),
-        paused=rule(body, "reconcile") == "disabled",
+        paused=manager == MANAGER and rule(body, "reconcile") == "disabled",
         leaving="deletionTimestamp" in metadata,
         content=codec.digest(content(body)) if closely else "",
     )

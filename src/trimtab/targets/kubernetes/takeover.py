@@ -11,6 +11,7 @@ changes by `kubectl label`, `annotate`, `patch`, `set` and `rollout`.
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from trimtab.api.names import HELM_MANAGER
 from trimtab.kube.client import Client
 from trimtab.kube.errors import Conflict, Invalid
 from trimtab.kube.resource import Resource
@@ -32,6 +33,8 @@ _WRITERS = frozenset(
     }
 )
 _APPLIER = "kubectl"
+_HELM = "helm"
+"""What helm itself wrote becomes ours where we write for it: it is the same release."""
 _ATTEMPTS = 6
 
 FieldSet = dict[str, Any]
@@ -181,6 +184,8 @@ def _is_foreign(entry: Body, manager: str) -> bool:
     if entry.get("subresource"):
         return False
     who = entry.get("manager", "")
+    if manager == HELM_MANAGER and who == _HELM:
+        return True
     if entry.get("operation") == "Apply":
         return bool(who == _APPLIER)
     return who in _WRITERS or who == manager

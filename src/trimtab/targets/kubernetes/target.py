@@ -24,7 +24,7 @@ from trimtab.targets.contract import Action, Change, Effect, Outcome, Plan
 from trimtab.targets.kubernetes import definitions, gate, patrol, prune
 from trimtab.targets.kubernetes.apply import apply, read
 from trimtab.targets.kubernetes.autoscaling import Autoscalers
-from trimtab.targets.kubernetes.desired import Desired, Mode, Owner
+from trimtab.targets.kubernetes.desired import MANAGER, PREFIX, Desired, Mode, Owner
 from trimtab.targets.kubernetes.disclosure import Disclosure
 from trimtab.targets.kubernetes.drift import ALERT, CORRECT, Settler
 from trimtab.targets.kubernetes.epoch import Epoch
@@ -87,6 +87,7 @@ class KubernetesTarget:
 
     `tell(app, news)` is called from the watches when something moved that matters to an app; `remaining()` says for
     how many seconds nobody else can have begun to write. `judges` are the rules of health, shared between clusters.
+    `prefix` is that of the labels of its apps, all of one kind, and `manager` the field manager of their applies.
     """
 
     def __init__(
@@ -100,6 +101,8 @@ class KubernetesTarget:
         remaining: Callable[[], float] = lambda: float("inf"),
         veto: Callable[[Ref, Key], str] = lambda _ref, _app: "",
         judges: Judges | None = None,
+        prefix: str = PREFIX,
+        manager: str = MANAGER,
     ) -> None:
         self._veto = veto
         self._clock = clock
@@ -108,7 +111,15 @@ class KubernetesTarget:
         self.judges = judges or Judges()
         self.fights = Fights()
         self.watches = Watches(
-            reader, tasks, clock, self._heard, judge=self.judges.assess, closely=self._closely, rewound=self.rewound
+            reader,
+            tasks,
+            clock,
+            self._heard,
+            label=f"{prefix}name",
+            manager=manager,
+            judge=self.judges.assess,
+            closely=self._closely,
+            rewound=self.rewound,
         )
         self.autoscalers = Autoscalers(reader, tasks, self._scaled)
         self.notices = Notices()
@@ -288,7 +299,7 @@ class KubernetesTarget:
             live = await read(client, item)
             if live is not None:
                 closely = self.tracker.closely(item.ref)
-                tracked.look(sight(live, self._clock.now(), judge=self.judges.assess, closely=closely))
+                tracked.look(sight(live, self._clock.now(), item.manager, self.judges.assess, closely=closely))
             elif _is_out_of_sight(item, tracked) or self.watches.forbidden(item.gvk):
                 tracked.observe(None)
             return

@@ -14,7 +14,7 @@ from trimtab.kube.informer import Applied, Event, Informer, State
 from trimtab.kube.resource import Resource
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Gvk, Ref
-from trimtab.targets.kubernetes.desired import PREFIX
+from trimtab.targets.kubernetes.desired import MANAGER, PREFIX
 from trimtab.targets.kubernetes.judging import Judge
 from trimtab.targets.kubernetes.sighting import Sighting, sight
 
@@ -35,7 +35,8 @@ class Watches:
         tasks: Tasks,
         clock: Clock,
         heard: Callable[[Ref, Sighting | None], None],
-        label: str = "",
+        label: str = f"{PREFIX}name",
+        manager: str = MANAGER,
         judge: Judge = assess,
         closely: Callable[[Ref], bool] = lambda _ref: False,
         rewound: Callable[[], None] = lambda: None,
@@ -47,7 +48,8 @@ class Watches:
         self._clock = clock
         self._heard = heard
         self._judge = judge
-        self._label = label or f"{PREFIX}name"
+        self._label = label
+        self._manager = manager
         self._informers: dict[Gvk, Informer[Sighting]] = {}
         self._decided: dict[Gvk, asyncio.Event] = {}
 
@@ -122,7 +124,7 @@ class Watches:
 
     def _decode(self, data: bytes) -> Sighting:
         body = codec.decode(data)
-        return sight(body, self._clock.now(), judge=self._judge, closely=self._closely(Ref.of(body)))
+        return sight(body, self._clock.now(), self._manager, self._judge, closely=self._closely(Ref.of(body)))
 
     def _hear(self, event: Event[Sighting]) -> None:
         if isinstance(event, Applied):
