@@ -48,6 +48,8 @@ HELM_KEEP: Final = "keep"
 """Annotation on objects of a release that stay when the release goes, or no longer has them."""
 RECORD_OF: Final = "trimtab.dev/revision-of"
 """Label on the record of a revision: uid of the HelmRelease that made it, and its number."""
+HOOK_OF: Final = "trimtab.dev/hook-of"
+"""Annotation on the objects of hooks: release, revision, when that was begun, and the event they were made for."""
 OBJECT_DRIFT_DETECTION: Final = "helm.toolkit.fluxcd.io/driftDetection"
 """Annotation or label on objects of a release; `disabled` leaves their drift alone."""
 
