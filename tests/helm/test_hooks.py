@@ -473,6 +473,14 @@ async def test_what_an_earlier_revision_left_unwatched_is_ended_by_its_policy_an
     assert bench.told[-1] == "a Succeeded"
 
 
+async def test_one_of_an_earlier_revision_that_never_ends_is_named_with_the_way_out(bench):
+    async with bench.interrupted(hook("Pod", "a", "hook-succeeded")):
+        pass
+    said = await bench.fail(hook("Pod", "a", "hook-succeeded"), version=2, timeout_s=1)
+    assert "was not created: that of an earlier run is not done after 1 s: " in said
+    assert f"; delete it (`kubectl delete -n {bench.home} pods a`), or give the hook the delete policy" in said
+
+
 @pytest.mark.parametrize("left", ["another revision", "another event", "somebody else"])
 async def test_a_job_that_is_there_already_is_never_taken_for_one_that_ran(bench, left):
     bench.kubelet.says["a"] = SUCCEEDED
@@ -608,6 +616,17 @@ async def test_a_hook_that_cannot_be_read_keeps_all_from_running(bench):
 async def test_a_server_that_is_away_for_a_moment_is_no_failure(bench, faults):
     faults.answer(*[TransportError("refused")] * 6, method="PATCH", path="/configmaps/a")
     await bench.run(hook("ConfigMap", "a"))
+    assert bench.told == ["a Running", "a Succeeded"]
+
+
+async def test_a_namespace_that_has_no_account_yet_is_waited_for(bench, faults):
+    words = (
+        b'pods \\"a\\" is forbidden: error looking up service account x/default: serviceaccount \\"default\\" not found'
+    )
+    refusal = Canned(403, b'{"message":"%s","reason":"Forbidden","code":403}' % words)
+    faults.answer(refusal, method="PATCH", path="/pods/a")
+    bench.kubelet.says["a"] = SUCCEEDED
+    await bench.run(hook("Pod", "a"))
     assert bench.told == ["a Running", "a Succeeded"]
 
 

@@ -4,8 +4,6 @@ import asyncio
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from trimtab.base.tasks import Tasks
 from trimtab.kube.errors import ApiError, NotFound, Unreachable
 from trimtab.kube.informer import Applied, Event, Informer, State
@@ -23,8 +21,8 @@ _PAUSES_S: Final = (0.5, 5.0)
 class Following:
     """The object that `seen` is, by its uid: another of the same name is not it. A context that leaves nothing running.
 
-    `last` is how it was seen last, which stays true of what is `gone`: the last word of a watch on a deleted object is
-    how it ended. `woken` is set whenever there may be news; whoever waits for it calls `look` then, and now and then.
+    `last` is how it was seen last, which stays true of what is `gone`: so it ended. `woken` is set whenever there may
+    be news; whoever waits for it calls `look` then, and now and then.
     While it is not watched, because that is forbidden or fails, it is read instead, with growing pauses.
     """
 
@@ -96,17 +94,9 @@ class Following:
                 self.gone = True
 
     def _hear(self, event: Event[Body]) -> None:
-        if isinstance(event, Applied):
-            seen = event.new
-        else:
-            seen = event.old
-            if event.final is not None:
-                try:
-                    seen = codec.decode(event.final)
-                except msgspec.DecodeError:
-                    seen = event.old
-        if self._is_it(seen):
-            self.last = seen
+        # Of what was deleted, a watch has told every state before that.
+        if isinstance(event, Applied) and self._is_it(event.new):
+            self.last = event.new
         self._woken.set()
 
     def _is_it(self, body: Body) -> bool:
