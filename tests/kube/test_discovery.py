@@ -66,6 +66,27 @@ async def test_two_requests_tell_of_every_kind(client: Client, faults: Faults):
     assert len(faults.requests) == 2
 
 
+async def test_all_versions_of_a_kind_are_served(client: Client, namespace):
+    group = f"{namespace()[-20:].strip('-')}.example.com"
+    await client.create(CRDS, definition(group, versions=("v1", "v1beta1")))
+    try:
+        await client.discovery.wait_for(Gvk(group, "v1beta1", "Widget"), 10)
+        found = [one.gvk for one in await client.discovery.served()]
+        assert len(found) == len(set(found))
+        assert {Gvk(group, "v1", "Widget"), Gvk(group, "v1beta1", "Widget"), CONFIG_MAP} <= set(found)
+        assert {gvk.version for gvk in found if gvk[::2] == ("autoscaling", "HorizontalPodAutoscaler")} == {"v1", "v2"}
+        assert Gvk(group, "v1beta1", "Widget") not in [one.gvk for one in await client.discovery.all()]
+    finally:
+        await client.delete(CRDS, f"widgets.{group}")
+
+
+async def test_what_is_served_costs_no_request_while_it_is_known(client: Client, faults: Faults):
+    first = await client.discovery.served()
+    assert len(faults.requests) == 2
+    assert await client.discovery.served() == first
+    assert len(faults.requests) == 2
+
+
 @pytest.mark.parametrize(
     "text", ["deploy", "deployment", "Deployments", "Deployment", "deployments.apps", "deployments.v1.apps"]
 )

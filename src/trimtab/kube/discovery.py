@@ -180,6 +180,15 @@ class Discovery:
         await self.refresh()
         return self._kinds.all()
 
+    async def served(self) -> tuple[Resource, ...]:
+        """Every kind that is served, in all its versions.
+
+        No request where the kinds are kept fresh, else at most one look every ten seconds.
+        """
+        if self._dirty.is_set() or not self._kept_fresh():
+            await self._refresh_after_miss()
+        return self._kinds.served()
+
     async def find_by_name(self, text: str) -> Resource:
         """The kind that a person means: `deploy`, `deployments`, `Deployment`, `deployments.apps`, `….v1.apps`."""
         resource = self._kinds.by_name(text)
@@ -262,6 +271,9 @@ class Discovery:
 
     def _due(self) -> bool:
         return self._dirty.is_set() or self._client.clock.monotonic() - self._refreshed >= _BETWEEN_REFRESHES_S
+
+    def _kept_fresh(self) -> bool:
+        return self._live() and self._following is not None and not self._following.done()
 
     def _live(self) -> bool:
         return self._definitions is not None and self._definitions.problem is None

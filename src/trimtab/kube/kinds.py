@@ -113,6 +113,10 @@ class Kinds:
         """Every kind, in the version that the server prefers."""
         return tuple(self._by_kind.values())
 
+    def served(self) -> tuple[Resource, ...]:
+        """Every kind in every version that is served, the preferred ones first."""
+        return tuple(self._by_gvk.values())
+
     def by_name(self, text: str) -> Resource | None:
         """The kind behind a plural, singular, kind or short name, with or without version and group."""
         return self._by_name.get(text.lower().rstrip("."))
