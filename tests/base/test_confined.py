@@ -1,12 +1,14 @@
 """A program over input from outside: what it finds, what stops it, and what input it is not given again."""
 
+import asyncio
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,83 @@ async def test_there_is_no_network_where_the_kernel_allows_that(tmp_path):
         closed = await run([sys.executable, "-c", reach, port], env={}, limits=Limits(offline=True))
     assert (open_.code, closed.code) == (0, 1)
     assert b"unreachable" in closed.stderr or b"assign" in closed.stderr
+
+
+class Echo:
+    """A service that says what it heard; and what it was asked, once it is over."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    def files(self, port: int) -> dict[str, bytes]:
+        return {"port": str(port).encode()}
+
+    @asynccontextmanager
+    async def serving(self, listener: socket.socket) -> AsyncIterator[None]:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.heard.append(await reader.readline())
+            writer.write(b"heard\n")
+            await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_server(answer, sock=listener):
+            yield
+
+
+ASK = """#!{python}
+import os, socket, sys
+home = os.environ["HOME"]
+port = int(open(home + "/port").read())
+print(oct(os.stat(home + "/port").st_mode & 0o777), [name for _, name in socket.if_nameindex()])
+with socket.create_connection(("127.0.0.1", port), 5) as asked:
+    asked.sendall(b"hello\\n")
+    print(asked.makefile().read().strip())
+try:
+    socket.create_connection(("{host}", {other}), 2)
+    print("reached")
+except OSError as error:
+    print("refused")
+print(len(os.listdir("/proc/self/fd")))
+"""
+
+
+@pytest.mark.parametrize("offline", [True, False])
+async def test_a_service_is_all_that_a_program_reaches_which_is_alone_in_its_network(tmp_path, offline):
+    if offline and not network_is_denied():
+        pytest.skip("this kernel lets nobody have a network namespace of their own")
+    program, echo = tmp_path / "program", Echo()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        program.write_text(ASK.format(python=sys.executable, host="127.0.0.1", other=other.getsockname()[1]))
+        program.chmod(0o700)
+        bounds = Bounds(limits=Limits(offline=offline, memory_bytes=2_560 << 20))
+        one = Confined(program, tmp_path / "work", reason="BuildFailed", bounds=bounds)
+        said = await one.run(task()._replace(service=echo))
+    mode_and_networks, answer, reached, open_files = said.done.stdout.decode().splitlines()
+    if offline:
+        assert mode_and_networks == "0o600 ['lo']"
+    assert (answer, reached) == ("heard", "refused" if offline else "reached")
+    assert echo.heard == [b"hello\n"]
+    assert int(open_files) == 4, "the program holds no socket of ours"
+
+
+async def test_a_program_that_cannot_be_started_leaves_no_socket_behind(confined, tmp_path):
+    one = confined("true")
+    one.program.unlink()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(Transient, match="cannot be started"):
+            await one.run(task()._replace(service=Echo()))
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+async def test_a_network_without_a_loopback_address_is_an_error_and_no_silence(confined, monkeypatch):
+    if not network_is_denied():
+        pytest.skip("this kernel lets nobody have a network namespace of their own")
+
+    def refused() -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("trimtab.base.loopback._bring_up", refused)
+    one = confined("exec /bin/sleep 60", limits=Limits(offline=True))
+    with pytest.raises(Transient, match="its own network has no loopback address: Operation not permitted"):
+        await one.run(task()._replace(service=Echo()))

@@ -7,17 +7,21 @@ their turn.
 """
 
 import asyncio
+import contextlib
 import re
 import shutil
+import socket
 import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from trimtab.base.errors import Terminal, Transient
+from trimtab.base.loopback import Loopback
 from trimtab.base.process import Completed, Limits, OutputTooLarge, ProcessTimeout, run
 
 WORKERS: Final = 2
@@ -48,6 +52,18 @@ class Bounds:
     limits: Limits = field(default=Limits(memory_bytes=2_560 << 20, cpu_s=120, file_bytes=1 << 20, offline=True))
 
 
+class Service(Protocol):
+    """What the program may ask while it runs: the one thing it reaches."""
+
+    def files(self, port: int) -> Mapping[str, bytes]:
+        """What the program's home has to hold for it to find and use the service at that port of 127.0.0.1."""
+        ...
+
+    def serving(self, listener: socket.socket) -> AbstractAsyncContextManager[None]:
+        """Answer whoever connects to `listener`, until the program has ended."""
+        ...
+
+
 class Task(NamedTuple):
     """One run. `input_digest` tells its input apart; `aim` completes "… was stopped trying to …"."""
 
@@ -61,6 +77,7 @@ class Task(NamedTuple):
     """For what may be secret: it is in no file and in no argument."""
     inherited: tuple[int, ...] = ()
     """Descriptors that the program has open, under the same numbers."""
+    service: Service | None = None
 
 
 class Said(NamedTuple):
@@ -141,18 +158,30 @@ class Confined:
         return said
 
     async def _run(self, place: Path, task: Task) -> Said:
-        name = self.program.name
         tree, home = place / "tree", place / "home"
 
-        def prepare() -> None:
-            tree.mkdir(mode=0o700)
-            home.mkdir(mode=0o700)
-            task.fill(tree)
+        with contextlib.ExitStack() as stack:
+            service = task.service
+            loopback = stack.enter_context(Loopback(service.serving)) if service is not None else None
+            files = service.files(loopback.port) if service is not None and loopback is not None else {}
 
-        await asyncio.to_thread(prepare)
+            def prepare() -> None:
+                tree.mkdir(mode=0o700)
+                home.mkdir(mode=0o700)
+                for path, data in files.items():
+                    (home / path).touch(mode=0o600)
+                    (home / path).write_bytes(data)
+                task.fill(tree)
+
+            await asyncio.to_thread(prepare)
+            done = await self._start(task, tree, home, loopback)
+        return Said(done, tree)
+
+    async def _start(self, task: Task, tree: Path, home: Path, loopback: Loopback | None) -> Completed:
+        name = self.program.name
         more = self._environment(home) if self._environment else {}
         try:
-            done = await run(
+            return await run(
                 [self.program, *task.arguments],
                 env={**_ENVIRONMENT, "HOME": str(home), "TMPDIR": str(home), **more},
                 cwd=tree / task.cwd,
@@ -161,6 +190,7 @@ class Confined:
                 max_output=self.bounds.max_output,
                 limits=self.bounds.limits,
                 pass_fds=task.inherited,
+                loopback=loopback,
             )
         except ProcessTimeout:
             took = f"{name} took longer than {self.bounds.timeout_s:g} s trying to {task.aim} and was stopped"
@@ -174,7 +204,6 @@ class Confined:
             ) from None
         except OSError as error:
             raise Transient(self._reason, f"{name} cannot be started: {error.strerror or error}") from error
-        return Said(done, tree)
 
     def _died(self, task: Task, message: str) -> Transient:
         deaths = 0 if self._is_over(task.input_digest) else self._deaths.pop(task.input_digest, _NONE).number

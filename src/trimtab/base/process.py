@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from trimtab.base.loopback import Loopback
+
 _NEW_USER: Final = 0x10000000
 _NEW_NETWORK: Final = 0x40000000
 """What a process may have of its own on Linux, by unshare(2)."""
@@ -61,13 +63,14 @@ async def run(
     max_output: int = 64 << 20,
     limits: Limits | None = None,
     pass_fds: Sequence[int] = (),
+    loopback: Loopback | None = None,
 ) -> Completed:
     """Run `argv` in a process group of its own and return what it said.
 
     `env` is the whole environment: nothing is inherited. `timeout` is in seconds, `max_output` in bytes for stdout and
     for stderr each. `pass_fds` stay open in the child and its children: a lock held that way outlives this process for
-    as long as they do. Raises ProcessTimeout and OutputTooLarge after killing the whole group, OSError if it cannot
-    start.
+    as long as they do. `loopback` is served while it runs, and is all that it reaches if it is offline. Raises
+    ProcessTimeout and OutputTooLarge after killing the whole group, OSError if it cannot start.
     """
     child = await asyncio.create_subprocess_exec(
         *map(str, argv),
@@ -77,14 +80,15 @@ async def run(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
-        preexec_fn=_limiter(limits) if limits else None,
+        preexec_fn=_limiter(limits, loopback) if limits else None,
         pass_fds=pass_fds,
     )
     assert child.stdin is not None  # noqa: S101 - three pipes were asked for
     assert child.stdout is not None  # noqa: S101
     assert child.stderr is not None  # noqa: S101
     try:
-        async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
+        served = loopback.serving() if loopback is not None else contextlib.nullcontext()
+        async with served, asyncio.timeout(timeout), asyncio.TaskGroup() as group:
             group.create_task(_feed(child.stdin, stdin))
             out = group.create_task(_drain(child.stdout, max_output))
             err = group.create_task(_drain(child.stderr, max_output))
@@ -130,7 +134,7 @@ async def _discard(stream: asyncio.StreamReader) -> None:
         pass
 
 
-def _limiter(limits: Limits):  # type: ignore[no-untyped-def]  # noqa: ANN202 - runs between fork and exec
+def _limiter(limits: Limits, loopback: Loopback | None):  # type: ignore[no-untyped-def]  # noqa: ANN202 - runs between fork and exec
     wanted = [
         (resource.RLIMIT_AS, limits.memory_bytes),
         (resource.RLIMIT_CPU, limits.cpu_s),
@@ -140,11 +144,17 @@ def _limiter(limits: Limits):  # type: ignore[no-untyped-def]  # noqa: ANN202 - 
     ]
 
     def apply() -> None:
+        if limits.offline and _unshare is not None:
+            alone = _unshare(_NEW_NETWORK) == 0
+            if not alone and _unshare(_NEW_USER | _NEW_NETWORK) == 0:
+                alone = True
+                if limits.processes is None:
+                    resource.setrlimit(resource.RLIMIT_NPROC, (_OWN_PROCESSES, _OWN_PROCESSES))
+            if alone and loopback is not None:
+                loopback.join()
+        # Last: what was done until here was done by a copy of this process, whose memory is not the program's.
         for kind, value in wanted:
             if value is not None:
                 resource.setrlimit(kind, (value, value))
-        if limits.offline and _unshare is not None and _unshare(_NEW_NETWORK) != 0:  # noqa: SIM102
-            if _unshare(_NEW_USER | _NEW_NETWORK) == 0 and limits.processes is None:
-                resource.setrlimit(resource.RLIMIT_NPROC, (_OWN_PROCESSES, _OWN_PROCESSES))
 
     return apply
