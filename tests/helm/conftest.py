@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 
 from trimtab.artifacts.store import Store
+from trimtab.helm.template import Capabilities, Template, Wish
+from trimtab.helm.values import compose
+from trimtab.render.local import snapshot_of_directory
+from trimtab.sources.charts import chart as charts
+from trimtab.sources.charts.chart import Chart
 from trimtab.toolchain import binaries
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -58,3 +63,52 @@ def write_chart(root: Path, templates: dict[str, str], *, name: str = "app", val
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
     return root
+
+
+CAPABILITIES = Capabilities("v1.36.3", ("v1", "apps/v1", "example.com/v1/Widget"))
+
+
+def config(value: str) -> str:
+    return f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{{{ .Release.Name }}}}\ndata:\n  seen: {value}\n"
+
+
+def wish(values=None, **fields) -> Wish:
+    return Wish(
+        **{
+            "name": "me",
+            "namespace": "apps",
+            "values": compose([], values or {}),
+            "capabilities": CAPABILITIES,
+            **fields,
+        }
+    )
+
+
+async def seen(rendering) -> str:
+    rendering = await rendering
+    [manifest] = rendering.manifests
+    return manifest.body["data"]["seen"]
+
+
+@pytest.fixture
+def chart_at(store: Store) -> Callable[[Path], Chart]:
+    return lambda path: charts.of_directory(snapshot_of_directory(store, path, revision="x"), "")
+
+
+@pytest.fixture
+def template(helm_binary: Path, tmp_path: Path) -> Template:
+    return Template(helm_binary, tmp_path / "work")
+
+
+@pytest.fixture
+def render(template, store, chart_at, tmp_path):
+    """`await render({"a.yaml": …})`: the rendering of a chart of those templates."""
+
+    async def make(templates, values=None, *, template=template, lookup=None, **fields):
+        options = {name: fields.pop(name) for name in ("name_", "more", "defaults") if name in fields}
+        root = write_chart(
+            tmp_path / "app", templates, values=options.get("defaults", ""), more=options.get("more", "")
+        )
+        return await template.render(store, chart_at(root), wish(values, **fields), lookup)
+
+    return make

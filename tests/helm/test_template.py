@@ -6,73 +6,21 @@ import json
 import re
 import subprocess
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.helm.conftest import SHARED, write_chart
-from trimtab.artifacts.store import Store
+from tests.helm.conftest import CAPABILITIES, SHARED, config, seen, wish, write_chart
 from trimtab.base.confined import Bounds
 from trimtab.base.errors import Terminal, Transient
 from trimtab.base.process import Limits
 from trimtab.helm.output import parts
-from trimtab.helm.template import Capabilities, Template, Wish, clean
+from trimtab.helm.template import Capabilities, Template, clean
 from trimtab.helm.values import Piece, compose
 from trimtab.helm.varying import may_vary
 from trimtab.manifests.refs import Gvk
-from trimtab.render.local import snapshot_of_directory
-from trimtab.sources.charts import chart as charts
-from trimtab.sources.charts.chart import Chart
 
 PODINFO = SHARED / "realworld" / "podinfo" / "charts" / "podinfo"
-CAPABILITIES = Capabilities("v1.36.3", ("v1", "apps/v1", "example.com/v1/Widget"))
-
-
-def config(value: str) -> str:
-    return f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{{{ .Release.Name }}}}\ndata:\n  seen: {value}\n"
-
-
-def wish(values=None, **fields) -> Wish:
-    return Wish(
-        **{
-            "name": "me",
-            "namespace": "apps",
-            "values": compose([], values or {}),
-            "capabilities": CAPABILITIES,
-            **fields,
-        }
-    )
-
-
-@pytest.fixture
-def chart_at(store: Store) -> Callable[[Path], Chart]:
-    return lambda path: charts.of_directory(snapshot_of_directory(store, path, revision="x"), "")
-
-
-@pytest.fixture
-def template(helm_binary: Path, tmp_path: Path) -> Template:
-    return Template(helm_binary, tmp_path / "work")
-
-
-@pytest.fixture
-def render(template, store, chart_at, tmp_path):
-    """`await render({"a.yaml": …})`: the rendering of a chart of those templates."""
-
-    async def make(templates, values=None, *, template=template, **fields):
-        options = {name: fields.pop(name) for name in ("name_", "more", "defaults") if name in fields}
-        root = write_chart(
-            tmp_path / "app", templates, values=options.get("defaults", ""), more=options.get("more", "")
-        )
-        return await template.render(store, chart_at(root), wish(values, **fields))
-
-    return make
-
-
-async def seen(rendering) -> str:
-    rendering = await rendering
-    [manifest] = rendering.manifests
-    return manifest.body["data"]["seen"]
 
 
 async def test_podinfo_is_what_helm_renders_plainly(template, store, chart_at, helm, tmp_path):
@@ -122,7 +70,7 @@ async def test_values_are_in_no_file_no_argument_and_no_environment(store, chart
     assert json.loads((tmp_path / "stdin").read_text()) == {"password": "c4nary"}
     environment = set(re.findall(r"^([A-Z_]+)=", said.read_text(), re.MULTILINE))
     assert environment - {"PWD", "OLDPWD", "SHLVL", "_"} == {
-        *("PATH", "HOME", "TMPDIR", "GOMEMLIMIT", "GOMAXPROCS", "GOTRACEBACK", "KUBECONFIG"),
+        *("PATH", "HOME", "TMPDIR", "GOMEMLIMIT", "GOMAXPROCS", "GOTRACEBACK", "KUBECONFIG", "KUBECACHEDIR"),
         *("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "HELM_PLUGINS"),
     }
     assert list((tmp_path / "work").iterdir()) == []

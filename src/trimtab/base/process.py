@@ -18,6 +18,8 @@ _NEW_NETWORK: Final = 0x40000000
 """What a process may have of its own on Linux, by unshare(2)."""
 _OWN_PROCESSES: Final = 256
 """Processes and threads in a user namespace that is a child's own: there, nobody else's are counted."""
+_OPEN_FILES: Final = 256
+"""Of a child that we serve: each of its connections is a descriptor of ours as well."""
 _unshare = getattr(ctypes.CDLL(None), "unshare", None)
 
 
@@ -141,6 +143,7 @@ def _limiter(limits: Limits, loopback: Loopback | None):  # type: ignore[no-unty
         (resource.RLIMIT_FSIZE, limits.file_bytes),
         (resource.RLIMIT_NPROC, limits.processes),
         (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, _OPEN_FILES if loopback is not None else None),
     ]
 
     def apply() -> None:

@@ -1,8 +1,17 @@
 """`helm template` as a confined worker: it sees the files of one chart and, on its standard input, the values.
 
-No plugins, no network, no DNS, and `lookup` answers nothing: a proxy that answers it in the name of the release would
-be one more environment variable of `_arguments` and `_environment` here, and its answers part of `Wish.digest`. As
-with every `helm template`, `.Release.Revision` is always 1, and the notes are left out.
+No plugins, no DNS, and no network but what answers `lookup`, where it is asked for (`helm/lookup.py`): then Helm runs
+with `--dry-run=server`, without it nothing is found. As with every `helm template`, `.Release.Revision` is always 1,
+and the notes are left out.
+
+What `--dry-run=server` changes, as observed of 4.3.1. It asks for `/version` twice, for the kinds, and for each lookup
+the kinds of its version and then the object. `--kube-version` and `--api-versions` are passed over, and
+`.Capabilities` is what the server says: so ours says what the wish does, and the built-in list that Helm adds
+otherwise (`policy/v1beta1` and others that no server has any more) is not in it. After rendering, each object is
+validated by the server's OpenAPI, which `--disable-openapi-validation` turns off; its kind is looked for, which cannot
+be turned off; and for an installation each object is read, to see whether it is somebody else's, which cannot be
+turned off either. What is printed is the same, hooks and definitions included. Helm's own limit of five requests a
+second is lifted: ours counts.
 """
 
 import asyncio
@@ -13,24 +22,30 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from trimtab.api.names import Reason
 from trimtab.artifacts.archive import BadArchive, Member, read_archive
 from trimtab.artifacts.store import Store
 from trimtab.base.confined import REMEMBERED, Bounds, Confined, Task, without_place
-from trimtab.base.errors import Terminal
+from trimtab.base.errors import Terminal, Transient
 from trimtab.base.process import Limits
 from trimtab.helm import output
+from trimtab.helm.looked import Looked
+from trimtab.helm.lookup import KUBECONFIG, Lookups
 from trimtab.helm.output import Output
 from trimtab.helm.schema import refuse_outside
 from trimtab.helm.stored import SCHEMA_FILE
 from trimtab.helm.values import Values
 from trimtab.helm.varying import may_vary
+from trimtab.kube.client import Client
+from trimtab.kube.errors import ApiError, CredentialError, Unreachable
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Gvk, Manifest
 from trimtab.sources.charts.chart import Chart
 from trimtab.sources.charts.ignore import IGNORE_FILE
+
+_T = TypeVar("_T")
 
 REASON: Final = Reason.BUILD_FAILED
 MAX_MESSAGE: Final = 2_000
@@ -43,6 +58,7 @@ _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a
 _LONGEST_NAME: Final = 53
 _CHART: Final = "chart"
 _NESTED: Final = 5
+_PROXY = re.compile(r"http://127\.0\.0\.1:[0-9]+/[0-9a-f]{32}")
 _QUOTED = re.compile(r"`[^`]*`")
 _LEAST_HIDDEN: Final = 4
 _WARNING = re.compile(r"^(?:WARNING: |level=|time=|walk\.go:|coalesce\.go:|\d{4}/\d\d/\d\d ).*$", re.MULTILINE)
@@ -88,11 +104,18 @@ class Rendering:
     """What came out. `varies` names the templates whose objects were others the second time.
 
     Hooks do not count: they are made anew with every action, and many a chart gives its tests names of chance.
+    `looked_up` is what the chart saw of the cluster; nothing without a client to look it up with.
     """
 
     output: Output
     input_digest: str
     varies: tuple[str, ...] = ()
+    looked_up: tuple[Looked, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Equal where the same comes out, unless the chart leaves it to chance; what it looked up counts."""
+        return codec.digest([self.input_digest, self.looked_up]) if self.looked_up else self.input_digest
 
     @property
     def manifests(self) -> tuple[Manifest, ...]:
@@ -112,36 +135,45 @@ class Template:
         """`work_dir` is private to us."""
         self._confined = Confined(program, work_dir, reason=REASON, bounds=bounds, environment=_environment)
         self._varies: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._missing: OrderedDict[str, frozenset[Gvk]] = OrderedDict()
 
     @property
     def identity(self) -> str:
         """Differs when another helm would run."""
         return self._confined.identity
 
-    async def render(self, store: Store, chart: Chart, wish: Wish) -> Rendering:
+    async def render(self, store: Store, chart: Chart, wish: Wish, lookup: Client | None = None) -> Rendering:
         """Render `chart`, whose files are in `store`: twice on first sight, to see whether the same comes out again.
 
-        First sight is of the chart with these values; its other releases are rendered once.
-        Raises Terminal with reason BuildFailed for what chart or values are to blame for, in Helm's words; Transient if
-        the worker died or could not be started; Corrupt for a damaged store.
+        First sight is of the chart with these values and with what it looks up; its other releases are rendered once.
+        `lookup` asks in the name of the release's account, on its cluster; without it nothing is looked up.
+        Raises Terminal with reason BuildFailed for what chart or values are to blame for, in Helm's words, or for what
+        the account may not look up; Transient if the worker died or could not be started, or the cluster did not
+        answer; Corrupt for a damaged store.
         """
         _check(wish)
         files = await asyncio.to_thread(files_of, store, chart)
         await asyncio.to_thread(_inspect, files, skip_schema=wish.skip_schema)
-        printed = await self._run(files, chart, wish)
-        found = await asyncio.to_thread(output.split, printed)
+        lookups = await _lookups(lookup, wish.capabilities)
         kin = wish.kin(chart)
-        if kin not in self._varies:
+        if lookups is not None:
+            lookups.tell_of(self._missing.get(kin, ()))
+        printed = await self._run(files, chart, wish, lookups)
+        found = await asyncio.to_thread(output.split, printed)
+        looked_up = lookups.looked_up if lookups is not None else ()
+        # Without the paths: they have the release's name in them, and releases that all find nothing are alike.
+        alike = codec.digest([kin, [one.digest for one in looked_up]]) if looked_up else kin
+        if alike not in self._varies:
             varies: tuple[str, ...] = ()
             if await asyncio.to_thread(_could_vary, files, wish):
-                again = await self._run(files, chart, wish)
+                again = await self._run(files, chart, wish, lookups)
                 varies = _differing(found, await asyncio.to_thread(output.split, again))
-            self._varies[kin] = varies
-            if len(self._varies) > REMEMBERED:
-                self._varies.popitem(last=False)
-        return Rendering(found, wish.digest(chart), self._varies[kin])
+            _remember(self._varies, alike, varies)
+        if lookups is not None and lookups.missing:
+            _remember(self._missing, kin, lookups.missing)
+        return Rendering(found, wish.digest(chart), self._varies[alike], looked_up)
 
-    async def _run(self, files: Mapping[str, bytes], chart: Chart, wish: Wish) -> bytes:
+    async def _run(self, files: Mapping[str, bytes], chart: Chart, wish: Wish, lookups: Lookups | None) -> bytes:
         def fill(tree: Path) -> None:
             for path, data in files.items():
                 target = tree / _CHART / path
@@ -150,13 +182,36 @@ class Template:
 
         shown = f"{chart.metadata.name} {chart.metadata.version}"
         stdin = codec.encode(wish.values.body)
-        task = Task(_arguments(wish), fill, wish.digest(chart), f"render the chart {shown}", stdin=stdin)
+        arguments = _arguments(wish, server=lookups is not None)
+        task = Task(arguments, fill, wish.digest(chart), f"render the chart {shown}", stdin=stdin, service=lookups)
         done, tree = await self._confined.run(task)
+        said = done.stderr.decode(errors="replace")
+        if done.code != 0 and lookups is not None and lookups.learn(said):
+            done, tree = await self._confined.run(task)
+            said = done.stderr.decode(errors="replace")
         if done.code == 0:
             return done.stdout
         public = {wish.name, wish.namespace, chart.metadata.name}
-        said = clean(done.stderr.decode(errors="replace"), tree, wish.values, public)
-        raise Terminal(REASON, f"helm cannot render the chart {shown}: {said}")
+        message = f"helm cannot render the chart {shown}: {clean(said, tree, wish.values, public)}"
+        if lookups is not None and lookups.trouble:
+            raise Transient(REASON, message)
+        raise Terminal(REASON, message)
+
+
+async def _lookups(client: Client | None, capabilities: Capabilities) -> Lookups | None:
+    if client is None:
+        return None
+    try:
+        served = await client.discovery.served()
+    except (ApiError, Unreachable, CredentialError) as failure:
+        raise Transient(REASON, f"what the cluster serves cannot be read: {failure}") from failure
+    return Lookups(client, served, *capabilities)
+
+
+def _remember(among: OrderedDict[str, _T], key: str, value: _T) -> None:
+    among[key] = value
+    if len(among) > REMEMBERED:
+        among.popitem(last=False)
 
 
 def files_of(store: Store, chart: Chart) -> dict[str, bytes]:
@@ -171,6 +226,7 @@ def clean(message: str, tree: Path, values: Values, public: Collection[str] = ()
     """What helm said, without warnings, our paths, and anything that is among the values and not `public` anyway."""
     text = _WARNING.sub("", message).strip().removeprefix("Error: ")
     text = text.partition("\n\nUse --debug")[0]
+    text = _PROXY.sub("", text)
     text = without_place(text, tree / _CHART, "the chart")
     text = without_place(text, tree, "the chart")
     text = _QUOTED.sub("`…`", text)
@@ -203,9 +259,10 @@ def _leaves(value: Any) -> Iterator[str]:
             pass
 
 
-def _arguments(wish: Wish) -> tuple[str, ...]:
+def _arguments(wish: Wish, *, server: bool) -> tuple[str, ...]:
     return (
         "template",
+        *(["--dry-run=server", "--disable-openapi-validation", "--qps=-1"] if server else []),
         f"--namespace={wish.namespace}",
         f"--kube-version={wish.capabilities.kube_version}",
         *(f"--api-versions={version}" for version in wish.capabilities.api_versions),
@@ -222,7 +279,8 @@ def _arguments(wish: Wish) -> tuple[str, ...]:
 def _environment(home: Path) -> Mapping[str, str]:
     """Every place Helm looks into is in its own empty home: no plugins, no repositories, no credentials."""
     names = ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "HELM_PLUGINS")
-    return {name: str(home) for name in names} | {"KUBECONFIG": str(home / "none")}
+    # Where nothing can be kept, the kinds are read again after rendering, and the lookups are known to be over.
+    return {name: str(home) for name in names} | {"KUBECONFIG": str(home / KUBECONFIG), "KUBECACHEDIR": "/dev/null"}
 
 
 def _check(wish: Wish) -> None:

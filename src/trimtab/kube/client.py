@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, cast
 import msgspec
 
 from trimtab.base.clock import Clock, SystemClock
-from trimtab.base.http import Transport
+from trimtab.base.http import MAX_BODY, Transport
 from trimtab.kube.config import ClusterConfig, Impersonation
 from trimtab.kube.discovery import Discovery
 from trimtab.kube.errors import Gone, ServerError
@@ -343,14 +343,16 @@ class Client:
         headers: Query | None = None,
         priority: int | None = None,
         repeatable: bool | None = None,
+        max_body: int = MAX_BODY,
     ) -> Answer:
         """As `request`, with the answer's status and headers.
 
         `repeatable` says whether it may be sent again when the answer got lost (default: GET, merge patch and apply).
+        An answer of more than `max_body` bytes is a ServerError with the reason AnswerTooLarge.
         """
         if repeatable is None:
             repeatable = method == "GET" or content_type in {MERGE_PATCH, APPLY_PATCH}
-        call = Call(method, path, query, body, content_type, accept, headers, repeatable)
+        call = Call(method, path, query, body, content_type, accept, headers, repeatable, max_body)
         fence = self._may_write if method != "GET" else None
         return await self._wire.exchange(call, self._identity, self._priority if priority is None else priority, fence)
 

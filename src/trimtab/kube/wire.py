@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from trimtab.base.clock import Clock
-from trimtab.base.http import BodyTooLarge, Request, Response, Transport, TransportError
+from trimtab.base.http import MAX_BODY, BodyTooLarge, Request, Response, Transport, TransportError
 from trimtab.kube import errors
 from trimtab.kube.config import ClusterConfig, Impersonation
 from trimtab.kube.errors import ApiError, Fenced, Silent, Unauthorized, Unreachable
@@ -57,6 +57,7 @@ class Call(NamedTuple):
     accept: str = JSON
     headers: Query | None = None
     repeatable: bool = False  # may be sent again when the answer got lost
+    max_body: int = MAX_BODY
 
 
 class Wire:
@@ -86,7 +87,7 @@ class Wire:
                     if may_send is not None and not may_send():
                         raise Fenced(self.server, "not asked: the Lease may be somebody else's, who writes now")
                     response = await self._send(call, identity)
-                    return Answer(response.status, response.headers, await self._body(response))
+                    return Answer(response.status, response.headers, await self._body(response, call.max_body))
             except Unauthorized:
                 if forgiven or not left or not self.config.auth.refused():
                     raise
@@ -179,9 +180,9 @@ class Wire:
             return asked + self._random.uniform(0.0, 0.1) if asked <= _LONGEST_RETRY_AFTER_S else None
         return None
 
-    async def _body(self, response: Response) -> bytes:
+    async def _body(self, response: Response, limit: int = MAX_BODY) -> bytes:
         try:
-            return await response.read()
+            return await response.read(limit)
         except BodyTooLarge as failure:
             raise errors.ServerError(response.status, "AnswerTooLarge", str(failure)) from failure
         except TransportError as failure:
