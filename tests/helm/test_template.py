@@ -229,6 +229,7 @@ SMALL = Bounds(timeout_s=4, max_output=50 << 20, limits=Limits(memory_bytes=2_56
         "{{ define \"a\" }}{{ include \"a\" . }}{{ end }}{{ include \"a\" . }}",
         "{{ define \"a\" }}{{ tpl \"{{ include \\\"a\\\" . }}\" . }}{{ end }}{{ include \"a\" . }}",
         "{{ repeat 2000000000 \"x\" }}",
+        "{{ range until 100000 }}{{ genPrivateKey \"rsa\" }}{{ end }}",
     ],
 )  # fmt: skip
 async def test_an_endless_template_ends_and_the_others_go_on(render, helm_binary, tmp_path, text):
@@ -314,12 +315,6 @@ async def test_a_schema_ten_thousand_levels_deep_is_refused(render):
     schema = '{"not":' * 10_000 + "{}" + "}" * 10_000
     with pytest.raises(Terminal, match=r"no JSON, or too deep|levels deep"):
         await render({"a.yaml": config("x"), "/values.schema.json": schema})
-
-
-async def test_a_dependency_that_is_not_there_is_not_fetched(render):
-    more = "dependencies:\n- {name: far, version: 1.0.0, repository: 's3://bucket'}\n"
-    with pytest.raises(Terminal, match="missing in charts/ directory: far"):
-        await render({"a.yaml": config("x")}, more=more)
 
 
 async def test_a_chart_for_another_kubernetes_says_so(render):

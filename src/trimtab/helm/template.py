@@ -44,6 +44,7 @@ from trimtab.manifests import codec
 from trimtab.manifests.refs import Gvk, Manifest
 from trimtab.sources.charts.chart import Chart
 from trimtab.sources.charts.ignore import IGNORE_FILE
+from trimtab.sources.charts.values import VALUES_FILE
 
 _T = TypeVar("_T")
 
@@ -58,6 +59,8 @@ _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a
 _LONGEST_NAME: Final = 53
 _CHART: Final = "chart"
 _NESTED: Final = 5
+_READ: Final = ("templates/", "crds/", "charts/", VALUES_FILE, SCHEMA_FILE)
+"""Where Helm itself looks."""
 _PROXY = re.compile(r"http://127\.0\.0\.1:[0-9]+/[0-9a-f]{32}")
 _QUOTED = re.compile(r"`[^`]*`")
 _LEAST_HIDDEN: Final = 4
@@ -153,7 +156,7 @@ class Template:
         """
         _check(wish)
         files = await asyncio.to_thread(files_of, store, chart)
-        await asyncio.to_thread(_inspect, files, skip_schema=wish.skip_schema)
+        await asyncio.to_thread(_inspect, files, chart.left_out, skip_schema=wish.skip_schema)
         lookups = await _lookups(lookup, wish.capabilities)
         kin = wish.kin(chart)
         if lookups is not None:
@@ -292,8 +295,18 @@ def _check(wish: Wish) -> None:
         )
 
 
-def _inspect(files: Mapping[str, bytes], *, skip_schema: bool) -> None:
-    """Raise Terminal for a schema of the chart, or of one below it, that leads out of it."""
+def _inspect(files: Mapping[str, bytes], links: Iterable[str], *, skip_schema: bool) -> None:
+    """Raise Terminal for a schema of the chart, or of one below it, that leads out of it, and for a link that is read.
+
+    `links` were left out of the files. Which of them a template reads by `.Files` nobody knows: so none, if it may.
+    """
+    read = (*_READ, *([""] if any(b".Files" in data for data in files.values()) else []))
+    if (link := next((path for path in links if path.startswith(read)), None)) is not None:
+        raise Terminal(
+            REASON,
+            f"{link} of the chart is a link, or a name that differs from another only in case, and was left out of it; "
+            "replace it by a plain file",
+        )
     if skip_schema:
         return
     for path, data in _everything(files):
