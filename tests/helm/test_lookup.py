@@ -383,3 +383,12 @@ def test_capabilities_are_taken_apart():
     found = looked.wished(["v1", "v1/Pod", "apps/v1", "apps/v1/Deployment", "v1beta1/X", "a/b/c/d"])
     assert found.apis == (Api("", "v1"), Api("apps", "v1"))
     assert found.kinds == (Gvk("", "v1", "Pod"), Gvk("apps", "v1", "Deployment"), Gvk("", "v1beta1", "X"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"{", b"[]", b"1", b'{"items": 1, "metadata": 2}', b'{"a":' * 5_000 + b"1" + b"}" * 5_000],
+    ids=["cut", "list", "number", "odd", "deep"],
+)
+def test_an_answer_that_makes_no_sense_has_a_digest_too(answer):
+    assert looked.digest_of(answer).startswith("sha256:")

@@ -11,9 +11,11 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
+import msgspec
+
 from trimtab.kube.resource import Resource
 from trimtab.manifests import codec
-from trimtab.manifests.refs import Body, Gvk
+from trimtab.manifests.refs import Gvk
 
 _UNSEEN: Final = ("resourceVersion", "managedFields", "continue", "remainingItemCount")
 _NO_NAMES: Final = frozenset({"", ".", ".."})
@@ -84,16 +86,19 @@ def found(kinds: Iterable[Resource], asked: Wanted) -> Resource | None:
 
 
 def digest_of(answer: bytes) -> str:
-    """Equal where a chart sees the same."""
-    body = codec.decode(answer)
-    _forget(body)
-    for item in body.get("items") or ():
-        _forget(item)
-    return codec.digest(body)
+    """Equal where a chart sees the same. What cannot be read, Helm will say more about."""
+    try:
+        body = codec.decode(answer)
+        items = body.get("items") if isinstance(body, dict) else None
+        for one in (body, *(items if isinstance(items, list) else ())):
+            _forget(one)
+        return codec.digest(body)
+    except (msgspec.MsgspecError, RecursionError):
+        return codec.digest(answer)
 
 
-def _forget(body: Body) -> None:
-    metadata = body.get("metadata")
+def _forget(body: Any) -> None:
+    metadata = body.get("metadata") if isinstance(body, dict) else None
     if isinstance(metadata, dict):
         for key in _UNSEEN:
             metadata.pop(key, None)

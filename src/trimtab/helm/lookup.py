@@ -43,8 +43,9 @@ MAX_ANSWER: Final = 10 << 20
 MAX_ANSWERS: Final = 32 << 20
 MAX_REQUESTS: Final = 20_000
 """Of Helm, for what costs the server nothing: after each kind that it does not find it reads all of them again."""
-ANSWER_S: Final = 15.0
-ANSWERS_S: Final = 60.0
+ANSWER_S: Final = 10.0
+ANSWERS_S: Final = 20.0
+"""The cluster may be somebody else's, and a worker is held for as long."""
 
 _MISSING = re.compile(r'no matches for kind "([^"\s]{1,63})" in version "(?:([^"/\s]{1,253})/)?([^"/\s]{1,63})"')
 _MAX_MISSING: Final = 1_000
