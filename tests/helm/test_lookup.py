@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from trimtab.helm import looked, lookup
 from trimtab.helm.looked import Api, Looked, Wanted
 from trimtab.helm.lookup import Lookups
 from trimtab.helm.template import Capabilities
+from trimtab.helm.varying import may_ask
 from trimtab.kube import config as kubeconfigs
 from trimtab.kube.client import Client
 from trimtab.kube.resource import Resource
@@ -125,18 +127,44 @@ async def test_a_kind_that_nobody_serves_is_an_error_that_names_it(render, app):
         await render({"a.yaml": config('\'{{ lookup "nowhere.example.com/v1" "Thing" "" "" }}\'')}, lookup=app)
 
 
-async def test_podinfo_is_the_same_with_lookups_and_asks_the_server_nothing(template, store, chart_at, app, faults):
-    chart = chart_at(PODINFO)
+async def test_podinfo_is_the_same_with_lookups_and_asks_the_server_nothing(
+    template, store, chart_at, app, faults, tmp_path
+):
+    root = tmp_path / "podinfo"
+    shutil.copytree(PODINFO, root)
+    (root / "templates" / "asking.txt").write_text('{{ define "x" }}{{ lookup "v1" "Pod" "" "" }}{{ end }}')
+    plain, asking = chart_at(PODINFO), chart_at(root)
     faults.requests.clear()
     capabilities = Capabilities.of("v1.36.3", [one.gvk for one in await app.discovery.served()])
     for upgrade in (False, True):
         wished = wish({"ingress": {"enabled": True}}, upgrade=upgrade, capabilities=capabilities)
-        one = await template.render(store, chart, wished)
-        other = await template.render(store, chart, wished, app)
+        one = await template.render(store, plain, wished)
+        other = await template.render(store, asking, wished, app)
         assert other.output.manifest == one.output.manifest
         assert [hook.kind for hook in other.output.hooks] == [hook.kind for hook in one.output.hooks]
         assert (other.looked_up, other.varies) == ((), ())
     assert asked(faults) == []
+
+
+async def test_a_chart_that_asks_for_nothing_is_rendered_as_without_a_cluster(render, admin, faults):
+    before = len(faults.requests)
+    assert await seen(render({"a.yaml": config("{{ .Capabilities.KubeVersion }}")}, lookup=admin)) == "v1.36.3"
+    assert len(faults.requests) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        (b'{{ lookup "v1" "Secret" "" "" }}', True),
+        (b'{{ .Capabilities.APIVersions.Has "apps/v1" }}', True),
+        (b"{{ $known := .Capabilities }}", True),
+        (b"{{ $.Capabilities.KubeVersion.Version }}", False),
+        (b"lookup", False),
+        (b"{{ .Values.a }}", False),
+    ],
+)
+def test_it_is_known_what_only_a_cluster_can_tell(text, asks):
+    assert may_ask([text]) is asks
 
 
 async def test_what_charts_see_of_the_cluster_is_what_is_wished(render, app):
@@ -149,7 +177,7 @@ async def test_what_charts_see_of_the_cluster_is_what_is_wished(render, app):
 async def test_whose_an_object_is_is_not_asked_while_it_is_rendered(render, app, admin, home, faults):
     await admin.create(CONFIG_MAPS, config_map("me", of="somebody else"), home)
     faults.requests.clear()
-    rendering = await render({"a.yaml": config("x")}, lookup=app, namespace=home)
+    rendering = await render({"a.yaml": config("{{ len .Capabilities.APIVersions }}")}, lookup=app, namespace=home)
     assert (len(rendering.manifests), asked(faults), rendering.looked_up) == (1, [], ())
 
 
@@ -260,7 +288,9 @@ async def test_lookups_work_where_no_network_of_ones_own_is_to_be_had(render, ap
 
 
 async def test_there_is_no_dns_with_lookups_either(render, app):
-    assert await seen(render({"a.yaml": config("'{{ getHostByName \"localhost\" }}'")}, lookup=app)) == ""
+    assert (
+        await seen(render({"a.yaml": config("'{{ getHostByName \"localhost\" }}{{/* lookup */}}'")}, lookup=app)) == ""
+    )
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
-"""Whether a chart could render something else the next time, by the names of the functions in its templates. Pure.
+"""Whether a chart could render something else the next time, or elsewhere, by the names in its templates. Pure.
 
-Only a hint that saves work: a chart that mentions none of them renders the same, and is rendered once instead of twice.
-Values may be templates too (`tpl`), and are looked at as well.
+Only hints that save work: a chart that mentions no function of chance renders the same, and is rendered once instead of
+twice; one that asks nothing of the cluster need not be able to. Values may be templates too (`tpl`), and are looked at
+as well.
 """
 
 import re
@@ -22,3 +23,12 @@ def may_vary(texts: Iterable[bytes]) -> bool:
     Comments count too: where an action ends is for Helm to know.
     """
     return any(b"{{" in text and _VARYING.search(text) for text in texts)
+
+
+# `lookup`, the list of API versions, and capabilities as a whole; the version of Kubernetes is told in any case.
+_ASKING: Final = re.compile(rb"lookup|APIVersions|Capabilities\b(?!\.\w)")
+
+
+def may_ask(texts: Iterable[bytes]) -> bool:
+    """Whether one of `texts` is a template and mentions what only the cluster can tell."""
+    return any(b"{{" in text and _ASKING.search(text) for text in texts)
