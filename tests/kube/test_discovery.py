@@ -87,6 +87,24 @@ async def test_what_is_served_costs_no_request_while_it_is_known(client: Client,
     assert len(faults.requests) == 2
 
 
+async def test_what_is_kept_fresh_is_not_asked_for_however_old_it_is(
+    client: Client, tasks: Tasks, faults: Faults, monkeypatch
+):
+    monkeypatch.setattr("trimtab.kube.discovery._BETWEEN_REFRESHES_S", 0.0)
+    await client.discovery.start(tasks)
+
+    async def looked() -> int:
+        before = len(faults.requests)
+        await client.discovery.served()
+        return len([one for one in faults.requests[before:] if one.url.path in {"/api", "/apis"}])
+
+    async def none() -> bool:
+        return await looked() == 0
+
+    await until(none)  # the first events of the watches are news
+    assert [await looked() for _ in range(3)] == [0, 0, 0]
+
+
 @pytest.mark.parametrize(
     "text", ["deploy", "deployment", "Deployments", "Deployment", "deployments.apps", "deployments.v1.apps"]
 )
