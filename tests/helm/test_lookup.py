@@ -241,6 +241,18 @@ async def test_a_record_differs_when_the_object_does_and_not_when_its_version_mo
     assert one.looked_up == same.looked_up != other.looked_up
 
 
+@pytest.mark.parametrize("name", ["mine", ""], ids=["object", "list"])
+async def test_what_a_secret_holds_is_in_no_message(render, app, admin, home, name):
+    await admin.create(SECRETS, secret("mine", "c4nary-c4nary"), home)
+    found = f'(lookup "v1" "Secret" "{home}" "{name}")'
+    data = f"{found}.data.said" if name else f"(index {found}.items 0).data.said"
+    with pytest.raises(Terminal, match="I saw … and …") as told:
+        await render(
+            {"a.yaml": config(f'{{{{ fail (printf "I saw %s and %s" {data} ({data} | b64dec)) }}}}')}, lookup=app
+        )
+    assert "c4nary" not in str(told.value)
+
+
 @pytest.mark.parametrize(
     ("status", "error"), [(503, Transient), (500, Transient), (429, Transient), (400, Terminal), (401, Terminal)]
 )
@@ -422,3 +434,18 @@ def test_capabilities_are_taken_apart():
 )
 def test_an_answer_that_makes_no_sense_has_a_digest_too(answer):
     assert looked.digest_of(answer).startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (b'{"kind": "Secret", "data": {"a": "Yg==", "c": "%", "d": 1}}', ["Yg==", "b", "%", ""]),
+        (b'{"kind": "SecretList", "items": [{"data": {"a": "Yg=="}}, 1, {"data": 2}]}', ["Yg==", "b"]),
+        (b'{"kind": "SecretList", "items": 1}', []),
+        (b'{"kind": "ConfigMap", "data": {"a": "b"}}', []),
+        (b"{", []),
+    ],
+    ids=["object", "list", "odd", "no-secret", "cut"],
+)
+def test_the_values_of_secrets_are_found_in_answers(answer, found):
+    assert list(looked.secrets_in(answer)) == found

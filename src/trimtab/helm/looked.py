@@ -6,8 +6,10 @@ records may differ although the same would be rendered. They are a hint that it 
 whether there is anything to do is told by what comes out.
 """
 
+import base64
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
@@ -95,6 +97,24 @@ def digest_of(answer: bytes) -> str:
         return codec.digest(body)
     except (msgspec.MsgspecError, RecursionError):
         return codec.digest(answer)
+
+
+def secrets_in(answer: bytes) -> Iterator[str]:
+    """The values of a Secret, or of a list of them, as they stand there and as they are meant."""
+    try:
+        body = codec.decode(answer)
+    except (msgspec.MsgspecError, RecursionError):
+        return
+    if not isinstance(body, dict) or body.get("kind") not in ("Secret", "SecretList"):
+        return
+    items = body.get("items")
+    for one in (body, *(items if isinstance(items, list) else ())):
+        data = one.get("data") if isinstance(one, dict) else None
+        for value in data.values() if isinstance(data, dict) else ():
+            if isinstance(value, str):
+                yield value
+                with contextlib.suppress(ValueError):
+                    yield base64.b64decode(value).decode()
 
 
 def _forget(body: Any) -> None:

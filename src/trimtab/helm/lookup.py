@@ -93,6 +93,10 @@ class Lookups:
         """Kinds of objects of the chart that the cluster does not serve, as far as they are known."""
         return frozenset(self._missing)
 
+    def secrets(self) -> tuple[str, ...]:
+        """What of the answers is in no message."""
+        return tuple(value for answer in self._answers.values() for value in looked.secrets_in(answer.body))
+
     def tell_of(self, kinds: Iterable[Gvk]) -> None:
         """Let Helm find these kinds for the objects it has rendered, though they are not served."""
         self._missing.update(kinds)

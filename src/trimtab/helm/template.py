@@ -197,7 +197,8 @@ class Template:
         if done.code == 0:
             return done.stdout
         public = {wish.name, wish.namespace, chart.metadata.name}
-        message = f"helm cannot render the chart {shown}: {clean(said, tree, wish.values, public)}"
+        secrets = lookups.secrets() if lookups is not None else ()
+        message = f"helm cannot render the chart {shown}: {clean(said, tree, wish.values, public, secrets)}"
         if lookups is not None and lookups.trouble:
             raise Transient(REASON, message)
         raise Terminal(REASON, message)
@@ -227,8 +228,8 @@ def files_of(store: Store, chart: Chart) -> dict[str, bytes]:
     return {path: store.read(entry.sha256) for path, entry in chart.files.items() if path != IGNORE_FILE}
 
 
-def clean(message: str, tree: Path, values: Values, public: Collection[str] = ()) -> str:
-    """What helm said, without warnings, our paths, and anything that is among the values and not `public` anyway."""
+def clean(message: str, tree: Path, values: Values, public: Collection[str] = (), secrets: Collection[str] = ()) -> str:
+    """What helm said, without warnings, our paths, `secrets`, and what is among the values and not `public` anyway."""
     text = _WARNING.sub("", message).strip().removeprefix("Error: ")
     text = text.partition("\n\nUse --debug")[0]
     text = _PROXY.sub("", text)
@@ -236,7 +237,8 @@ def clean(message: str, tree: Path, values: Values, public: Collection[str] = ()
     text = without_place(text, tree, "the chart")
     text = _QUOTED.sub("`…`", text)
     # The longest first, so that none of it is left over of a value that contains another.
-    hidden = {form for leaf in _leaves(values.body) if leaf not in public for form in (leaf, _base64(leaf))}
+    leaves = [*(leaf for leaf in _leaves(values.body) if leaf not in public), *_leaves([*secrets])]
+    hidden = {form for leaf in leaves for form in (leaf, _base64(leaf))}
     for form in sorted(hidden, key=len, reverse=True):
         text = text.replace(form, "…")
     text = re.sub(r"\s*\n\s*", "; ", text.strip())
