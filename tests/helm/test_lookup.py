@@ -276,6 +276,19 @@ async def test_a_server_that_does_not_answer_in_time_is_no_fault_of_the_chart(re
         await render({"a.yaml": config(f'\'{{{{ lookup "v1" "Secret" "{home}" "a" }}}}\'')}, lookup=app)
 
 
+async def test_lookups_that_take_too_long_together_are_no_fault_of_the_chart(render, app, home, faults, monkeypatch):
+    monkeypatch.setattr(lookup, "ANSWERS_S", 1e-6)
+    text = f'{{{{ range tuple "a" "b" }}}}{{{{ lookup "v1" "Secret" "{home}" . }}}}{{{{ end }}}}'
+    with pytest.raises(Transient, match=r"did not answer GET .*/secrets/a in time"):
+        await render({"a.yaml": config(f"'{text}'")}, lookup=app)
+    lookups = Lookups(app, await app.discovery.served(), "v1.36.3", ())
+    lookups._seconds = 1.0
+    async with answering(lookups) as (address, session):
+        answer = await session.get(f"{address}/api/v1/namespaces/{home}/secrets/a")
+        assert (answer.status, "takes longer than 1e-06 s" in (await answer.json())["message"]) == (504, True)
+    assert lookups.trouble
+
+
 async def test_the_201st_lookup_is_refused(render, app, home, faults):
     text = f'\'{{{{ range until 201 }}}}{{{{ lookup "v1" "Secret" "{home}" (printf "a-%d" .) }}}}{{{{ end }}}}\''
     faults.requests.clear()

@@ -17,6 +17,8 @@ from typing import Final, Self
 
 HOST: Final = "127.0.0.1"
 _BACKLOG: Final = 64
+_PRIVATE: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+"""No other child inherits what is received."""
 _GET_FLAGS: Final = 0x8913
 _SET_FLAGS: Final = 0x8914
 _UP: Final = 0x1
@@ -60,7 +62,7 @@ class Loopback:
     def _heard(self) -> tuple[bytes, list[int]]:
         self._here.setblocking(False)
         try:
-            word, found, _, _ = socket.recv_fds(self._here, _LONGEST_WORD, 1)
+            word, found, _, _ = socket.recv_fds(self._here, _LONGEST_WORD, 1, _PRIVATE)
         except BlockingIOError:
             return b"", []
         return word, found

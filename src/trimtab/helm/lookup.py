@@ -210,6 +210,11 @@ class Lookups:
         """Ask the server, and keep what it says. What cannot be had fails the rendering, and is not kept."""
         if self._asked >= MAX_ASKED:
             return _refused(403, "Forbidden", f"a chart may look up {MAX_ASKED} things, and {path} is one more")
+        if self._seconds >= ANSWERS_S:
+            self.trouble = (
+                f"what the chart looks up takes longer than {ANSWERS_S:g} s; {path} was not asked for any more"
+            )
+            return _refused(504, "Timeout", self.trouble)
         self._asked += 1
         loop = asyncio.get_running_loop()
         began = loop.time()
