@@ -11,7 +11,8 @@ from trimtab.base.errors import Terminal, Transient
 from trimtab.base.tasks import Tasks
 from trimtab.controllers.configs import Configs
 from trimtab.controllers.hiding import NOTHING
-from trimtab.controllers.substituting import ABSENT, Holder, Substituting, lasting
+from trimtab.controllers.holders import ABSENT, Holder
+from trimtab.controllers.substituting import Substituting, lasting
 from trimtab.diff.compare import Difference
 from trimtab.manifests.refs import Gvk, Key, Origin, Ref
 from trimtab.render.variables import Found, collected

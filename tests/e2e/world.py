@@ -222,6 +222,7 @@ class World:
             f"{SOURCES}/namespaces/{namespace}/gitrepositories",
             f"{SOURCES}/namespaces/{namespace}/ocirepositories",
             f"{SOURCES}/namespaces/{namespace}/buckets",
+            f"/apis/helm.toolkit.fluxcd.io/v2/namespaces/{namespace}/helmreleases",
             f"{SOURCES}/namespaces/{namespace}/helmcharts",
             f"{SOURCES}/namespaces/{namespace}/helmrepositories",
             f"{EXTENSIONS}/namespaces/{namespace}/artifactgenerators",

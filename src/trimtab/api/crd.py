@@ -145,11 +145,10 @@ DEFINITIONS: Final = (
         "fluxcd-sources",
         (AGE, READY, STATUS),
     ),
-)
-
-PLANNED: Final = (
     Definition(gvk.HELM_RELEASE, HelmRelease, "helmreleases", ("hr",), "fluxcd-appliers", (AGE, READY, STATUS)),
 )
+
+PLANNED: Final[tuple[Definition, ...]] = ()
 """Kinds whose controller is not there yet: they are not installed, so that nobody is half served."""
 
 

@@ -14,8 +14,8 @@ Who may do what:
 from typing import Final
 
 from trimtab.api.crd import DEFINITIONS, crds
-from trimtab.api.gvk import EXTENSIONS_GROUP, KUSTOMIZE_GROUP, NOTIFICATION_GROUP, SOURCE_GROUP
-from trimtab.api.names import KUSTOMIZE_LEASE, NOTIFICATION_LEASE, SOURCE_LEASE, WATCHER_LEASE
+from trimtab.api.gvk import EXTENSIONS_GROUP, HELM_GROUP, KUSTOMIZE_GROUP, NOTIFICATION_GROUP, SOURCE_GROUP
+from trimtab.api.names import HELM_LEASE, KUSTOMIZE_LEASE, NOTIFICATION_LEASE, SOURCE_LEASE, WATCHER_LEASE
 from trimtab.manifests.refs import Body, Ref
 
 DEFAULT_NAMESPACE: Final = "flux-system"
@@ -37,7 +37,7 @@ NOBODY: Final = 65534
 GRACE_S: Final = 30
 
 _RBAC: Final = "rbac.authorization.k8s.io"
-_MADE: Final = "externalartifacts"
+_MADE: Final = ("externalartifacts", "helmcharts")
 _WATCH: Final = ["get", "list", "watch"]
 _PART_OF: Final = {"app.kubernetes.io/part-of": "trimtab"}
 _POD: Final = {"app.kubernetes.io/name": "trimtab", "app.kubernetes.io/component": "sync"}
@@ -106,8 +106,8 @@ def _roles(*, multi_tenant: bool) -> list[Body]:
         rule
         for group, plural in kinds
         for rule in (
-            # what generators make is made and cleared away by us
-            _rule(group, [plural], [*_WATCH, "patch", *(["create", "delete"] if plural == _MADE else [])]),
+            # what generators and releases make is made and cleared away by us
+            _rule(group, [plural], [*_WATCH, "patch", *(["create", "delete"] if plural in _MADE else [])]),
             _rule(group, [f"{plural}/status"], ["get", "patch"]),
             _rule(group, [f"{plural}/finalizers"], ["update"]),
         )
@@ -128,7 +128,7 @@ def _roles(*, multi_tenant: bool) -> list[Body]:
         # Long inventories are kept in Secrets. Otherwise the applier writes them; here this account does, in the
         # namespaces it is let into, where it may act as any account anyway.
         tenant.append(_rule("", ["secrets"], ["list", "create", "patch", "delete"]))
-    groups = (SOURCE_GROUP, EXTENSIONS_GROUP, KUSTOMIZE_GROUP, NOTIFICATION_GROUP)
+    groups = (SOURCE_GROUP, EXTENSIONS_GROUP, KUSTOMIZE_GROUP, HELM_GROUP, NOTIFICATION_GROUP)
     aggregate = {f"{_RBAC}/aggregate-to-{role}": "true" for role in ("view", "edit", "admin")}
     return [
         _cluster_role(SYNC, sync),
@@ -148,7 +148,7 @@ def _bindings(namespace: str, *, multi_tenant: bool) -> list[Body]:
             "coordination.k8s.io",
             ["leases"],
             ["get", "update", "patch"],
-            [SOURCE_LEASE, KUSTOMIZE_LEASE, NOTIFICATION_LEASE, WATCHER_LEASE],
+            [SOURCE_LEASE, KUSTOMIZE_LEASE, HELM_LEASE, NOTIFICATION_LEASE, WATCHER_LEASE],
         ),
     ]
     switch = [_rule("", ["configmaps"], _WATCH, ["trimtab-freeze"])]
@@ -213,7 +213,7 @@ def _arguments(namespace: str, *, multi_tenant: bool, deny_private: bool) -> lis
         # The closing dot keeps the name out of the search list of every pod's resolver.
         f"--storage-adv-addr={ARTIFACT_SERVICE}.{namespace}.svc.cluster.local.",
         f"--metrics-addr=:{METRICS_PORT}",
-        "--controllers=source,kustomize,source-watcher,notification",
+        "--controllers=source,kustomize,helm,source-watcher,notification",
         f"--receiver-addr=:{WEBHOOK_PORT}",
         *denied,
     ]

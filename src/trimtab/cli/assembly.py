@@ -16,6 +16,7 @@ from trimtab.api.gvk import (
     EXTERNAL_ARTIFACT,
     GIT_REPOSITORY,
     HELM_CHART,
+    HELM_RELEASE,
     HELM_REPOSITORY,
     KUSTOMIZATION,
     OCI_REPOSITORY,
@@ -35,6 +36,7 @@ from trimtab.base.telemetry import Subject, Telemetry
 from trimtab.cli.attach import attach
 from trimtab.cli.externals import Externals, Joined, reader
 from trimtab.cli.fetching import Fetching
+from trimtab.cli.releases import Releases
 from trimtab.cli.settings import Settings
 from trimtab.controllers import kustomization, remote
 from trimtab.controllers.access import Access, CrossNamespace, account
@@ -149,16 +151,18 @@ class Assembly:
         await self._client.discovery.start(tasks)
         store = Store(self._settings.storage_path / "store")
         parts = self._settings.controllers
-        fetches, applies, makes = (name in parts for name in ("source", "kustomize", "source-watcher"))
+        fetches, applies, makes, releases = (
+            name in parts for name in ("source", "kustomize", "source-watcher", "helm")
+        )
         publishing = Publisher(store, f"http://{self._settings.storage_adv_addr}", self._clock)
         fetching = self._fetching(tasks, store, publishing) if fetches else None
         access = self._access()
         join = partial(self._join, tasks, fetching, store)
         joined = [await join(GIT_REPOSITORY, GitRepository)]
         controllers = [joined[0].controller]
-        idle = frozenset() if fetches else _FETCHED_ONLY - {HELM_CHART} if makes else _FETCHED_ONLY
+        idle = frozenset() if fetches else _FETCHED_ONLY - {HELM_CHART} if makes or releases else _FETCHED_ONLY
         later = {gvk: partial(join, gvk, struct) for gvk, struct in _LATER.items() if gvk not in idle}
-        if applies or makes:
+        if applies or makes or releases:
             externals = Externals(
                 self._client,
                 self._index,
@@ -172,6 +176,10 @@ class Assembly:
             later[EXTERNAL_ARTIFACT] = partial(externals.take, tasks)
             if makes:
                 later[ARTIFACT_GENERATOR] = partial(externals.make, tasks, publishing, access, self._attach)
+        if releases:
+            later[HELM_RELEASE] = partial(
+                self._releases(tasks, access, remaining).start, tasks, await self._cluster_id()
+            )
         for gvk, build in later.items():
             if await self._is_served(gvk) and await self._is_served(_NEEDING.get(gvk, gvk)):
                 joined.append(await build())
@@ -236,6 +244,23 @@ class Assembly:
         joined = await join()
         await joined.synced.wait()
         self._run_controller(tasks, joined.controller)
+
+    def _releases(self, tasks: Tasks, access: Access, remaining: Callable[[], float]) -> Releases:
+        return Releases(
+            settings=self._settings,
+            client=self._client,
+            transport=self._transport,
+            clock=self._clock,
+            telemetry=self._telemetry,
+            index=self._index,
+            standing=self._standing,
+            access=access,
+            remaining=remaining,
+            inform=self._informer,
+            record=partial(self._recorder, tasks),
+            attach=self._attach,
+            set_back=self._set_back,
+        )
 
     async def _kustomizer(
         self,
@@ -351,7 +376,7 @@ class Assembly:
                     controller.queue.add(key)
 
         apps.add_handler(on_app)
-        self._standing.listener = on_source_event
+        self._standing.on_event(on_source_event)
         self._index.on_change(on_source)
         self._client.discovery.add_listener(on_kinds)
         self._closing.append(partial(self._client.discovery.remove_listener, on_kinds))

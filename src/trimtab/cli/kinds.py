@@ -9,6 +9,7 @@ from trimtab.api.gvk import (
     EXTERNAL_ARTIFACT,
     GIT_REPOSITORY,
     HELM_CHART,
+    HELM_RELEASE,
     HELM_REPOSITORY,
     KUSTOMIZATION,
     OCI_REPOSITORY,
@@ -86,9 +87,13 @@ GENERATOR = Kind(
     "artifact generator",
     "its artifacts are as they should be",
 )
+RELEASE = Kind(HELM_RELEASE, (("helmrelease",), ("helmreleases",), ("hr",)), "helmrelease", "released chart version")
 HOOK = Kind(RECEIVER, (("receiver",), ("receivers",)), "receiver", "")
-ALL = (*SOURCES, GENERATOR, APP, HOOK)
-NAMED = "APP | source git|oci|bucket|helm|chart NAME | artifact generator NAME | kustomization NAME | receiver NAME"
+ALL = (*SOURCES, GENERATOR, APP, RELEASE, HOOK)
+NAMED = (
+    "APP | source git|oci|bucket|helm|chart NAME | artifact generator NAME | kustomization NAME | helmrelease NAME | "
+    "receiver NAME"
+)
 """How commands say what they take."""
 
 
@@ -107,7 +112,7 @@ def several(words: Sequence[str]) -> tuple[tuple[Kind, ...], str]:
 
 
 def one(words: Sequence[str]) -> tuple[Kind, str]:
-    """What a command acts on: `source git|oci|bucket|helm|chart NAME`, `kustomization NAME`, or an app's name alone."""
+    """What a command acts on: `source git|oci|bucket|helm|chart NAME`, `helmrelease NAME`, or an app's name alone."""
     kind, rest = _split(words)
     if kind is None and len(words) == 1:
         return APP, words[0]
@@ -144,6 +149,9 @@ def revision(body: Body) -> str:
     status = body.get("status", {})
     if body.get("kind") == APP.gvk.kind:
         return str(status.get("lastAppliedRevision", ""))
+    if body.get("kind") == RELEASE.gvk.kind:
+        stood = [one for one in status.get("history") or () if one.get("status") == "deployed"]
+        return str(stood[0].get("chartVersion", "")) if stood else ""
     return str((status.get("artifact") or {}).get("revision", ""))
 
 
@@ -206,5 +214,5 @@ def _split(words: Sequence[str]) -> tuple[Kind | None, list[str]]:
 def _known() -> str:
     return (
         "source git, source oci, source bucket, source helm, source chart, source external, artifact generator (ag), "
-        "kustomization (ks), receiver"
+        "kustomization (ks), helmrelease (hr), receiver"
     )

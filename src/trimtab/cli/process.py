@@ -27,6 +27,7 @@ _LEASES = {
     "kustomize": names.KUSTOMIZE_LEASE,
     "source-watcher": names.WATCHER_LEASE,
     "source": names.SOURCE_LEASE,
+    "helm": names.HELM_LEASE,
 }
 
 

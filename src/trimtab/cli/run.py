@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--controllers",
-    default="source,kustomize,source-watcher",
+    default="source,kustomize,helm,source-watcher",
     show_default=True,
-    help="Which of them run here: source, kustomize, source-watcher (ArtifactGenerators), notification (webhooks). "
-    "Flux's own may do the others.",
+    help="Which of them run here: source, kustomize, helm, source-watcher (ArtifactGenerators), notification "
+    "(webhooks). Flux's own may do the others.",
 )
 @click.option(
     "--storage-path",
@@ -105,6 +105,11 @@ if TYPE_CHECKING:
     help="A repository that kustomizations may name bases in; /* at the end allows all below "
     "(example: --remote-bases 'https://github.com/fluxcd/*'). May be given often. Without it, none is fetched.",
 )
+@click.option(
+    "--no-helm-lookup",
+    is_flag=True,
+    help="Let no chart look objects up while it is rendered; one release says so with trimtab.dev/helm-lookup.",
+)
 @click.option("--leader-elect/--no-leader-elect", default=True, show_default=True, help="Hold Flux's Leases.")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
@@ -135,6 +140,7 @@ def run(
     recheck_every: str,
     deny_private_addresses: bool,
     remote_bases: tuple[str, ...],
+    no_helm_lookup: bool,
     leader_elect: bool,
     log_level: str,
 ) -> None:
@@ -168,6 +174,7 @@ def run(
         remote_bases=_repositories(remote_bases),
         strict_substitution=feature_gates[STRICT_SUBSTITUTION],
         watched_configs="" if feature_gates[NO_CONFIG_WATCHES] else watch_configs_label_selector,
+        helm_lookup=not no_helm_lookup,
         sops_age_secret=sops_age_secret,
         sops_vault_configmap=sops_vault_configmap,
     )
@@ -176,8 +183,8 @@ def run(
 
 def _controllers(text: str) -> frozenset[str]:
     chosen = frozenset(name.strip() for name in text.split(","))
-    if not chosen or chosen - {"source", "kustomize", "source-watcher", "notification"}:
-        words = f"{text!r}: choose from source, kustomize, source-watcher and notification"
+    if not chosen or chosen - {"source", "kustomize", "helm", "source-watcher", "notification"}:
+        words = f"{text!r}: choose from source, kustomize, helm, source-watcher and notification"
         raise click.BadParameter(words, param_hint="--controllers")
     return chosen
 

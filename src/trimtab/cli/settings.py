@@ -34,5 +34,6 @@ class Settings:
     remote_bases: tuple[str, ...] = ()
     strict_substitution: bool = True
     watched_configs: str = ""
+    helm_lookup: bool = True
     sops_age_secret: str = ""
     sops_vault_configmap: str = ""

@@ -9,6 +9,7 @@ from trimtab.api.kustomize import Kustomization
 from trimtab.api.names import SHARED_SOURCES_LABEL
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient
+from trimtab.controllers.acting import Acting
 from trimtab.controllers.allowance import Allowance
 from trimtab.controllers.dependencies import needs
 from trimtab.controllers.place import Place
@@ -68,7 +69,7 @@ class Access:
         self._accounts: dict[tuple[str, Key], float] = {}
         self._namespaces: dict[str, tuple[float, Mapping[str, Any]]] = {}
 
-    async def client_for(self, ks: Kustomization, place: Place, *, writing: bool = False) -> Client:
+    async def client_for(self, ks: Acting, place: Place, *, writing: bool = False) -> Client:
         """The client that acts for `ks` in `place`, whose account was seen there a minute ago, or now for `writing`.
 
         The server takes any name for impersonation, so it is we who look. Raises Transient for an account that is
@@ -87,7 +88,7 @@ class Access:
             await self._look(ks, place, key)
         return account(place.client, key)
 
-    async def _look(self, ks: Kustomization, place: Place, key: Key) -> None:
+    async def _look(self, ks: Acting, place: Place, key: Key) -> None:
         asked = self._clock.monotonic()
         where = "" if place.home else f" in the cluster at {place.client.server}"
         self._accounts.pop((place.cluster, key), None)
@@ -122,6 +123,12 @@ class Access:
                 _DENIED, f"objects of namespace {other} may not be named from namespace {own}: {self._way_out(other)}"
             )
 
+    async def check_dependency(self, own: str, other: Key) -> None:
+        """Raise Terminal if an object in the namespace `own` may not depend on `other`."""
+        if not await self._may_refer(own, other.namespace):
+            words = f"{other} may not be depended on from namespace {own}: {self._way_out(other.namespace)}"
+            raise Terminal(_DENIED, words)
+
     async def check_dependencies(self, ks: Kustomization) -> None:
         """Raise Terminal if `ks` may not know of something that it depends on."""
         own = ks.metadata.namespace
@@ -130,7 +137,7 @@ class Access:
                 words = f"{node} may not be depended on from namespace {own}: {self._way_out(node.key.namespace)}"
                 raise Terminal(_DENIED, words)
 
-    async def admit(self, ks: Kustomization, place: Place, items: Iterable[Desired]) -> None:
+    async def admit(self, ks: Acting, place: Place, items: Iterable[Desired]) -> None:
         """Raise Transient if the namespace of `ks` does not let its apps apply one of `items`."""
         own = ks.metadata.namespace
         annotations = (await self._look_at(own, _ALLOWANCE_FRESH_S)).get("annotations") or {}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from trimtab.base.tasks import Tasks
-from trimtab.controllers.substituting import ABSENT, CONFIG_MAP, SECRET, Holder
+from trimtab.controllers.holders import ABSENT, CONFIG_MAP, SECRET, Holder
 from trimtab.kube.client import Client
 from trimtab.kube.informer import Applied, Event, Informer
 from trimtab.manifests.refs import Gvk, Key

@@ -5,17 +5,20 @@ value in its words. So whatever is said of an app, in status, events and log, go
 """
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+from trimtab.api.helmrelease import HelmReleaseStatus
 from trimtab.api.kustomize import KustomizationStatus
 from trimtab.diff.mask import MASK
 from trimtab.manifests import codec
 from trimtab.render.variables import Variables
 from trimtab.targets.contract import Outcome
+
+S = TypeVar("S", KustomizationStatus, HelmReleaseStatus)
 
 LEAST: Final = 6
 """Shorter values are not looked for: they are in every other word."""
@@ -36,11 +39,15 @@ class Hiding:
 
     def follow(self, variables: Variables) -> "Hiding":
         """What is to be hidden once `variables` hold."""
-        if variables.digest == self.digest:
+        secret = (variables.values[name] for name in variables.confidential if name in variables.values)
+        return self.following(variables.digest, secret)
+
+    def following(self, digest: str, secret: Iterable[str]) -> "Hiding":
+        """What is to be hidden once `secret` are the values that are not to be told; `digest` tells them apart."""
+        if digest == self.digest:
             return self
-        secret = [variables.values[name] for name in variables.confidential if name in variables.values]
         forms = {form for value in secret for form in _forms(value) if len(form) >= LEAST}
-        return Hiding(variables.digest, tuple(sorted(forms, key=len, reverse=True)), self.now)
+        return Hiding(digest, tuple(sorted(forms, key=len, reverse=True)), self.now)
 
     def text(self, text: str) -> str:
         """`text` without the values."""
@@ -50,7 +57,7 @@ class Hiding:
                 text = _without_heads(text, value)
         return text
 
-    def status(self, status: KustomizationStatus) -> KustomizationStatus:
+    def status(self, status: S) -> S:
         """`status` with nothing of them in the words of its conditions."""
         if not (self.now or self.before):
             return status

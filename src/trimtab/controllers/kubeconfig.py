@@ -6,10 +6,10 @@ import binascii
 import socket
 from typing import NamedTuple
 
-from trimtab.api.kustomize import Kustomization
 from trimtab.api.names import Reason
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient
+from trimtab.controllers.acting import Acting
 from trimtab.kube.client import Client
 from trimtab.kube.config import ClusterConfig, parse_kubeconfig
 from trimtab.kube.errors import ApiError, ConfigError, NotFound, Unreachable
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
         return f"Secret {self.secret}"
 
 
-def entry_of(ks: Kustomization) -> Entry | None:
+def entry_of(ks: Acting) -> Entry | None:
     """Where the kubeconfig of `ks` is; None if its objects go to our own cluster."""
     if ks.spec.kube_config is None or ks.spec.kube_config.secret_ref is None:
         return None

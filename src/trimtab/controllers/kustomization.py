@@ -20,6 +20,7 @@ from trimtab.controllers.decrypting import Decrypting
 from trimtab.controllers.farewell import TERMINATION_LOOK_S, Farewell
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.handover import Handover
+from trimtab.controllers.holders import Holder
 from trimtab.controllers.index import Published, SourceIndex
 from trimtab.controllers.keeping import Keeping
 from trimtab.controllers.orphans import Orphans
@@ -32,7 +33,7 @@ from trimtab.controllers.ripple import Ripple
 from trimtab.controllers.scribe import Scribe
 from trimtab.controllers.standing import Standing
 from trimtab.controllers.state import ObjectState
-from trimtab.controllers.substituting import Holder, Substituting, lasting
+from trimtab.controllers.substituting import Substituting, lasting
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
 from trimtab.kube.informer import Informer

@@ -12,7 +12,6 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from trimtab.api.kustomize import Kustomization
 from trimtab.api.names import Reason
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Transient, TrimtabError, Waiting
@@ -20,6 +19,7 @@ from trimtab.base.fuse import Fuse
 from trimtab.base.http import Transport
 from trimtab.base.tasks import Tasks
 from trimtab.controllers import kubeconfig
+from trimtab.controllers.acting import Acting
 from trimtab.controllers.kubeconfig import Entry
 from trimtab.controllers.place import Place
 from trimtab.kube.client import Client
@@ -160,7 +160,7 @@ class Places:
         yield self.own
         yield from (remote.place for remote in self._remotes.values() if remote.place is not None)
 
-    async def of(self, ks: Kustomization) -> Place:
+    async def of(self, ks: Acting) -> Place:
         """The cluster of `ks`, ready to be asked.
 
         Raises Terminal for a kubeconfig that asks for what it may not, Transient for a cluster that cannot be used
@@ -183,7 +183,7 @@ class Places:
             raise Waiting(Reason.PROGRESSING, f"{where} is being connected")
         return remote.place
 
-    async def confirm(self, ks: Kustomization, place: Place) -> None:
+    async def confirm(self, ks: Acting, place: Place) -> None:
         """Return if `ks` still leads to `place`, and not only as far as that was read a moment ago.
 
         Asked before the first deletion of a pass: what somebody has turned to another cluster must lose nothing in the

@@ -8,6 +8,7 @@ import msgspec
 from trimtab.api.bucket import BucketStatus
 from trimtab.api.generator import ArtifactGeneratorStatus
 from trimtab.api.helm import HelmChartStatus, HelmRepositoryStatus
+from trimtab.api.helmrelease import HelmReleaseStatus
 from trimtab.api.kustomize import KustomizationStatus
 from trimtab.api.names import ConditionType, Reason
 from trimtab.api.oci import OCIRepositoryStatus
@@ -23,6 +24,7 @@ Status = TypeVar(
     BucketStatus,
     HelmRepositoryStatus,
     HelmChartStatus,
+    HelmReleaseStatus,
     ArtifactGeneratorStatus,
     ReceiverStatus,
 )

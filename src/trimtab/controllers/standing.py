@@ -13,16 +13,21 @@ Stores: TypeAlias = Mapping[str, Mapping[Key, Offering]]
 
 
 class Standing:
-    """Kinds may join at any time; the one listener is told of the events of all of them."""
+    """Kinds may join at any time; listeners are told of the events of all of them."""
 
     def __init__(self) -> None:
         self.stores: dict[str, Mapping[Key, Offering]] = {}
-        self.listener: Callable[[str, Event[Any]], None] = lambda _kind, _event: None
+        self._listeners: list[Callable[[str, Event[Any]], None]] = []
 
     def follow(self, kind: str, informer: Informer[Offered]) -> None:
         """Let the objects of `informer`, all of one kind, be known here."""
         self.stores[kind] = informer.store
         informer.add_handler(partial(self._heard, kind))
 
+    def on_event(self, listener: Callable[[str, Event[Any]], None]) -> None:
+        """Call `listener` with every event and its kind; it must be quick."""
+        self._listeners.append(listener)
+
     def _heard(self, kind: str, event: Event[Any]) -> None:
-        self.listener(kind, event)
+        for listener in self._listeners:
+            listener(kind, event)

@@ -6,6 +6,7 @@ from trimtab.api import annotations, names
 from trimtab.api.bucket import Bucket, BucketProvider, StsProvider
 from trimtab.api.generator import ArtifactGenerator
 from trimtab.api.helm import HelmChart, HelmRepository
+from trimtab.api.helmrelease import HelmRelease
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.meta import ObjectMeta
 from trimtab.api.oci import OCIRepository
@@ -15,6 +16,13 @@ from trimtab.base.errors import Terminal
 _UNSERVED: Mapping[str, tuple[str, ...]] = {
     names.Annotation.FREEZE: (),
     names.Annotation.PLAINTEXT_SECRETS: (names.PlaintextSecrets.ALLOW,),
+}
+_UNSERVED_OF_RELEASES: Mapping[str, tuple[str, ...]] = {
+    names.Annotation.GATE: (names.GateMode.ATOMIC,),
+    names.Annotation.DELETION_BUDGET: (),
+    names.Annotation.APPROVE_PRUNE: ("",),
+    names.Annotation.ALLOW_EMPTY: ("false",),
+    names.Annotation.DEPENDS_ON: (),
 }
 _SOURCES = frozenset({"GitRepository", "OCIRepository", "Bucket", "ExternalArtifact"})
 _CHART_SOURCES = frozenset({"HelmRepository", "GitRepository", "Bucket"})
@@ -79,6 +87,16 @@ def check_generator(generator: ArtifactGenerator) -> None:
     _refuse_nonsense("ArtifactGenerator", generator.metadata)
     found = [f"spec.sources[{one.alias}].kind {one.kind}" for one in generator.spec.sources if one.kind not in _INPUTS]
     _refuse("ArtifactGenerator", found)
+
+
+def check_release(hr: HelmRelease) -> None:
+    """Raise Terminal for what would be released wrongly if a field or an annotation of `hr` were ignored."""
+    _refuse_nonsense("HelmRelease", hr.metadata)
+    kube_config = hr.spec.kube_config
+    found = (
+        ["spec.kubeConfig.configMapRef"] if kube_config is not None and kube_config.config_map_ref is not None else []
+    )
+    _refuse("HelmRelease", [*found, *_unserved(hr.metadata, _UNSERVED_OF_RELEASES)])
 
 
 def _unsupported(ks: Kustomization) -> list[str]:

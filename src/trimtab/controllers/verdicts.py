@@ -17,13 +17,13 @@ def check(outcomes: Collection[Outcome], wanted: Collection[Ref]) -> None:
         applied = any(outcome.ref in wanted for outcome in failures)
         reason = names.Reason.RECONCILIATION_FAILED if applied else names.Reason.PRUNE_FAILED
         kind = Terminal if all(outcome.stuck for outcome in failures) else Transient
-        raise kind(reason, _failure_words(failures))
+        raise kind(reason, failure_words(failures))
     waiting = [outcome for outcome in outcomes if outcome.effect is Effect.WAITING and outcome.ref in wanted]
     if waiting:
         raise Waiting(names.Reason.PROGRESSING, _waiting_words(waiting), after=WAIT_S)
 
 
-def _failure_words(failures: Collection[Outcome]) -> str:
+def failure_words(failures: Collection[Outcome]) -> str:
     """How many failed, then each with file, line and cause: a message is cut at its end, so the number comes first."""
     many = f"{len(failures)} objects failed: " if len(failures) > 1 else ""
     places = _by_message((f"{o.ref} ({o.origin})" if o.origin else str(o.ref), o.message) for o in failures)

@@ -131,6 +131,10 @@ class Memory:
             upgrade_failures=self.upgrade_failures + (not installing),
         )
 
+    def interrupted(self) -> "Memory":
+        """After an action that did not end was put on record as such: nobody is to blame for it."""
+        return replace(self, begun=0)
+
     def tested(self, version: int, phases: Mapping[str, str]) -> "Memory":
         """After the tests of a revision ran, or there were none."""
         seen = (one._replace(tests=dict(phases)) if one.version == version else one for one in self.seen)

@@ -123,7 +123,12 @@ def objects_of(part: Part) -> list[Manifest]:
 
 def objects_of_hook(hook: Hook) -> list[Manifest]:
     """The objects of a hook, mostly one. Raises Terminal."""
-    return objects_of(Part(hook.path, hook.manifest))
+    return objects_of(part_of(hook))
+
+
+def part_of(hook: Hook) -> Part:
+    """A hook as a part of what was rendered."""
+    return Part(hook.path, hook.manifest)
 
 
 def running(hooks: Iterable[Hook], event: Event) -> list[Hook]:

@@ -64,10 +64,11 @@ async def delete(
     protected_namespace: str,
     veto: Callable[[Ref, Key], str],
     desired: Collection[str] = (),
+    propagation: str = "Background",
 ) -> Outcome:
     """Delete one object if it is still ours, and say what became of it. `veto` is asked right before the request.
 
-    `desired` are the uids of what the app keeps.
+    `desired` are the uids of what the app keeps; `propagation` is what happens to what the object owns.
 
     DELETED: a read confirmed that it is gone. RELEASED: it is not ours to delete, it leaves the record and stays in the
     cluster. WAITING: it is on its way out and stays on record until it is gone. FAILED: it is tried again.
@@ -101,6 +102,7 @@ async def delete(
                 entry.ref.namespace,
                 uid=metadata["uid"],
                 resource_version=metadata["resourceVersion"],
+                propagation=propagation,
             )
         after = await client.get(resource, entry.ref.name, entry.ref.namespace)
         if after["metadata"]["uid"] != metadata["uid"]:

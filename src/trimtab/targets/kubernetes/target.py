@@ -209,7 +209,9 @@ class KubernetesTarget:
             async for outcome in self.delete(wish, [wish.inventory[change.ref] for change in plan.deletions]):
                 yield outcome
 
-    async def delete(self, wish: Wish, entries: Sequence[Entry]) -> AsyncIterator[Outcome]:
+    async def delete(
+        self, wish: Wish, entries: Sequence[Entry], *, propagation: str = "Background"
+    ) -> AsyncIterator[Outcome]:
         """Delete `entries` band by band in reverse order, each under its preconditions."""
         wanted = {item.ref for item in wish.items}
         inventory = {entry.ref: entry for entry in entries if entry.ref not in wanted}
@@ -217,7 +219,7 @@ class KubernetesTarget:
 
         async def away(gone: prune.Deletion) -> Outcome:
             self._fence()
-            return await prune.delete(wish.client, gone, wish.owner, self._protected, self._veto, kept)
+            return await prune.delete(wish.client, gone, wish.owner, self._protected, self._veto, kept, propagation)
 
         for band in prune.in_bands(prune.leaving(inventory, wanted)):
             for outcome in await abreast(away, band):

@@ -1,0 +1,341 @@
+"""The story of one HelmRelease: chart, values, records; then one action after the other until it is as wished."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from trimtab.api import names
+from trimtab.api.gvk import HELM_RELEASE
+from trimtab.api.helmrelease import DriftDetectionMode, HelmRelease
+from trimtab.api.names import Reason
+from trimtab.base.clock import Clock
+from trimtab.base.errors import Terminal, Transient, TrimtabError
+from trimtab.controllers import releasedependencies, supported
+from trimtab.controllers.access import Access
+from trimtab.controllers.charting import Charting, source_of
+from trimtab.controllers.driving import Driving, asked
+from trimtab.controllers.holders import Holder
+from trimtab.controllers.index import Published, SourceId, SourceIndex
+from trimtab.controllers.places import Places
+from trimtab.controllers.release import Case, Mark, Outrun, Release, Site
+from trimtab.controllers.releaserecords import ReleaseRecords
+from trimtab.controllers.releasescribe import ReleaseScribe
+from trimtab.controllers.releasewatch import Watch, mode_of
+from trimtab.controllers.rendering import Rendering
+from trimtab.controllers.state import ObjectState
+from trimtab.controllers.valuing import Valuing, lasting
+from trimtab.health.expressions import ExpressionError
+from trimtab.helm.memory import Wish
+from trimtab.helm.policy import policy_of
+from trimtab.helm.postrender import Changes
+from trimtab.kube.client import Client
+from trimtab.kube.errors import ApiError, NotFound, StaleGroup, UnknownKind, Unreachable
+from trimtab.kube.informer import Informer
+from trimtab.manifests.conditions import find
+from trimtab.manifests.refs import Gvk, Key
+from trimtab.runtime.controller import Again, Done, Result
+from trimtab.runtime.finalizers import drop, ensure
+from trimtab.targets.kubernetes.desired import Desired
+from trimtab.targets.kubernetes.tracking import News
+
+LEAST_INTERVAL_S = 1.0
+_NAMESPACE = Gvk("", "v1", "Namespace")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the controller works with."""
+
+    client: Client
+    objects: Informer[HelmRelease]
+    sources: SourceIndex
+    places: Places
+    access: Access
+    charting: Charting
+    valuing: Valuing
+    rendering: Rendering
+    scribe: ReleaseScribe
+    clock: Clock
+
+
+class HelmReleases:
+    """Reconciles every HelmRelease. `wake` gives one another pass, `on_ready` hears which came to what was wished."""
+
+    def __init__(
+        self, world: Surroundings, wake: Callable[[Key], None], on_ready: Callable[[Key, float], None]
+    ) -> None:
+        self._world = world
+        self._wake = wake
+        self._on_ready = on_ready
+        self._releases: dict[Key, Release] = {}
+        self._nudged: set[Key] = set()
+        self._watch = Watch(world.scribe, world.clock)
+        self._driving = Driving(world.scribe, world.rendering, self._watch, world.clock)
+
+    # --- what others tell, and ask
+
+    def tell(self, key: Key, news: News) -> bool:
+        """News of an object of `key`; whether it wants a pass: while it is acted on, somebody waits for them."""
+        release = self._releases.get(key)
+        if release is None:
+            return True
+        release.pulse.set()
+        return not release.busy and news is News.DISTURBED
+
+    def stirred(self, holder: Holder, version: str) -> None:
+        """The ConfigMap or Secret `holder` is at `version`: releases whose values are other ones now get a pass."""
+        for key in self._world.valuing.stirred(holder, version):
+            self._nudged.add(key)
+            self._nudge(key)
+
+    def moved(self, source: SourceId) -> None:
+        """`source` has published something, or changed its state: releases of its chart get a pass."""
+        for hr in self._world.objects.store.values():
+            if source_of(hr) == source:
+                self._nudge(hr.key)
+
+    def depending(self, key: Key) -> None:
+        """`key` is ready: those that waited for it get a pass."""
+        for hr in self._world.objects.store.values():
+            if key in releasedependencies.needs(hr) and not self.ready(hr.key):
+                self._wake(hr.key)
+
+    def unready(self) -> list[Key]:
+        """The releases that are not as wished."""
+        return [key for key in self._world.objects.store if not self.ready(key)]
+
+    def state(self, key: Key) -> ObjectState | None:
+        """How `key` is doing; None if it is gone."""
+        hr, release = self._world.objects.store.get(key), self._releases.get(key)
+        if hr is None:
+            return None
+        condition = find(release.status.conditions, names.ConditionType.READY) if release else None
+        ready = None if condition is None or condition.status == "Unknown" else condition.true
+        since = min(release.unresolved.values(), default=None) if release else None
+        return ObjectState(ready, release.revision if release else "", hr.spec.suspend, hr.spec.interval_s, since)
+
+    def ready(self, key: Key) -> bool:
+        """Whether `key` is as wished, as far as this process knows."""
+        hr, release = self._world.objects.store.get(key), self._releases.get(key)
+        if hr is None or release is None or release.settled is None or release.uid != hr.metadata.uid:
+            return False
+        return release.settled.generation == hr.metadata.generation
+
+    # --- one pass
+
+    async def reconcile(self, key: Key) -> Result:
+        """One pass. What it raises decides when the next one is; the status says the same before."""
+        hr = self._world.objects.store.get(key)
+        if hr is None:
+            self._forget(key)
+            return Done()
+        release = self._remember(hr)
+        self._nudged.discard(key)
+        release.busy = True
+        try:
+            if hr.metadata.deleted:
+                return await self._finalize(hr, release)
+            if hr.spec.suspend:
+                release.settled = None
+                return Done()
+            return await self._pass(hr, release)
+        except Outrun:
+            return Again(0.0)
+        except TrimtabError as failure:
+            failure.message = release.hiding.text(failure.message)  # it is logged as well
+            await self._fail(hr, release, failure)
+            raise
+        except (ApiError, UnknownKind, StaleGroup) as refusal:
+            told = Transient(Reason.RECONCILIATION_FAILED, release.hiding.text(str(refusal)))
+            await self._fail(hr, release, told)
+            raise told from refusal
+        except Unreachable as silence:
+            release.settled = None
+            if silence.server == self._world.client.server:
+                raise  # nobody could be told
+            told = Transient(Reason.RECONCILIATION_FAILED, str(silence))
+            await self._fail(hr, release, told)
+            raise told from silence
+        finally:
+            release.busy = False
+
+    async def _fail(self, hr: HelmRelease, release: Release, failure: TrimtabError) -> None:
+        release.settled = None
+        await self._world.scribe.fail(hr, release, failure)
+
+    async def _pass(self, hr: HelmRelease, release: Release) -> Result:
+        world = self._world
+        supported.check_release(hr)
+        self._judge_by(hr)
+        world.scribe.strangers(hr, release)
+        await self._claim(hr)
+        await releasedependencies.check(hr, world.objects.store, self.ready, world.access)
+        await world.charting.let_go(hr, release.status, leaving=False)
+        try:
+            case, records = await self._case(hr, release)
+            return await self._settle(case, records)
+        except TrimtabError as failure:
+            raise lasting(hr, failure) from failure.__cause__
+
+    async def _case(self, hr: HelmRelease, release: Release) -> tuple[Case, ReleaseRecords]:
+        world = self._world
+        wanted = await world.charting.resolve(hr)
+        composed = await world.valuing.values(hr)
+        release.hiding = release.hiding.following(composed.values.digest, composed.secret)
+        of = Key(hr.release_namespace, hr.release_name)
+        site = await self._site(hr, release, of)
+        wish = Wish(
+            hr.metadata.generation,
+            wanted.chart.metadata.name,
+            wanted.version,
+            composed.values.digest,
+            wanted.digest,
+            Changes(hr.spec.post_renderers).renderers_digest,
+            Changes(common=hr.spec.common_metadata).common_digest,
+        )
+        policy = policy_of(hr.spec)._replace(corrects_drift=mode_of(hr) == DriftDetectionMode.ENABLED)
+        case = Case(hr, release, site.client, of, site.outdated, site.admit, wanted, composed.values, wish, policy)
+        return case, ReleaseRecords(site.client, world.clock, hr.storage_namespace, hr.release_name)
+
+    async def _site(self, hr: HelmRelease, release: Release, of: Key) -> Site:
+        """The cluster of `hr`, and in whose name it is acted there."""
+        world = self._world
+        place = await world.places.of(hr)
+        if release.place is not place:
+            release.let_go()
+            release.place, release.settled = place, None
+        client, source = await world.access.client_for(hr, place), source_of(hr)
+        known = _digest(world.sources.get(source))
+
+        def outdated() -> bool:
+            now = world.objects.store.get(hr.key)
+            return (
+                now is None
+                or hr.key in self._nudged
+                or now.spec.suspend != hr.spec.suspend
+                or now.metadata.deleted != hr.metadata.deleted
+                or now.metadata.generation != hr.metadata.generation
+                or now.metadata.requested_at != hr.metadata.requested_at
+                or _digest(world.sources.get(source)) != known
+            )
+
+        async def admit(items: Iterable[Desired]) -> None:
+            await world.access.admit(hr, place, items)
+
+        return Site(hr, release, client, of, outdated, admit)
+
+    async def _settle(self, case: Case, records: ReleaseRecords) -> Result:
+        """Do nothing if nothing is new; else act until it is as wished."""
+        release, world = case.release, self._world
+        mark = _mark(case, await records.mark())
+        if release.settled != mark or asked(case) or await self._watch.look(case, None):
+            release.settled = None
+            if release.began is None:
+                release.began = world.clock.monotonic()
+            await world.access.client_for(case.hr, release.at, writing=True)
+            again = await self._driving.drive(case, records)
+            if again is not None:
+                return again
+            mark = _mark(case, records.known())
+        return await self._finish(case, mark)
+
+    async def _finish(self, case: Case, mark: Mark) -> Result:
+        hr, release = case.hr, case.release
+        self._world.scribe.notify(hr, release)
+        watched = mode_of(hr) != DriftDetectionMode.DISABLED
+        await self._world.scribe.finish(hr, release, watched=watched)
+        moved, release.settled = release.settled != mark, mark
+        if moved and release.began is not None:
+            self._on_ready(hr.key, self._world.clock.monotonic() - release.began)
+        release.began = None
+        return Again(max(hr.spec.interval_s, LEAST_INTERVAL_S))
+
+    # --- the end
+
+    async def _finalize(self, hr: HelmRelease, release: Release) -> Result:
+        """Uninstall the release, unless the object is suspended; then let the object go."""
+        if names.FINALIZER not in hr.metadata.finalizers:
+            return Done()
+        world = self._world
+        if not hr.spec.suspend:
+            try:
+                await self._uninstall(hr, release)
+            except TrimtabError as failure:
+                if not await self._ending(hr):
+                    raise
+                words = (
+                    f"its namespace is going, and it could not be uninstalled: what it owns elsewhere stays: {failure}"
+                )
+                world.scribe.warn(hr, release, "Orphaned", words)
+        await world.charting.let_go(hr, release.status, leaving=True)
+        await drop(world.client, await world.client.discovery.find(HELM_RELEASE), hr.metadata, names.FINALIZER)
+        self._forget(hr.key)
+        return Done()
+
+    async def _uninstall(self, hr: HelmRelease, release: Release) -> None:
+        world, status = self._world, release.status
+        known = status.history[0] if status.history else None
+        of = Key(known.namespace, known.name) if known else Key(hr.release_namespace, hr.release_name)
+        site = await self._site(hr, release, of)
+        client = await world.access.client_for(hr, release.at, writing=True)
+        storage = status.storage_namespace or hr.storage_namespace
+        await self._driving.part(site, ReleaseRecords(client, world.clock, storage, of.name))
+
+    async def _ending(self, hr: HelmRelease) -> bool:
+        """Whether the namespace of `hr` is being deleted, with the accounts in it."""
+        client = self._world.client
+        try:
+            body = await client.get(await client.discovery.find(_NAMESPACE), hr.metadata.namespace)
+        except NotFound:
+            return True
+        return "deletionTimestamp" in body["metadata"]
+
+    # --- parts
+
+    def _nudge(self, key: Key) -> None:
+        """What `key` is made of may be another by now; who waits for its objects looks whether it is."""
+        if (release := self._releases.get(key)) is not None:
+            release.pulse.set()
+        self._wake(key)
+
+    def _remember(self, hr: HelmRelease) -> Release:
+        release = self._releases.get(hr.key)
+        if release is None or release.uid != hr.metadata.uid:
+            release = self._releases[hr.key] = Release.of(hr)
+        return release
+
+    def _forget(self, key: Key) -> None:
+        release = self._releases.pop(key, None)
+        if release is not None:
+            release.let_go()
+        self._nudged.discard(key)
+        self._world.places.leave(key)
+        self._world.valuing.forget(key)
+        self._world.places.own.target.judges.forget(key)
+
+    async def _claim(self, hr: HelmRelease) -> None:
+        if names.FINALIZER not in hr.metadata.finalizers:
+            resource = await self._world.client.discovery.find(HELM_RELEASE)
+            await ensure(self._world.client, resource, hr.metadata, names.FINALIZER)
+
+    def _judge_by(self, hr: HelmRelease) -> None:
+        try:
+            self._world.places.own.target.judges.set(hr.key, hr.spec.health_check_exprs)
+        except ExpressionError as wrong:
+            raise Terminal(Reason.INVALID_CEL_EXPRESSION, f"spec.healthCheckExprs{wrong}") from wrong
+
+
+def _digest(published: Published | None) -> str:
+    return published.artifact.digest if published is not None else ""
+
+
+def _mark(case: Case, records: frozenset[tuple[str, str]]) -> Mark:
+    hr = case.hr
+    return Mark(
+        hr.metadata.generation,
+        case.wish.chart_name,
+        case.wish.chart_version,
+        case.values.digest,
+        case.release.at.cluster,
+        hr.metadata.annotations.get(names.Annotation.DRIFT, ""),
+        records,
+    )

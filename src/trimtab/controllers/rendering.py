@@ -1,0 +1,113 @@
+"""From a chart and its values to what a revision records: rendered by helm, changed as the object says."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from trimtab.api.helmactions import Install, Upgrade
+from trimtab.api.names import Annotation
+from trimtab.base.errors import Terminal
+from trimtab.controllers.release import Case
+from trimtab.helm import template
+from trimtab.helm.chance import pinned, refuse_rotation, repeats, rotated
+from trimtab.helm.memory import Memory
+from trimtab.helm.output import Output
+from trimtab.helm.postrender import Changes, PostRendering
+from trimtab.helm.record import Record
+from trimtab.helm.stored import stored_chart
+from trimtab.helm.template import Capabilities, Template, files_of
+from trimtab.helm.values import Values, digest_of, over_defaults
+from trimtab.kube.client import Client
+from trimtab.manifests import codec
+from trimtab.manifests.refs import Body, Manifest
+from trimtab.sources.charts.metadata import BadChart
+
+
+class Made(NamedTuple):
+    """What a revision is made of. `values` are the ones it is recorded with."""
+
+    output: Output
+    crds: tuple[Manifest, ...]
+    chart: Body
+    values: Values
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """Renders charts. Without `template` there is no helm. `lookups`: charts may look objects up where theirs may.
+
+    `told` hears which templates of a release are different each time they are rendered.
+    """
+
+    template: Template | None
+    post: PostRendering
+    lookups: bool
+    told: Callable[[Case, tuple[str, ...]], None]
+
+    async def make(
+        self, case: Case, history: Sequence[Record], memory: Memory, *, upgrade: bool, forced: bool = False
+    ) -> Made:
+        """What the next revision of `case` is. `memory` is that of before the attempt; `forced`: somebody asked for it.
+
+        Raises Terminal for what chart, values or the object are to blame for, Transient if a worker died.
+        """
+        hr, chart, store = case.hr, case.wanted.chart, case.wanted.store
+        values = case.values
+        spec = (hr.spec.upgrade or Upgrade()) if upgrade else (hr.spec.install or Install())
+        if isinstance(spec, Upgrade) and spec.preserve_values and history:
+            body = over_defaults(history[0].values, values.body)
+            values = Values(body, digest_of(body))
+        wish = template.Wish(
+            case.of.name,
+            case.of.namespace,
+            values,
+            await capabilities(case.release.at.client),
+            upgrade,
+            spec.disable_schema_validation,
+        )
+        if self.template is None:
+            raise Terminal(template.REASON, "helm is not installed: `trimtab tools render` builds it")
+        looks = self.lookups and hr.metadata.annotations.get(Annotation.HELM_LOOKUP) != "false"
+        rendered = await self.template.render(store, chart, wish, case.client if looks else None)
+        changed = await self.post.change(rendered.output, changes(case))
+        if rendered.varies:
+            self.told(case, rendered.varies)
+            changed = _settled(
+                changed, rendered.varies, case, history, memory, held=upgrade and not looks and not forced
+            )
+        try:
+            stored = stored_chart(files_of(store, chart))
+        except BadChart as problem:
+            raise Terminal(template.REASON, str(problem)) from problem
+        stored["metadata"]["version"] = case.wanted.version
+        return Made(changed, rendered.crds, stored, values)
+
+
+def changes(case: Case) -> Changes:
+    """What is done to what the chart renders."""
+    spec = case.hr.spec
+    labels = {name: value for name, value in case.owner.labels.items() if name.startswith(case.owner.prefix)}
+    return Changes(spec.post_renderers, spec.common_metadata, labels, spec.post_render_strategy)
+
+
+async def capabilities(client: Client) -> Capabilities:
+    """What the cluster of `client` can."""
+    version = codec.decode(await client.request("GET", "/version"))
+    served = await client.discovery.served()
+    return Capabilities.of(str(version["gitVersion"]), [one.gvk for one in served])
+
+
+def _settled(
+    rendered: Output, varies: tuple[str, ...], case: Case, history: Sequence[Record], memory: Memory, *, held: bool
+) -> Output:
+    """`rendered` with what chance had made of it when the same was tried before.
+
+    `held`: an upgrade that would replace what chance made of a Secret is refused. Raises Terminal.
+    """
+    if not history:
+        return rendered
+    if repeats(history[0], memory, case.wish):
+        return pinned(rendered, varies, history[0])
+    if held:
+        refuse_rotation(rotated(history[0].manifest, rendered.manifest, varies))
+    return rendered

@@ -1,0 +1,250 @@
+"""The objects of a release on their way into a cluster, and out of it: prepared, judged, applied, awaited, deleted."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from trimtab.api.helmactions import CrdPolicy
+from trimtab.api.names import HELM_MANAGER, DriftMode
+from trimtab.base.clock import Clock
+from trimtab.controllers import health, verdicts
+from trimtab.controllers.release import Outrun, Site
+from trimtab.helm import output
+from trimtab.helm.record import Hook, Record, Status
+from trimtab.kube.errors import AlreadyExists, NotFound
+from trimtab.manifests.refs import Gvk, Manifest, Ref
+from trimtab.targets.contract import Effect, Outcome
+from trimtab.targets.kubernetes import gate, ignore
+from trimtab.targets.kubernetes.apply import read
+from trimtab.targets.kubernetes.desired import Desired, prepare
+from trimtab.targets.kubernetes.inventory import Entry
+from trimtab.targets.kubernetes.prune import released_by
+from trimtab.targets.kubernetes.scopes import scopes
+from trimtab.targets.kubernetes.target import KubePlan, KubernetesTarget, Wish
+
+LOOK_S: Final = 5.0
+"""How often what no event tells of is looked at while it is waited for."""
+_GONE_LOOK_S: Final = 1.0
+_NAMESPACE: Final = Gvk("", "v1", "Namespace")
+_JOBS: Final = frozenset({("batch", "Job")})
+_SHOWN: Final = 10
+
+
+class Refused(Exception):
+    """The objects cannot be what is wished, or did not get there; the message says which and why."""
+
+
+class Rollout:
+    """The ways of one release."""
+
+    def __init__(self, site: Site, clock: Clock) -> None:
+        self._site = site
+        self._clock = clock
+
+    @property
+    def _target(self) -> KubernetesTarget:
+        return self._site.release.at.target
+
+    async def prepare(self, manifest: str, hooks: Sequence[Hook] = ()) -> tuple[Desired, ...]:
+        """The objects in `manifest` as they are sent. `hooks` will be run before or after them.
+
+        Raises Terminal for what must never be sent, Transient for what may not go where it is wished.
+        """
+        items = await self._prepared(manifest)
+        await self._site.admit([*items, *await self._prepared(output.joined(map(output.part_of, hooks)))])
+        return items
+
+    async def _prepared(self, manifest: str) -> tuple[Desired, ...]:
+        site, place = self._site, self._site.release.at
+        objects = output.objects(manifest)
+        namespaced = await scopes(place.client, objects)
+        for one in objects:
+            _place(one, site.of.namespace, namespaced)
+        items = prepare(
+            _last_ones(objects),
+            site.owner,
+            namespaced=namespaced,
+            protected_namespace=place.protected,
+            installs_us=not place.home,
+        )
+        drift = site.hr.spec.drift_detection
+        return tuple(ignore.marked(items, ignore.compiled(drift.ignore if drift is not None else ())))
+
+    def wish(self, items: Sequence[Desired], *, force: bool = False, drift: str = "", applied: bool = False) -> Wish:
+        """`items` as a wish of the target; `applied` says that exactly this was applied once, perhaps not by us."""
+        owner, client, inventory = self._site.owner, self._site.client, self._site.release.inventory
+        mode = drift or DriftMode.CORRECT
+        return Wish(owner, client, tuple(items), inventory, False, mode, force, applied_before=applied)
+
+    async def judged(
+        self, items: Sequence[Desired], *, force: bool, foreign: bool
+    ) -> tuple[Wish, KubePlan, list[gate.Judgement]]:
+        """What the server says of `items` before anything is written. Raises Refused.
+
+        `foreign` says that objects may be taken that exist already and say that they belong to no release, or another.
+        """
+        if not foreign:
+            await self._refuse_foreign(items)
+        wish = self.wish(items, force=force)
+        plan = self._target.plan(wish, await self._target.observe(wish))
+        judgements = await self._target.judge(wish, plan)
+        refused = [judged for judged in judgements if isinstance(judged, gate.Refused)]
+        if refused:
+            many = f"{len(refused)} objects were refused" if len(refused) > 1 else "an object was refused"
+            raise Refused(f"{many}, nothing was applied: {gate.words(refused)}")
+        return wish, plan, judgements
+
+    async def apply(
+        self, wish: Wish, plan: KubePlan, judgements: Sequence[gate.Judgement], deadline: float
+    ) -> list[Outcome]:
+        """Apply what was judged; what has to wait for a definition of the same set is waited for. Raises Refused."""
+        done: dict[Ref, Outcome] = {}
+        while True:
+            outcomes = [outcome async for outcome in self._target.converge(wish, plan, judgements)]
+            for outcome in outcomes:
+                done[outcome.ref] = outcome
+            if failures := [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]:
+                raise Refused(verdicts.failure_words(failures))
+            waiting = [outcome for outcome in outcomes if outcome.effect is Effect.WAITING]
+            if not waiting:
+                return list(done.values())
+            await self._pause(deadline, _GONE_LOOK_S, "; ".join(map(str, waiting[:_SHOWN])))
+            plan, judgements = self._target.plan(wish, await self._target.observe(wish)), ()
+
+    async def settle(self, items: Sequence[Desired], deadline: float, *, jobs: bool) -> None:
+        """Wait until `items` are healthy, Jobs only if asked. Raises Refused when one is not, or in time."""
+        release, client, target = self._site.release, self._site.client, self._target
+        awaited = [item for item in items if item.watched and (jobs or (item.ref.group, item.ref.kind) not in _JOBS)]
+        while True:
+            release.pulse.clear()
+            await target.look_again(client, release.key, awaited, unwatched=True)
+            judged = health.judge(await target.verdicts(client, awaited))
+            match judged.health:
+                case health.Health.GOOD:
+                    return
+                case health.Health.BAD:
+                    raise Refused(f"health check failed: {judged.message}")
+            look = min(target.next_look(awaited, LOOK_S), LOOK_S)
+            await self._pause(deadline, look, judged.message)
+
+    async def define(self, crds: Sequence[Manifest], policy: CrdPolicy, deadline: float) -> None:
+        """Create, or bring up to date, what is in `crds/` of the chart, and wait until it is served. Never deleted."""
+        if policy is CrdPolicy.SKIP or not crds:
+            return
+        await self._site.admit(
+            prepare(crds, self._site.owner, namespaced={}, protected_namespace="", installs_us=False)
+        )
+        client = self._site.client
+        for one in crds:
+            resource = await client.discovery.find(one.gvk)
+            try:
+                if policy is CrdPolicy.CREATE:
+                    await client.create(resource, one.body, field_manager=HELM_MANAGER)
+                else:
+                    await client.apply(resource, one.ref.name, "", one.body, field_manager=HELM_MANAGER)
+            except AlreadyExists:
+                continue
+        for one in crds:
+            await self._await(one, deadline)
+        await client.discovery.refresh()
+
+    async def _await(self, one: Manifest, deadline: float) -> None:
+        """Wait until `one` is healthy."""
+        while True:
+            verdict = await self._target.verdict_of(self._site.client, one.gvk, one.ref, self._site.hr.key)
+            if verdict.good:
+                return
+            await self._pause(deadline, _GONE_LOOK_S, f"{one.ref}: {verdict.message or verdict.state}")
+
+    async def create_namespace(self, name: str) -> None:
+        """Create the namespace of the objects unless it is there."""
+        client = self._site.client
+        resource = await client.discovery.find(_NAMESPACE)
+        try:
+            await client.get(resource, name)
+        except NotFound:
+            body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"name": name}}}
+            try:
+                await client.create(resource, body, field_manager=HELM_MANAGER)
+            except AlreadyExists:
+                return
+
+    async def remove(self, entries: Sequence[Entry], deadline: float, *, wait: bool, propagation: str) -> list[Ref]:
+        """Delete `entries`, unless they are no longer of the release, and wait until they are gone if asked.
+
+        What was let go, since it is somebody else's by now, comes back. Raises Refused.
+        """
+        wish = Wish(self._site.owner, self._site.client, (), {}, prune=True)
+        left, released = list(entries), list[Ref]()
+        while left:
+            outcomes = [o async for o in self._target.delete(wish, left, propagation=propagation)]
+            if failures := [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]:
+                raise Refused(verdicts.failure_words(failures))
+            released += [outcome.ref for outcome in outcomes if outcome.effect is Effect.RELEASED]
+            waiting = {outcome.ref: outcome for outcome in outcomes if outcome.effect is Effect.WAITING}
+            left = [entry for entry in left if entry.ref in waiting] if wait else []
+            if left:
+                await self._pause(deadline, _GONE_LOOK_S, "; ".join(map(str, list(waiting.values())[:_SHOWN])))
+        return released
+
+    async def entries(self, records: Iterable[Record]) -> dict[Ref, Entry]:
+        """What may be deleted of the objects of `records`: all that does not ask to be kept. Raises Terminal."""
+        found: dict[Ref, Entry] = {}
+        for record in records:
+            objects = [one for one in output.objects(record.manifest) if not output.keeps(one.body)]
+            namespaced = await scopes(self._site.release.at.client, objects)
+            for one in objects:
+                _place(one, record.namespace, namespaced)
+                found.setdefault(one.ref, Entry(one.ref, one.gvk.version))
+        return found
+
+    async def _refuse_foreign(self, items: Sequence[Desired]) -> None:
+        of = self._site.owner.release
+        foreign = []
+        for item in items:
+            live = await read(self._site.client, item)
+            if live is not None and (holder := released_by(live)) != of:
+                foreign.append(f"{item.ref} ({f'of the release {holder}' if holder else 'of no release'})")
+        if foreign:
+            listed = ", ".join(foreign[:_SHOWN])
+            raise Refused(
+                f"objects exist already and are not of this release: {listed}. Delete them, or allow them to be taken "
+                "with disableTakeOwnership: false"
+            )
+
+    async def _pause(self, deadline: float, seconds: float, awaited: str) -> None:
+        """Wait for news, or `seconds`. Raises Refused when the time is up, Outrun when the wish is another one."""
+        if self._site.outdated():
+            raise Outrun
+        left = deadline - self._clock.monotonic()
+        if left <= 0:
+            raise Refused(f"timed out waiting for {awaited}")
+        pulse = self._site.release.pulse
+        try:
+            await asyncio.wait_for(pulse.wait(), min(seconds, left))
+        except TimeoutError:
+            return
+        pulse.clear()
+
+
+def since_deployed(history: Sequence[Record]) -> list[Record]:
+    """The records whose objects may be in the cluster: back to the last one that stood, if it was not uninstalled."""
+    found: list[Record] = []
+    for record in history:
+        if record.status == Status.UNINSTALLED:
+            break
+        found.append(record)
+        if record.status == Status.DEPLOYED:
+            break
+    return found
+
+
+def _place(one: Manifest, namespace: str, namespaced: dict[Gvk, bool]) -> None:
+    """What names no namespace goes to that of the release."""
+    if namespaced.get(one.gvk, True) and not one.body["metadata"].get("namespace"):
+        one.body["metadata"]["namespace"] = namespace
+
+
+def _last_ones(objects: Sequence[Manifest]) -> list[Manifest]:
+    """As in Helm, what a chart renders twice is what it is the last time."""
+    return list({one.ref: one for one in objects}.values())
