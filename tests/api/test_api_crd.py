@@ -16,6 +16,8 @@ from trimtab.api.external import ExternalArtifact
 from trimtab.api.generator import ArtifactGenerator
 from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.helmrelease import HelmRelease
+from trimtab.api.image import ImagePolicy, ImageRepository
+from trimtab.api.imageupdate import ImageUpdateAutomation
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.oci import OCIRepository
 from trimtab.api.receiver import Receiver
@@ -103,7 +105,8 @@ def test_the_struct_s_own_default_is_the_server_s(definition: Definition) -> Non
                 for field in fields:
                     keywords = getattr(field.type, "extra_json_schema", None) or {}
                     if "default" in keywords:
-                        assert field.default == keywords["default"], f"{path}.{field.encode_name}"
+                        served = msgspec.convert(keywords["default"], type(field.default))
+                        assert field.default == served, f"{path}.{field.encode_name}"
                         count += 1
                     count += check(field.type, f"{path}.{field.encode_name}")
                 return count
@@ -204,6 +207,9 @@ def test_a_type_without_words_is_an_error_and_no_hole_in_the_schema() -> None:
         ("externalartifact.json", ExternalArtifact),
         ("artifactgenerator.json", ArtifactGenerator),
         ("helmrelease.json", HelmRelease),
+        ("imagerepository.json", ImageRepository),
+        ("imagepolicy.json", ImagePolicy),
+        ("imageupdateautomation.json", ImageUpdateAutomation),
     ],
 )
 def test_the_samples_of_the_other_tests_have_every_field(file: str, struct: type[Any]) -> None:
@@ -409,3 +415,67 @@ def test_every_field_of_a_release_is_in_the_schema() -> None:
     assert [path for path in paths if not has(properties["spec"], path)] == []
     assert [path for path in status.split() if not has(properties["status"], path)] == []
     assert properties["spec"]["properties"]["values"]["x-kubernetes-preserve-unknown-fields"] is True
+
+
+@pytest.mark.parametrize(
+    ("struct", "spec", "status"),
+    [
+        (
+            ImageRepository,
+            """
+            image interval timeout secretRef.name proxySecretRef.name serviceAccountName certSecretRef.name suspend
+            accessFrom.namespaceSelectors.matchLabels exclusionList provider insecure
+            """,
+            """
+            canonicalImageName lastScanResult.revision lastScanResult.tagCount lastScanResult.scanTime
+            lastScanResult.latestTags observedExclusionList observedGeneration conditions lastHandledReconcileAt
+            """,
+        ),
+        (
+            ImagePolicy,
+            """
+            imageRepositoryRef.name imageRepositoryRef.namespace policy.semver.range policy.alphabetical.order
+            policy.numerical.order filterTags.pattern filterTags.extract digestReflectionPolicy interval suspend
+            """,
+            "latestRef.name latestRef.tag latestRef.digest observedPreviousRef.tag conditions observedGeneration",
+        ),
+        (
+            ImageUpdateAutomation,
+            """
+            sourceRef.apiVersion sourceRef.kind sourceRef.name sourceRef.namespace git.checkout.ref.branch
+            git.commit.author.name git.commit.author.email git.commit.signingKey.secretRef.name
+            git.commit.signingKey.type git.commit.messageTemplate git.commit.messageTemplateValues git.push.branch
+            git.push.refspec git.push.options interval policySelector.matchLabels policySelector.matchExpressions.key
+            update.strategy update.path suspend
+            """,
+            """
+            lastAutomationRunTime lastPushCommit lastPushTime observedPolicies observedSourceRevision conditions
+            observedGeneration lastHandledReconcileAt
+            """,
+        ),
+    ],
+    ids=["ImageRepository", "ImagePolicy", "ImageUpdateAutomation"],
+)
+def test_every_field_of_the_kinds_of_images_is_in_the_schema(struct: type[Any], spec: str, status: str) -> None:
+    properties = root(next(one for one in PLANNED if one.struct is struct))["properties"]
+    assert [path for path in spec.split() if not has(properties["spec"], path)] == []
+    assert [path for path in status.split() if not has(properties["status"], path)] == []
+
+
+def test_the_kinds_of_images_have_flux_s_names_and_columns() -> None:
+    shown = {}
+    for definition in PLANNED:
+        spec = crd(definition)["spec"]
+        if spec["names"]["categories"][-1] == "fluxcd-images":
+            columns = spec["versions"][0]["additionalPrinterColumns"]
+            wide = [column["name"] for column in columns if column.get("priority")]
+            shown[spec["names"]["kind"]] = (spec["names"]["shortNames"], [one["name"] for one in columns], wide)
+    assert shown == {
+        "ImageRepository": (
+            ["imgrepo", "imagerepo"],
+            ["Image", "Tags", "Ready", "Status", "Last scan", "Age"],
+            ["Last scan"],
+        ),
+        "ImagePolicy": (["imgpol", "imagepol"], ["Image", "Tag", "Ready", "Status", "Age"], []),
+        "ImageUpdateAutomation": (["iua", "imgupd", "imgauto"], ["Ready", "Status", "Last run", "Age"], ["Last run"]),
+    }

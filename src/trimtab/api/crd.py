@@ -16,6 +16,8 @@ from trimtab.api.external import ExternalArtifact
 from trimtab.api.generator import ArtifactGenerator
 from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.helmrelease import HelmRelease
+from trimtab.api.image import ImagePolicy, ImageRepository
+from trimtab.api.imageupdate import ImageUpdateAutomation
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.names import DISABLED, OBJECT_SUBSTITUTE
 from trimtab.api.oci import OCIRepository
@@ -74,6 +76,8 @@ class Column(NamedTuple):
     name: str
     path: str
     type: str = "string"
+    wide: bool = False
+    """Shown with `-o wide` only."""
 
 
 URL: Final = Column("URL", ".spec.url")
@@ -146,6 +150,38 @@ DEFINITIONS: Final = (
         (AGE, READY, STATUS),
     ),
     Definition(gvk.HELM_RELEASE, HelmRelease, "helmreleases", ("hr",), "fluxcd-appliers", (AGE, READY, STATUS)),
+    Definition(
+        gvk.IMAGE_REPOSITORY,
+        ImageRepository,
+        "imagerepositories",
+        ("imgrepo", "imagerepo"),
+        "fluxcd-images",
+        (
+            Column("Image", ".spec.image"),
+            # A number, and yet a text in Flux's definition, whose clients know it so.
+            Column("Tags", ".status.lastScanResult.tagCount"),
+            READY,
+            STATUS,
+            Column("Last scan", ".status.lastScanResult.scanTime", wide=True),
+            AGE,
+        ),
+    ),
+    Definition(
+        gvk.IMAGE_POLICY,
+        ImagePolicy,
+        "imagepolicies",
+        ("imgpol", "imagepol"),
+        "fluxcd-images",
+        (Column("Image", ".status.latestRef.name"), Column("Tag", ".status.latestRef.tag"), READY, STATUS, AGE),
+    ),
+    Definition(
+        gvk.IMAGE_UPDATE_AUTOMATION,
+        ImageUpdateAutomation,
+        "imageupdateautomations",
+        ("iua", "imgupd", "imgauto"),
+        "fluxcd-images",
+        (READY, STATUS, Column("Last run", ".status.lastAutomationRunTime", wide=True), AGE),
+    ),
 )
 
 PLANNED: Final[tuple[Definition, ...]] = ()
@@ -187,6 +223,7 @@ def crd(definition: Definition) -> Body:
                     "storage": True,
                     "additionalPrinterColumns": [
                         {"name": column.name, "jsonPath": column.path, "type": column.type}
+                        | ({"priority": 1} if column.wide else {})
                         for column in definition.columns
                     ],
                     "subresources": {"status": {}},
