@@ -35,6 +35,7 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
         "build": Lazy("trimtab.cli.build", "Render a directory as the controller would."),
         "envsubst": Lazy("trimtab.cli.envsubst", "Replace ${NAME} and the like in a text, as spec.postBuild does."),
         "health": Lazy("trimtab.cli.health", "Judge objects: done, at work, or broken, and why."),
+        "images": Lazy("trimtab.cli.images", "Choose an image by a policy, and write it into manifests."),
     },
     "Run": {
         "run": Lazy("trimtab.cli.run", "Run the controllers."),

@@ -19,6 +19,8 @@ _NUMBER = re.compile(
     re.ASCII,
 )
 _LONGEST_NUMBER: Final = 256
+_FIRST_YEAR: Final = 1981
+"""Builds that are to be reproducible write 1970 or 1980 into every image, and Go's zero time is the year 1."""
 
 Place: TypeAlias = tuple[Any, ...]
 """Where a value comes in an order: the greatest is chosen."""
@@ -96,7 +98,11 @@ class Newest(NamedTuple):
         if self.within is not None and isinstance(why := self.within.place(tag, value), str):
             return why
         moment = self.created.get(tag)
-        return (moment,) if moment is not None else "when it was created is not known"
+        if moment is None:
+            return "when it was created is not known"
+        if moment.year < _FIRST_YEAR:
+            return f"it says that it was created in {moment.year}, as reproducible builds do: that orders nothing"
+        return (moment,)
 
 
 Order: TypeAlias = SemVer | Alphabetical | Numerical | Newest

@@ -21,6 +21,8 @@ class Sweep(NamedTuple):
 
     edited: Mapping[str, Edited]
     unused: tuple[Wish, ...]
+    originals: Mapping[str, bytes]
+    """What those that change were before."""
 
     @property
     def changed(self) -> dict[str, bytes]:
@@ -50,6 +52,7 @@ def may_be_edited(path: str) -> bool:
 def sweep(files: Iterable[tuple[str, bytes]], wishes: Mapping[Wish, Image]) -> Sweep:
     """Edit `files`, which come one at a time. Raises Terminal beyond the limits: never a part of the files."""
     found: dict[str, Edited] = {}
+    originals: dict[str, bytes] = {}
     served: set[Wish] = set()
     count = size = kept = 0
     for path, data in files:
@@ -63,10 +66,10 @@ def sweep(files: Iterable[tuple[str, bytes]], wishes: Mapping[Wish, Image]) -> S
         edited = edit(data, wishes)
         served |= edited.served
         if edited.changes:
-            kept += len(edited.data)
+            kept += len(data) + len(edited.data)
             if kept > MOST_CHANGED:
                 raise Terminal("UpdateFailed", f"more than {MOST_CHANGED >> 20} MiB of files would change at once")
-            found[path] = edited
+            found[path], originals[path] = edited, data
         elif edited.notes:
             found[path] = edited._replace(data=b"")
-    return Sweep(found, tuple(wish for wish in wishes if wish not in served))
+    return Sweep(found, tuple(wish for wish in wishes if wish not in served), originals)

@@ -1,0 +1,114 @@
+"""`trimtab images`: what the automation would choose and write, without a controller, a registry or a cluster."""
+
+from pathlib import Path
+
+import click
+
+_CHOOSE = """\b
+Examples:
+  trimtab images choose --policy policy.yaml --tags tags.txt
+  skopeo list-tags docker://ghcr.io/acme/shop | trimtab images choose --policy policy.yaml --tags -
+  trimtab images choose --policy policy.yaml --tags tags.json -o json | jq -r .tag
+
+\b
+policy.yaml has an ImagePolicy, and its ImageRepository if tags are to be left out by spec.exclusionList:
+  apiVersion: image.toolkit.fluxcd.io/v1
+  kind: ImagePolicy
+  metadata: {name: shop, namespace: flux-system}
+  spec:
+    imageRepositoryRef: {name: shop}
+    filterTags: {pattern: '^main-[0-9a-f]+-(?P<ts>[0-9]+)$', extract: $ts}
+    policy: {numerical: {order: asc}}
+"""
+_EDIT = """\b
+Examples:
+  trimtab images edit clusters/production --set flux-system:shop=ghcr.io/acme/shop:1.4.2
+  trimtab images edit . --set flux-system:shop=ghcr.io/acme/shop:1.4.2@sha256:6745… --dry-run
+  trimtab images edit apps --workload Deployment/shop/cart:app=ghcr.io/acme/cart:1.4.2
+  trimtab images edit overlays/production --kustomize cart=ghcr.io/acme/cart:1.4.2
+
+\b
+A marker names the policy behind a value:
+  image: ghcr.io/acme/shop:1.4.1 # {"$imagepolicy": "flux-system:shop"}
+  newTag: 1.4.1                  # {"$imagepolicy": "flux-system:shop:tag"}
+"""
+
+
+@click.group()
+def images() -> None:
+    """Choose an image by a policy, and write it into manifests."""
+
+
+@images.command(epilog=_CHOOSE)
+@click.option(
+    "--policy",
+    "policy_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="File with an ImagePolicy, and with its ImageRepository if that leaves tags out.",
+)
+@click.option(
+    "--tags",
+    "tags_file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    required=True,
+    help="File with the tags: one a line, with the time its image was created if that counts, or JSON. - is standard "
+    "input.",
+)
+@click.option("--show", type=click.IntRange(0), default=20, help="Rows of candidates and of dropped tags (20).")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Form of the result (text).")
+def choose(policy_file: Path, tags_file: Path, show: int, output: str) -> None:
+    """Choose one of many tags by an ImagePolicy, and say why: the candidates, and which filter dropped which tag.
+
+    Exit code 0: there is a tag to run; 2: no tag is left; 1: the policy or the list makes no sense.
+    """
+    from trimtab.cli.connect import perform_alone
+    from trimtab.cli.images_choose import chosen
+
+    perform_alone(lambda: chosen(policy_file, tags_file, show, output))
+
+
+@images.command(epilog=_EDIT)
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--set",
+    "policies",
+    metavar="NAMESPACE:POLICY=IMAGE:TAG[@DIGEST]",
+    multiple=True,
+    help="What a policy chose: written wherever a marker names the policy (repeatable).",
+)
+@click.option(
+    "--workload",
+    "workloads",
+    metavar="[KIND/][NAMESPACE/]NAME[:CONTAINER]=IMAGE:TAG[@DIGEST]",
+    multiple=True,
+    help="The image of a container, or in the values of a HelmRelease; no marker is needed (repeatable).",
+)
+@click.option(
+    "--kustomize",
+    "entries",
+    metavar="NAME=IMAGE:TAG[@DIGEST]",
+    multiple=True,
+    help="The entries of `images:` with this name, in kustomizations; no marker is needed (repeatable).",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would change as a diff, and write nothing.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Form of the result (text).")
+def edit(
+    path: Path,
+    policies: tuple[str, ...],
+    workloads: tuple[str, ...],
+    entries: tuple[str, ...],
+    dry_run: bool,
+    output: str,
+) -> None:
+    """Write images into the YAML files below PATH (or into the one file it is), as the automation would.
+
+    Only the values change; comments, order, quotes and every other byte stay. Links are not followed. What cannot be
+    written is told with file and line, and so is every marker of a policy that was not given.
+
+    Exit code 0: all is as asked; 2: with --dry-run, there is a difference; 1: something asked for could not be written.
+    """
+    from trimtab.cli.connect import perform_alone
+    from trimtab.cli.images_edit import edited, wishes_of
+
+    perform_alone(lambda: edited(path, wishes_of(policies, workloads, entries), dry_run=dry_run, output=output))
