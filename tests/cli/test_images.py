@@ -161,11 +161,11 @@ def test_json_tells_changes_notes_and_what_nobody_marks(files: Path) -> None:
     assert done.returncode == 1
     assert told["written"] is True
     assert told["changes"] == [
-        {"file": "cart.yaml", "line": 9, "object": "apps/v1/Deployment/shop/cart",
+        {"file": "apps/cart.yaml", "line": 9, "object": "apps/v1/Deployment/shop/cart",
          "path": "spec.template.spec.containers[0].image", "old": "ghcr.io/acme/shop:1.4.1", "new": NEW,
          "setter": "flux-system:shop"}
     ]  # fmt: skip
-    assert [(note["file"], note["kind"]) for note in told["notes"]] == [("template.yaml", "skipped")]
+    assert [(note["file"], note["kind"]) for note in told["notes"]] == [("apps/template.yaml", "skipped")]
     assert told["unused"] == ["flux-system:other", "shop/none"]
 
 

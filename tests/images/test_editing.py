@@ -167,6 +167,7 @@ def test_documents_and_lists_are_told_apart_by_their_objects() -> None:
         (f"l:\n- app:v1\n{M}\n", "3 refused: the marker marks nothing"),
         (f"l:\n{M}\n- a: app:v1\n", "2 refused: the marker marks nothing"),
         (f"l:\n{M}\n\n- app:v1\n", "2 refused: the marker marks nothing"),
+        (f"l:\n{M}\n- - app:v1\n", "2 refused: the marker marks nothing"),
         (f"? app:v1 {M}\n: x\n", "1 refused: the marker marks a key"),
         (f"a: | {M}\n  app:v1\nb: 1\n", "1 refused: a, which ns:p asks for, is a block of text"),
         (f"a: |- {M}\n  app:v1\n  more\nb: 1\n", "is a block of text that is not just an image"),

@@ -39,7 +39,7 @@ def images() -> None:
     """Choose an image by a policy, and write it into manifests."""
 
 
-@images.command(epilog=_CHOOSE)
+@images.command(epilog=_CHOOSE, short_help="Choose one of many tags by an ImagePolicy, and say why.")
 @click.option(
     "--policy",
     "policy_file",
@@ -68,7 +68,7 @@ def choose(policy_file: Path, tags_file: Path, show: int, output: str) -> None:
     perform_alone(lambda: chosen(policy_file, tags_file, show, output))
 
 
-@images.command(epilog=_EDIT)
+@images.command(epilog=_EDIT, short_help="Write images into YAML files, and change nothing else.")
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--set",

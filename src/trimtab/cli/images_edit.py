@@ -47,20 +47,33 @@ async def edited(path: Path, wishes: Mapping[Wish, Image], *, dry_run: bool, out
     if not dry_run:
         for name, data in result.changed.items():
             local.write(root, name, result.originals[name], data)
+    shown = _named_as_given(result, path)
     if output == "json":
-        click.echo(document(_json(result, written=not dry_run), "json"))
+        click.echo(document(_json(shown, written=not dry_run), "json"))
     elif dry_run:
-        for name, data in result.changed.items():
-            _print("".join(_diff(name, result.originals[name], data)))
-    elif result.changes:
+        for name, data in shown.changed.items():
+            _print("".join(_diff(name, shown.originals[name], data)))
+    elif shown.changes:
         rows = [
-            (f"{name}:{one.line}", one.object, one.path, one.old, one.new, one.setter) for name, one in result.changes
+            (f"{name}:{one.line}", one.object, one.path, one.old, one.new, one.setter) for name, one in shown.changes
         ]
         click.echo(table(("PLACE", "OBJECT", "FIELD", "OLD", "NEW", "BY"), rows))
-    complete = _tell(result, path)
+    complete = _tell(shown, path)
     if not complete:
         return Code.WRONG
     return Code.DIFFERS if dry_run and result.changes else Code.OK
+
+
+def _named_as_given(result: Sweep, path: Path) -> Sweep:
+    """`result` with its files named from where the command was given, as editors and git find them."""
+
+    def name(below: str) -> str:
+        return (path / below if path.is_dir() else path).as_posix()
+
+    return result._replace(
+        edited={name(below): one for below, one in result.edited.items()},
+        originals={name(below): data for below, data in result.originals.items()},
+    )
 
 
 def _wish(option: str, text: str, read: Callable[[str], W | None]) -> tuple[W, Image]:
@@ -140,7 +153,7 @@ def _diff(name: str, before: bytes, after: bytes) -> Iterator[str]:
     """A unified diff that git and patch apply; bytes that are no text are kept by surrogates."""
     old, new = (data.decode(errors="surrogateescape").split("\n") for data in (before, after))
     old, new = (_lines(lines) for lines in (old, new))
-    for line in difflib.unified_diff(old, new, f"a/{name}", f"b/{name}"):
+    for line in difflib.unified_diff(old, new, f"a/{name.lstrip('/')}", f"b/{name.lstrip('/')}"):
         yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
