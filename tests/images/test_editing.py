@@ -1,6 +1,7 @@
 """Edits by markers: what each of them sets, what stays as it is, and what is said where nothing can be set."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -229,6 +230,25 @@ def test_ten_thousand_markers_are_set_at_once() -> None:
     result = edited(text)
     assert len(result.changes) == 10_000
     assert result.data.decode() == text.replace("app:v1", str(NEW))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{M}\n",
+        f"k%d: {M}\n  a: b\n",
+        f"k%d: a {M}\n",
+        f"- &a%d x\n- *a%d {M}\n",
+        f"{M} #" * 5 + "\n",
+        f"'# {M}': {M}\n",
+    ],
+    ids=["comments", "keys", "values", "aliases", "hashes", "quoted"],
+)
+def test_many_markers_take_no_longer_than_as_many_values(line: str) -> None:
+    text = "apiVersion: v1\n" * (not line.startswith("-")) + "".join(line.replace("%d", str(n)) for n in range(10_000))
+    start = time.process_time()
+    edited(text)
+    assert time.process_time() - start < 3
 
 
 # --- images in parts

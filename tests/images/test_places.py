@@ -5,6 +5,9 @@ import pytest
 from trimtab.images.editing import Kind, edit
 from trimtab.images.places import InKustomization, InWorkload
 from trimtab.images.reference import Image
+from trimtab.manifests.yaml import YamlError, load
+
+from .conftest import SHARED
 
 NEW = Image.of("ghcr.io/acme/app", "v2")
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -193,6 +196,15 @@ def test_an_entry_that_cannot_say_the_image_is_refused_with_the_missing_line(
     assert said in refused(f"images: [{{{entry}}}]\n", InKustomization("app"), image)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["&x {kind: List, items: [*x], n: cart}\n", "kind: List\nitems: &y [{kind: List, items: *y, n: cart}]\n",
+     "&x {kind: Pod, metadata: *x, spec: *x, n: cart}\n"],
+)  # fmt: skip
+def test_what_contains_itself_is_gone_through_once(text: str) -> None:
+    assert edit(text.encode(), {CART: NEW, InKustomization("cart"): NEW}).changes == ()
+
+
 def test_a_place_and_a_marker_that_want_different_things_are_refused() -> None:
     from trimtab.manifests.refs import Key
 
@@ -200,3 +212,39 @@ def test_a_place_and_a_marker_that_want_different_things_are_refused() -> None:
     result = edit(text.encode(), {Key("ns", "p"): Image.of("app", "v3"), CART: NEW})
     assert [note.kind for note in result.notes] == [Kind.REFUSED]
     assert "one value is asked to be two" in result.notes[0].text
+
+
+REAL = SHARED / "realworld"
+WORKLOADS = sorted(path for path in REAL.rglob("*.yaml") if b"containers:" in path.read_bytes())
+
+
+def images_in(body):
+    spec = body.get("spec") or {}
+    for pod in (spec, spec.get("template", {}).get("spec") or {}):
+        for name in ("containers", "initContainers"):
+            yield from pod.get(name) or []
+
+
+@pytest.mark.skipif(not WORKLOADS, reason="the real repositories are not beside this repository")
+def test_every_container_of_real_repositories_is_found_by_name_and_changed_alone() -> None:
+    tried = 0
+    for path in WORKLOADS:
+        data = path.read_bytes()
+        try:
+            bodies = [document.value for document in load(data, str(path))]
+        except YamlError:
+            continue  # a template of a chart
+        for body in bodies:
+            for container in list(images_in(body)):
+                if "image" not in container:
+                    continue
+                place = InWorkload(body["kind"], body["metadata"].get("namespace", ""), body["metadata"]["name"],
+                                   container["name"])  # fmt: skip
+                result = edit(data, {place: NEW})
+                assert [note for note in result.notes if note.kind is Kind.REFUSED] == []
+                before, container["image"] = container["image"], str(NEW)
+                assert [document.value for document in load(result.data, str(path))] == bodies, f"{path}: {place}"
+                container["image"] = before
+                assert sum(map(bool, result.changes)) == 1
+                tried += 1
+    assert tried > 20

@@ -17,6 +17,7 @@ from trimtab.manifests.refs import Key
 TOKEN: Final = "$imagepolicy"  # noqa: S105 - what a marker is told by
 _LONGEST: Final = 1024
 _FORM: Final = f'{{"{TOKEN}": "NAMESPACE:POLICY"}}'
+_BREAKS: Final = "\n\r\x85\u2028\u2029"
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _COMMENT_LINE = re.compile("[ \t]*#[^\n\r\x85\u2028\u2029]*(?:\r\n|[\n\r\x85\u2028\u2029])")
 _TO_ITEM = re.compile(r"[ \t]*(?:-[ \t]+)?")
@@ -59,17 +60,20 @@ class _Finder:
         self._text = text
         self._tokens = stream.tokens
         self._begins = [token.begin for token in stream.tokens]
+        self._ends: dict[int, int] = {}
 
     def marks(self) -> list[Mark]:
-        """Lines are counted on the way, so that a long file with many markers is gone through once."""
-        found: list[Mark] = []
-        line, start = 1, 0
-        for broken in [*_BREAK.finditer(self._text), None]:
-            end = broken.start() if broken else len(self._text)
-            if self._text.find(TOKEN, start, end) >= 0:
-                found.append(self._mark(line, start, end))
-            if broken:
-                line, start = line + 1, broken.end()
+        """One for each line that has one. Lines are counted from marker to marker, so that it is done once."""
+        text, found = self._text, []
+        line, counted, at = 1, 0, 0
+        while (at := text.find(TOKEN, at)) >= 0:
+            start = max(text.rfind(char, counted, at) for char in _BREAKS) + 1 or counted
+            line += _breaks(text, counted, start)
+            counted = start
+            broken = _BREAK.search(text, at)
+            end = broken.start() if broken else len(text)
+            found.append(self._mark(line, start, end))
+            at = end
         return found
 
     def _mark(self, line: int, start: int, end: int) -> Mark:
@@ -131,8 +135,8 @@ class _Finder:
 
     def _of_key(self, key: Scalar, comment: int) -> Scalar | Mapping | str:
         value = None
-        if isinstance(key.holder, Mapping) and _BEHIND_KEY.fullmatch(self._text, key.end, comment):
-            value = next((node for name, node in key.holder.pairs if name is key), None)
+        if _BEHIND_KEY.fullmatch(self._text, key.end, comment):
+            value = key.value_node
         match value:
             case Mapping():
                 return value
@@ -146,15 +150,28 @@ class _Finder:
     def _below(self, comment: int) -> Scalar | str:
         """The item, or the value on a line of its own, that follows a comment on a line of its own."""
         end = _BREAK.search(self._text, comment)
-        at = end.end() if end else len(self._text)
-        while again := _COMMENT_LINE.match(self._text, at):
-            at = again.end()
+        at = self._behind_comments(end.end() if end else len(self._text))
         head = _TO_ITEM.match(self._text, at)
         begin = head.end() if head else at
         token = self._before(begin)
         if isinstance(token, Scalar) and token.begin == begin and not token.is_key and not token.empty:
             return token
         return "marks nothing: it belongs behind a value, on its line"
+
+    def _behind_comments(self, at: int) -> int:
+        """Where the lines that are comments end. What is known of one line is known of those before it."""
+        passed: list[int] = []
+        while at not in self._ends and (again := _COMMENT_LINE.match(self._text, at)):
+            passed.append(at)
+            at = again.end()
+        end = self._ends.get(at, at)
+        self._ends |= dict.fromkeys(passed, end)
+        return end
+
+
+def _breaks(text: str, start: int, end: int) -> int:
+    """How many lines end between two places."""
+    return sum(text.count(char, start, end) for char in _BREAKS) - text.count("\r\n", start, end)
 
 
 def _read(comment: str) -> tuple[Key, Part]:

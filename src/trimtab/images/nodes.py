@@ -51,6 +51,8 @@ class Scalar:
     flow: bool
     event: int
     is_key: bool = False
+    value_node: "Node | None" = None
+    """Of a key: what it is the key of."""
     holder: "Mapping | Sequence | None" = None
     name: str = ""
 
@@ -72,18 +74,18 @@ class Scalar:
 
 @dataclass(slots=True, eq=False)
 class Mapping:
-    """Keys and their values, in the order they are written. A key that is no scalar is none that we look for."""
+    """Values by their keys; of two with one key the first. A key that is no scalar is none that we look for."""
 
     line: int
     anchor: str | None
     flow: bool
-    pairs: "list[tuple[Node, Node]]" = field(default_factory=list)
+    values: "dict[str, Node]" = field(default_factory=dict)
     holder: "Mapping | Sequence | None" = None
     name: str = ""
 
     def get(self, key: str) -> "Node | None":
         """The value of `key`, as it is written: what a `<<` brings along is not looked at."""
-        return next((value for name, value in self.pairs if isinstance(name, Scalar) and name.value == key), None)
+        return self.values.get(key)
 
     def text(self, *keys: str) -> str:
         """The text that `keys` lead to, through mappings and aliases; empty if there is none."""
@@ -169,13 +171,15 @@ def root_of(node: Node) -> Node:
 
 
 def objects(documents: list[Node]) -> Iterator[Mapping]:
-    """The mappings that may be objects of Kubernetes, those in lists instead of the list."""
+    """The mappings that may be objects of Kubernetes, those in lists instead of the list. An alias is none: it could be
+    of the list that it is in.
+    """
     waiting = list(reversed(documents))
     while waiting:
-        node = followed(waiting.pop())
+        node = waiting.pop()
         if not isinstance(node, Mapping):
             continue
-        items = followed(node.get("items"))
+        items = node.get("items")
         if node.text("kind").endswith("List") and isinstance(items, Sequence):
             waiting += reversed(items.items)
         else:
@@ -241,8 +245,10 @@ def _document(parser: Any, text: str, stream: Stream) -> Node:
                     node.is_key = True
                 keys[-1] = node
             else:
+                if isinstance(key, Scalar):
+                    key.value_node = node
+                    top.values.setdefault(key.value, node)
                 node.name = key.value if isinstance(key, Scalar) else "?"
-                top.pairs.append((key, node))
                 keys[-1] = None
         elif top is not None:
             node.name = str(len(top.items))
