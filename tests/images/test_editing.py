@@ -166,7 +166,8 @@ def test_documents_and_lists_are_told_apart_by_their_objects() -> None:
         (f"a: {M}\n  - app:v1\n", "1 refused: the marker marks a list"),
         (f"{M}\na: app:v1\n", "1 refused: the marker marks nothing"),
         (f"l:\n- app:v1\n{M}\n", "3 refused: the marker marks nothing"),
-        (f"l:\n{M}\n- a: app:v1\n", "2 refused: the marker marks nothing"),
+        (f"l:\n{M}\n- a: app:v1\n", "3 refused: what the marker at line 2 marks is no image in a form"),
+        (f"l:\n{M}\n  a: app:v1\n", "2 refused: the marker marks nothing"),
         (f"l:\n{M}\n\n- app:v1\n", "2 refused: the marker marks nothing"),
         (f"l:\n{M}\n- - app:v1\n", "2 refused: the marker marks nothing"),
         (f"? app:v1 {M}\n: x\n", "1 refused: the marker marks a key"),
@@ -268,6 +269,14 @@ def test_a_marker_behind_the_key_of_an_image_sets_its_parts() -> None:
     after = HELM.replace("ghcr.io", "registry.example.org").replace("acme/app", "team/app").replace("v1", '"1.10"')
     assert becomes(HELM, moved) == after
     assert becomes(HELM, Image.of("ghcr.io/acme/app", "v2")) == HELM.replace("v1", "v2")
+
+
+def test_a_marker_above_an_entry_of_a_kustomization_sets_its_parts() -> None:
+    text = (
+        f"images:\n- name: other\n  newTag: v1\n{M}\n# as in the base\n- name: app\n  newName: a\n  newTag: v1 # here\n"
+    )
+    after = text.replace("newName: a", f"newName: {NEW.name}").replace("v1 # here", "v2.0.0 # here")
+    assert becomes(text) == after
 
 
 @pytest.mark.parametrize(

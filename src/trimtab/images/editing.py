@@ -85,7 +85,7 @@ def edit(data: bytes, wishes: Dictionary[Wish, Image]) -> Edited:
         text = _decoded(data, len(bom))
         stream = parse(text)
     except Unreadable as problem:
-        return Edited(data, notes=(Note(problem.line, Kind.SKIPPED, f"{problem}; it may be a template"),))
+        return Edited(data, notes=(Note(problem.line, Kind.SKIPPED, f"{problem}: the file is left alone"),))
     plan = _Plan(text, stream, locked=_is_locked(data, stream))
     for mark in find_marks(text, stream):
         plan.add_mark(mark, wishes)

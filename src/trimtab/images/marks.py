@@ -1,8 +1,8 @@
 """Markers: comments such as `# {"$imagepolicy": "shop:app:tag"}`, and the value that each of them marks.
 
 As in Flux, a marker stands behind a value on its line, or alone on the line above an item of a list, or above a value
-on a line of its own. Beyond Flux, one behind the key of a mapping (`image: # {…}`) marks the image in it, and no marker
-is passed over silently: one that marks nothing says why.
+on a line of its own. Beyond Flux, one behind the key of a mapping (`image: # {…}`), or above a mapping in a list, marks
+the image in it, and no marker is passed over silently: one that marks nothing says why.
 """
 
 import json
@@ -147,15 +147,18 @@ class _Finder:
             case _:
                 return "marks a key, which is never changed"
 
-    def _below(self, comment: int) -> Scalar | str:
+    def _below(self, comment: int) -> Scalar | Mapping | str:
         """The item, or the value on a line of its own, that follows a comment on a line of its own."""
         end = _BREAK.search(self._text, comment)
         at = self._behind_comments(end.end() if end else len(self._text))
         head = _TO_ITEM.match(self._text, at)
         begin = head.end() if head else at
         token = self._before(begin)
-        if isinstance(token, Scalar) and token.begin == begin and not token.is_key and not token.empty:
-            return token
+        if isinstance(token, Scalar) and token.begin == begin and not token.empty:
+            if not token.is_key:
+                return token
+            if "-" in self._text[at:begin] and isinstance(token.holder, Mapping):
+                return token.holder
         return "marks nothing: it belongs behind a value, on its line"
 
     def _behind_comments(self, at: int) -> int:

@@ -143,9 +143,11 @@ def parse(text: str) -> Stream:
             parser.dispose()
     except MarkedYAMLError as error:
         mark: Any = error.problem_mark or error.context_mark
-        raise Unreadable(mark.line + 1 if mark else 0, f"is no YAML: {error.problem or error.context}") from None
+        raise Unreadable(
+            mark.line + 1 if mark else 0, f"is no YAML, perhaps a template ({error.problem or error.context})"
+        ) from None
     except (YAMLError, UnicodeEncodeError):
-        raise Unreadable(0, "is no YAML: it has characters that may not be in it") from None
+        raise Unreadable(0, "is no YAML: it has characters that may not be in one") from None
 
 
 def followed(node: Node | None) -> Node | None:
