@@ -64,6 +64,7 @@ NO_ANNOTATION = {
     "RELEASE_OWNER_NAMESPACE": "a label that we write",
     "RECORD_OF": "a label that we write",
     "HOOK_OF": "ours, written and compared",
+    "HELM_RESOURCE_POLICY": "of Helm, which passes over what it does not know",
     "HELM_RELEASE_NAME": "of Helm, written and compared",
     "HELM_RELEASE_NAMESPACE": "of Helm, written and compared",
     "WATCH_LABEL": "a label that selects: another value selects nothing",

@@ -167,6 +167,8 @@ def test_names_categories_and_columns_are_flux_s() -> None:
     assert names["Bucket"]["categories"] == ["all", "fluxcd", "fluxcd-sources"]
     assert names["GitRepository"]["categories"] == ["all", "fluxcd", "fluxcd-sources"]
     assert names["Kustomization"]["categories"] == ["all", "fluxcd", "fluxcd-appliers"]
+    assert names["HelmRelease"]["shortNames"] == ["hr"]
+    assert names["HelmRelease"]["categories"] == ["all", "fluxcd", "fluxcd-appliers"]
     columns = {
         one["spec"]["names"]["kind"]: [
             column["name"] for column in one["spec"]["versions"][0]["additionalPrinterColumns"]
@@ -183,6 +185,7 @@ def test_names_categories_and_columns_are_flux_s() -> None:
         "HelmChart": ["Chart", "Version", "Source Kind", "Source Name", "Age", "Ready", "Status"],
         "ExternalArtifact": ["Age", "Ready", "Status", "Source"],
         "ArtifactGenerator": ["Age", "Ready", "Status"],
+        "HelmRelease": ["Age", "Ready", "Status"],
     }
 
 
@@ -411,7 +414,7 @@ def test_every_field_of_a_release_is_in_the_schema() -> None:
         lastAttemptedRevision lastAttemptedRevisionDigest lastAttemptedValuesChecksum lastReleaseRevision
         lastAttemptedConfigDigest lastHandledReconcileAt lastHandledForceAt lastHandledResetAt
     """
-    properties = root(PLANNED[0])["properties"]
+    properties = root(next(one for one in DEFINITIONS if one.struct is HelmRelease))["properties"]
     assert [path for path in paths if not has(properties["spec"], path)] == []
     assert [path for path in status.split() if not has(properties["status"], path)] == []
     assert properties["spec"]["properties"]["values"]["x-kubernetes-preserve-unknown-fields"] is True

@@ -150,6 +150,9 @@ DEFINITIONS: Final = (
         (AGE, READY, STATUS),
     ),
     Definition(gvk.HELM_RELEASE, HelmRelease, "helmreleases", ("hr",), "fluxcd-appliers", (AGE, READY, STATUS)),
+)
+
+PLANNED: Final = (
     Definition(
         gvk.IMAGE_REPOSITORY,
         ImageRepository,
@@ -183,8 +186,6 @@ DEFINITIONS: Final = (
         (READY, STATUS, Column("Last run", ".status.lastAutomationRunTime", wide=True), AGE),
     ),
 )
-
-PLANNED: Final[tuple[Definition, ...]] = ()
 """Kinds whose controller is not there yet: they are not installed, so that nobody is half served."""
 
 

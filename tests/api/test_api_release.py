@@ -1,14 +1,13 @@
-"""The definition of HelmRelease on a real API server, where it is not installed yet: it is, for these tests."""
+"""The definition of HelmRelease on a real API server."""
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from trimtab.api.crd import PLANNED, crd
 from trimtab.api.helmrelease import HelmRelease
 from trimtab.manifests.codec import encode
 from trimtab.manifests.refs import Body
@@ -18,16 +17,6 @@ Kubectl = Callable[..., str]
 
 REF: Body = {"chartRef": {"kind": "HelmChart", "name": "c"}}
 CHART: Body = {"chart": {"spec": {"chart": "c", "sourceRef": {"kind": "HelmRepository", "name": "r"}}}}
-
-
-@pytest.fixture(scope="module")
-def served(kubectl: Kubectl) -> Iterator[Kubectl]:
-    body = crd(PLANNED[0])
-    name = f"crd/{body['metadata']['name']}"
-    kubectl("apply", "--server-side", "-f", "-", stdin=encode(body).decode())
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", name)
-    yield kubectl
-    kubectl("delete", name)
 
 
 @pytest.fixture
