@@ -20,6 +20,7 @@ from trimtab.base.errors import Terminal
 from trimtab.controllers.hiding import NOTHING, Hiding
 from trimtab.controllers.place import Place
 from trimtab.manifests.refs import Key, Ref
+from trimtab.render.plaintext import Exposed
 from trimtab.targets.kubernetes import inventory
 from trimtab.targets.kubernetes.desired import Desired
 from trimtab.targets.kubernetes.inventory import Entry
@@ -33,11 +34,15 @@ UNREAD = "it is kept in Secrets that were not read yet"
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A rendered and prepared state. `inputs` is the digest of all that went in: equal inputs need no new build."""
+    """A rendered and prepared state. `inputs` is the digest of all that went in: equal inputs need no new build.
+
+    `plaintext` are the Secrets of it that stand in git in clear text.
+    """
 
     inputs: str
     digest: str
     items: tuple[Desired, ...]
+    plaintext: tuple[Exposed, ...] = ()
 
     @property
     def refs(self) -> set[Ref]:
@@ -81,7 +86,8 @@ class App:
     `stale` says that somebody else has changed what is on record: it is read again.
     `seen` is the status that all this was read from, at `version`, until the server has confirmed that it is the one
     it has: the first view of a process may be an old one.
-    `strange` is what was told about annotations without a meaning. `hiding` knows what is never told.
+    `strange` is what was told about annotations without a meaning, `exposed` the digest of the build whose Secrets in
+    clear text were told of. `hiding` knows what is never told.
     `bases` are the fetched bases that `build` was made of.
     `drift` is what is told of drift in the status, `unresolved` since when (Unix seconds) objects differ and stay so.
     `began`, `pending_since` and `waits_since` are monotonic seconds.
@@ -117,6 +123,7 @@ class App:
     waits_since: float | None = None
     deferred: float | None = None
     strange: list[str] = field(default_factory=list)
+    exposed: str = ""
     hiding: Hiding = NOTHING
     attempt: Attempt | None = None
     drift: tuple[DriftRecord, ...] = ()

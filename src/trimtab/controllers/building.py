@@ -95,7 +95,7 @@ class Building:
             secret=rendered.secret,
         )
         items = await asyncio.to_thread(work) if len(rendered.manifests) > IN_LOOP_OBJECTS else work()
-        app.build = Build(inputs, rendered.digest, tuple(ignore.marked(items, rules)))
+        app.build = Build(inputs, rendered.digest, tuple(ignore.marked(items, rules)), rendered.plaintext)
         app.bases = bases
         app.target.notices.say_all(ks.key, cautions.of(items))
         app.passed.clear()

@@ -9,7 +9,7 @@ from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError
-from trimtab.controllers import dependencies, drifting, expressions, health, importing, supported, verdicts
+from trimtab.controllers import dependencies, drifting, expressions, health, importing, plaintext, supported, verdicts
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
 from trimtab.controllers.bases import Bases
@@ -234,6 +234,8 @@ class Kustomizations:
             build = await self._building.build(ks, app, published)
             self._handover.claim(ks, build, revision)
             self._begin(ks, app, build)
+            plaintext.check(ks, build)
+            self.scribe.tell_plaintext(ks, app, build, revision)
             self._bases[ks.key] = Basis.of(ks, published, build)
             outcomes = await self._converge(ks, app, build, client, revision)
         except TrimtabError as failure:

@@ -14,7 +14,7 @@ from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization, KustomizationStatus
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
-from trimtab.controllers import basis, drifting, progress
+from trimtab.controllers import basis, drifting, plaintext, progress
 from trimtab.controllers.app import App, Build
 from trimtab.controllers.history import record
 from trimtab.controllers.index import Published
@@ -166,6 +166,13 @@ class Scribe:
         if strange and strange != app.strange:
             self._event(ks, "Warning", annotations.UNKNOWN, "; ".join(strange))
         app.strange = strange
+
+    def tell_plaintext(self, ks: Kustomization, app: App, build: Build, revision: str) -> None:
+        """One Warning for each build about its Secrets in clear text."""
+        told = plaintext.warning(ks, build, revision)
+        if told and app.exposed != build.digest:
+            self._event(ks, "Warning", plaintext.REASON, told, revision)
+        app.exposed = build.digest if told else ""
 
     def _ready(self, ks: Kustomization, app: App, published: Published) -> KustomizationStatus:
         revision, now, generation = published.artifact.revision, self._clock.now(), ks.metadata.generation

@@ -15,7 +15,6 @@ from trimtab.base.errors import Terminal
 
 _UNSERVED: Mapping[str, tuple[str, ...]] = {
     names.Annotation.FREEZE: (),
-    names.Annotation.PLAINTEXT_SECRETS: (names.PlaintextSecrets.ALLOW,),
 }
 _UNSERVED_OF_RELEASES: Mapping[str, tuple[str, ...]] = {
     names.Annotation.GATE: (names.GateMode.ATOMIC,),

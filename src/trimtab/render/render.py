@@ -21,6 +21,7 @@ from trimtab.render.kustomization import ORIGIN_ANNOTATIONS
 from trimtab.render.kustomize import Kustomize
 from trimtab.render.memory import Opened
 from trimtab.render.options import Options
+from trimtab.render.plaintext import Exposed, exposed
 from trimtab.render.provenance import Origins, strip
 from trimtab.render.substitution import filled
 from trimtab.render.unsure import Unsure
@@ -40,12 +41,14 @@ class Rendered(NamedTuple):
     """The desired objects, in kustomize's order. `digest` changes with any of them, `closure` with any file read.
 
     `secret` are those with something in them that was decrypted, or comes from Secrets: nothing of them is shown.
+    `plaintext` are the Secrets that stand in git in clear text, as they are called there.
     """
 
     manifests: tuple[Manifest, ...]
     closure: str
     digest: str
     secret: frozenset[Ref] = frozenset()
+    plaintext: tuple[Exposed, ...] = ()
 
 
 class Renderer:
@@ -84,6 +87,7 @@ class Renderer:
         """
         reading = self._read(files, path, options)
         manifests, reading, opened = await self._built(files, reading, path, options, keys)
+        plaintext = exposed(manifests, opened, variables)
         secret: frozenset[Ref] = frozenset()
         if keys:
             manifests, secret = await opened_objects(manifests, files, reading, keys)
@@ -96,26 +100,27 @@ class Renderer:
             rendered = await asyncio.to_thread(_finish, manifests, reading, options)
         else:
             rendered = _finish(manifests, reading, options)
+        rendered = rendered._replace(secret=secret, plaintext=plaintext)
         if keys is None:
-            return rendered._replace(secret=secret)
+            return rendered
         # Bound to the keys: the digest is told in the status, and must not be one to guess a short secret by.
-        return rendered._replace(secret=secret, digest=codec.digest([keys.digest, rendered.digest]))
+        return rendered._replace(digest=codec.digest([keys.digest, rendered.digest]))
 
     async def _built(
         self, files: Files, reading: Reading, path: str, options: Options, keys: Keyring | None
-    ) -> tuple[list[Manifest], Reading, bool]:
-        """The objects as they come out of the files, in process or by kustomize; what was read for that; and whether
-        any of it was decrypted first."""
+    ) -> tuple[list[Manifest], Reading, Mapping[str, Opened]]:
+        """The objects as they come out of the files, in process or by kustomize; what was read for that; and what of
+        it was decrypted first."""
         if reading.size > IN_LOOP_BYTES:
             manifests = await asyncio.to_thread(_in_process, files, reading, options)
         else:
             manifests = _in_process(files, reading, options)
         if manifests is not None:
-            return manifests, reading, False
+            return manifests, reading, {}
         if reading.plain:
             reading = read(files, path, options, in_process=False)
         opened = await opened_sources(files, reading, keys) if keys else {}
-        return await self._by_kustomize(files, reading, opened), reading, bool(opened)
+        return await self._by_kustomize(files, reading, opened), reading, opened
 
     def _read(self, files: Files, path: str, options: Options) -> Reading:
         """What is known of `path`: from the last time, if no file that was read then is another now."""
