@@ -263,9 +263,15 @@ FIELDS = [
     "strategy", "canary", "updateStrategy", "rollingUpdate", "partition", "replicas", "job", "jobStatus",
     "brokersState",
     "updateStatus", "printableStatus", "lastOperation", "nodeSets", "count", "expectedNodes", "scale", "statusReplicas",
+    "valid", "lastGeneration", "failedNamespaces", "syncedResourceVersion", "refreshInterval", "refreshPolicy",
 ]  # fmt: skip
 odd = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from(["Ready", "False", "1/2", "Paused"])),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-3, 3),
+        st.sampled_from(["Ready", "False", "1/2", "Paused", "SecretSynced"]),
+    ),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(FIELDS), inner, max_size=5)),
     max_leaves=15,
 )
@@ -290,3 +296,179 @@ def test_rules_of_families_read_odd_shapes_as_missing(kind, status, spec):
 )
 def test_a_family_is_known_by_how_its_group_ends(group, kind, known):
     assert (find(group, kind) is not None) is known
+
+
+ESO, VSO = "external-secrets.io/v1", "secrets.hashicorp.com/v1beta1"
+
+
+def told(**conditions):
+    """Conditions by type: what each says, its reason and its message."""
+    return [
+        {"type": type_, "status": says, "reason": reason, "message": message}
+        for type_, (says, reason, message) in conditions.items()
+    ]
+
+
+def aged(seconds, generation=1):
+    return {"generation": generation, "creationTimestamp": (NOW - timedelta(seconds=seconds)).isoformat()}
+
+
+@pytest.mark.parametrize(
+    ("status", "generation", "expected"),
+    [
+        ({}, 1, Verdict(State.InProgress, "its controller has not unsealed it yet")),
+        (
+            {"conditions": [], "observedGeneration": 1},
+            1,
+            Verdict(State.InProgress, "its controller has not unsealed it yet"),
+        ),
+        ({"conditions": told(Synced=("True", "", "")), "observedGeneration": 1}, 1, Verdict(State.Current, "unsealed")),
+        (
+            {"conditions": told(Synced=("True", "", "")), "observedGeneration": 1},
+            2,
+            Verdict(State.InProgress, "generation 2 not observed yet, at 1"),
+        ),
+        (
+            {"conditions": told(Synced=("False", "", "no key could decrypt secret (a)")), "observedGeneration": 2},
+            2,
+            Verdict(State.Failed, "Synced: no key could decrypt secret (a)"),
+        ),
+        (
+            {"conditions": told(Synced=("False", "", "no key could decrypt secret (a)")), "observedGeneration": 1},
+            2,
+            Verdict(State.InProgress, "generation 2 not observed yet, at 1"),
+        ),
+    ],
+    ids=["no-status", "no-condition", "unsealed", "behind", "wrong-key", "failed-before"],
+)
+def test_a_sealed_secret_is_done_when_its_newest_generation_was_unsealed(status, generation, expected):
+    live = body("bitnami.com/v1alpha1", "SealedSecret", metadata=aged(3600, generation), status=status)
+    assert assess(live, later(3600)) == expected
+
+
+KINDS_OF_SECRETS = [
+    ("bitnami.com/v1alpha1", "SealedSecret"),
+    *((ESO, kind) for kind in ("ExternalSecret", "PushSecret", "SecretStore", "ClusterSecretStore")),
+    *((ESO, kind) for kind in ("ClusterExternalSecret", "ClusterPushSecret")),
+    *((VSO, kind) for kind in ("VaultStaticSecret", "VaultDynamicSecret", "VaultPKISecret", "HCPVaultSecretsApp")),
+    *((VSO, kind) for kind in ("VaultAuth", "VaultConnection", "HCPAuth", "SecretTransformation")),
+    ("secrets.infisical.com/v1alpha1", "InfisicalSecret"),
+]
+
+
+@pytest.mark.parametrize(("api_version", "kind"), KINDS_OF_SECRETS)
+def test_what_makes_secrets_is_awaited_until_its_operator_has_looked_at_it(api_version, kind):
+    live = body(api_version, kind, metadata=aged(3600), spec={})
+    assert assess(live, Context(now=NOW)).state is State.InProgress
+    assert assess({**live, "status": {"conditions": []}}, Context(now=NOW)).state is State.InProgress
+
+
+def ready(says, reason="", message="", **more):
+    return {"conditions": told(Ready=(says, reason, message)), **more}
+
+
+@pytest.mark.parametrize("kind", ["ExternalSecret", "PushSecret", "SecretStore", "ClusterSecretStore"])
+def test_external_secrets_are_ready_when_they_say_so(kind):
+    good = body(ESO, kind, metadata=aged(3600), status=ready("True", "Valid", "fine"))
+    bad = body(ESO, kind, metadata=aged(3600), status=ready("False", "SecretSyncedError", "no such key"))
+    assert assess(good, Context(now=NOW)) == Verdict(State.Current, "fine")
+    assert assess(bad, Context(now=NOW)) == Verdict(State.Failed, "Ready: no such key")
+
+
+@pytest.mark.parametrize(
+    ("spec", "state"),
+    [
+        ({}, State.InProgress),
+        ({"refreshInterval": "1h"}, State.InProgress),
+        ({"refreshInterval": "10m0s"}, State.InProgress),
+        ({"refreshInterval": "0", "refreshPolicy": "OnChange"}, State.InProgress),
+        ({"refreshInterval": "0s"}, State.Current),
+        ({"refreshInterval": "0h0m0s"}, State.Current),
+        ({"refreshInterval": "1h", "refreshPolicy": "CreatedOnce"}, State.Current),
+    ],
+    ids=["default", "hourly", "ten-minutes", "on-change", "never", "never-at-length", "once"],
+)
+def test_an_external_secret_is_current_when_its_newest_generation_was_synced(spec, state):
+    status = ready("True", syncedResourceVersion="2-8a1d6f2b")
+    live = body(ESO, "ExternalSecret", metadata=aged(3600, generation=3), spec=spec, status=status)
+    assert assess(live, Context(now=NOW)).state is state
+    live["metadata"]["generation"] = 2
+    assert assess(live, Context(now=NOW)).state is State.Current
+
+
+def test_a_cluster_external_secret_names_the_namespaces_it_failed_in():
+    status = ready("False", message="one or more namespaces failed")
+    status["failedNamespaces"] = [{"namespace": "team-a", "reason": "a secret is in the way"}]
+    live = body(ESO, "ClusterExternalSecret", metadata=aged(3600), status=status)
+    assert assess(live, Context(now=NOW)) == Verdict(State.Failed, "team-a: a secret is in the way")
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind"),
+    [("generators.external-secrets.io/v1alpha1", "Password"), (VSO, "VaultAuthGlobal")],
+)
+def test_what_nobody_reports_on_is_current_at_once(api_version, kind):
+    assert assess(body(api_version, kind, spec={}), JUST_NOW).state is State.Current
+
+
+@pytest.mark.parametrize("kind", ["VaultStaticSecret", "VaultDynamicSecret", "VaultPKISecret"])
+def test_vault_secrets_tell_by_conditions_or_by_their_generation_alone(kind):
+    def verdict(generation=1, **status):
+        return assess(body(VSO, kind, metadata=aged(3600, generation), status=status), Context(now=NOW))
+
+    wrong = told(
+        SecretSynced=("False", "Synced", "Failed to sync the secret, err=no such role"),
+        Healthy=("False", "Unhealthy", f"{kind}Unhealthy"),
+        Ready=("False", "Ready", f"{kind}Ready"),
+    )
+    assert verdict(lastGeneration=1) == Verdict(State.Current, "synced")
+    assert verdict(2, lastGeneration=1) == Verdict(State.InProgress, "generation 2 not observed yet, at 1")
+    assert verdict(lastGeneration=0).state is State.InProgress
+    assert verdict(lastGeneration=1, conditions=wrong) == Verdict(
+        State.Failed, "SecretSynced: Failed to sync the secret, err=no such role"
+    )
+    assert verdict(lastGeneration=1, conditions=wrong[1:]).message == f"Ready: {kind}Ready"
+    assert verdict(lastGeneration=1, valid=False, error="no common name") == Verdict(State.Failed, "no common name")
+    right = told(SecretSynced=("True", "Synced", ""), Healthy=("True", "", ""), Ready=("True", "", ""))
+    assert verdict(lastGeneration=1, conditions=right).state is State.Current
+
+
+@pytest.mark.parametrize("kind", ["VaultAuth", "VaultConnection"])
+def test_ways_to_a_vault_tell_whether_they_are_valid(kind):
+    def verdict(**status):
+        return assess(body(VSO, kind, metadata=aged(3600), status=status), Context(now=NOW))
+
+    assert verdict(valid=True) == Verdict(State.Current, "valid")
+    assert verdict(valid=False, error="no such mount") == Verdict(State.Failed, "no such mount")
+    ping = told(VaultPing=("False", "VaultClientError", "connection refused"))
+    assert verdict(valid=False, conditions=ping) == Verdict(State.Failed, "connection refused")
+
+
+def test_infisical_tells_by_a_condition_that_carries_its_group():
+    def verdict(says):
+        status = {"conditions": told(secrets_infisical=("True", "", ""))}
+        status["conditions"][0] |= {"type": "secrets.infisical.com/ReadyToSyncSecrets", "status": says, "message": "m"}
+        live = body("secrets.infisical.com/v1alpha1", "InfisicalSecret", metadata=aged(3600), status=status)
+        return assess(live, Context(now=NOW)).state
+
+    assert (verdict("True"), verdict("False")) == (State.Current, State.Failed)
+
+
+def test_others_that_make_secrets_are_read_right_without_a_rule():
+    for api_version, kind, type_ in [
+        ("onepassword.com/v1", "OnePasswordItem", "Ready"),
+        ("ricoberger.de/v1alpha1", "VaultSecret", "SecretCreated"),
+    ]:
+        good = body(api_version, kind, status={"conditions": told(**{type_: ("True", "Created", "")})})
+        bad = body(api_version, kind, status={"conditions": told(**{type_: ("False", "FetchFailed", "no such path")})})
+        assert assess(good, JUST_NOW).state is State.Current
+        assert assess(bad, JUST_NOW).state is State.Failed
+
+
+def test_the_first_failures_of_what_makes_secrets_do_not_end_a_wait():
+    live = body(ESO, "ExternalSecret", metadata=aged(10), status=ready("False", "SecretSyncedError", "no store"))
+    assert assess(live, Context(now=NOW)) == Verdict(State.InProgress, "Ready: no store")
+    assert recheck_after(live, Context(now=NOW, first_seen=NOW - timedelta(seconds=10))) == 20
+    live["metadata"] = aged(31)
+    assert assess(live, Context(now=NOW)).state is State.Failed
+    assert recheck_after(live, Context(now=NOW, first_seen=NOW - timedelta(seconds=31))) is None

@@ -5,6 +5,7 @@ from typing import Final
 from trimtab.health import builtin, workloads
 from trimtab.health.context import Context, Rule
 from trimtab.health.generic import assess_generic, behind, custom
+from trimtab.health.kinds import secrets
 from trimtab.health.kinds.table import find
 from trimtab.health.shape import section
 from trimtab.health.verdict import State, Verdict
@@ -69,7 +70,7 @@ def deleted(body: Body) -> Verdict | None:
 def recheck_after(body: Body, context: Context) -> float | None:
     """Seconds until the verdict may change by the mere passing of time; None where only an event can change it.
 
-    Verdicts are computed on events, and these three wait for none: an address, a first status, a place to run.
+    Verdicts are computed on events, and these wait for none: an address, a first status, a first try, a place to run.
     """
     age = context.age(body)
     if age is None or assess(body, context).state in (State.Current, State.Suspended, State.Terminating):
@@ -80,6 +81,8 @@ def recheck_after(body: Body, context: Context) -> float | None:
         limits.append(builtin.ADDRESS_S)
     elif (group, kind) == ("", "Pod"):
         limits.append(workloads.UNSCHEDULABLE_S)
+    elif find(group, kind) in secrets.PATIENT:
+        limits.append(secrets.FIRST_TRY_S)
     elif _fresh(group, context):
         limits.append(FIRST_STATUS_S)
     due = [limit - age for limit in limits if limit > age]

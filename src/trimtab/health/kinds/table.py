@@ -17,6 +17,7 @@ from trimtab.health.kinds import (
     operators,
     platform,
     promoter,
+    secrets,
 )
 from trimtab.health.kinds.contract import KindRule
 
@@ -34,6 +35,7 @@ _FAMILIES: Final = (
     operators,
     platform,
     promoter,
+    secrets,
 )
 TABLE: Final[dict[tuple[str, str], KindRule]] = {
     key: rule for family in _FAMILIES for key, rule in family.RULES.items()
