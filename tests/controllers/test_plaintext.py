@@ -1,5 +1,7 @@
 """What an app says to its Secrets in clear text."""
 
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
 
@@ -9,6 +11,7 @@ from trimtab.base.errors import Terminal
 from trimtab.base.logs import redact
 from trimtab.controllers import plaintext
 from trimtab.controllers.app import App, Build
+from trimtab.controllers.history import record
 from trimtab.controllers.scribe import Scribe
 from trimtab.manifests.refs import Origin, Ref
 from trimtab.render.plaintext import Exposed
@@ -89,3 +92,14 @@ def test_each_build_is_told_of_once_and_a_new_policy_counts_at_once():
     assert len(heard.messages) == 2
     scribe.tell_plaintext(app("warn"), known, Build("inputs", "another", (), (ONE,)), "main@sha1:2f")
     assert len(heard.messages) == 3
+
+
+def test_what_a_process_before_this_one_has_applied_it_has_told_of():
+    heard, known = Heard(), App.unread(app("warn"))
+    history = record((), "digest", "main@sha1:1f", datetime.now(UTC), 1.0)
+    known.status = msgspec.structs.replace(known.status, history=history)
+    scribe = Scribe(None, heard, SystemClock(), None, lambda _key: known, lambda *_: None)
+    scribe.tell_plaintext(app("warn"), known, build(ONE), "main@sha1:1f")
+    assert heard.messages == []
+    scribe.tell_plaintext(app("warn"), known, Build("inputs", "another", (), (ONE,)), "main@sha1:2f")
+    assert len(heard.messages) == 1

@@ -87,7 +87,7 @@ class App:
     `seen` is the status that all this was read from, at `version`, until the server has confirmed that it is the one
     it has: the first view of a process may be an old one.
     `strange` is what was told about annotations without a meaning, `exposed` the digest of the build whose Secrets in
-    clear text were told of. `hiding` knows what is never told.
+    clear text were told of (None: not looked at yet). `hiding` knows what is never told.
     `bases` are the fetched bases that `build` was made of.
     `drift` is what is told of drift in the status, `unresolved` since when (Unix seconds) objects differ and stay so.
     `began`, `pending_since` and `waits_since` are monotonic seconds.
@@ -123,7 +123,7 @@ class App:
     waits_since: float | None = None
     deferred: float | None = None
     strange: list[str] = field(default_factory=list)
-    exposed: str = ""
+    exposed: str | None = None
     hiding: Hiding = NOTHING
     attempt: Attempt | None = None
     drift: tuple[DriftRecord, ...] = ()

@@ -168,8 +168,10 @@ class Scribe:
         app.strange = strange
 
     def tell_plaintext(self, ks: Kustomization, app: App, build: Build, revision: str) -> None:
-        """One Warning for each build about its Secrets in clear text."""
+        """One Warning for each build about its Secrets in clear text, also if a process before this one has told it."""
         told = plaintext.warning(ks, build, revision)
+        if app.exposed is None and app.status.history and app.status.history[0].digest == build.digest:
+            app.exposed = build.digest
         if told and app.exposed != build.digest:
             self._event(ks, "Warning", plaintext.REASON, told, revision)
         app.exposed = build.digest if told else ""
