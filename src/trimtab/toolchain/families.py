@@ -69,6 +69,7 @@ class Family:
 KUBERNETES = "1.36.3"
 KUSTOMIZE = "5.8.2"
 SOPS = "3.13.3"
+SEALED_SECRETS = "0.27.1"
 HELM = "4.3.1"
 _MAJOR, _MINOR, _ = KUBERNETES.split(".")
 
@@ -95,6 +96,12 @@ _KWOK_STAGES = Companion(
     ),
 )
 
+_SEALED_SECRETS_KIND = Companion(
+    module="github.com/bitnami-labs/sealed-secrets",
+    folder="sealed-secrets",
+    files=("helm/sealed-secrets/crds/bitnami.com_sealedsecrets.yaml",),
+)
+
 
 def _kubernetes(name: str, *version_args: str) -> Tool:
     # Components of one minor version only: a controller-manager newer than its API server is not supported upstream.
@@ -105,6 +112,18 @@ def _kubernetes(name: str, *version_args: str) -> Tool:
         below=(1, 37, 0),
         ldflags=_KUBERNETES_LDFLAGS,
         version_args=version_args or ("--version",),
+    )
+
+
+def _sealed_secrets(name: str, command: str, companion: Companion | None = None) -> Tool:
+    # Newer releases carry another module path than the one they are published under.
+    return Tool(
+        name=name,
+        package=f"github.com/bitnami-labs/sealed-secrets/cmd/{command}",
+        oldest=(0, 27, 0),
+        below=(1, 0, 0),
+        ldflags=f"-X main.VERSION={SEALED_SECRETS}",
+        companion=companion,
     )
 
 
@@ -149,7 +168,8 @@ FAMILIES: Mapping[FamilyName, Family] = {
             ),
         ),
     ),
-    # What we open in process is made by the program itself, so that the tests do not believe our own reading of it.
+    # What we open in process is made by the program itself, so that the tests do not believe our own reading of it; and
+    # what makes Secrets beside us is the real one.
     "secrets": Family(
         name="secrets",
         version=SOPS,
@@ -161,6 +181,8 @@ FAMILIES: Mapping[FamilyName, Family] = {
                 below=(4, 0, 0),
                 version_args=("--version", "--disable-version-check"),
             ),
+            _sealed_secrets("kubeseal", "kubeseal"),
+            _sealed_secrets("sealed-secrets-controller", "controller", _SEALED_SECRETS_KIND),
         ),
         for_tests=True,
     ),
@@ -171,3 +193,8 @@ def stages(kwok: Path) -> tuple[Path, ...]:
     """The Stage files that belong to this kwok: it has none built in and does nothing without them."""
     folder = kwok.parent / _KWOK_STAGES.folder
     return tuple(folder / Path(file).name for file in _KWOK_STAGES.files)
+
+
+def sealed_secrets_kind(controller: Path) -> Path:
+    """The definition of SealedSecrets that belongs to this controller."""
+    return controller.parent / _SEALED_SECRETS_KIND.folder / Path(_SEALED_SECRETS_KIND.files[0]).name
