@@ -1,23 +1,34 @@
 """Secrets that an operator makes from an object of ours: never pruned, corrected, reported or put on record by us.
 
 The operator is a double that does, when the test says so, what External Secrets does: it copies all labels and
-annotations of its object onto the Secret, ours among them, and makes the object control it.
+annotations of its object onto the Secret, ours among them, and makes the object control it. For HashiCorp's operator it
+does what that one does: labels of its own, and an owner that does not control.
 """
 
 import base64
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.e2e.test_inventory import own
 from tests.e2e.test_repair import trimtab
 from tests.e2e.world import APPS, World, condition, until
+from trimtab.cli import demo_repository
 
 __all__ = ["own"]
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 GROUP, VERSION, PLURAL = "external-secrets.io", "v1", "externalsecrets"
+VAULT = "secrets.hashicorp.com"
+KINDS = {
+    "ExternalSecret": (GROUP, VERSION, PLURAL),
+    "SecretStore": (GROUP, VERSION, "secretstores"),
+    "VaultConnection": (VAULT, "v1beta1", "vaultconnections"),
+    "VaultAuth": (VAULT, "v1beta1", "vaultauths"),
+    "VaultStaticSecret": (VAULT, "v1beta1", "vaultstaticsecrets"),
+}
 PARENT = "kustomize.toolkit.fluxcd.io"
 MANAGER = "kustomize-controller"
 COLLECTOR = "system:serviceaccount:kube-system:generic-garbage-collector"
@@ -37,7 +48,7 @@ def external(name="db", interval="1h"):
 
 
 class OperatorDouble:
-    """External Secrets, one look at a time."""
+    """The operators, one look at a time."""
 
     def __init__(self, world: World, ns: str) -> None:
         self.world, self.ns = world, ns
@@ -45,8 +56,7 @@ class OperatorDouble:
     def look(self, name: str = "db", value: str = "fetched") -> None:
         """Make or take over the Secret of the ExternalSecret `name`, and say so in its status."""
         api = self.world.api
-        path = f"/apis/{GROUP}/{VERSION}/namespaces/{self.ns}/{PLURAL}/{name}"
-        parent = until(lambda: api.get(path), f"the ExternalSecret {name} is there")
+        parent = self.find("ExternalSecret", name)
         metadata = parent["metadata"]
         controller = {
             "apiVersion": parent["apiVersion"],
@@ -71,24 +81,57 @@ class OperatorDouble:
         else:
             api.merge(f"{secrets}/{name}?fieldManager=external-secrets", wanted)
         told = {"type": "Ready", "status": "True", "reason": "SecretSynced", "message": "secret synced"}
-        synced = f"{metadata['generation']}-0123456789abcdef"
-        api.merge(f"{path}/status", {"status": {"conditions": [told], "syncedResourceVersion": synced}})
+        self.say(
+            "ExternalSecret",
+            name,
+            conditions=[told],
+            syncedResourceVersion=f"{metadata['generation']}-0123456789abcdef",
+        )
+
+    def look_as_vault(self, name: str) -> None:
+        """The same for a VaultStaticSecret that makes a Secret of its own name."""
+        parent = self.find("VaultStaticSecret", name)
+        uid, generation = parent["metadata"]["uid"], parent["metadata"]["generation"]
+        owner = {"apiVersion": parent["apiVersion"], "kind": parent["kind"], "name": name, "uid": uid}
+        labels = {"app.kubernetes.io/managed-by": "hashicorp-vso", "secrets.hashicorp.com/vso-ownerRefUID": uid}
+        metadata = {"name": name, "labels": labels, "ownerReferences": [owner]}
+        body = {"metadata": metadata, "data": {"password": base64.b64encode(b"fetched").decode()}}
+        self.world.api.create(f"/api/v1/namespaces/{self.ns}/secrets?fieldManager=manager", body)
+        told = [
+            {"type": type_, "status": "True", "reason": "Synced", "message": ""} for type_ in ("SecretSynced", "Ready")
+        ]
+        self.say("VaultStaticSecret", name, lastGeneration=generation, conditions=told)
+
+    def find(self, kind: str, name: str) -> Any:
+        return until(lambda: self.world.api.get(self._path(kind, name)), f"the {kind} {name} is there")
+
+    def say(self, kind: str, name: str, **status: Any) -> None:
+        self.find(kind, name)
+        self.world.api.merge(f"{self._path(kind, name)}/status", {"status": status})
+
+    def _path(self, kind: str, name: str) -> str:
+        group, version, plural = KINDS[kind]
+        return f"/apis/{group}/{version}/namespaces/{self.ns}/{plural}/{name}"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def kind(world) -> Iterator[None]:
-    """The kind ExternalSecret, with no more of a schema than a status beside the rest."""
+def kinds(world) -> Iterator[None]:
+    """The kinds of the operators, with no more of a schema than a status beside the rest."""
     api = world.api
-    name = f"{PLURAL}.{GROUP}"
-    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": ANY, "status": ANY}}}
-    version = {"name": VERSION, "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
-    names = {"kind": "ExternalSecret", "plural": PLURAL, "singular": "externalsecret", "listKind": "ExternalSecretList"}
-    spec = {"group": GROUP, "names": names, "scope": "Namespaced", "versions": [version]}
-    api.create(DEFINITIONS, {"metadata": {"name": name}, "spec": spec})
-    until(lambda: condition(api.get(f"{DEFINITIONS}/{name}"), "Established").get("status") == "True", "it is served")
+    definitions = [f"{DEFINITIONS}/{plural}.{group}" for group, _, plural in KINDS.values()]
+    for kind, (group, version, plural) in KINDS.items():
+        schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": ANY, "status": ANY}}}
+        served = {"name": version, "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
+        names = {"kind": kind, "plural": plural, "singular": kind.lower(), "listKind": f"{kind}List"}
+        spec = {"group": group, "names": names, "scope": "Namespaced", "versions": [served]}
+        api.create(DEFINITIONS, {"metadata": {"name": f"{plural}.{group}"}, "spec": spec})
+    for path in definitions:
+        until(lambda path=path: condition(api.get(path), "Established").get("status") == "True", "it is served")
     yield
-    api.delete(f"{DEFINITIONS}/{name}")
-    until(lambda: api.get(f"{DEFINITIONS}/{name}") is None, "it is gone")
+    for path in definitions:
+        api.delete(path)
+    for path in definitions:
+        until(lambda path=path: api.get(path) is None, "it is gone")
 
 
 @pytest.fixture
@@ -146,10 +189,10 @@ def left_alone(world, ns, name="db"):
     assert [words for words in events(world, ns, "DriftDetected", "Orphaned") if f"Secret/{ns}/{name}" in words] == []
 
 
-def plain(name="db"):
+def plain(**annotations):
     """The Secret as it stood in git before."""
-    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"password": "old"}}
-    return json.dumps(body)
+    metadata = {"name": "db", "annotations": annotations}
+    return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"password": "old"}})
 
 
 def waits(world, ns):
@@ -204,6 +247,23 @@ def test_a_secret_of_ours_that_an_operator_took_over_is_released_when_it_leaves_
     left_alone(world, ns)
 
 
+def test_a_secret_that_was_given_away_stays_when_an_object_of_the_operator_replaces_it(world, ns, repo, operator):
+    repo.commit({"app/db.yaml": plain(**{f"{PARENT}/prune": "disabled"})})
+    world.poke(ns)
+    world.app(ns, "shop", "./app", wait=True, annotations={"trimtab.dev/plaintext-secrets": "allow"})
+    uid = until(lambda: secret(world, ns), "the Secret of git is applied")["metadata"]["uid"]
+    world.ready(ns, "shop")
+    commit = repo.commit({"app/db.yaml": external()})
+    world.poke(ns)
+    until(lambda: f"{ns}_db__Secret" not in recorded(world, ns), "it was let go before the operator has looked")
+    assert value(world, ns) == "old"
+    operator.look()
+    world.ready(ns, "shop", commit)
+    assert secret(world, ns)["metadata"]["uid"] == uid
+    assert value(world, ns) == "fetched"
+    left_alone(world, ns)
+
+
 def test_the_object_moves_to_another_app_and_the_secret_stays(world, ns, repo, operator):
     repo.commit({"app/db.yaml": external(), "app/more.yaml": external("more"), "new/other.yaml": external("other")})
     world.poke(ns)
@@ -240,14 +300,19 @@ def test_the_object_is_pruned_and_the_garbage_collector_takes_the_secret(world, 
     commit = repo.commit({"app/db.yaml": None})
     world.poke(ns)
     world.ready(ns, "shop", commit)
-    until(lambda: secret(world, ns) is None, "it is collected")
+    collected(world, ns)
     world.api.delete(f"{APPS}/namespaces/{ns}/kustomizations/shop")
     until(lambda: world.get_app(ns, "shop") is None, "the app is gone")
-    until(lambda: secret(world, ns, "more") is None, "it is collected, too")
+    collected(world, ns, "more")
     assert deletions(plane, mark, ns) == {
         "db": {COLLECTOR},
         "more": {COLLECTOR},
     }
+
+
+def collected(world, ns, name="db"):
+    """Wait until the garbage collector has been here: it looks for new kinds every half minute."""
+    until(lambda: secret(world, ns, name) is None, f"the Secret {name} is collected", timeout=90)
 
 
 def deletions(plane, mark, ns):
@@ -290,3 +355,32 @@ def test_a_repaired_record_has_nothing_of_the_operators(own, ns):
     own.ready(ns, "shop", commit)
     assert secret(own, ns)
     assert recorded(own, ns) == {f"{ns}_{name}_{GROUP}_ExternalSecret" for name in ("db", "more")}
+
+
+def example(directory):
+    """A directory of the example repository."""
+    root = demo_repository.examples()
+    return {
+        path.relative_to(root).as_posix(): path.read_text() for path in sorted((root / "secrets" / directory).iterdir())
+    }
+
+
+def test_the_examples_are_ready_when_their_operators_have_made_the_secret(world, ns, repo, operator):
+    repo.commit({**example("external"), **example("vault")})
+    world.poke(ns)
+    refuse = {"trimtab.dev/plaintext-secrets": "refuse"}
+    world.app(ns, "shop", "./secrets/external", annotations=refuse, wait=True)
+    told = {"type": "Ready", "status": "True", "reason": "Valid", "message": "store validated"}
+    operator.say("SecretStore", "vault", conditions=[told])
+    operator.look("database")
+    world.ready(ns, "shop")
+    assert value(world, ns, "database") == "fetched"
+    left_alone(world, ns, "database")
+    world.api.delete(f"{APPS}/namespaces/{ns}/kustomizations/shop")
+    collected(world, ns, "database")
+    world.app(ns, "shop", "./secrets/vault", annotations=refuse, wait=True)
+    for kind, name in (("VaultConnection", "vault"), ("VaultAuth", "database")):
+        operator.say(kind, name, valid=True)
+    operator.look_as_vault("database")
+    world.ready(ns, "shop")
+    left_alone(world, ns, "database")
