@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.images import editing
+from trimtab.images import editing, events
 from trimtab.images.editing import Kind, edit
 from trimtab.images.reference import Image
 from trimtab.images.sweep import sweep
@@ -219,6 +219,23 @@ def test_what_would_be_read_as_something_else_than_was_meant_is_not_written(
     said = refused(f"a: app:v1 {M}\n", Image.of("app", "v2"))
     assert said.startswith("1 refused: with the new values it ")
     assert said.endswith(": the file is not changed")
+
+
+def test_lines_are_counted_as_editors_count_them() -> None:
+    other = '# {"$imagepolicy": "o:p"}'
+    for end in ("\n", "\r\n", "\r"):
+        text = end.join(["", f"a: b {other}", "", "", f"c: d {other}", "e: |", "  f", f"g: h {other}"])
+        assert [note.line for note in edited(text).notes] == [2, 5, 8]
+
+
+def test_an_anchor_of_another_document_is_not_taken_for_one_of_this() -> None:
+    assert refused(f"a: &x app:v1\n---\nb: *x {M}\n").endswith("put it where the value is written")
+
+
+def test_what_is_more_than_is_read_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "has more than 1,000 documents" in refused(f"--- {M}\n" + "--- a\n" * 1_000)
+    monkeypatch.setattr(events, "MAX_EVENTS", 20)
+    assert "has more than 20 values" in refused(f"a: b {M}\n" + "\n".join(f"k{number}: a" for number in range(9)))
 
 
 def test_a_hostile_file_is_refused_in_time() -> None:

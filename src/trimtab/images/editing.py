@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeAlias
 
+from trimtab.images.events import Unreadable, events, signature
 from trimtab.images.marks import TOKEN, Mark, Part, find_marks
-from trimtab.images.nodes import Mapping, Stream, Unreadable, identity, object_of, parse, path_of
+from trimtab.images.nodes import Mapping, Stream, identity, object_of, parse, path_of
 from trimtab.images.places import Where, find, may_have
 from trimtab.images.reference import Image
 from trimtab.images.shapes import Misfit, Setting, in_parts
@@ -194,19 +195,19 @@ class _Plan:
 
     def _doubt(self, edited: str) -> str:
         """Why `edited` is not read as what was there before, but for what was meant; nothing if it is."""
-        wanted = list(self.stream.events)
-        for event, intent in self.intents.items():
-            scalar, new = intent.setting
-            wanted[event] = ("scalar", new, scalar.anchor, scalar.tag, scalar.style)
         try:
-            found = parse(edited).events
+            # both end with the end of a stream, so that a shorter one differs there
+            for number, (before, after) in enumerate(zip(events(self.text), events(edited), strict=False)):
+                said, found = signature(before), signature(after)
+                if (intent := self.intents.get(number)) is not None:
+                    said = (*said[:-2], intent.setting.new, said[-1])
+                if found != said and not (intent is not None and _only_quoted(found, said)):
+                    break
+            else:
+                return ""
         except Unreadable as problem:
             return f"with the new values it {problem}"
-        places = enumerate(zip(found, wanted, strict=False))
-        same = len(found) == len(wanted) and all(
-            one == other or (place in self.intents and _only_quoted(one, other)) for place, (one, other) in places
-        )
-        return "" if same else "with the new values it is read as something else than was meant"
+        return "with the new values it is read as something else than was meant"
 
 
 def _only_quoted(found: tuple[object, ...], wanted: tuple[object, ...]) -> bool:

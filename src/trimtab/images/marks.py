@@ -67,7 +67,7 @@ class _Finder:
         text, found = self._text, []
         line, counted, at = 1, 0, 0
         while (at := text.find(TOKEN, at)) >= 0:
-            start = max(text.rfind(char, counted, at) for char in _BREAKS) + 1 or counted
+            start = max(text.rfind(char, counted, at) for char in _BREAKS) + 1
             line += _breaks(text, counted, start)
             counted = start
             broken = _BREAK.search(text, at)

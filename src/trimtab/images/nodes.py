@@ -7,14 +7,11 @@ said so with its line. Iterative, as the builder of `manifests`, with the same l
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from yaml import YAMLError
-from yaml._yaml import CParser
-from yaml.error import MarkedYAMLError
 from yaml.events import (
     AliasEvent,
-    DocumentStartEvent,
+    DocumentEndEvent,
     MappingEndEvent,
     MappingStartEvent,
     ScalarEvent,
@@ -22,18 +19,9 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
-from trimtab.manifests.builder import MAX_DEPTH, MAX_DOCUMENTS, MAX_NODES
+from trimtab.images.events import PLAIN, events
 
 _PROPERTY = re.compile(r"(?:[&!][^\s,\[\]{}]*|#[^\n\r\x85\u2028\u2029]*|\s+)+")
-_PLAIN: Final = ""
-
-
-class Unreadable(ValueError):
-    """A text that is no YAML, or too much of it. `line` counts from 1; 0 where it is not known."""
-
-    def __init__(self, line: int, cause: str) -> None:
-        super().__init__(cause)
-        self.line = line
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +36,6 @@ class Scalar:
     style: str
     tag: str | None
     anchor: str | None
-    flow: bool
     event: int
     is_key: bool = False
     value_node: "Node | None" = None
@@ -59,7 +46,7 @@ class Scalar:
     @property
     def plain(self) -> bool:
         """Whether it is written without quotes, on one line or several."""
-        return self.style == _PLAIN
+        return self.style == PLAIN
 
     @property
     def block(self) -> bool:
@@ -126,28 +113,15 @@ Node: TypeAlias = Scalar | Mapping | Sequence | Alias
 
 
 class Stream(NamedTuple):
-    """A whole text: its documents, what stands in it from top to bottom, and the events it is made of."""
+    """A whole text: its documents, and what stands in it from top to bottom."""
 
     documents: list[Node]
     tokens: list[Scalar | Alias]
-    events: list[tuple[Any, ...]]
 
 
 def parse(text: str) -> Stream:
     """Read `text`, which has no byte order mark. Raises Unreadable."""
-    try:
-        parser = CParser(text)
-        try:
-            return _stream(parser, text)
-        finally:
-            parser.dispose()
-    except MarkedYAMLError as error:
-        mark: Any = error.problem_mark or error.context_mark
-        raise Unreadable(
-            mark.line + 1 if mark else 0, f"is no YAML, perhaps a template ({error.problem or error.context})"
-        ) from None
-    except (YAMLError, UnicodeEncodeError):
-        raise Unreadable(0, "is no YAML: it has characters that may not be in one") from None
+    return _Reader(text).stream()
 
 
 def followed(node: Node | None) -> Node | None:
@@ -209,88 +183,74 @@ def identity(body: Mapping | None) -> str:
     return "/".join(part for part in (body.text("apiVersion"), body.text("kind"), *named) if part)
 
 
-def _stream(parser: Any, text: str) -> Stream:
-    stream = Stream([], [], [])
-    parser.get_event()
-    while type(event := parser.get_event()) is DocumentStartEvent:
-        if len(stream.documents) >= MAX_DOCUMENTS:
-            raise Unreadable(0, f"has more than {MAX_DOCUMENTS:,} documents")
-        stream.events.append(("document", event.explicit))
-        stream.documents.append(_document(parser, text, stream))
-        parser.get_event()
-    return stream
+class _Reader:
+    """Events in, nodes out. Iterative: the depth of the input is only ever the length of a list."""
 
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._found = Stream([], [])
+        self._anchors: dict[str, Node] = {}
+        self._stack: list[Mapping | Sequence] = []
+        self._keys: list[Node | None] = []
 
-def _document(parser: Any, text: str, stream: Stream) -> Node:
-    """The node that a document consists of; its events are noted down in `stream`."""
-    anchors: dict[str, Node] = {}
-    stack: list[Mapping | Sequence] = []
-    keys: list[Node | None] = []
-    while True:
-        event: Any = parser.get_event()
-        kind = type(event)
-        if kind is MappingEndEvent or kind is SequenceEndEvent:
-            stream.events.append(("end",))
-            closed = stack.pop()
-            keys.pop()
-            if not stack:
-                return closed
-            continue
-        top = stack[-1] if stack else None
-        node = _node(event, text, top, anchors, stream)
-        if (anchor := event.anchor) is not None and kind is not AliasEvent:
-            anchors[anchor] = node
+    def stream(self) -> Stream:
+        for number, event in enumerate(events(self._text)):
+            kind = type(event)
+            if kind is MappingEndEvent or kind is SequenceEndEvent:
+                self._stack.pop()
+                self._keys.pop()
+            elif kind is DocumentEndEvent:
+                self._anchors.clear()
+            elif kind in _NODES:
+                self._enter(self._node(event, number), event)
+        return self._found
+
+    def _enter(self, node: Node, event: Any) -> None:
+        """Put `node` where it belongs: into what is open, or among the documents."""
+        if not isinstance(node, Alias) and event.anchor is not None:
+            self._anchors[event.anchor] = node
+        top = self._stack[-1] if self._stack else None
         if isinstance(top, Mapping):
-            key = keys[-1]
+            key = self._keys[-1]
             if key is None:
                 if isinstance(node, Scalar | Alias):
                     node.is_key = True
-                keys[-1] = node
+                self._keys[-1] = node
             else:
                 if isinstance(key, Scalar):
                     key.value_node = node
                     top.values.setdefault(key.value, node)
                 node.name = key.value if isinstance(key, Scalar) else "?"
-                keys[-1] = None
+                self._keys[-1] = None
         elif top is not None:
             node.name = str(len(top.items))
             top.items.append(node)
+        else:
+            self._found.documents.append(node)
         if isinstance(node, Mapping | Sequence):
-            stack.append(node)
-            keys.append(None)
-            if len(stack) > MAX_DEPTH:
-                raise Unreadable(node.line, f"is more than {MAX_DEPTH} levels deep")
-        elif top is None:
-            return node
-        if len(stream.events) > MAX_NODES:
-            raise Unreadable(node.line, f"has more than {MAX_NODES:,} values")
+            self._stack.append(node)
+            self._keys.append(None)
 
-
-def _node(event: Any, text: str, holder: Mapping | Sequence | None, anchors: dict[str, Node], stream: Stream) -> Node:
-    line, kind = event.start_mark.line + 1, type(event)
-    if kind is ScalarEvent:
+    def _node(self, event: Any, number: int) -> Node:
+        line, kind = event.start_mark.line + 1, type(event)
+        holder = self._stack[-1] if self._stack else None
+        if kind is MappingStartEvent:
+            return Mapping(line, event.anchor, event.flow_style, holder=holder)
+        if kind is SequenceStartEvent:
+            return Sequence(line, event.anchor, event.flow_style, holder=holder)
+        if kind is AliasEvent:
+            alias = Alias(event.anchor, event.start_mark.index, line, self._anchors.get(event.anchor), holder=holder)
+            self._found.tokens.append(alias)
+            return alias
         begin, end = event.start_mark.index, event.end_mark.index
         start = begin
-        if (event.anchor or event.tag) and (skipped := _PROPERTY.match(text, begin, end)):
+        if (event.anchor or event.tag) and (skipped := _PROPERTY.match(self._text, begin, end)):
             start = skipped.end()
-        style = event.style or _PLAIN
-        flow = holder is not None and holder.flow
-        number = len(stream.events)
         scalar = Scalar(
-            event.value, begin, start, end, line, style, event.tag, event.anchor, flow, number, holder=holder
+            event.value, begin, start, end, line, event.style or PLAIN, event.tag, event.anchor, number, holder=holder
         )
-        stream.events.append(("scalar", event.value, event.anchor, event.tag, style))
-        stream.tokens.append(scalar)
+        self._found.tokens.append(scalar)
         return scalar
-    if kind is AliasEvent:
-        stream.events.append(("alias", event.anchor))
-        alias = Alias(event.anchor, event.start_mark.index, line, anchors.get(event.anchor), holder=holder)
-        stream.tokens.append(alias)
-        return alias
-    if kind is MappingStartEvent:
-        stream.events.append(("mapping", event.anchor, event.tag, event.flow_style))
-        return Mapping(line, event.anchor, event.flow_style, holder=holder)
-    if kind is SequenceStartEvent:
-        stream.events.append(("sequence", event.anchor, event.tag, event.flow_style))
-        return Sequence(line, event.anchor, event.flow_style, holder=holder)
-    raise Unreadable(line, "is no YAML: a document ends too early")
+
+
+_NODES = (ScalarEvent, MappingStartEvent, SequenceStartEvent, AliasEvent)
