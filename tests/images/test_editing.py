@@ -266,7 +266,7 @@ def test_many_markers_take_no_longer_than_as_many_values(line: str) -> None:
     text = "apiVersion: v1\n" * (not line.startswith("-")) + "".join(line.replace("%d", str(n)) for n in range(10_000))
     start = time.process_time()
     edited(text)
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 6
 
 
 # --- images in parts
