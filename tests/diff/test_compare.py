@@ -107,10 +107,17 @@ def test_a_newline_at_the_end_is_named():
     assert render([changed("x", text, text.rstrip())]).splitlines()[-1] == "  \\ the newline at the end was removed"
 
 
-def test_long_values_are_cut_in_one_line():
-    shown = render([changed("x", "a" * 500, "b\nc")])
-    assert len(shown.splitlines()) == 1
-    assert len(shown) < 150
+def test_long_values_are_shown_whole_below_their_path():
+    shown = render([changed("x", "a" * 500 + "b", "a" * 500 + "c"), Difference("y", "added", None, {"k": ["v"] * 50})])
+    assert shown.splitlines()[:4] == ["x:", "  - " + "a" * 500 + "b", "  + " + "a" * 500 + "c", "y:"]
+    assert shown.splitlines()[4:6] == ["  + k:", "  + - v"]
+
+
+def test_a_huge_difference_is_cut_and_says_where_the_rest_is():
+    shown = render([changed("x", "a\n" * 5_000, "b\n" * 5_000)]).splitlines()
+    assert len(shown) < 500
+    assert "-o json" in shown[-1]
+    assert len(render([changed("x", "a" * 10_000, 1)])) < 5_000
 
 
 leaves = st.none() | st.booleans() | st.integers(-2, 2) | st.floats(-2, 2) | st.text("ab", max_size=2)

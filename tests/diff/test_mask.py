@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.diff.compare import compare
-from trimtab.diff.mask import LAST_APPLIED, mask_secret, masked
+from trimtab.diff.compare import Difference, compare
+from trimtab.diff.mask import LAST_APPLIED, mask_secret, masked, shown
 from trimtab.diff.text import render
 from trimtab.manifests import codec
+from trimtab.manifests.pointers import Member, format_path
 
 CASES = Path(__file__).parents[2].parent / "shared" / "conformance" / "diff" / "mask.jsonl"
 
@@ -105,3 +106,25 @@ def test_conformance():
                 applied = json.loads(notes[LAST_APPLIED])
                 assert applied["data"] == expected["lastApplied"]["data"], case["id"]
         assert case.get("absentText", "<absent>") not in repr(shown), case["id"]
+
+
+def test_of_what_was_decrypted_nothing_is_shown_whatever_its_kind():
+    before = {"data": {"a": "hunter1"}, "metadata": {"annotations": {"x": "hunter2"}}, "n": 12345}
+    after = {"data": {"a": "hunter3"}, "metadata": {"annotations": {"x": "hunter4"}}, "n": 54321}
+    for kind in ("Secret", "ConfigMap"):
+        told = render(shown(kind, compare(before, after), secret=True))
+        assert [line.partition(":")[0] for line in told.splitlines()] == ["data.a", "metadata.annotations.x", "n"]
+        assert not any(word in told for word in ("hunter", "12345", "54321"))
+
+
+def test_the_path_of_a_hidden_difference_names_no_value():
+    member = format_path(("spec", "hosts", Member("hunter2")))
+    [told] = shown("Thing", [Difference(member, "added", None, "hunter2")], secret=True)
+    assert "hunter2" not in str(told)
+    assert shown("Thing", [Difference(member, "added", None, "x")], secret=False)[0].path == member
+
+
+def test_a_note_of_kubectl_is_masked_in_any_kind():
+    path = format_path(("metadata", "annotations", "kubectl.kubernetes.io/last-applied-configuration"))
+    [told] = shown("ConfigMap", [Difference(path, "removed", '{"data":{"a":"hunter2"}}', None)], secret=False)
+    assert "hunter2" not in str(told)

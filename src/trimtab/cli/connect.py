@@ -39,13 +39,17 @@ class Failure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The global options: which cluster, which namespace, how long to wait (seconds)."""
+    """The global options: which cluster, which namespace, how long to wait (seconds).
+
+    `asked` is the namespace as far as one was named.
+    """
 
     kubeconfig: Path | None = None
     context: str | None = None
     namespace: str = DEFAULT_NAMESPACE
     timeout_s: float = DEFAULT_TIMEOUT_S
     quiet: bool = False
+    asked: str = ""
 
     @classmethod
     def given(
@@ -66,6 +70,7 @@ class Options:
             namespace=namespace or base.namespace,
             timeout_s=_seconds(timeout) if timeout else base.timeout_s,
             quiet=quiet or base.quiet,
+            asked=namespace or base.asked,
         )
 
 

@@ -26,6 +26,9 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
         "tree": Lazy("trimtab.cli.tree", "Show what an app consists of, and the state of every object."),
         "inventory": Lazy("trimtab.cli.inventory", "Show what an app has on record, and whether it is still there."),
     },
+    "The four questions": {
+        "diff": Lazy("trimtab.cli.diff", "Show where what is declared and what is live differ."),
+    },
     "Change the loop": {
         "reconcile": Lazy("trimtab.cli.reconcile", "Look at a source or converge an app now."),
         "suspend": Lazy("trimtab.cli.suspend", "Stop looking after a source or an app."),

@@ -6,13 +6,15 @@ added by a default, a controller or another manager, and a declared value that s
 """
 
 import base64
+import json
 import re
 from fractions import Fraction
 from typing import Any, Final
 
 from trimtab.diff import fields
 from trimtab.diff.compare import WELL_KNOWN_KEYS, Difference, compare, keyed, same
-from trimtab.manifests.pointers import Part, format_path
+from trimtab.diff.mask import LAST_APPLIED
+from trimtab.manifests.pointers import ABSENT, Part, format_path, get, parse_path
 from trimtab.manifests.refs import Body
 
 _QUANTITY: Final = re.compile(
@@ -27,6 +29,14 @@ _SCALES: Final = {
 }
 _OF_QUANTITIES: Final = frozenset({"limits", "requests", "capacity", "hard", "default", "defaultRequest", "overhead"})
 """Fields whose values are quantities, which the server writes in a form of its own."""
+OWNER_LABELS: Final = ("kustomize.toolkit.fluxcd.io/name", "kustomize.toolkit.fluxcd.io/namespace")
+_OF_THE_SERVER: Final = frozenset(
+    {
+        *(("metadata", name) for name in ("creationTimestamp", "generation", "resourceVersion", "selfLink", "uid")),
+        ("metadata", "managedFields"),
+        ("metadata", "annotations", LAST_APPLIED),
+    }
+)
 
 
 def declared_changes(live: Body | None, wished: Body | None, *, manager: str = "") -> list[Difference]:
@@ -39,12 +49,51 @@ def declared_changes(live: Body | None, wished: Body | None, *, manager: str = "
     wished = _as_sent(wished)
     if live is None:
         return [Difference("", "added", None, wished)]
+    live = _as_sent(live)
     found: list[Difference] = []
     _differ(live, wished, (), found)
     entry = fields.owned_entry(live, manager) if manager else None
     if entry is not None:
         found.extend(change for change in compare(fields.project(live, entry), wished) if change.kind == "removed")
     return found
+
+
+def left_behind(live: Body, wished: Body, before: Body) -> list[Difference]:
+    """What somebody declared `before` and `wished` declares no more, as far as `live` still has it.
+
+    That is what a deployment by the same means would remove. Lists without keys are compared elsewhere.
+    """
+    found = []
+    for change in compare(_as_sent(before), _as_sent(wished)):
+        parts = parse_path(change.path)
+        if change.kind != "removed" or _silent(change.before) or not parts or parts in _OF_THE_SERVER:
+            continue
+        there = get(live, parts)
+        if there is not ABSENT and not any(isinstance(part, int) for part in parts):
+            found.append(change._replace(before=there))
+    return found
+
+
+def last_applied(live: Body) -> Body | None:
+    """What `kubectl apply` noted on the object that it was given; None where there is no such note."""
+    metadata = live.get("metadata")
+    notes = metadata.get("annotations") if isinstance(metadata, dict) else None
+    text = notes.get(LAST_APPLIED) if isinstance(notes, dict) else None
+    try:
+        found = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def with_owner(wished: Body, live: Body) -> Body:
+    """`wished` with the labels that say whose `live` is: a file does not declare them, and the owner stays."""
+    labels = (live.get("metadata") or {}).get("labels")
+    marks = {name: labels[name] for name in OWNER_LABELS if name in labels} if isinstance(labels, dict) else {}
+    if not marks:
+        return wished
+    metadata = wished.get("metadata") or {}
+    return {**wished, "metadata": {**metadata, "labels": {**marks, **(metadata.get("labels") or {})}}}
 
 
 def _as_sent(body: Body) -> Body:

@@ -80,19 +80,25 @@ def who_changed(live: Body, path: str, *, manager: str = FIELD_MANAGER) -> Write
 
     Who removes a field owns nothing there afterwards: then the answer is None.
     """
-    parts = parse_path(path)
     newest: Writer | None = None
-    for entry in live.get("metadata", {}).get("managedFields") or ():
-        writer = Writer(
-            entry.get("manager", ""), entry.get("operation", ""), entry.get("subresource", ""), entry.get("time", "")
-        )
+    for writer in owners(live, path):
         if writer.manager == manager and writer.operation == "Apply" and not writer.subresource:
             continue
-        if (newest is None or writer.time >= newest.time) and _owns(
-            _compiled(_canonical(entry.get("fieldsV1"))), parts
-        ):
+        if newest is None or writer.time >= newest.time:
             newest = writer
     return newest
+
+
+def owners(live: Body, path: str) -> list[Writer]:
+    """Everybody who owns the field at `path` (as in a Difference) in `live`, in the order of the server's list."""
+    parts = parse_path(path)
+    return [
+        Writer(
+            entry.get("manager", ""), entry.get("operation", ""), entry.get("subresource", ""), entry.get("time", "")
+        )
+        for entry in live.get("metadata", {}).get("managedFields") or ()
+        if _owns(_compiled(_canonical(entry.get("fieldsV1"))), parts)
+    ]
 
 
 class _Node:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from trimtab.diff.compare import Difference
 from trimtab.manifests import codec
-from trimtab.manifests.pointers import parse_path
+from trimtab.manifests.pointers import Member, format_path, parse_path
 from trimtab.manifests.refs import Body
 
 MASK: Final = "++++++++"
@@ -27,9 +27,36 @@ def masked(differences: Iterable[Difference]) -> list[Difference]:
 def hidden(differences: Iterable[Difference]) -> list[Difference]:
     """The differences of an object of which no value may be shown, wherever it is."""
     return [
-        difference._replace(before=_hidden(difference.before, MASK + _STEP), after=_hidden(difference.after, MASK))
+        difference._replace(
+            path=_without_members(difference.path),
+            before=_hidden(difference.before, MASK + _STEP),
+            after=_hidden(difference.after, MASK),
+        )
         for difference in differences
     ]
+
+
+def _without_members(path: str) -> str:
+    """`path` without the values in it: a member of a set is named by its value, which is one of the object's."""
+    parts = parse_path(path)
+    if not any(isinstance(part, Member) for part in parts):
+        return path
+    return format_path(tuple(Member(MASK) if isinstance(part, Member) else part for part in parts))
+
+
+def shown(kind: str, differences: Iterable[Difference], *, secret: bool) -> tuple[Difference, ...]:
+    """The differences of an object of that kind as they may be told to anybody who sees the object named.
+
+    `secret`: something of it was decrypted, or is the value of a Secret. Nobody knows where that is, so nothing of it
+    is shown. Elsewhere the annotation that may hold a whole manifest is masked.
+    """
+    if secret:
+        return tuple(hidden(differences))
+    if kind == "Secret":
+        return tuple(masked(differences))
+    return tuple(
+        masked([difference])[0] if LAST_APPLIED in difference.path else difference for difference in differences
+    )
 
 
 def _masked(difference: Difference) -> Difference:

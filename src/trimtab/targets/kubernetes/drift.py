@@ -8,7 +8,7 @@ from trimtab.base.clock import Clock
 from trimtab.diff import fields
 from trimtab.diff.compare import Difference
 from trimtab.diff.fields import Writer
-from trimtab.diff.mask import LAST_APPLIED, hidden, masked
+from trimtab.diff.mask import shown
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, Conflict, Forbidden, UnknownKind, Unreachable
@@ -184,8 +184,8 @@ class Settler:
     ) -> Outcome:
         writers = [each.writer for each in found if each.writer is not None]
         newest = max(writers, key=lambda writer: writer.time, default=None)
-        shown = _shown(item, [each.difference for each in found])
-        drift = Drift(item.ref, shown, newest, self.clock.now(), answer, gone=view.gone, hidden=view.hidden, note=note)
+        told = shown(item.ref.kind, [each.difference for each in found], secret=item.secret)
+        drift = Drift(item.ref, told, newest, self.clock.now(), answer, gone=view.gone, hidden=view.hidden, note=note)
         effect = Effect.CORRECTED if answer is contract.Answer.CORRECTED else Effect.DRIFTED
         return Outcome(item.ref, effect, str(drift), item.origin, drift=drift)
 
@@ -214,17 +214,6 @@ def _differences(item: Desired, view: _View, wished: Body) -> list[_Found]:
 
 def _blows(found: Sequence[_Found], view: _View) -> list[Blow]:
     return [Blow("", "")] if view.gone else [each.blow for each in found]
-
-
-def _shown(item: Desired, differences: list[Difference]) -> tuple[Difference, ...]:
-    """Without the values of Secrets and of what was decrypted, and without what may hold whole manifests."""
-    if item.ref.kind == "Secret":
-        return tuple(masked(differences))
-    if item.secret:
-        return tuple(hidden(differences))
-    return tuple(
-        masked([difference])[0] if LAST_APPLIED in difference.path else difference for difference in differences
-    )
 
 
 def _is_rewritten(view: _View, answer: Body, found: Sequence[_Found], before: Sighting | None, after: Sighting) -> bool:
