@@ -14,6 +14,9 @@ CASES = Path(__file__).parents[2].parent / "shared" / "conformance" / "diff"
 # Argo CD says drift, or none, for a reason beyond the declared fields; we say otherwise, and why.
 DECIDED = {
     "aggr-clusterrole-compared": "the rules of an aggregated ClusterRole are the aggregation controller's",
+    "ssd-service-webhook-ignored": "what only the answer has, a default or a webhook's, is not ours",
+    "ssd-service-webhook-included": "what only the answer has, a default or a webhook's, is not ours",
+    "ssd-service-ignored-field": "what only the answer has, a default or a webhook's, is not ours",
 }
 
 

@@ -86,3 +86,11 @@ def test_every_object_declares_itself_and_neither_side_is_changed(item):
 @given(st.dictionaries(st.text(max_size=3), JSON, max_size=4), st.dictionaries(st.text(min_size=4, max_size=5), JSON))
 def test_what_others_added_is_no_difference(item, more):
     assert declared_changes({**more, **item}, item) == []
+
+
+def test_a_key_that_the_server_filled_in_is_no_removal():
+    fields = {"f:ports": {'k:{"containerPort":80,"protocol":"TCP"}': {".": {}, "f:containerPort": {}}}}
+    entry = {"manager": "us", "operation": "Apply", "apiVersion": "v1", "fieldsV1": fields}
+    live = {"metadata": {"managedFields": [entry]}, "ports": [{"containerPort": 80, "protocol": "TCP"}]}
+    assert changes({"ports": [{"containerPort": 80}]}, live, manager="us") == []
+    assert changes({"ports": []}, live, manager="us") != []

@@ -1,29 +1,28 @@
 """`trimtab diff`: where what is declared and what is live differ."""
 
-import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from trimtab.cli import comparison, rendering
-from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform_alone
+from trimtab.cli import against, comparison
+from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform, perform_alone
 from trimtab.cli.rendering import Recipe, build_options
 
 if TYPE_CHECKING:
-    from trimtab.diff.report import Finding, Report
-    from trimtab.manifests.refs import Manifest
-    from trimtab.render.render import Rendered
+    from collections.abc import Awaitable
 
-_DUMP_BYTES: Final = 64 << 20
+    from trimtab.diff.report import Finding, Report
+    from trimtab.kube.client import Client
 
 _EXAMPLES = """\b
 Examples:
+  trimtab diff apps/shop
+  trimtab diff clusters/production/apps --kustomization-file apps.yaml --owners
   trimtab diff wanted.yaml --live live.yaml
-  trimtab diff clusters/production --offline
   kubectl get deploy,svc,cm -n shop -o yaml | trimtab diff apps/shop --live -
+  helm template shop charts/shop | trimtab diff - -n shop
 
 \b
 Each object that differs is listed with the file and line it is declared at; the arrow leads from what is live to what
@@ -34,6 +33,16 @@ is declared:
 """
 
 
+class Asked(NamedTuple):
+    """What is to be compared, and what is to be told."""
+
+    path: Path
+    recipe: Recipe
+    unmanaged: bool
+    owners: bool
+    read_only: bool
+
+
 @click.command("diff", epilog=_EXAMPLES)
 @click.argument("path", type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
@@ -42,7 +51,13 @@ is declared:
     help="File with live objects, as `kubectl get … -o yaml` prints them; no cluster is asked.",
 )
 @click.option("--offline", is_flag=True, help="Ask no cluster: without --live, say what cannot be known.")
-@click.option("--unmanaged", is_flag=True, help="Tell also of live objects that are not declared.")
+@click.option(
+    "--read-only",
+    is_flag=True,
+    help="Only read: compare the declared fields, without a dry-run by the server.",
+)
+@click.option("--unmanaged", is_flag=True, help="Tell also of what no app manages in the namespaces of the objects.")
+@click.option("--owners", is_flag=True, help="Tell which field managers own what differs.")
 @click.option("-o", "--output", "form", type=click.Choice(comparison.FORMS), default="text", help="Form of the result.")
 @build_options
 @cluster_options
@@ -51,111 +66,60 @@ def diff(
     path: Path,
     live: Path | None,
     offline: bool,
+    read_only: bool,
     unmanaged: bool,
+    owners: bool,
     form: comparison.Form,
     recipe: Recipe,
 ) -> None:
     """Compare what PATH declares, a directory or a file (- is standard input), with what is live.
 
+    Nothing is changed: the server is asked by a dry-run what it would make of each object, with the rights of the
+    kubeconfig. Objects that name no namespace are looked for in that of -n, else of the
+    kubeconfig's context.
+
     Values of Secrets, of what was decrypted, and what they were put into are never shown: only that they differ.
 
     Exit codes: 0 no difference, 2 differences, 3 something could not be compared (listed as unknown), 1 an error.
     """
-
-    async def work() -> int:
-        if live is None and not offline:
-            raise Failure(Code.WRONG, "give the live objects with --live FILE")
-        wanted = await _wanted(path, recipe)
-        if live is None:
-            return comparison.show(_unseen(path, wanted), form)
-        return comparison.show(_against_dump(path, wanted, live, options, unmanaged=unmanaged), form)
-
-    perform_alone(work)
+    asked = Asked(path, recipe, unmanaged, owners, read_only)
+    if live is None and not offline:
+        perform(options, lambda client: _shown(_cluster(client, asked, options), form))
+    else:
+        if owners:
+            raise click.UsageError("--owners needs a cluster")
+        perform_alone(lambda: _shown(_offline(asked, live, options), form))
 
 
-async def _wanted(path: Path, recipe: Recipe) -> "Rendered":
-    """What `path` declares. Nothing at all is an error: it must not look as if all were well."""
-    spec = recipe.declared().spec
-    # without a key, what is encrypted cannot be compared, and the rest can
-    keys = recipe.keys(spec) if recipe.has_keys else None
-    found = await rendering.rendered(path, recipe, spec, recipe.variables(spec), keys)
-    if not found.manifests:
-        raise Failure(Code.WRONG, f"{path} declares no object: there is nothing to compare")
-    return found
+async def _shown(looking: "Awaitable[Report]", form: comparison.Form) -> Code:
+    return comparison.show(await looking, form)
 
 
-def _against_dump(path: Path, wanted: "Rendered", live: Path, options: Options, *, unmanaged: bool) -> "Report":
-    from trimtab.diff.dump import against_dump
+async def _offline(asked: Asked, live: Path | None, options: Options) -> "Report":
+    wish = await against.wanted(asked.path, asked.recipe)
+    if live is not None:
+        return _report(asked, against.dump(wish, live, namespace=options.asked, everything=asked.unmanaged))
+    if asked.unmanaged:
+        raise Failure(Code.WRONG, "--unmanaged needs a cluster, or a dump of one (--live)")
+    why = "offline, and nothing live was given to compare it with (--live FILE)"
+    return _report(asked, against.nothing(wish.rendered.manifests, why))
+
+
+async def _cluster(client: "Client", asked: Asked, options: Options) -> "Report":
+    from trimtab.targets.kubernetes import estate
+    from trimtab.targets.kubernetes.comparing import Terms
+
+    wish = await against.wanted(asked.path, asked.recipe)
+    terms = Terms(rehearsing=not asked.read_only, owners=asked.owners, timeout_s=options.timeout_s)
+    found = await against.cluster(client, wish, terms, namespace=options.asked or client.config.namespace)
+    if asked.unmanaged:
+        wished = {finding.ref for finding in found}
+        found += await estate.unmanaged(client, {ref.namespace for ref in wished}, wished)
+    return _report(asked, found)
+
+
+def _report(asked: Asked, found: "list[Finding]") -> "Report":
     from trimtab.diff.report import gathered
 
-    sealed, open_ = _unsealed(wanted.manifests)
-    found = against_dump(open_, _dumped(live), namespace=options.asked, secret=wanted.secret, everything=unmanaged)
-    return gathered(str(path), datetime.now(UTC), [*sealed, *found])
-
-
-def _unseen(path: Path, wanted: "Rendered") -> "Report":
-    """What can be said without a cluster or a dump of one: what is declared, and that no more is known."""
-    from trimtab.diff.report import Finding, State, gathered
-
-    note = "offline, and nothing live was given to compare it with (--live FILE)"
-    found = [Finding(one.ref, State.UNKNOWN, one.origin, note) for one in wanted.manifests]
-    return gathered(str(path), datetime.now(UTC), found)
-
-
-def _unsealed(manifests: "Sequence[Manifest]") -> "tuple[list[Finding], list[Manifest]]":
-    """What is still encrypted, as findings, and the rest."""
-    from trimtab.diff.report import Finding, State
-    from trimtab.sops.objects import is_encrypted, is_switched_off, sealed_entry
-
-    note = "it is encrypted by SOPS: give a key with --age-key or --gpg-key"
-    sealed, rest = [], []
-    for manifest in manifests:
-        body = manifest.body
-        if (is_encrypted(body) and not is_switched_off(body)) or sealed_entry(body):
-            sealed.append(Finding(manifest.ref, State.UNKNOWN, manifest.origin, note))
-        else:
-            rest.append(manifest)
-    return sealed, rest
-
-
-def _dumped(file: Path) -> "list[Manifest]":
-    """The live objects in `file`. A file without any document is no dump, an empty list is one."""
-    from trimtab.manifests.refs import Origin
-    from trimtab.manifests.yaml import Document, load, manifests_of
-
-    name = "standard input" if str(file) == "-" else str(file)
-    try:
-        data = _bytes(file)
-    except OSError as wrong:
-        raise Failure(Code.WRONG, f"{name}: {wrong.strerror}") from wrong
-    if len(data) > _DUMP_BYTES:
-        raise Failure(Code.WRONG, f"{name} is larger than {_DUMP_BYTES >> 20} MiB: dump fewer kinds or namespaces")
-    value = _json(data)
-    documents = load(data, name, dialect="kubernetes") if value is None else [Document(value, Origin(name, 1, 1))]
-    if all(document.value in (None, {}, []) for document in documents):
-        raise Failure(
-            Code.WRONG, f"{name} holds no objects; `kubectl get -o yaml` prints a List also where it is empty"
-        )
-    return manifests_of(documents)
-
-
-def _bytes(file: Path) -> bytes:
-    if str(file) == "-":
-        return sys.stdin.buffer.read(_DUMP_BYTES + 1)
-    with file.open("rb") as stream:
-        return stream.read(_DUMP_BYTES + 1)
-
-
-def _json(data: bytes) -> object:
-    """`data`, if it is one JSON document, which is read much faster than YAML."""
-    import msgspec
-
-    from trimtab.manifests import codec
-
-    if not data.lstrip().startswith(b"{"):
-        return None
-    try:
-        found: object = codec.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return found
+    about = "standard input" if str(asked.path) == "-" else str(asked.path)
+    return gathered(about, datetime.now(UTC), found)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from trimtab.diff import fields
 from trimtab.diff.compare import WELL_KNOWN_KEYS, Difference, compare, keyed, same
 from trimtab.diff.mask import LAST_APPLIED
-from trimtab.manifests.pointers import ABSENT, Part, format_path, get, parse_path
+from trimtab.manifests.pointers import ABSENT, Keys, Part, format_path, get, parse_path
 from trimtab.manifests.refs import Body
 
 _QUANTITY: Final = re.compile(
@@ -54,7 +54,8 @@ def declared_changes(live: Body | None, wished: Body | None, *, manager: str = "
     _differ(live, wished, (), found)
     entry = fields.owned_entry(live, manager) if manager else None
     if entry is not None:
-        found.extend(change for change in compare(fields.project(live, entry), wished) if change.kind == "removed")
+        owned = compare(fields.project(live, entry), wished)
+        found.extend(change for change in owned if change.kind == "removed" and not _is_key(parse_path(change.path)))
     return found
 
 
@@ -66,12 +67,17 @@ def left_behind(live: Body, wished: Body, before: Body) -> list[Difference]:
     found = []
     for change in compare(_as_sent(before), _as_sent(wished)):
         parts = parse_path(change.path)
-        if change.kind != "removed" or _silent(change.before) or not parts or parts in _OF_THE_SERVER:
+        if change.kind != "removed" or _silent(change.before) or parts in _OF_THE_SERVER or _is_key(parts):
             continue
         there = get(live, parts)
         if there is not ABSENT and not any(isinstance(part, int) for part in parts):
             found.append(change._replace(before=there))
     return found
+
+
+def _is_key(parts: tuple[Part, ...]) -> bool:
+    """Whether this is what an item of a list is known by: the server fills it in where it is left out."""
+    return len(parts) > 1 and isinstance(parts[-2], Keys) and parts[-1] in dict(parts[-2].pairs)
 
 
 def last_applied(live: Body) -> Body | None:

@@ -189,6 +189,11 @@ class Discovery:
             await self._refresh_after_miss()
         return self._kinds.served()
 
+    @property
+    def silent(self) -> frozenset[tuple[str, str]]:
+        """Groups and versions whose server did not answer when it was last asked: `all` has nothing of them."""
+        return frozenset(self._kinds.stale | self._unavailable.keys())
+
     async def find_by_name(self, text: str) -> Resource:
         """The kind that a person means: `deploy`, `deployments`, `Deployment`, `deployments.apps`, `….v1.apps`."""
         resource = self._kinds.by_name(text)

@@ -5,13 +5,15 @@ KEDA's ScaledObjects work through a HorizontalPodAutoscaler that KEDA creates, s
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
+from trimtab.base.abreast import abreast
 from trimtab.base.tasks import Tasks
 from trimtab.kube.client import Client
-from trimtab.kube.errors import StaleGroup, UnknownKind
+from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind
 from trimtab.kube.informer import Applied, Event, Informer, State
 from trimtab.manifests.pointers import ABSENT, get_pointer
 from trimtab.manifests.refs import Gvk, Key, Ref
@@ -54,6 +56,39 @@ class Autoscaler(msgspec.Struct, frozen=True):
         """The object whose replicas it sets."""
         target = self.spec.scale_target_ref
         return Ref(target.api_version.rpartition("/")[0], target.kind, self.metadata.namespace, target.name)
+
+
+class Scaled(NamedTuple):
+    """What autoscalers scale at one moment, and why that is not known, by namespace."""
+
+    targets: Mapping[Ref, Key]
+    problems: Mapping[str, str]
+
+    def claims(self, item: Desired) -> bool:
+        """Whether an autoscaler sets a number of replicas that `item` declares."""
+        return item.ref in self.targets and get_pointer(item.body, REPLICAS) is not ABSENT
+
+
+async def scaled(client: Client, items: Iterable[Desired]) -> Scaled:
+    """What is scaled in the namespaces of those of `items` that may declare replicas. Raises Unreachable."""
+    targets: dict[Ref, Key] = {}
+    problems: dict[str, str] = {}
+    namespaces = {item.ref.namespace for item in items if _DECLARES in item.payload} - {""}
+    try:
+        resource = await client.discovery.find(_HPA)
+    except (UnknownKind, StaleGroup):
+        return Scaled({}, {})
+
+    async def look(namespace: str) -> None:
+        try:
+            listed = await client.list(resource, namespace, type=Autoscaler)
+        except ApiError as failure:
+            problems[namespace] = f"whether an autoscaler sets spec.replicas is not known: {failure}"
+        else:
+            targets.update({scaler.scales: scaler.key for scaler in listed.items})
+
+    await abreast(look, sorted(namespaces))
+    return Scaled(targets, problems)
 
 
 class Autoscalers:

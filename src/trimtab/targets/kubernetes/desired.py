@@ -118,14 +118,14 @@ def rule(body: Body, name: str, prefix: str = PREFIX) -> str:
 
 def prepare(
     manifests: Iterable[Manifest],
-    owner: Owner,
+    owner: Owner | None,
     *,
     namespaced: Mapping[Gvk, bool],
     protected_namespace: str,
     installs_us: bool = False,
     secret: Collection[Ref] = (),
 ) -> list[Desired]:
-    """Stamp the owner on `manifests` and refuse what must never be sent (ENGINE.md §3).
+    """Stamp the owner, if there is one, on `manifests` and refuse what must never be sent (ENGINE.md §3).
 
     `namespaced` tells the scope of the kinds that are known; a kind that is not known yet keeps what it declares.
     `secret` are the manifests of which no value is ever shown, besides Secrets.
@@ -148,15 +148,16 @@ def prepare(
     return wanted
 
 
-def _prepare_one(manifest: Manifest, owner: Owner, namespaced: bool | None, *, secret: bool) -> Desired:
+def _prepare_one(manifest: Manifest, owner: Owner | None, namespaced: bool | None, *, secret: bool) -> Desired:
     body: Body = {name: value for name, value in manifest.body.items() if name != "status"}
     metadata = dict(body["metadata"])
     metadata.pop("creationTimestamp", None)
     if namespaced is False:
         metadata.pop("namespace", None)
-    metadata["labels"] = {**(metadata.get("labels") or {}), **owner.labels}
-    if owner.annotations:
-        metadata["annotations"] = {**(metadata.get("annotations") or {}), **owner.annotations}
+    if owner is not None:
+        metadata["labels"] = {**(metadata.get("labels") or {}), **owner.labels}
+        if owner.annotations:
+            metadata["annotations"] = {**(metadata.get("annotations") or {}), **owner.annotations}
     body["metadata"] = metadata
     if body["kind"] == "Secret" and body["apiVersion"] == "v1" and "stringData" in body:
         body = _fold_string_data(body)
@@ -172,9 +173,9 @@ def _prepare_one(manifest: Manifest, owner: Owner, namespaced: bool | None, *, s
         origin=manifest.origin,
         drift=rule(body, "drift", names.OURS),
         secret=secret,
-        manager=owner.manager,
+        manager=owner.manager if owner is not None else MANAGER,
     )
-    if owner.release is not None:
+    if owner is not None and owner.release is not None:
         left = rule(body, "driftDetection", owner.prefix) == names.DISABLED
         return item._replace(drift=names.DriftMode.IGNORE) if left else item
     mode = rule(body, "ssa")

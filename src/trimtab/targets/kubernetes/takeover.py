@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from trimtab.api.names import HELM_MANAGER
+from trimtab.diff.fields import Entry, Writer
 from trimtab.kube.client import Client
 from trimtab.kube.errors import Conflict, Invalid
 from trimtab.kube.resource import Resource
@@ -44,6 +45,21 @@ FieldSet = dict[str, Any]
 def is_foreign(body: Body, manager: str) -> bool:
     """Whether a live object has entries that are to be merged into that of `manager`."""
     return any(_is_foreign(entry, manager) for entry in _entries(body))
+
+
+def appliers(body: Body) -> list[Entry]:
+    """What `kubectl apply --server-side` has declared of a live object."""
+    return [
+        Entry(entry.get("apiVersion", ""), codec.canonical(entry.get("fieldsV1") or {}), entry.get("time", ""))
+        for entry in _entries(body)
+        if is_own(entry, _APPLIER)
+    ]
+
+
+def gives_way(writer: Writer, manager: str) -> bool:
+    """Whether a field that `writer` owns is not kept by that: it is ours, or becomes ours with the first apply."""
+    own = (writer.manager, writer.operation, writer.subresource) == (manager, "Apply", "")
+    return own or _is_foreign({**writer._asdict()}, manager)
 
 
 def operations(body: Body, manager: str) -> list[Body] | None:

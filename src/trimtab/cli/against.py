@@ -1,0 +1,154 @@
+"""What is declared in files, compared with what is live: a cluster, a dump of one, or nothing at all."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from trimtab.cli import rendering
+from trimtab.cli.connect import Code, Failure
+from trimtab.cli.rendering import Declared, Recipe
+
+if TYPE_CHECKING:
+    from trimtab.diff.report import Finding
+    from trimtab.kube.client import Client
+    from trimtab.manifests.refs import Body, Key, Manifest
+    from trimtab.render.render import Rendered
+    from trimtab.targets.kubernetes.comparing import Terms
+
+_DUMP_BYTES: Final = 64 << 20
+_SEALED: Final = "it is encrypted by SOPS: give a key with --age-key or --gpg-key"
+
+
+class Wanted(NamedTuple):
+    """What is declared, and by which Kustomization, if any."""
+
+    rendered: "Rendered"
+    declared: Declared = Declared()
+
+
+async def wanted(path: Path, recipe: Recipe) -> Wanted:
+    """What `path` declares. Nothing at all is an error: it must not look as if all were well."""
+    declared = recipe.declared()
+    # without a key, what is encrypted cannot be compared, and the rest can
+    keys = recipe.keys(declared.spec) if recipe.has_keys else None
+    found = await rendering.rendered(path, recipe, declared.spec, recipe.variables(declared.spec), keys)
+    if not found.manifests:
+        raise Failure(Code.WRONG, f"{path} declares no object: there is nothing to compare")
+    return Wanted(found, declared)
+
+
+async def cluster(client: "Client", wish: Wanted, terms: "Terms", *, namespace: str) -> "list[Finding]":
+    """What is declared against a cluster; objects that name no namespace are those of `namespace`.
+
+    A Kustomization that was given is taken as the controller takes it: its labels belong to the wish, and it is refused
+    where an object has no namespace.
+    """
+    from trimtab.kube.errors import ApiError, Unreachable
+    from trimtab.targets.kubernetes import comparing, ignore
+    from trimtab.targets.kubernetes.desired import PREFIX, Owner, prepare
+    from trimtab.targets.kubernetes.scopes import scopes
+
+    sealed, manifests = unsealed(wish.rendered.manifests, terms.app)
+    key, spec = wish.declared
+    try:
+        namespaced = await scopes(client, manifests)
+    except (ApiError, Unreachable) as failure:
+        return [*sealed, *nothing(manifests, str(failure), terms.app)]
+    secret = set(wish.rendered.secret)
+    if key is None:
+        placed = [_placed(one, namespace, namespaced=namespaced.get(one.gvk)) for one in manifests]
+        secret = {now.ref for was, now in zip(manifests, placed, strict=True) if was.ref in secret}
+        manifests = placed
+    items = prepare(
+        manifests,
+        Owner(PREFIX, key) if key else None,
+        namespaced=namespaced,
+        protected_namespace="",
+        installs_us=True,
+        secret=secret,
+    )
+    if spec is not None:
+        items = ignore.marked(items, ignore.compiled(spec.ignore))
+    return [*sealed, *await comparing.compare(client, items, terms._replace(stamped=key is not None))]
+
+
+def dump(wish: Wanted, live: Path, *, namespace: str, everything: bool) -> "list[Finding]":
+    """What is declared against the live objects in a file."""
+    from trimtab.diff.dump import against_dump
+
+    sealed, manifests = unsealed(wish.rendered.manifests)
+    there, secret = _dumped(live), wish.rendered.secret
+    found = against_dump(manifests, there, namespace=namespace, secret=secret, everything=everything)
+    # what is encrypted on this side is not only on the other
+    known = {finding.ref for finding in sealed}
+    return [*sealed, *(finding for finding in found if finding.ref not in known)]
+
+
+def nothing(manifests: "Sequence[Manifest]", why: str, app: "Key | None" = None) -> "list[Finding]":
+    """What can be said where nothing live is known: what is declared, and why there is no more."""
+    from trimtab.diff.report import Finding, State
+
+    return [Finding(one.ref, State.UNKNOWN, one.origin, why, app=app) for one in manifests]
+
+
+def unsealed(manifests: "Sequence[Manifest]", app: "Key | None" = None) -> "tuple[list[Finding], list[Manifest]]":
+    """What is still encrypted, as findings, and the rest."""
+    from trimtab.sops.objects import is_encrypted, is_switched_off, sealed_entry
+
+    def sealed(body: "Body") -> bool:
+        return bool((is_encrypted(body) and not is_switched_off(body)) or sealed_entry(body))
+
+    closed = nothing([one for one in manifests if sealed(one.body)], _SEALED, app)
+    return closed, [one for one in manifests if not sealed(one.body)]
+
+
+def _placed(manifest: "Manifest", namespace: str, *, namespaced: bool | None) -> "Manifest":
+    """`manifest` in `namespace`, if it needs one and names none."""
+    body = manifest.body
+    if not namespaced or body["metadata"].get("namespace"):
+        return manifest
+    return manifest._replace(body={**body, "metadata": {**body["metadata"], "namespace": namespace}})
+
+
+def _dumped(file: Path) -> "list[Manifest]":
+    """The live objects in `file`. A file without any document is no dump, an empty list is one."""
+    from trimtab.manifests.refs import Origin
+    from trimtab.manifests.yaml import Document, load, manifests_of
+
+    name = "standard input" if str(file) == "-" else str(file)
+    try:
+        data = _bytes(file)
+    except OSError as wrong:
+        raise Failure(Code.WRONG, f"{name}: {wrong.strerror}") from wrong
+    if len(data) > _DUMP_BYTES:
+        raise Failure(Code.WRONG, f"{name} is larger than {_DUMP_BYTES >> 20} MiB: dump fewer kinds or namespaces")
+    value = _json(data)
+    documents = load(data, name, dialect="kubernetes") if value is None else [Document(value, Origin(name, 1, 1))]
+    if all(document.value in (None, {}, []) for document in documents):
+        raise Failure(
+            Code.WRONG, f"{name} holds no objects; `kubectl get -o yaml` prints a List also where it is empty"
+        )
+    return manifests_of(documents)
+
+
+def _bytes(file: Path) -> bytes:
+    if str(file) == "-":
+        return sys.stdin.buffer.read(_DUMP_BYTES + 1)
+    with file.open("rb") as stream:
+        return stream.read(_DUMP_BYTES + 1)
+
+
+def _json(data: bytes) -> object:
+    """`data`, if it is one JSON document, which is read much faster than YAML."""
+    import msgspec
+
+    from trimtab.manifests import codec
+
+    if not data.lstrip().startswith(b"{"):
+        return None
+    try:
+        found: object = codec.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return found
