@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from trimtab.targets.kubernetes.comparing import Terms
 
 _DUMP_BYTES: Final = 64 << 20
-_SEALED: Final = "it is encrypted by SOPS: give a key with --age-key or --gpg-key"
+SEALED: Final = "it is encrypted by SOPS: give a key with --age-key or --gpg-key"
 
 
 class Wanted(NamedTuple):
-    """What is declared, and by which Kustomization, if any."""
+    """What is declared, and by which Kustomization, if any; `shut` is why what is encrypted stays so."""
 
     rendered: "Rendered"
     declared: Declared = Declared()
+    shut: str = SEALED
 
 
 async def wanted(path: Path, recipe: Recipe) -> Wanted:
@@ -49,7 +50,7 @@ async def cluster(client: "Client", wish: Wanted, terms: "Terms", *, namespace: 
     from trimtab.targets.kubernetes.desired import PREFIX, Owner, prepare
     from trimtab.targets.kubernetes.scopes import scopes
 
-    sealed, manifests = unsealed(wish.rendered.manifests, terms.app)
+    sealed, manifests = unsealed(wish, terms.app)
     key, spec = wish.declared
     try:
         namespaced = await scopes(client, manifests)
@@ -77,7 +78,7 @@ def dump(wish: Wanted, live: Path, *, namespace: str, everything: bool) -> "list
     """What is declared against the live objects in a file."""
     from trimtab.diff.dump import against_dump
 
-    sealed, manifests = unsealed(wish.rendered.manifests)
+    sealed, manifests = unsealed(wish)
     there, secret = _dumped(live), wish.rendered.secret
     found = against_dump(manifests, there, namespace=namespace, secret=secret, everything=everything)
     # what is encrypted on this side is not only on the other
@@ -92,14 +93,15 @@ def nothing(manifests: "Sequence[Manifest]", why: str, app: "Key | None" = None)
     return [Finding(one.ref, State.UNKNOWN, one.origin, why, app=app) for one in manifests]
 
 
-def unsealed(manifests: "Sequence[Manifest]", app: "Key | None" = None) -> "tuple[list[Finding], list[Manifest]]":
+def unsealed(wish: Wanted, app: "Key | None" = None) -> "tuple[list[Finding], list[Manifest]]":
     """What is still encrypted, as findings, and the rest."""
     from trimtab.sops.objects import is_encrypted, is_switched_off, sealed_entry
 
     def sealed(body: "Body") -> bool:
         return bool((is_encrypted(body) and not is_switched_off(body)) or sealed_entry(body))
 
-    closed = nothing([one for one in manifests if sealed(one.body)], _SEALED, app)
+    manifests = wish.rendered.manifests
+    closed = nothing([one for one in manifests if sealed(one.body)], wish.shut, app)
     return closed, [one for one in manifests if not sealed(one.body)]
 
 

@@ -1,28 +1,28 @@
 """`trimtab diff`: where what is declared and what is live differ."""
 
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
-from trimtab.cli import against, comparison
+from trimtab.cli import comparison
+from trimtab.cli.asked import STDIN, Asked, Subject
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform, perform_alone
 from trimtab.cli.rendering import Recipe, build_options
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from trimtab.diff.report import Finding, Report
-    from trimtab.kube.client import Client
+    from trimtab.diff.report import Report
 
 _EXAMPLES = """\b
 Examples:
   trimtab diff apps/shop
   trimtab diff clusters/production/apps --kustomization-file apps.yaml --owners
-  trimtab diff wanted.yaml --live live.yaml
-  kubectl get deploy,svc,cm -n shop -o yaml | trimtab diff apps/shop --live -
   helm template shop charts/shop | trimtab diff - -n shop
+  trimtab diff kustomization shop -n team-a
+  trimtab diff shop --path apps/shop
+  trimtab diff --all -A --orphans
+  kubectl get deploy,svc,cm -n shop -o yaml | trimtab diff apps/shop --live -
 
 \b
 Each object that differs is listed with the file and line it is declared at; the arrow leads from what is live to what
@@ -33,18 +33,15 @@ is declared:
 """
 
 
-class Asked(NamedTuple):
-    """What is to be compared, and what is to be told."""
-
-    path: Path
-    recipe: Recipe
-    unmanaged: bool
-    owners: bool
-    read_only: bool
-
-
 @click.command("diff", epilog=_EXAMPLES)
-@click.argument("path", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("words", nargs=-1, metavar="[PATH | APP]")
+@click.option("--all", "every", is_flag=True, help="All apps of the namespace; of every namespace with -A.")
+@click.option("-A", "--all-namespaces", is_flag=True, help="With --all: in every namespace.")
+@click.option(
+    "--path",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A directory to take for APP in place of what its source has published.",
+)
 @click.option(
     "--live",
     type=click.Path(exists=True, dir_okay=False, path_type=Path, allow_dash=True),
@@ -57,69 +54,89 @@ class Asked(NamedTuple):
     help="Only read: compare the declared fields, without a dry-run by the server.",
 )
 @click.option("--unmanaged", is_flag=True, help="Tell also of what no app manages in the namespaces of the objects.")
+@click.option("--orphans", is_flag=True, help="Tell also of objects that an app has lost: its labels, on no record.")
 @click.option("--owners", is_flag=True, help="Tell which field managers own what differs.")
 @click.option("-o", "--output", "form", type=click.Choice(comparison.FORMS), default="text", help="Form of the result.")
 @build_options
 @cluster_options
 def diff(
     options: Options,
-    path: Path,
+    words: tuple[str, ...],
+    every: bool,
+    all_namespaces: bool,
+    path: Path | None,
     live: Path | None,
     offline: bool,
     read_only: bool,
     unmanaged: bool,
+    orphans: bool,
     owners: bool,
     form: comparison.Form,
     recipe: Recipe,
 ) -> None:
-    """Compare what PATH declares, a directory or a file (- is standard input), with what is live.
+    """Compare what is declared with what is live.
+
+    PATH is a directory, rendered as `trimtab build` does, or a file (- is standard input). Objects that name no
+    namespace are looked for in that of -n, else of the kubeconfig's context.
+
+    APP is a Kustomization in the cluster: what its source has published is compared as its controller would apply it,
+    and what it would delete is told. A word that is a file here is taken for a PATH: `kustomization NAME` is an app.
 
     Nothing is changed: the server is asked by a dry-run what it would make of each object, with the rights of the
-    kubeconfig. Objects that name no namespace are looked for in that of -n, else of the
-    kubeconfig's context.
-
-    Values of Secrets, of what was decrypted, and what they were put into are never shown: only that they differ.
+    kubeconfig. Values of Secrets, of what was decrypted, and what they were put into are never shown.
 
     Exit codes: 0 no difference, 2 differences, 3 something could not be compared (listed as unknown), 1 an error.
     """
-    asked = Asked(path, recipe, unmanaged, owners, read_only)
+    subject = _subject(words, options, path, every=every, everywhere=all_namespaces)
+    asked = Asked(subject, recipe, options, unmanaged, orphans, owners, read_only)
+    if not subject.is_files:
+        _refuse(recipe)
+    elif orphans:
+        raise click.UsageError("--orphans are of apps: name one, or --all")
     if live is None and not offline:
-        perform(options, lambda client: _shown(_cluster(client, asked, options), form))
-    else:
-        if owners:
-            raise click.UsageError("--owners needs a cluster")
-        perform_alone(lambda: _shown(_offline(asked, live, options), form))
+        perform(options, lambda client: _shown(asked.of_cluster(client), form))
+        return
+    if not subject.is_files:
+        raise click.UsageError("without a cluster there are no apps: name a PATH")
+    if owners or read_only or (unmanaged and live is None):
+        raise click.UsageError("--owners, --read-only and --unmanaged need a cluster (--unmanaged: or --live)")
+    perform_alone(lambda: _shown(asked.of_dump(live), form))
 
 
 async def _shown(looking: "Awaitable[Report]", form: comparison.Form) -> Code:
     return comparison.show(await looking, form)
 
 
-async def _offline(asked: Asked, live: Path | None, options: Options) -> "Report":
-    wish = await against.wanted(asked.path, asked.recipe)
-    if live is not None:
-        return _report(asked, against.dump(wish, live, namespace=options.asked, everything=asked.unmanaged))
-    if asked.unmanaged:
-        raise Failure(Code.WRONG, "--unmanaged needs a cluster, or a dump of one (--live)")
-    why = "offline, and nothing live was given to compare it with (--live FILE)"
-    return _report(asked, against.nothing(wish.rendered.manifests, why))
+def _subject(words: Sequence[str], options: Options, path: Path | None, *, every: bool, everywhere: bool) -> Subject:
+    """What the words mean. Raises UsageError, Failure."""
+    from trimtab.cli.kinds import APP, one
+
+    if every:
+        if words or path is not None:
+            raise click.UsageError("--all takes no PATH, no APP and no --path")
+        return Subject(namespace="" if everywhere else options.namespace)
+    if everywhere:
+        raise click.UsageError("-A goes with --all")
+    if not words:
+        raise click.UsageError("name a PATH or an APP, or say --all")
+    if len(words) == 1 and path is None and _is_path(words[0]):
+        return Subject(Path(words[0]))
+    try:
+        kind, name = one(words)
+    except Failure as failure:
+        raise click.UsageError(failure.message) from failure
+    if kind is not APP:
+        raise click.UsageError(f"a {kind.human} declares no objects: name an app, or a PATH")
+    return Subject(path, name, options.namespace)
 
 
-async def _cluster(client: "Client", asked: Asked, options: Options) -> "Report":
-    from trimtab.targets.kubernetes import estate
-    from trimtab.targets.kubernetes.comparing import Terms
-
-    wish = await against.wanted(asked.path, asked.recipe)
-    terms = Terms(rehearsing=not asked.read_only, owners=asked.owners, timeout_s=options.timeout_s)
-    found = await against.cluster(client, wish, terms, namespace=options.asked or client.config.namespace)
-    if asked.unmanaged:
-        wished = {finding.ref for finding in found}
-        found += await estate.unmanaged(client, {ref.namespace for ref in wished}, wished)
-    return _report(asked, found)
+def _is_path(word: str) -> bool:
+    return Path(word) == STDIN or "/" in word or word.endswith((".yaml", ".yml")) or word == "." or Path(word).exists()
 
 
-def _report(asked: Asked, found: "list[Finding]") -> "Report":
-    from trimtab.diff.report import gathered
-
-    about = "standard input" if str(asked.path) == "-" else str(asked.path)
-    return gathered(about, datetime.now(UTC), found)
+def _refuse(recipe: Recipe) -> None:
+    """What shapes the build of files and would be ignored for an app, which has it in its own spec."""
+    if recipe.kustomization_file or recipe.substitute or recipe.substitute_from:
+        raise click.UsageError(
+            "--kustomization-file, --substitute and --substitute-from are for a PATH: an app has them in its spec"
+        )

@@ -38,7 +38,8 @@ class Terms(NamedTuple):
     """How to compare. `stamped`: the objects carry the labels of the app that wishes them, `app`.
 
     `rehearsing`: the server is asked what it would make of them; without, only the declared fields are compared.
-    `owners`: say who owns the fields that differ. What is not known after `timeout_s` is unknown.
+    `owners`: say who owns the fields that differ. What is not known at `until` (the loop's time), after `timeout_s`,
+    is unknown.
     """
 
     app: Key | None = None
@@ -46,13 +47,14 @@ class Terms(NamedTuple):
     rehearsing: bool = True
     owners: bool = False
     timeout_s: float = 300.0
+    until: float | None = None
 
 
 async def compare(client: Client, items: Sequence[Desired], terms: Terms) -> list[Finding]:
     """A finding for each of `items`. Never raises for what the server or the network says."""
     comparison = _Comparison(client, terms)
     try:
-        async with asyncio.timeout(terms.timeout_s):
+        async with asyncio.timeout_at(terms.until):
             await client.discovery.refresh()
             comparison.scaled = await autoscaling.scaled(client, items)
             found = await abreast(comparison.one, items)
