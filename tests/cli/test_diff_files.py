@@ -320,3 +320,15 @@ def test_kubediff_5_two_environments_with_different_tags_are_never_equal(tmp_pat
     assert done.stdout.splitlines()[1:] == [
         '    spec.template.spec.containers[name=app].image: "shop:1.0" → "shop:1.1"'
     ]
+
+
+def test_the_page_masks_and_escapes_and_exits_as_text_does(diff: Diff) -> None:
+    evil = "<script>alert(1)</script>"
+    wanted = listed(secret(stringData={"k": PASSWORD}), config_map(data={"a": evil}))
+    done = diff(wanted, listed(secret(data={"k": "YmVmb3JlaGFuZA=="}), config_map(data={"a": "1"})), "-o", "html")
+    assert done.returncode == 2
+    assert done.stdout.startswith("<!DOCTYPE html>")
+    assert "data.k" in done.stdout
+    assert not any(word in done.stdout for word in (PASSWORD, "YmVmb3JlaGFuZA", evil))
+    clean = diff(wanted, wanted, "-o", "html")
+    assert (clean.returncode, "No difference: 2 compared: 2 as declared" in clean.stdout) == (0, True)

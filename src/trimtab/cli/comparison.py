@@ -6,11 +6,12 @@ import click
 
 from trimtab.cli import output
 from trimtab.cli.connect import Code
+from trimtab.diff.page import page
 from trimtab.diff.report import Report, State, structured
 from trimtab.diff.text import SIGNS, body, headline
 
-Form: TypeAlias = Literal["text", "json"]
-FORMS = ("text", "json")
+Form: TypeAlias = Literal["text", "json", "html"]
+FORMS = ("text", "json", "html")
 
 _COLOURS: Final = {
     State.DIFFERS: "yellow",
@@ -26,6 +27,8 @@ def show(report: Report, form: Form) -> Code:
     match form:
         case "json":
             click.echo(output.document(structured(report), "json"))
+        case "html":
+            click.echo(page(report), nl=False)
         case "text":
             _print(report)
     return _CODES[report.verdict]
