@@ -13,6 +13,7 @@ from trimtab.cli.rendering import Recipe, build_options
 
 if TYPE_CHECKING:
     from trimtab.diff.report import Report
+    from trimtab.kube.client import Client
 
 _EXAMPLES = """\b
 Examples:
@@ -22,6 +23,7 @@ Examples:
   trimtab diff kustomization shop -n team-a
   trimtab diff shop --path apps/shop
   trimtab diff --all -A --orphans
+  trimtab diff clusters/production --serve --every 2m
   kubectl get deploy,svc,cm -n shop -o yaml | trimtab diff apps/shop --live -
 
 \b
@@ -35,7 +37,7 @@ is declared:
 
 @click.command("diff", epilog=_EXAMPLES)
 @click.argument("words", nargs=-1, metavar="[PATH | APP]")
-@click.option("--all", "every", is_flag=True, help="All apps of the namespace; of every namespace with -A.")
+@click.option("--all", "all_", is_flag=True, help="All apps of the namespace; of every namespace with -A.")
 @click.option("-A", "--all-namespaces", is_flag=True, help="With --all: in every namespace.")
 @click.option(
     "--path",
@@ -57,12 +59,15 @@ is declared:
 @click.option("--orphans", is_flag=True, help="Tell also of objects that an app has lost: its labels, on no record.")
 @click.option("--owners", is_flag=True, help="Tell which field managers own what differs.")
 @click.option("-o", "--output", "form", type=click.Choice(comparison.FORMS), default="text", help="Form of the result.")
+@click.option("--serve", is_flag=True, help="Compare again and again, and serve a page, JSON and metrics.")
+@click.option("--every", default="60s", show_default=True, help="With --serve: how often.")
+@click.option("--addr", default="127.0.0.1:9152", show_default=True, help="With --serve: where (`:9152`: everywhere).")
 @build_options
 @cluster_options
 def diff(
     options: Options,
     words: tuple[str, ...],
-    every: bool,
+    all_: bool,
     all_namespaces: bool,
     path: Path | None,
     live: Path | None,
@@ -72,6 +77,9 @@ def diff(
     orphans: bool,
     owners: bool,
     form: comparison.Form,
+    serve: bool,
+    every: str,
+    addr: str,
     recipe: Recipe,
 ) -> None:
     """Compare what is declared with what is live.
@@ -87,24 +95,42 @@ def diff(
 
     Exit codes: 0 no difference, 2 differences, 3 something could not be compared (listed as unknown), 1 an error.
     """
-    subject = _subject(words, options, path, every=every, everywhere=all_namespaces)
+    subject = _subject(words, options, path, every=all_, everywhere=all_namespaces)
     asked = Asked(subject, recipe, options, unmanaged, orphans, owners, read_only)
     if not subject.is_files:
         _refuse(recipe)
     elif orphans:
         raise click.UsageError("--orphans are of apps: name one, or --all")
-    if live is None and not offline:
+    if serve:
+        if live is not None or offline or subject.path == STDIN or form != "text":
+            raise click.UsageError("--serve asks a cluster, reads no stream, and serves a page and JSON by itself")
+        perform(options, lambda client: _served(client, asked, addr, every))
+    elif live is None and not offline:
         perform(options, lambda client: _shown(asked.of_cluster(client), form))
-        return
-    if not subject.is_files:
+    elif not subject.is_files:
         raise click.UsageError("without a cluster there are no apps: name a PATH")
-    if owners or read_only or (unmanaged and live is None):
+    elif owners or read_only or (unmanaged and live is None):
         raise click.UsageError("--owners, --read-only and --unmanaged need a cluster (--unmanaged: or --live)")
-    perform_alone(lambda: _shown(asked.of_dump(live), form))
+    else:
+        perform_alone(lambda: _shown(asked.of_dump(live), form))
 
 
 async def _shown(looking: "Awaitable[Report]", form: comparison.Form) -> Code:
     return comparison.show(await looking, form)
+
+
+async def _served(client: "Client", asked: Asked, address: str, every: str) -> Code:
+    from trimtab.base.durations import parse_duration
+    from trimtab.cli.serving import serve
+    from trimtab.web.differences import LEAST_EVERY_S
+
+    try:
+        every_s = parse_duration(every)
+    except ValueError as wrong:
+        raise Failure(Code.WRONG, f"--every: {wrong}") from None
+    if every_s < LEAST_EVERY_S:
+        raise Failure(Code.WRONG, f"--every {every}: {LEAST_EVERY_S:g} s is the least")
+    return await serve(client, asked, address, every_s)
 
 
 def _subject(words: Sequence[str], options: Options, path: Path | None, *, every: bool, everywhere: bool) -> Subject:
