@@ -223,6 +223,26 @@ def test_nothing_is_written(shop: Shop) -> None:
     assert after == before
 
 
+REALWORLD = Path(__file__).parents[2].parent / "shared" / "realworld"
+BUILDS = ("podinfo/kustomize", "podinfo/deploy/bases/database", "microservices-demo/kubernetes-manifests")
+
+
+@pytest.mark.skipif(not REALWORLD.is_dir(), reason=f"no repositories at {REALWORLD}")
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("how", [("--server-side", MANAGER), ("--server-side=false",)], ids=["controller", "kubectl"])
+def test_real_repositories_do_not_differ_after_an_apply(
+    shop: Shop, build: str, how: tuple[str, ...], tmp_path: Path
+) -> None:
+    for file in shop.directory.iterdir():
+        file.unlink()
+    command, env = command_line(shop.plane.kubeconfig, "build", str(REALWORLD / build))
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
+    shop.write(all=done.stdout)
+    shop.apply(*how)
+    assert shop.diff().stdout == ""
+    assert shop.diff("--read-only").stdout == ""
+
+
 # --- what kubediff got wrong (DIFF.md)
 
 

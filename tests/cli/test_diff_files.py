@@ -28,6 +28,16 @@ spec:
         ports: [{containerPort: 80}, {containerPort: 443}]
         resources: {requests: {cpu: "0.5", memory: 1024Mi}, limits: {memory: 1Gi}}
 """
+KUSTOMIZATION = """\
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: a, namespace: shop}
+spec:
+  interval: 1m
+  prune: true
+  sourceRef: {kind: GitRepository, name: a}
+  postBuild: {substituteFrom: [{kind: Secret, name: db}]}
+"""
 LIVE: dict[str, Any] = {
     "apiVersion": "apps/v1",
     "kind": "Deployment",
@@ -220,11 +230,7 @@ def test_what_is_encrypted_is_unknown_without_a_key_and_the_rest_is_compared(dif
 def test_a_value_of_a_secret_is_hidden_where_it_was_put_into(tmp_path: Path) -> None:
     (tmp_path / "app.yaml").write_text(json.dumps(config_map(data={"url": "postgres://u:${PASSWORD}@db", "a": "1"})))
     (tmp_path / "vars.yaml").write_text(json.dumps(secret(stringData={"PASSWORD": PASSWORD})))
-    (tmp_path / "ks.yaml").write_text(
-        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: a, namespace: shop}\n"
-        "spec: {interval: 1m, prune: true, sourceRef: {kind: GitRepository, name: a}, "
-        "postBuild: {substituteFrom: [{kind: Secret, name: db}]}}\n"
-    )
+    (tmp_path / "ks.yaml").write_text(KUSTOMIZATION)
     (tmp_path / "live.json").write_text(json.dumps(config_map(data={"url": "postgres://u:before@db"})))
     arguments = ("--live", "live.json", "--kustomization-file", "ks.yaml", "--substitute-from", "vars.yaml")
     for form in ("text", "json"):
@@ -232,6 +238,21 @@ def test_a_value_of_a_secret_is_hidden_where_it_was_put_into(tmp_path: Path) -> 
         assert done.returncode == 2
         assert "data.url" in done.stdout
         assert not any(word in done.stdout + done.stderr for word in (PASSWORD, "before@db", "postgres"))
+
+
+def test_a_value_of_a_secret_is_hidden_where_it_was_put_into_once(tmp_path: Path) -> None:
+    wanted = listed(config_map(data={"url": "plain"}), config_map("other", data={"x": "${PASSWORD}"}))
+    (tmp_path / "app.yaml").write_text(json.dumps(wanted))
+    (tmp_path / "vars.yaml").write_text(json.dumps(secret(stringData={"PASSWORD": PASSWORD})))
+    (tmp_path / "ks.yaml").write_text(KUSTOMIZATION)
+    there = listed(config_map(data={"url": f"postgres://u:{PASSWORD}@db"}), config_map("other", data={"x": PASSWORD}))
+    (tmp_path / "live.json").write_text(json.dumps(there))
+    arguments = ("--live", "live.json", "--kustomization-file", "ks.yaml", "--substitute-from", "vars.yaml")
+    for form in ("text", "json", "html"):
+        done = called(tmp_path, "diff", "app.yaml", *arguments, "-o", form)
+        assert done.returncode == 2
+        assert "postgres://u:++++++++@db" in done.stdout
+        assert PASSWORD not in done.stdout + done.stderr
 
 
 # --- what kubediff got wrong (DIFF.md)

@@ -1,7 +1,7 @@
 """What is declared in files, compared with what is live: a cluster, a dump of one, or nothing at all."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from trimtab.kube.client import Client
     from trimtab.manifests.refs import Body, Key, Manifest
     from trimtab.render.render import Rendered
+    from trimtab.render.variables import Variables
     from trimtab.targets.kubernetes.comparing import Terms
 
 _DUMP_BYTES: Final = 64 << 20
@@ -21,9 +22,13 @@ SEALED: Final = "it is encrypted by SOPS: give a key with --age-key or --gpg-key
 
 
 class Wanted(NamedTuple):
-    """What is declared, and by which Kustomization, if any; `shut` is why what is encrypted stays so."""
+    """What is declared, with which variables, and by which Kustomization, if any.
+
+    `shut` is why what is encrypted stays so.
+    """
 
     rendered: "Rendered"
+    variables: "Variables"
     declared: Declared = Declared()
     shut: str = SEALED
 
@@ -33,10 +38,11 @@ async def wanted(path: Path, recipe: Recipe) -> Wanted:
     declared = recipe.declared()
     # without a key, what is encrypted cannot be compared, and the rest can
     keys = recipe.keys(declared.spec) if recipe.has_keys else None
-    found = await rendering.rendered(path, recipe, declared.spec, recipe.variables(declared.spec), keys)
+    variables = recipe.variables(declared.spec)
+    found = await rendering.rendered(path, recipe, declared.spec, variables, keys)
     if not found.manifests:
         raise Failure(Code.WRONG, f"{path} declares no object: there is nothing to compare")
-    return Wanted(found, declared)
+    return Wanted(found, variables, declared)
 
 
 async def cluster(client: "Client", wish: Wanted, terms: "Terms", *, namespace: str) -> "list[Finding]":
@@ -71,7 +77,8 @@ async def cluster(client: "Client", wish: Wanted, terms: "Terms", *, namespace: 
     )
     if spec is not None:
         items = ignore.marked(items, ignore.compiled(spec.ignore))
-    return [*sealed, *await comparing.compare(client, items, terms._replace(stamped=key is not None))]
+    found = await comparing.compare(client, items, terms._replace(stamped=key is not None))
+    return [*sealed, *_hidden(found, wish.variables)]
 
 
 def dump(wish: Wanted, live: Path, *, namespace: str, everything: bool) -> "list[Finding]":
@@ -83,7 +90,7 @@ def dump(wish: Wanted, live: Path, *, namespace: str, everything: bool) -> "list
     found = against_dump(manifests, there, namespace=namespace, secret=secret, everything=everything)
     # what is encrypted on this side is not only on the other
     known = {finding.ref for finding in sealed}
-    return [*sealed, *(finding for finding in found if finding.ref not in known)]
+    return [*sealed, *_hidden((finding for finding in found if finding.ref not in known), wish.variables)]
 
 
 def nothing(manifests: "Sequence[Manifest]", why: str, app: "Key | None" = None) -> "list[Finding]":
@@ -91,6 +98,28 @@ def nothing(manifests: "Sequence[Manifest]", why: str, app: "Key | None" = None)
     from trimtab.diff.report import Finding, State
 
     return [Finding(one.ref, State.UNKNOWN, one.origin, why, app=app) for one in manifests]
+
+
+def _hidden(findings: "Iterable[Finding]", variables: "Variables") -> "list[Finding]":
+    """`findings` without the values that come from Secrets.
+
+    What they are put into is hidden anyhow; this is for what they were put into once, and for words of the server.
+    """
+    from trimtab.controllers.hiding import NOTHING
+
+    hiding = NOTHING.follow(variables)
+    if not hiding.now:
+        return list(findings)
+    return [
+        finding._replace(
+            note=hiding.text(finding.note),
+            differences=tuple(
+                change._replace(before=hiding.value(change.before), after=hiding.value(change.after))
+                for change in finding.differences
+            ),
+        )
+        for finding in findings
+    ]
 
 
 def unsealed(wish: Wanted, app: "Key | None" = None) -> "tuple[list[Finding], list[Manifest]]":

@@ -1,9 +1,10 @@
 """What an app wishes, compared with the cluster: what its controller would do now, seen from where the command runs."""
 
+import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,6 +16,7 @@ from trimtab.api.gvk import KUSTOMIZATION, SOURCE_KINDS
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.source import Artifact
 from trimtab.artifacts.fetch import fetch_artifact
+from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Store
 from trimtab.base.abreast import abreast
 from trimtab.base.errors import Terminal, Transient, TrimtabError
@@ -34,7 +36,7 @@ from trimtab.kube.services import Service, ServiceTransport
 from trimtab.manifests.refs import Key, Ref
 from trimtab.remotes.outbound import Outbound
 from trimtab.render.options import Options
-from trimtab.render.render import Rendered
+from trimtab.render.render import Rendered, Renderer
 from trimtab.render.variables import Variables
 from trimtab.sops.keyring import Keyring
 from trimtab.targets.kubernetes import inventory, prune
@@ -73,9 +75,13 @@ class Apps:
 
     client: Client
     transport: Transport
+    store: Store
+    renderer: Renderer
     terms: Terms
     recipe: Recipe
     path: Path | None = None
+    _snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    _fetching: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     async def look_at(self, found: Sequence[Kustomization]) -> list[Look]:
         """A look at each of `found`."""
@@ -114,7 +120,7 @@ class Apps:
             found = await rendering.rendered(self.path, self.recipe, ks.spec, variables, keys)
         else:
             found = await self._published(ks, variables, keys)
-        return against.Wanted(found, Declared(ks.key, ks.spec), shut)
+        return against.Wanted(found, variables, Declared(ks.key, ks.spec), shut)
 
     async def _keys(self, ks: Kustomization) -> tuple[Keyring | None, str]:
         """What opens its files: what was given, else what its own Secret has; and why what is left stays shut."""
@@ -127,11 +133,16 @@ class Apps:
             return None, f"it is encrypted by SOPS, and its key cannot be had: {failure}"
 
     async def _published(self, ks: Kustomization, variables: Variables, keys: Keyring | None) -> Rendered:
-        artifact = await self._artifact(ks)
-        with tempfile.TemporaryDirectory(prefix="trimtab-diff-") as directory, rendering.renderer() as renderer:
-            store = Store(Path(directory))
-            snapshot = await fetch_artifact(self._way_to(artifact), artifact, store)
-            return await renderer.render(snapshot, ks.spec.path, Options.from_spec(ks.spec), variables, keys)
+        snapshot = await self._fetched(await self._artifact(ks))
+        return await self.renderer.render(snapshot, ks.spec.path, Options.from_spec(ks.spec), variables, keys)
+
+    async def _fetched(self, artifact: Artifact) -> Snapshot:
+        """The files of `artifact`. Apps often have one source: it is fetched once."""
+        async with self._fetching.setdefault(artifact.digest, asyncio.Lock()):
+            if artifact.digest not in self._snapshots:
+                way = self._way_to(artifact)
+                self._snapshots[artifact.digest] = await fetch_artifact(way, artifact, self.store)
+            return self._snapshots[artifact.digest]
 
     async def _artifact(self, ks: Kustomization) -> Artifact:
         kind = ks.spec.source_ref.kind
@@ -201,7 +212,8 @@ async def apps(client: Client, terms: Terms, recipe: Recipe, path: Path | None) 
     """What looks at apps, with a way of its own to what is published outside of the cluster."""
     transport = AiohttpTransport()
     try:
-        yield Apps(client, transport, terms, recipe, path)
+        with tempfile.TemporaryDirectory(prefix="trimtab-diff-") as directory, rendering.renderer() as renderer:
+            yield Apps(client, transport, Store(Path(directory)), renderer, terms, recipe, path)
     finally:
         await transport.close()
 

@@ -85,6 +85,9 @@ class Asked(NamedTuple):
     async def _files(self, client: "Client", terms: "Terms") -> "tuple[list[Finding], Collection[Ref]]":
         assert self.subject.path is not None  # noqa: S101
         wish = await against.wanted(self.subject.path, self.recipe)
+        if (key := wish.declared.key) is not None and not key.namespace:
+            key = key._replace(namespace=self.options.namespace)
+            wish = wish._replace(declared=wish.declared._replace(key=key))
         namespace = self.options.asked or client.config.namespace
         found = await against.cluster(client, wish, terms, namespace=namespace)
         return found, {finding.ref for finding in found}

@@ -73,20 +73,21 @@ class Hiding:
         if outcome.drift is None:
             return outcome._replace(message=self.text(outcome.message))
         shown = tuple(
-            difference._replace(before=self._value(difference.before), after=self._value(difference.after))
+            difference._replace(before=self.value(difference.before), after=self.value(difference.after))
             for difference in outcome.drift.differences
         )
         drift = outcome.drift._replace(differences=shown)
         return outcome._replace(message=self.text(str(drift)), drift=drift)
 
-    def _value(self, value: Any) -> Any:
+    def value(self, value: Any) -> Any:
+        """`value`, made of what JSON knows, without them."""
         match value:
             case str():
                 return self.text(value)
             case dict():
-                return {name: self._value(item) for name, item in value.items()}
+                return {name: self.value(item) for name, item in value.items()}
             case list():
-                return [self._value(item) for item in value]
+                return [self.value(item) for item in value]
             case bool() | None:
                 return value
         # a value that has become a number
