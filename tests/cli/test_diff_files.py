@@ -255,6 +255,18 @@ def test_a_value_of_a_secret_is_hidden_where_it_was_put_into_once(tmp_path: Path
         assert PASSWORD not in done.stdout + done.stderr
 
 
+def test_who_reads_no_further_gets_the_exit_code_all_the_same(tmp_path: Path) -> None:
+    many = listed(*(config_map(f"c{number}", data={"a": "1"}) for number in range(3_000)))
+    (tmp_path / "wanted.yaml").write_text(json.dumps(many))
+    (tmp_path / "live.yaml").write_text(json.dumps(listed()))
+    command = [sys.executable, "-m", "trimtab.cli.main", "diff", "wanted.yaml", "--live", "live.yaml"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("+ ConfigMap")
+        process.stdout.close()
+        assert process.wait(60) == 2
+
+
 # --- what kubediff got wrong (DIFF.md)
 
 

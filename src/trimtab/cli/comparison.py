@@ -1,5 +1,7 @@
 """What commands print of a comparison, and the code they leave with."""
 
+import os
+import sys
 from typing import Final, Literal, TypeAlias
 
 import click
@@ -24,6 +26,18 @@ _CODES: Final = {State.SAME: Code.OK, State.DIFFERS: Code.DIFFERS, State.UNKNOWN
 
 def show(report: Report, form: Form) -> Code:
     """Print `report`. Where all is as declared, text is no text at all."""
+    try:
+        _write(report, form)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as `head` does. What was found stays what it is.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if form == "text" and report.verdict is not State.SAME:
+        output.say("✗", report.words())
+    return _CODES[report.verdict]
+
+
+def _write(report: Report, form: Form) -> None:
     match form:
         case "json":
             click.echo(output.document(structured(report), "json"))
@@ -31,14 +45,16 @@ def show(report: Report, form: Form) -> Code:
             click.echo(page(report), nl=False)
         case "text":
             _print(report)
-    return _CODES[report.verdict]
 
 
 def _print(report: Report) -> None:
+    several = len({finding.app for finding in report.findings}) > 1
+    heading = ""
     for finding in report.notable:
+        before, heading = heading, f"{finding.app or 'of no app'}:"
+        if several and heading != before:
+            click.echo(click.style(output.escape(heading), bold=True))
         sign = click.style(SIGNS[finding.state], fg=_COLOURS[finding.state], bold=True)
         click.echo(f"{sign} {output.escape(headline(finding))}")
         for line in body(finding):
             click.echo(f"    {output.escape(line)}")
-    if report.verdict is not State.SAME:
-        output.say("✗", report.words())
