@@ -174,6 +174,23 @@ def test_an_artifact_that_is_not_what_was_promised_is_not_believed(
     assert "is not what the source's status promises" in done.stdout
 
 
+def test_an_artifact_at_an_address_that_is_never_contacted_is_not_asked_for(trimtab: Command, shop: Cluster) -> None:
+    artifact = shop.get("gitrepository", "shop")["status"]["artifact"]
+    shop.ready("gitrepository", "shop", artifact={**artifact, "url": "http://169.254.169.254/latest/a.tar.gz"})
+    done = trimtab("diff", "web", "-n", shop.namespace)
+    assert done.returncode == 3
+    assert "is never contacted" in done.stdout
+
+
+def test_an_artifact_inside_the_cluster_is_asked_of_the_api_server(trimtab: Command, shop: Cluster) -> None:
+    artifact = shop.get("gitrepository", "shop")["status"]["artifact"]
+    url = f"http://source-controller.{shop.namespace}.svc.cluster.local./a.tar.gz"
+    shop.ready("gitrepository", "shop", artifact={**artifact, "url": url})
+    done = trimtab("diff", "web", "-n", shop.namespace)
+    assert done.returncode == 3
+    assert 'through the API server: services "source-controller" not found' in done.stdout
+
+
 def test_orphans_are_told_also_of_apps_that_are_gone(trimtab: Command, shop: Cluster) -> None:
     apply(shop, "web", "lost")
     apply(shop, "gone", "left")

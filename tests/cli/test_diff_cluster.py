@@ -224,7 +224,7 @@ def test_nothing_is_written(shop: Shop) -> None:
 
 
 REALWORLD = Path(__file__).parents[2].parent / "shared" / "realworld"
-BUILDS = ("podinfo/kustomize", "podinfo/deploy/bases/database", "microservices-demo/kubernetes-manifests")
+BUILDS = ("podinfo/deploy/bases/database", "microservices-demo/kubernetes-manifests")
 
 
 @pytest.mark.skipif(not REALWORLD.is_dir(), reason=f"no repositories at {REALWORLD}")

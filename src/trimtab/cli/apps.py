@@ -34,6 +34,7 @@ from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
 from trimtab.kube.services import Service, ServiceTransport
 from trimtab.manifests.refs import Key, Ref
+from trimtab.remotes.checked import Checked
 from trimtab.remotes.outbound import Outbound
 from trimtab.render.options import Options
 from trimtab.render.render import Rendered, Renderer
@@ -74,7 +75,7 @@ class Apps:
     """Looks at apps. `path` is a directory to take in place of what the source of an app has published."""
 
     client: Client
-    transport: Transport
+    out: Outbound
     store: Store
     renderer: Renderer
     terms: Terms
@@ -126,9 +127,8 @@ class Apps:
         """What opens its files: what was given, else what its own Secret has; and why what is left stays shut."""
         if self.recipe.has_keys:
             return self.recipe.keys(ks.spec), against.SEALED
-        out = Outbound(self.transport, self.client.clock)
         try:
-            return await Decrypting(self.client, out, self.client.clock).keys(ks), against.SEALED
+            return await Decrypting(self.client, self.out, self.client.clock).keys(ks), against.SEALED
         except (Transient, *_REFUSALS) as failure:
             return None, f"it is encrypted by SOPS, and its key cannot be had: {failure}"
 
@@ -159,7 +159,7 @@ class Apps:
         with contextlib.suppress(ValueError):
             if Service.at(URL(artifact.url)) is not None:
                 return ServiceTransport(self.client)
-        return self.transport
+        return Checked(self.out)
 
     # --- what it has
 
@@ -213,7 +213,8 @@ async def apps(client: Client, terms: Terms, recipe: Recipe, path: Path | None) 
     transport = AiohttpTransport()
     try:
         with tempfile.TemporaryDirectory(prefix="trimtab-diff-") as directory, rendering.renderer() as renderer:
-            yield Apps(client, transport, Store(Path(directory)), renderer, terms, recipe, path)
+            out = Outbound(transport, client.clock)
+            yield Apps(client, out, Store(Path(directory)), renderer, terms, recipe, path)
     finally:
         await transport.close()
 
