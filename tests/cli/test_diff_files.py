@@ -206,6 +206,18 @@ def test_an_empty_dump_is_an_error_and_an_empty_list_is_none(diff: Diff) -> None
     assert diff(DEPLOYMENT, listed()).returncode == 2
 
 
+@pytest.mark.parametrize("nested", ["[" * 100_000, '{"a":' * 900 + "1" + "}" * 900], ids=["never closed", "very deep"])
+def test_a_dump_that_is_nested_without_end_is_an_error_or_compared(diff: Diff, nested: str) -> None:
+    text = json.dumps(config_map(data={"a": "1"}))[:-1] + ', "spec": ' + nested + "}"
+    done = diff(config_map(data={"a": "1"}), text)
+    assert done.returncode in (0, 1)
+    assert "Traceback" not in done.stderr
+    wanted = {**config_map(data={"a": "1"}), "spec": {"a": 1}}
+    done = diff(wanted, text)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+
+
 def test_nothing_declared_is_an_error_and_not_a_clean_state(diff: Diff) -> None:
     done = diff("# nothing\n", listed(LIVE))
     assert done.returncode == 1

@@ -78,7 +78,10 @@ class Asked(NamedTuple):
         wish = await against.wanted(self.subject.path, self.recipe)
         if live is not None:
             namespace, everything = self.options.asked, self.unmanaged
-            return self._report(against.dump(wish, live, namespace=namespace, everything=everything))
+            try:
+                return self._report(against.dump(wish, live, namespace=namespace, everything=everything))
+            except RecursionError:
+                raise Failure(Code.WRONG, f"{live}: something in it is nested too deeply") from None
         why = "offline, and nothing live was given to compare it with (--live FILE)"
         return self._report(against.nothing(wish.rendered.manifests, why))
 

@@ -104,7 +104,7 @@ def _place(finding: Finding) -> tuple[Key, Ref, State]:
 
 
 def structured(report: Report) -> dict[str, object]:
-    """`report` for programs: the counts, and every finding there is something to say about (docs/diff.md)."""
+    """`report` for programs: the counts, and all findings but of what is as declared (docs/diff.md)."""
     return {
         "about": report.about,
         "observedAt": report.at.isoformat(timespec="seconds").replace("+00:00", "Z"),

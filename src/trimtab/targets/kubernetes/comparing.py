@@ -96,6 +96,8 @@ class _Comparison:
                 found = self.unknown(item, item.told(str(failure)))
             except (StaleGroup, Unreachable) as failure:
                 found = self.unknown(item, str(failure))
+            except RecursionError:
+                found = self.unknown(item, "it is nested too deeply")
         self.done[item.ref] = found
         return found
 
