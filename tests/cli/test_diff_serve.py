@@ -17,7 +17,7 @@ import pytest
 from tests.cli.conftest import command_line
 from trimtab.cluster.plane import ControlPlane
 
-DEADLINE_S = 120.0
+DEADLINE_S = 300.0
 
 
 class Serving:
