@@ -23,10 +23,9 @@ from trimtab.manifests.refs import Body, Key, Ref
 from trimtab.targets.kubernetes import autoscaling
 from trimtab.targets.kubernetes.apply import read, rehearse
 from trimtab.targets.kubernetes.autoscaling import REPLICAS, Scaled
-from trimtab.targets.kubernetes.desired import Desired, Mode, rule
+from trimtab.targets.kubernetes.desired import MANAGER, Desired, Mode, rule
 from trimtab.targets.kubernetes.fights import without_parts
 from trimtab.targets.kubernetes.ignore import lean
-from trimtab.targets.kubernetes.sighting import MANAGER
 from trimtab.targets.kubernetes.takeover import appliers, gives_way
 
 _LOOKS: Final = 3

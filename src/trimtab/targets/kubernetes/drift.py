@@ -207,7 +207,7 @@ def _differences(item: Desired, view: _View, wished: Body) -> list[_Found]:
         return []
     live = view.body
     return [
-        _Found(difference, fields.who_changed(live, difference.path))
+        _Found(difference, fields.who_changed(live, difference.path, manager=item.manager))
         for difference in fields.changes(live, wished, entry)
     ]
 

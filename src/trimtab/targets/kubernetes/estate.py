@@ -15,9 +15,8 @@ from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, Gone, NotFound, Unreachable
 from trimtab.kube.resource import Resource
 from trimtab.manifests.refs import Body, Key, Ref
-from trimtab.targets.kubernetes.desired import PREFIX, Owner
+from trimtab.targets.kubernetes.desired import MANAGER, PREFIX, Owner
 from trimtab.targets.kubernetes.inventory import SUFFIX
-from trimtab.targets.kubernetes.sighting import MANAGER
 
 _HELM: Final = "helm.toolkit.fluxcd.io/"
 _NOBODYS_KINDS: Final = frozenset(
