@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from trimtab.api.helmrelease import HelmRelease, ValuesReference
 from trimtab.api.names import Reason
-from trimtab.base.errors import Transient, TrimtabError
+from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.controllers.holders import SECRET, Holder, Holders
 from trimtab.helm.values import VALUES_KEY, Piece, Values, compose
 from trimtab.kube.client import Client
@@ -73,7 +73,7 @@ class Valuing:
 
 def lasting(hr: HelmRelease, failure: TrimtabError) -> TrimtabError:
     """`failure`, which is not final where values that are read elsewhere may change without anybody telling us."""
-    if hr.spec.values_from and not isinstance(failure, Transient):
+    if hr.spec.values_from and isinstance(failure, Terminal):
         return Transient(failure.reason, failure.message, hopeless=True)
     return failure
 
