@@ -24,6 +24,7 @@ from trimtab.helm import action
 from trimtab.helm.action import Facts, decide, farewell
 from trimtab.helm.observed import recall
 from trimtab.helm.record import Status
+from trimtab.helm.revision import is_of
 from trimtab.manifests.refs import Key
 from trimtab.runtime.controller import Again
 
@@ -116,11 +117,17 @@ class Driving:
                     return None
 
     async def part(self, site: Site, records: ReleaseRecords) -> None:
-        """Uninstall what there is of a release whose object is being deleted. Raises ActionFailed."""
+        """Uninstall what there is of a release whose object is being deleted. Raises ActionFailed.
+
+        One that was never taken over, since something was in the way until now, is left to whoever made it.
+        """
         shelf = await records.read()
         if isinstance(farewell(shelf.history), action.Nothing):
             return
-        memory = recall(site.release.draft, shelf.history, site.hr.metadata.uid)
+        uid = site.hr.metadata.uid
+        memory = recall(site.release.draft, shelf.history, uid)
+        if not any(is_of(record, uid) or memory.of(record) is not None for record in shelf.history):
+            return
         leaving = Leaving(site, records, self.clock, shelf.history, memory)
         failure = await self._run(site, leaving, "uninstall", leaving.uninstall, Reason.UNINSTALL_SUCCEEDED)
         if failure is not None:

@@ -259,7 +259,7 @@ class HelmReleases:
         if not hr.spec.suspend:
             try:
                 await self._uninstall(hr, release)
-            except TrimtabError as failure:
+            except (TrimtabError, ApiError, UnknownKind, StaleGroup, Unreachable) as failure:
                 if not await self._ending(hr):
                     raise
                 words = (
@@ -273,6 +273,8 @@ class HelmReleases:
 
     async def _uninstall(self, hr: HelmRelease, release: Release) -> None:
         world, status = self._world, release.status
+        if not status.history and not status.storage_namespace:
+            return  # nothing was ever begun: whatever has its name is somebody else's
         known = status.history[0] if status.history else None
         of = Key(known.namespace, known.name) if known else Key(hr.release_namespace, hr.release_name)
         site = await self._site(hr, release, of)
