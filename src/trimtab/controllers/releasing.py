@@ -37,6 +37,7 @@ class Course(Leaving):
     ) -> None:
         super().__init__(case, records, clock, history, memory)
         self._changed: list[Outcome] = []
+        self._there: frozenset[Ref] = frozenset()
         self._case = case
         self._rendering = rendering
 
@@ -78,7 +79,9 @@ class Course(Leaving):
 
         async def effects() -> None:
             await self._hooks(Event.PRE_ROLLBACK, deadline, disabled=spec.disable_hooks)
-            self._changed += await self._rollout.apply(wish, plan, judgements, deadline)
+            if spec.cleanup_on_fail:
+                self._there = await self._rollout.present(items)
+            await self._rollout.apply(wish, plan, judgements, deadline, self._changed)
             await self._remove_others(items, deadline)
             if not spec.disable_wait:
                 await self._rollout.settle(items, deadline, jobs=not spec.disable_wait_for_jobs)
@@ -159,7 +162,9 @@ class Course(Leaving):
 
         async def effects() -> None:
             await self._hooks(hooks[0], deadline, disabled=spec.disable_hooks)
-            self._changed += await self._rollout.apply(wish, plan, judgements, deadline)
+            if tidy:
+                self._there = await self._rollout.present(items)
+            await self._rollout.apply(wish, plan, judgements, deadline, self._changed)
             await self._remove_others(items, deadline)
             if not spec.disable_wait:
                 await self._rollout.settle(items, deadline, jobs=not spec.disable_wait_for_jobs)
@@ -232,13 +237,13 @@ class Course(Leaving):
             await self._rollout.remove(gone, deadline, wait=False, propagation="Background")
 
     def _tidy(self, deadline: float) -> Callable[[], Coroutine[Any, Any, None]]:
-        """What deletes the objects that an action has created, for it failed."""
+        """What deletes the objects that an action has created, for it failed: never one that was there before."""
 
         async def tidy() -> None:
             made = [
-                Entry(outcome.ref, self._version(outcome.ref))
+                self._made(outcome.ref)
                 for outcome in self._changed
-                if outcome.effect is Effect.CREATED
+                if outcome.effect is Effect.CREATED and outcome.ref not in self._there
             ]
             try:
                 await self._rollout.remove(made, deadline, wait=False, propagation="Background")
@@ -247,9 +252,10 @@ class Course(Leaving):
 
         return tidy
 
-    def _version(self, ref: Ref) -> str:
+    def _made(self, ref: Ref) -> Entry:
         tracked = self._case.release.at.target.tracker.get(ref)
-        return tracked.seen.gvk.version if tracked is not None and tracked.seen is not None else "v1"
+        made = tracked.baseline if tracked is not None else None
+        return Entry(ref, made.gvk.version, made.uid) if made is not None else Entry(ref, "v1")
 
     def _entry(self, item: Desired) -> Entry:
         tracked = self._case.release.at.target.tracker.get(item.ref)

@@ -6,6 +6,7 @@ from typing import Final
 
 from trimtab.api.helmactions import CrdPolicy
 from trimtab.api.names import HELM_MANAGER, DriftMode
+from trimtab.base.abreast import abreast
 from trimtab.base.clock import Clock
 from trimtab.controllers import health, verdicts
 from trimtab.controllers.release import Outrun, Site
@@ -94,20 +95,30 @@ class Rollout:
             raise Refused(f"{many}, nothing was applied: {gate.words(refused)}")
         return wish, plan, judgements
 
+    async def present(self, items: Sequence[Desired]) -> frozenset[Ref]:
+        """Those of `items` that are there, whoever made them: no watch of ours tells of what others have made."""
+
+        async def there(item: Desired) -> bool:
+            return await read(self._site.client, item) is not None
+
+        found = await abreast(there, items)
+        return frozenset(item.ref for item, is_there in zip(items, found, strict=True) if is_there)
+
     async def apply(
-        self, wish: Wish, plan: KubePlan, judgements: Sequence[gate.Judgement], deadline: float
-    ) -> list[Outcome]:
-        """Apply what was judged; what has to wait for a definition of the same set is waited for. Raises Refused."""
-        done: dict[Ref, Outcome] = {}
+        self, wish: Wish, plan: KubePlan, judgements: Sequence[gate.Judgement], deadline: float, done: list[Outcome]
+    ) -> None:
+        """Apply what was judged; what has to wait for a definition of the same set is waited for. Raises Refused.
+
+        What became of each object is put into `done`, also if others fail.
+        """
         while True:
             outcomes = [outcome async for outcome in self._target.converge(wish, plan, judgements)]
-            for outcome in outcomes:
-                done[outcome.ref] = outcome
+            done += outcomes
             if failures := [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]:
                 raise Refused(verdicts.failure_words(failures))
             waiting = [outcome for outcome in outcomes if outcome.effect is Effect.WAITING]
             if not waiting:
-                return list(done.values())
+                return
             await self._pause(deadline, _GONE_LOOK_S, "; ".join(map(str, waiting[:_SHOWN])))
             plan, judgements = self._target.plan(wish, await self._target.observe(wish)), ()
 
