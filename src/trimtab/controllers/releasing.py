@@ -6,12 +6,12 @@ from typing import Any
 from trimtab.api.helmactions import CrdPolicy, Install, Rollback, Test, Upgrade
 from trimtab.api.names import Reason
 from trimtab.base.clock import Clock
-from trimtab.base.errors import Terminal
+from trimtab.base.errors import Terminal, Transient
 from trimtab.controllers.leaving import Leaving
 from trimtab.controllers.release import Case, Outrun, failed, kept
 from trimtab.controllers.releaserecords import ReleaseRecords
 from trimtab.controllers.rendering import Rendering
-from trimtab.controllers.rollout import Refused
+from trimtab.controllers.rollout import Hindered, Refused, since_deployed
 from trimtab.helm import output, record, revision
 from trimtab.helm.hooks import HookFailed, Hooks, Superseded
 from trimtab.helm.memory import Memory, Release
@@ -72,6 +72,8 @@ class Course(Leaving):
         try:
             items = await self._rollout.prepare(to.manifest, to.hooks or ())
             wish, plan, judgements = await self._rollout.judged(items, force=spec.force, foreign=True)
+        except Hindered as problem:
+            raise Transient(Reason.ROLLBACK_FAILED, self._told(problem)) from problem
         except (Refused, Terminal) as problem:
             raise failed(Reason.ROLLBACK_FAILED, self._told(problem)) from problem
         new = revision.begin_rollback(self.history, to, owner=self._case.hr.metadata.uid, now=self._clock.now())
@@ -143,6 +145,9 @@ class Course(Leaving):
             items = await self._rollout.prepare(made.output.manifest, made.output.hooks)
             foreign = not spec.disable_take_ownership
             wish, plan, judgements = await self._rollout.judged(items, force=force, foreign=foreign)
+        except Hindered as problem:
+            self.memory = before
+            raise Transient(reason, self._told(problem)) from problem
         except (Refused, Terminal) as problem:
             self.memory = self.memory.failed()
             raise failed(reason, self._told(problem)) from problem
@@ -190,9 +195,13 @@ class Course(Leaving):
         counts: bool,
         tidy: Callable[[], Coroutine[Any, Any, None]] | None,
     ) -> None:
-        """Bring about `effects`; if they fail, that goes on record."""
+        """Bring about `effects`; if they fail, that goes on record. What was only in the way raises Transient."""
         try:
             await effects()
+        except Hindered as problem:
+            told = self._told(problem)
+            await self._interrupt(self.history[0], f"{words}: interrupted: {told}")
+            raise Transient(reason, told) from problem
         except (Refused, HookFailed, Terminal) as problem:
             told = self._told(problem)
             if tidy is not None:

@@ -1,6 +1,7 @@
 """The objects of a release on their way into a cluster, and out of it: prepared, judged, applied, awaited, deleted."""
 
 import asyncio
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -29,10 +30,17 @@ _GONE_LOOK_S: Final = 1.0
 _NAMESPACE: Final = Gvk("", "v1", "Namespace")
 _JOBS: Final = frozenset({("batch", "Job")})
 _SHOWN: Final = 10
+_TRIES: Final = 3
+_DENIED: Final = re.compile(r"denied (?:the )?request")
+"""What an admission webhook or an admission policy says, which refuse with 403 as missing rights do."""
 
 
 class Refused(Exception):
     """The objects cannot be what is wished, or did not get there; the message says which and why."""
+
+
+class Hindered(Refused):
+    """What is in the way is none of the wish's doing: it is tried again, and does not count as a failure of it."""
 
 
 class Rollout:
@@ -92,7 +100,8 @@ class Rollout:
         refused = [judged for judged in judgements if isinstance(judged, gate.Refused)]
         if refused:
             many = f"{len(refused)} objects were refused" if len(refused) > 1 else "an object was refused"
-            raise Refused(f"{many}, nothing was applied: {gate.words(refused)}")
+            blameless = all(passing(one.message, transient=one.transient) for one in refused)
+            raise (Hindered if blameless else Refused)(f"{many}, nothing was applied: {gate.words(refused)}")
         return wish, plan, judgements
 
     async def present(self, items: Sequence[Desired]) -> frozenset[Ref]:
@@ -115,7 +124,7 @@ class Rollout:
             outcomes = [outcome async for outcome in self._target.converge(wish, plan, judgements)]
             done += outcomes
             if failures := [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]:
-                raise Refused(verdicts.failure_words(failures))
+                raise _failure(failures)
             waiting = [outcome for outcome in outcomes if outcome.effect is Effect.WAITING]
             if not waiting:
                 return
@@ -186,14 +195,17 @@ class Rollout:
         What was let go, since it is somebody else's by now, comes back. Raises Refused.
         """
         wish = Wish(self._site.owner, self._site.client, (), {}, prune=True)
-        left, released = list(entries), list[Ref]()
+        left, released, tries = list(entries), list[Ref](), _TRIES
         while left:
             outcomes = [o async for o in self._target.delete(wish, left, propagation=propagation)]
             if failures := [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]:
-                raise Refused(verdicts.failure_words(failures))
+                tries -= 1  # it may just have changed between a look and the deletion
+                if not tries:
+                    raise _failure(failures)
             released += [outcome.ref for outcome in outcomes if outcome.effect is Effect.RELEASED]
-            waiting = {outcome.ref: outcome for outcome in outcomes if outcome.effect is Effect.WAITING}
-            left = [entry for entry in left if entry.ref in waiting] if wait else []
+            open_ = (Effect.FAILED, Effect.WAITING) if wait else (Effect.FAILED,)
+            waiting = {outcome.ref: outcome for outcome in outcomes if outcome.effect in open_}
+            left = [entry for entry in left if entry.ref in waiting]
             if left:
                 await self._pause(deadline, _GONE_LOOK_S, "; ".join(map(str, list(waiting.values())[:_SHOWN])))
         return released
@@ -236,6 +248,20 @@ class Rollout:
         except TimeoutError:
             return
         pulse.clear()
+
+
+def passing(message: str, *, transient: bool) -> bool:
+    """Whether a refusal in these words may pass although the wish stays as it is.
+
+    Rights, quotas and servers that do not answer are somebody else's to mend. What a policy denies is denied to this
+    very wish.
+    """
+    return "exceeded quota" in message or (transient and _DENIED.search(message) is None)
+
+
+def _failure(failures: Sequence[Outcome]) -> Refused:
+    blameless = all(passing(one.message, transient=one.transient and not one.stuck) for one in failures)
+    return (Hindered if blameless else Refused)(verdicts.failure_words(failures))
 
 
 def since_deployed(history: Sequence[Record]) -> list[Record]:
