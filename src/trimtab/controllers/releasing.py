@@ -185,6 +185,31 @@ class Course(Leaving):
         self.memory = self.memory.starting(action, self._case.wish, new.version)
         await self._records.create(new)
         self.history.insert(0, new)
+        await self._thin()
+
+    async def _thin(self) -> None:
+        """Delete records of failures beyond what is kept: a release may be tried in vain for ever.
+
+        One that alone tells of an object that may be in the cluster stays until an action succeeds.
+        """
+        limit = self._case.hr.spec.history_limit
+        for old in [one for one in reversed(self.history[1:]) if one.status == Status.FAILED]:
+            if not limit or len(self.history) <= limit:
+                break
+            rest = [one for one in self.history if one is not old]
+            if await self._dispensable(old, rest):
+                await self._records.delete(old)
+                self.history = rest
+        self.memory = self.memory.keeping(one.version for one in self.history)
+
+    async def _dispensable(self, old: Record, rest: Sequence[Record]) -> bool:
+        if old not in since_deployed(self.history):
+            return True
+        try:
+            told = await self._rollout.entries(since_deployed(rest))
+            return (await self._rollout.entries([old])).keys() <= told.keys()
+        except Terminal:
+            return False
 
     async def _attempt(
         self,
