@@ -79,6 +79,8 @@ class HelmReleases:
         if release is None:
             return True
         release.pulse.set()
+        if news is News.DISTURBED:
+            release.disturbed = True
         return not release.busy and news is News.DISTURBED
 
     def stirred(self, holder: Holder, version: str) -> None:
@@ -130,7 +132,7 @@ class HelmReleases:
             return Done()
         release = self._remember(hr)
         self._nudged.discard(key)
-        release.busy = True
+        release.busy, release.disturbed = True, False
         try:
             if hr.metadata.deleted:
                 return await self._finalize(hr, release)
@@ -247,6 +249,8 @@ class HelmReleases:
         if moved and release.began is not None:
             self._on_ready(hr.key, self._world.clock.monotonic() - release.began)
         release.began = None
+        if release.disturbed:
+            self._wake(hr.key)  # a pass that failed comes again anyway, and not at once
         return Again(max(hr.spec.interval_s, LEAST_INTERVAL_S))
 
     # --- the end
