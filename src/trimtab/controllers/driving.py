@@ -73,11 +73,11 @@ class Driving:
                     raise failure  # what failed is tried again after a while
                 case action.Install():
                     failure = await self._run(case, course, "install", course.install, Reason.INSTALL_SUCCEEDED)
-                    forced = False
+                    forced = self._forced(case, forced=forced)
                 case action.Upgrade(forced=by_request):
                     upgrade = partial(course.upgrade, forced=by_request)
                     failure = await self._run(case, course, "upgrade", upgrade, Reason.UPGRADE_SUCCEEDED)
-                    forced = False
+                    forced = self._forced(case, forced=forced)
                 case action.RunTests():
                     failure = await self._run(case, course, "test", course.test, Reason.TEST_SUCCEEDED)
                 case action.Rollback(to=to):
@@ -138,7 +138,15 @@ class Driving:
         memory = recall(status, shelf.history, case.hr.metadata.uid)
         if _asked(case, RESET_AT):
             memory = memory.forgiven()
+            self.scribe.remember(case.hr, case.release, memory, shelf.history)
+            self.scribe.honour(case.hr, case.release, RESET_AT)
         return Course(case, records, self.rendering, self.clock, shelf.history, memory)
+
+    def _forced(self, case: Case, *, forced: bool) -> bool:
+        """What was asked for has been done, well or not: it is not forced any more."""
+        if forced:
+            self.scribe.honour(case.hr, case.release, FORCE_AT)
+        return False
 
     async def _run(
         self, site: Site, course: Leaving, name: str, act: Callable[[], Awaitable[None]], done: Reason

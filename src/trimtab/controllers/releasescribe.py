@@ -13,7 +13,7 @@ from trimtab.api import annotations
 from trimtab.api.gvk import HELM_RELEASE
 from trimtab.api.helmrelease import HelmRelease, HelmReleaseStatus
 from trimtab.api.kustomize import Inventory
-from trimtab.api.names import FORCE_AT, HELM_MANAGER, RESET_AT, ConditionType, Reason
+from trimtab.api.names import FORCE_AT, HELM_MANAGER, ConditionType, Reason
 from trimtab.base.clock import Clock
 from trimtab.base.durations import format_duration
 from trimtab.base.errors import Terminal, TrimtabError, Waiting
@@ -77,6 +77,12 @@ class ReleaseScribe:
         release.draft = msgspec.structs.replace(
             status, helm_chart=chart, storage_namespace=hr.storage_namespace, inventory=_inventory(release)
         )
+
+    def honour(self, hr: HelmRelease, release: Release, annotation: str) -> None:
+        """Draft that somebody asked for more than a look and got it, which is not before it was done."""
+        moment = hr.metadata.annotations.get(annotation, "")
+        honoured = {"last_handled_force_at" if annotation == FORCE_AT else "last_handled_reset_at": moment}
+        release.draft = msgspec.structs.replace(release.draft, **honoured)
 
     async def begin(self, hr: HelmRelease, release: Release, action: str, limit_s: float) -> None:
         """Say that an action begins."""
@@ -201,16 +207,13 @@ class ReleaseScribe:
 
 
 def handled(hr: HelmRelease, status: HelmReleaseStatus) -> HelmReleaseStatus:
-    """`status` with the requests of `hr` honoured."""
+    """`status` with the request of `hr` for a look honoured."""
     requested = hr.metadata.requested_at
     if not requested:
         return status
-    said = hr.metadata.annotations
     return msgspec.structs.replace(
         status,
         last_handled_reconcile_at=requested,
-        last_handled_force_at=requested if said.get(FORCE_AT) == requested else status.last_handled_force_at,
-        last_handled_reset_at=requested if said.get(RESET_AT) == requested else status.last_handled_reset_at,
     )
 
 
