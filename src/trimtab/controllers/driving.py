@@ -47,12 +47,14 @@ class Driving:
         """
         hr, release = case.hr, case.release
         shelf, moved = await records.read(), ""
+        touched_at = shelf.touched_at
         course = self._course(case, records, shelf)
         if (before := _before(case, self.clock)) is not None:
             left = await before[1].read()
             if left.history and left.history[0].status != Status.UNINSTALLED:
                 moved = "the name or the namespace of the release"
                 course = self._course(*before, left)
+                touched_at = left.touched_at
         forced, failure, looked, drifted = _asked(case, FORCE_AT), None, False, False
         while True:
             facts = Facts(
@@ -64,7 +66,7 @@ class Driving:
                 forced=forced,
                 moved=moved,
                 idle_s=self.clock.monotonic() - release.tried if release.tried is not None else float("inf"),
-                untouched_s=self.clock.now().timestamp() - shelf.touched_at,
+                untouched_s=self.clock.now().timestamp() - touched_at,
             )
             chosen = decide(facts)
             log.info("%s", chosen)
