@@ -1,5 +1,7 @@
 """Helm's records of one release, read and written where Helm keeps them: as Secrets, under the release's account."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -8,11 +10,11 @@ from trimtab.api.names import HELM_MANAGER, Reason
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Transient
 from trimtab.helm import record
-from trimtab.helm.record import Record
+from trimtab.helm.record import BadRecord, Record
 from trimtab.kube.client import Client
 from trimtab.kube.errors import AlreadyExists, Conflict, NotFound
 from trimtab.kube.resource import Resource
-from trimtab.manifests.refs import Gvk
+from trimtab.manifests.refs import Body, Gvk
 
 _SECRET = Gvk("", "v1", "Secret")
 _AT_ONCE = 500
@@ -32,6 +34,10 @@ class Shelf(NamedTuple):
 
     history: tuple[Record, ...]
     touched_at: float = 0.0
+
+
+def _decoded(secrets: Sequence[Body]) -> list[tuple[Record, Body]]:
+    return sorted(((record.decode(item), item) for item in secrets), key=lambda one: -one[0].version)
 
 
 class ReleaseRecords:
@@ -67,17 +73,23 @@ class ReleaseRecords:
         return frozenset((record.secret_name(self._name, number), at) for number, at in self._versions.items())
 
     async def read(self) -> Shelf:
-        """All records. Raises BadRecord, and what the client raises."""
+        """All records. Raises Transient for one that cannot be read, since nobody tells when it is mended or deleted.
+
+        They are unpacked beside the event loop: each may be of many megabytes.
+        """
         listing = await self._client.list(
             await self._resource(), self._namespace, label_selector=record.selector(self._name)
         )
-        found = sorted(((record.decode(item), item) for item in listing.items), key=lambda one: -one[0].version)
+        try:
+            found = await asyncio.to_thread(_decoded, listing.items)
+        except BadRecord as bad:
+            raise Transient(bad.reason, bad.message, hopeless=True) from bad
         self._versions = {one.version: str(item["metadata"]["resourceVersion"]) for one, item in found}
         return Shelf(tuple(one for one, _ in found), record.touched_at(found[0][1]) if found else 0.0)
 
     async def create(self, new: Record) -> None:
         """Write a revision that nobody has written. Raises Transient if somebody has, TooLarge."""
-        body = record.encode(new, self._namespace, self._clock.now())
+        body = await asyncio.to_thread(record.encode, new, self._namespace, self._clock.now())
         try:
             answer = await self._client.create(
                 await self._resource(), body, self._namespace, field_manager=HELM_MANAGER, type=_Named
@@ -88,7 +100,7 @@ class ReleaseRecords:
 
     async def update(self, changed: Record) -> None:
         """Write anew what was read or written here. Raises Transient if somebody else has written meanwhile."""
-        body = record.encode(changed, self._namespace, self._clock.now())
+        body = await asyncio.to_thread(record.encode, changed, self._namespace, self._clock.now())
         patch = {"metadata": {"labels": body["metadata"]["labels"]}, "data": body["data"]}
         if (version := self._versions.get(changed.version)) is not None:
             patch["metadata"]["resourceVersion"] = version
