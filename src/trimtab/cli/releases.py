@@ -128,7 +128,12 @@ class Releases:
             on_ready,
         )
         controller = Controller(
-            "helmrelease", releases.reconcile, clock=self.clock, concurrency=_AT_ONCE, backoff_cap=_BACKOFF_CAP_S
+            "helmrelease",
+            releases.reconcile,
+            clock=self.clock,
+            concurrency=_AT_ONCE,
+            backoff_cap=_BACKOFF_CAP_S,
+            deadline_s=releases.longest_s,
         )
 
         def on_source(source: SourceId) -> None:

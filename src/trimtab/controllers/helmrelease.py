@@ -25,7 +25,7 @@ from trimtab.controllers.state import ObjectState
 from trimtab.controllers.valuing import Valuing, lasting
 from trimtab.health.expressions import ExpressionError
 from trimtab.helm.memory import Wish
-from trimtab.helm.policy import policy_of
+from trimtab.helm.policy import longest_s, policy_of
 from trimtab.helm.postrender import Changes
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, NotFound, StaleGroup, UnknownKind, Unreachable
@@ -38,6 +38,8 @@ from trimtab.targets.kubernetes.desired import Desired
 from trimtab.targets.kubernetes.tracking import News
 
 LEAST_INTERVAL_S = 1.0
+_LONGEST_PASS_S = 1800.0
+_LONG_WAITS = 20
 _NAMESPACE = Gvk("", "v1", "Namespace")
 
 
@@ -121,6 +123,11 @@ class HelmReleases:
         if hr is None or release is None or release.settled is None or release.uid != hr.metadata.uid:
             return False
         return release.settled.generation == hr.metadata.generation
+
+    def longest_s(self, key: Key) -> float:
+        """How long a pass over `key` may take at most: it has several actions, and every hook has its own time."""
+        hr = self._world.objects.store.get(key)
+        return _LONGEST_PASS_S + (_LONG_WAITS * longest_s(hr.spec) if hr is not None else 0.0)
 
     # --- one pass
 

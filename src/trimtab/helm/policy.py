@@ -69,6 +69,12 @@ def policy_of(spec: HelmReleaseSpec) -> Policy:
     )
 
 
+def longest_s(spec: HelmReleaseSpec) -> float:
+    """The time that the slowest action in `spec` may take. Raises ValueError for a duration that is none."""
+    actions = (spec.install, spec.upgrade, spec.test, spec.rollback, spec.uninstall)
+    return max([spec.timeout_s, *(action.timeout_s(spec.timeout_s) for action in actions if action is not None)])
+
+
 def _retry_s(strategy: ActionStrategy | None) -> float | None:
     return strategy.retry_interval_s if strategy is not None and strategy.name == Strategy.RETRY else None
 

@@ -57,7 +57,7 @@ class Controller(Generic[K]):
 
     `reconcile` returns a Result or raises: Waiting is tried again after its time, Transient and everything unforeseen
     with backoff, Terminal not before something moves. `backoff_cap` is in seconds, for all keys or per key.
-    `deadline_s` ends a pass that hangs: no key may hold a worker for ever.
+    `deadline_s` ends a pass that hangs, for all keys or per key: no key may hold a worker for ever.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Controller(Generic[K]):
         clock: Clock,
         concurrency: int = 20,
         backoff_cap: float | Callable[[K], float] = 300.0,
-        deadline_s: float = 1800.0,
+        deadline_s: float | Callable[[K], float] = 1800.0,
     ) -> None:
         self.name = name
         self.queue: Queue[K] = Queue(clock, name=name)
@@ -138,7 +138,8 @@ class Controller(Generic[K]):
 
     async def _attempt(self, key: K) -> Result | Exception:
         """What came of one pass, errors included: a key must survive whatever its pass does."""
-        deadline = asyncio.timeout(self._deadline_s)
+        limit_s = self._deadline_s(key) if callable(self._deadline_s) else self._deadline_s
+        deadline = asyncio.timeout(limit_s)
         try:
             async with deadline:
                 return await self._reconcile(key)
@@ -153,7 +154,7 @@ class Controller(Generic[K]):
         except Exception as failure:  # noqa: BLE001 - the queue worker is where every failure ends
             if not deadline.expired():
                 return failure
-            overdue = Transient("Timeout", f"{self.name} {key}: the pass was cut off after {self._deadline_s:.0f} s")
+            overdue = Transient("Timeout", f"{self.name} {key}: the pass was cut off after {limit_s:.0f} s")
             overdue.__cause__ = failure
             return overdue
 
