@@ -187,11 +187,12 @@ class HelmReleases:
 
     async def _case(self, hr: HelmRelease, release: Release) -> tuple[Case, ReleaseRecords]:
         world = self._world
+        known = _digest(world.sources.get(source_of(hr)))  # what comes after this look is news
         wanted = await world.charting.resolve(hr)
         composed = await world.valuing.values(hr)
         release.hiding = release.hiding.following(composed.values.digest, composed.secret)
         of = Key(hr.release_namespace, hr.release_name)
-        site = await self._site(hr, release, of)
+        site = await self._site(hr, release, of, known)
         wish = Wish(
             hr.metadata.generation,
             wanted.chart.metadata.name,
@@ -205,15 +206,14 @@ class HelmReleases:
         case = Case(hr, release, site.client, of, site.outdated, site.admit, wanted, composed.values, wish, policy)
         return case, ReleaseRecords(site.client, world.clock, hr.storage_namespace, hr.release_name)
 
-    async def _site(self, hr: HelmRelease, release: Release, of: Key) -> Site:
-        """The cluster of `hr`, and in whose name it is acted there."""
+    async def _site(self, hr: HelmRelease, release: Release, of: Key, known: str) -> Site:
+        """The cluster of `hr`, and in whose name it is acted there. `known` is the digest of the chart's artifact."""
         world = self._world
         place = await world.places.of(hr)
         if release.place is not place:
             release.let_go()
             release.place, release.settled = place, None
         client, source = await world.access.client_for(hr, place), source_of(hr)
-        known = _digest(world.sources.get(source))
 
         def outdated() -> bool:
             now = world.objects.store.get(hr.key)
@@ -288,7 +288,7 @@ class HelmReleases:
             return  # nothing was ever begun: whatever has its name is somebody else's
         known = status.history[0] if status.history else None
         of = Key(known.namespace, known.name) if known else Key(hr.release_namespace, hr.release_name)
-        site = await self._site(hr, release, of)
+        site = await self._site(hr, release, of, _digest(world.sources.get(source_of(hr))))
         client = await world.access.client_for(hr, release.at, writing=True)
         storage = status.storage_namespace or hr.storage_namespace
         await self._driving.part(site, ReleaseRecords(client, world.clock, storage, of.name))
