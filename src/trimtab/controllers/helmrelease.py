@@ -21,6 +21,7 @@ from trimtab.controllers.releaserecords import ReleaseRecords
 from trimtab.controllers.releasescribe import ReleaseScribe
 from trimtab.controllers.releasewatch import Watch, mode_of
 from trimtab.controllers.rendering import Rendering
+from trimtab.controllers.rollout import admitted
 from trimtab.controllers.state import ObjectState
 from trimtab.controllers.valuing import Valuing, lasting
 from trimtab.health.expressions import ExpressionError
@@ -193,6 +194,14 @@ class HelmReleases:
         release.hiding = release.hiding.following(composed.values.digest, composed.secret)
         of = Key(hr.release_namespace, hr.release_name)
         site = await self._site(hr, release, of, known)
+        if hr.storage_namespace != hr.metadata.namespace:
+            # whoever may write records there may read those of others, and roll back to them
+            body = {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": of.name, "namespace": hr.storage_namespace},
+            }
+            await site.admit(admitted(site.owner, body, "spec.storageNamespace"))
         wish = Wish(
             hr.metadata.generation,
             wanted.chart.metadata.name,

@@ -6,6 +6,7 @@ from typing import Final
 from trimtab.api.helmactions import Uninstall
 from trimtab.api.names import Reason
 from trimtab.base.clock import Clock
+from trimtab.base.errors import Terminal
 from trimtab.controllers.release import Outrun, Site, failed
 from trimtab.controllers.releaserecords import ReleaseRecords
 from trimtab.controllers.rollout import Refused, Rollout, since_deployed
@@ -36,7 +37,10 @@ class Leaving:
         self._rollout = Rollout(site, clock)
 
     async def uninstall(self) -> None:
-        """Delete the objects and, unless they are to be kept, the records of the release. Raises ActionFailed."""
+        """Delete the objects and, unless they are to be kept, the records of the release.
+
+        Raises ActionFailed, and Transient for hooks that may not do what they would.
+        """
         spec = self._site.hr.spec.uninstall or Uninstall()
         deadline = self._deadline(spec.timeout_s(self._site.hr.spec.timeout_s))
         newest = self.history[0]
@@ -44,14 +48,14 @@ class Leaving:
             description = "Deletion in progress (or silently failed)"
             newest = await self._write(record.settled(newest, Status.UNINSTALLING, description))
             self.memory = self.memory.made(newest, self._limit)
-        entries = await self._entries()
         try:
+            entries = await self._entries()
             await self._hooks(Event.PRE_DELETE, deadline, disabled=spec.disable_hooks)
             propagation = _PROPAGATION.get(spec.deletion_propagation, "Background")
             wait = not spec.disable_wait
             await self._rollout.remove(list(entries.values()), deadline, wait=wait, propagation=propagation)
             await self._hooks(Event.POST_DELETE, deadline, disabled=spec.disable_hooks)
-        except (Refused, HookFailed) as problem:
+        except (Refused, HookFailed, Terminal) as problem:
             raise failed(Reason.UNINSTALL_FAILED, self._told(problem)) from problem
         except Superseded as moved:
             raise Outrun from moved
@@ -72,6 +76,7 @@ class Leaving:
     async def _hooks(self, event: Event, deadline: float, *, disabled: bool) -> None:
         hooks = output.running(self.history[0].hooks or (), event)
         if hooks and not disabled:
+            await self._rollout.admit(hooks)
             left, hide = max(deadline - self._clock.monotonic(), 0.0), self._site.release.hiding.text
             runner = Hooks(self._site.client, self._clock, self.history[0], timeout_s=left, hide=hide)
             try:

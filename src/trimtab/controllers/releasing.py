@@ -99,6 +99,7 @@ class Course(Leaving):
         newest = self.history[0]
         chosen = output.selected(newest.hooks or (), [(one.name, one.exclude) for one in spec.filters])
         limit_s = spec.timeout_s(case.hr.spec.timeout_s)
+        await self._rollout.admit(chosen)
         runner = Hooks(case.client, self._clock, newest, timeout_s=limit_s, hide=case.release.hiding.text)
         try:
             tested = await runner.run_tests(chosen, self._ran, case.outdated)

@@ -14,11 +14,11 @@ from trimtab.controllers.release import Outrun, Site
 from trimtab.helm import output
 from trimtab.helm.record import Hook, Record, Status
 from trimtab.kube.errors import AlreadyExists, NotFound
-from trimtab.manifests.refs import Gvk, Manifest, Ref
+from trimtab.manifests.refs import Body, Gvk, Manifest, Origin, Ref
 from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes import gate, ignore
 from trimtab.targets.kubernetes.apply import read
-from trimtab.targets.kubernetes.desired import Desired, prepare
+from trimtab.targets.kubernetes.desired import Desired, Owner, prepare
 from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.prune import released_by
 from trimtab.targets.kubernetes.scopes import scopes
@@ -63,9 +63,13 @@ class Rollout:
         await self._site.admit([*items, *await self._prepared(output.joined(map(output.part_of, hooks)))])
         return items
 
+    async def admit(self, hooks: Sequence[Hook]) -> None:
+        """Raise Transient if `hooks` have objects that may not go where they say: a record may be anybody's."""
+        await self._site.admit(await self._prepared(output.joined(map(output.part_of, hooks))))
+
     async def _prepared(self, manifest: str) -> tuple[Desired, ...]:
         site, place = self._site, self._site.release.at
-        objects = output.objects(manifest)
+        objects = await asyncio.to_thread(output.objects, manifest)
         namespaced = await scopes(place.client, objects)
         for one in objects:
             _place(one, site.of.namespace, namespaced)
@@ -177,13 +181,14 @@ class Rollout:
             await self._pause(deadline, _GONE_LOOK_S, f"{one.ref}: {verdict.message or verdict.state}")
 
     async def create_namespace(self, name: str) -> None:
-        """Create the namespace of the objects unless it is there."""
+        """Create the namespace of the objects unless it is there. Raises Transient where that is not allowed."""
         client = self._site.client
         resource = await client.discovery.find(_NAMESPACE)
         try:
             await client.get(resource, name)
         except NotFound:
             body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"name": name}}}
+            await self._site.admit(admitted(self._site.owner, body, "spec.install.createNamespace"))
             try:
                 await client.create(resource, body, field_manager=HELM_MANAGER)
             except AlreadyExists:
@@ -214,7 +219,8 @@ class Rollout:
         """What may be deleted of the objects of `records`: all that does not ask to be kept. Raises Terminal."""
         found: dict[Ref, Entry] = {}
         for record in records:
-            objects = [one for one in output.objects(record.manifest) if not output.keeps(one.body)]
+            parsed = await asyncio.to_thread(output.objects, record.manifest)
+            objects = [one for one in parsed if not output.keeps(one.body)]
             namespaced = await scopes(self._site.release.at.client, objects)
             for one in objects:
                 _place(one, record.namespace, namespaced)
@@ -248,6 +254,12 @@ class Rollout:
         except TimeoutError:
             return
         pulse.clear()
+
+
+def admitted(owner: Owner, body: Body, where: str) -> list[Desired]:
+    """An object that is no part of a chart, in the form in which it is asked whether it may be made."""
+    one = Manifest(body, Origin(where, 1))
+    return prepare([one], owner, namespaced={}, protected_namespace="", installs_us=True)
 
 
 def passing(message: str, *, transient: bool) -> bool:
