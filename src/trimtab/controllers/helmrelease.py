@@ -221,6 +221,9 @@ class HelmReleases:
         place = await world.places.of(hr)
         if release.place is not place:
             release.let_go()
+            listed = release.status.inventory
+            if listed is not None and not place.holds(listed.cluster):
+                release.inventory = {}  # uids of another cluster: nothing of this one would be ours by them
             release.place, release.settled = place, None
         client, source = await world.access.client_for(hr, place), source_of(hr)
 
