@@ -1,12 +1,13 @@
 """From a chart and its values to what a revision records: rendered by helm, changed as the object says."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from trimtab.api.helmactions import Install, Upgrade
 from trimtab.api.names import Annotation
-from trimtab.base.errors import Terminal
+from trimtab.base.errors import Terminal, Transient
 from trimtab.controllers.release import Case
 from trimtab.helm import template
 from trimtab.helm.chance import pinned, refuse_rotation, repeats, rotated
@@ -66,7 +67,8 @@ class Rendering:
             spec.disable_schema_validation,
         )
         if self.template is None:
-            raise Terminal(template.REASON, "helm is not installed: `trimtab tools render` builds it")
+            words = "helm is not installed: `trimtab tools render` builds it"
+            raise Transient(template.REASON, words, hopeless=True)  # no wish is to blame for that, nor counted
         looks = self.lookups and hr.metadata.annotations.get(Annotation.HELM_LOOKUP) != "false"
         rendered = await self.template.render(store, chart, wish, case.client if looks else None)
         changed = await self.post.change(rendered.output, changes(case))
@@ -76,7 +78,7 @@ class Rendering:
                 changed, rendered.varies, case, history, memory, held=upgrade and not looks and not forced
             )
         try:
-            stored = stored_chart(files_of(store, chart))
+            stored = await asyncio.to_thread(lambda: stored_chart(files_of(store, chart)))
         except BadChart as problem:
             raise Terminal(template.REASON, str(problem)) from problem
         stored["metadata"]["version"] = case.wanted.version
