@@ -30,6 +30,7 @@ _GONE_LOOK_S: Final = 1.0
 _NAMESPACE: Final = Gvk("", "v1", "Namespace")
 _JOBS: Final = frozenset({("batch", "Job")})
 _SHOWN: Final = 10
+_ON_RECORD: Final = "on record"
 _TRIES: Final = 3
 _DENIED: Final = re.compile(r"denied (?:the )?request")
 """What an admission webhook or an admission policy says, which refuse with 403 as missing rights do."""
@@ -86,6 +87,9 @@ class Rollout:
     def wish(self, items: Sequence[Desired], *, force: bool = False, drift: str = "", applied: bool = False) -> Wish:
         """`items` as a wish of the target; `applied` says that exactly this was applied once, perhaps not by us."""
         owner, client, inventory = self._site.owner, self._site.client, self._site.release.inventory
+        if applied:  # that it is on record is enough, also for one whose uid nobody wrote down
+            known = (inventory.get(item.ref) or Entry(item.ref, item.gvk.version) for item in items)
+            inventory = {one.ref: one if one.uid else one._replace(uid=_ON_RECORD) for one in known}
         mode = drift or DriftMode.CORRECT
         return Wish(owner, client, tuple(items), inventory, False, mode, force, applied_before=applied)
 
