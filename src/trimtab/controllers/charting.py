@@ -13,7 +13,7 @@ from trimtab.api.helmrelease import HelmRelease, HelmReleaseStatus
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Store
 from trimtab.artifacts.tree import Tree
-from trimtab.base.errors import Terminal, Waiting
+from trimtab.base.errors import Terminal, Transient, Waiting
 from trimtab.controllers.access import Access
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.offering import Offering, current
@@ -94,8 +94,18 @@ class Charting:
         key, body = hr.chart_key, _helm_chart(hr)
         assert key is not None  # noqa: S101 - asked only where there is one
         known = self._standing.stores.get(HELM_CHART.kind, {}).get(key)
-        if isinstance(known, HelmChart) and _is_as_wished(known, body):
-            return
+        if isinstance(known, HelmChart):
+            holder = Owner.of({"metadata": {"labels": known.metadata.labels}}, PREFIX)
+            if holder is not None and holder.key != hr.key and not known.metadata.deleted:
+                # `a-b` in `x` and `b` in `x-a` have one name for their charts
+                raise Transient(
+                    names.Reason.ARTIFACT_FAILED,
+                    f"HelmChart {key} belongs to the HelmRelease {holder.key}: give this one another name, or delete "
+                    "the HelmChart if that one is no more",
+                    hopeless=True,
+                )
+            if _is_as_wished(known, body):
+                return
         resource = await self._client.discovery.find(HELM_CHART)
         answer = await self._client.apply(
             resource, key.name, key.namespace, body, field_manager=names.HELM_MANAGER, type=HelmChart
