@@ -218,6 +218,23 @@ async def test_what_is_there_is_told_whoever_made_it(client: Client, home: str) 
     assert await way.present([item("a", home), item("b", home)]) == {item("a", home).ref}
 
 
+async def test_of_a_kind_that_the_chart_itself_defines_nothing_is_there_yet(client: Client, home: str) -> None:
+    body = {"apiVersion": "nobody.example/v1", "kind": "Thing", "metadata": {"name": "a", "namespace": home}}
+    owner = Owner(PREFIX, Key("ns", "app"), release=Key("ns", "app"))
+    things = prepare([Manifest(body, Origin("t.yaml", 1))], owner, namespaced={}, protected_namespace="")
+    way, _ = rollout(client=client)
+    assert await way.present(things) == frozenset()
+    await way.judged(things, force=False, foreign=False)
+
+
+async def test_what_is_there_and_of_no_release_is_not_taken_where_that_is_forbidden(client: Client, home: str) -> None:
+    await client.create(await client.discovery.find(CONFIG_MAP), {"metadata": {"name": "a"}}, home)
+    way, _ = rollout(client=client)
+    with pytest.raises(Refused, match=f"ConfigMap/{home}/a .of no release.") as caught:
+        await way.judged([item("a", home), item("b", home)], force=False, foreign=False)
+    assert type(caught.value) is Refused
+
+
 async def test_hooks_of_a_record_go_only_where_the_objects_of_the_release_may(client: Client, home: str) -> None:
     manifest = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: h, namespace: {home}}}\n"
     hook = Hook(name="h", kind="ConfigMap", path="t.yaml", manifest=manifest, events=("pre-delete",))

@@ -1,6 +1,7 @@
 """The objects of a release on their way into a cluster, and out of it: prepared, judged, applied, awaited, deleted."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -13,7 +14,7 @@ from trimtab.controllers import health, verdicts
 from trimtab.controllers.release import Outrun, Site
 from trimtab.helm import output
 from trimtab.helm.record import Hook, Record, Status
-from trimtab.kube.errors import AlreadyExists, NotFound
+from trimtab.kube.errors import AlreadyExists, NotFound, UnknownKind
 from trimtab.manifests.refs import Body, Gvk, Manifest, Origin, Ref
 from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes import gate, ignore
@@ -115,11 +116,17 @@ class Rollout:
     async def present(self, items: Sequence[Desired]) -> frozenset[Ref]:
         """Those of `items` that are there, whoever made them: no watch of ours tells of what others have made."""
 
-        async def there(item: Desired) -> bool:
-            return await read(self._site.client, item) is not None
+        return frozenset(item.ref for item, live in await self._live(items) if live is not None)
 
-        found = await abreast(there, items)
-        return frozenset(item.ref for item, is_there in zip(items, found, strict=True) if is_there)
+    async def _live(self, items: Sequence[Desired]) -> list[tuple[Desired, Body | None]]:
+        """What is there of `items`: nothing of a kind that is not served yet, since the chart itself defines it."""
+
+        async def look(item: Desired) -> Body | None:
+            with contextlib.suppress(UnknownKind):
+                return await read(self._site.client, item)
+            return None
+
+        return list(zip(items, await abreast(look, items), strict=True))
 
     async def apply(
         self, wish: Wish, plan: KubePlan, judgements: Sequence[gate.Judgement], deadline: float, done: list[Outcome]
@@ -234,8 +241,7 @@ class Rollout:
     async def _refuse_foreign(self, items: Sequence[Desired]) -> None:
         of = self._site.owner.release
         foreign = []
-        for item in items:
-            live = await read(self._site.client, item)
+        for item, live in await self._live(items):
             if live is not None and (holder := released_by(live)) != of:
                 foreign.append(f"{item.ref} ({f'of the release {holder}' if holder else 'of no release'})")
         if foreign:
