@@ -33,6 +33,8 @@ class Target:
         self.answers = list(answers)
         self.judged = judged or []
         self.asked: list[Any] = []
+        self.forgotten: list[Ref] = []
+        self.tracker = SimpleNamespace(forget=lambda ref, _: self.forgotten.append(ref))
 
     async def observe(self, wish: Any) -> Any:
         return wish
@@ -117,6 +119,15 @@ async def test_a_refusal_before_anything_is_written_says_whose_fault_it_is(trans
     with pytest.raises(Refused, match="nothing was applied") as caught:
         await way.judged([item("a"), item("b")], force=False, foreign=True)
     assert type(caught.value) is kind
+
+
+async def test_objects_that_were_refused_and_are_not_there_are_kept_in_no_memory() -> None:
+    way, target = rollout(judged=[gate.Refused(item("a"), "no", False), gate.Passed(item("b")), gate.Passed(item("c"))])
+    way._site.release.inventory = {ref("b"): Entry(ref("b"), "v1", "1")}
+    way._site.release.items = (item("c"),)
+    with pytest.raises(Refused):
+        await way.judged([item("a"), item("b"), item("c")], force=False, foreign=True)
+    assert target.forgotten == [ref("a")]
 
 
 async def test_one_object_that_is_at_fault_is_enough() -> None:

@@ -325,6 +325,8 @@ class HelmReleases:
     def _remember(self, hr: HelmRelease) -> Release:
         release = self._releases.get(hr.key)
         if release is None or release.uid != hr.metadata.uid:
+            if release is not None:
+                release.let_go()
             release = self._releases[hr.key] = Release.of(hr)
         return release
 

@@ -108,10 +108,19 @@ class Rollout:
         judgements = await self._target.judge(wish, plan)
         refused = [judged for judged in judgements if isinstance(judged, gate.Refused)]
         if refused:
+            self._forget(items)
             many = f"{len(refused)} objects were refused" if len(refused) > 1 else "an object was refused"
             blameless = all(passing(one.message, transient=one.transient) for one in refused)
             raise (Hindered if blameless else Refused)(f"{many}, nothing was applied: {gate.words(refused)}")
         return wish, plan, judgements
+
+    def _forget(self, items: Sequence[Desired]) -> None:
+        """Keep nothing in mind of `items` that never came about: they may be refused for ever, under ever new names."""
+        release = self._site.release
+        known = {item.ref for item in release.items} | release.inventory.keys()
+        for item in items:
+            if item.ref not in known:
+                self._target.tracker.forget(item.ref, release.key)
 
     async def present(self, items: Sequence[Desired]) -> frozenset[Ref]:
         """Those of `items` that are there, whoever made them: no watch of ours tells of what others have made."""
