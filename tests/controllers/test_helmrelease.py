@@ -25,6 +25,7 @@ from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.tracking import News
 
 KEY = Key("ns", "app")
+ASKED = {"reconcile.fluxcd.io/requestedAt": "now"}
 
 
 def parsed(metadata: dict[str, Any], status: dict[str, Any], **spec: Any) -> HelmRelease:
@@ -180,10 +181,11 @@ async def test_a_chart_that_comes_while_the_one_before_it_is_read_is_news(monkey
     [
         ({"generation": 2}, {}),
         ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, {}),
-        ({"annotations": {"reconcile.fluxcd.io/requestedAt": "now"}}, {}),
+        ({"annotations": {**ASKED, "reconcile.fluxcd.io/forceAt": "now"}}, {}),
+        ({"annotations": {**ASKED, "reconcile.fluxcd.io/resetAt": "now"}}, {}),
         ({}, {"suspend": True}),
     ],
-    ids=["spec", "deletion", "request", "suspended"],
+    ids=["spec", "deletion", "force", "reset", "suspended"],
 )
 async def test_what_changes_the_wish_ends_the_wait_for_the_one_before(
     monkeypatch: pytest.MonkeyPatch, metadata: dict[str, Any], spec: dict[str, Any]
@@ -196,6 +198,14 @@ async def test_what_changes_the_wish_ends_the_wait_for_the_one_before(
     assert around.case.outdated()
     del around.store[KEY]
     assert around.case.outdated()
+
+
+async def test_a_request_for_a_look_stops_nothing_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    around = Around(release(), monkeypatch)
+    await around.releases.reconcile(KEY)
+    assert around.case is not None
+    around.store[KEY] = parsed({"annotations": ASKED}, {})
+    assert not around.case.outdated()
 
 
 async def test_an_action_that_is_outrun_makes_place_for_the_next_wish_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

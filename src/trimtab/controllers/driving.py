@@ -200,6 +200,12 @@ def asked(case: Case) -> bool:
     return _asked(case, FORCE_AT) or _asked(case, RESET_AT)
 
 
+def wants_more(hr: HelmRelease) -> bool:
+    """Whether the request of `hr` is for more than a look, for which nobody has to stop what is under way."""
+    said = hr.metadata.annotations
+    return bool(hr.metadata.requested_at) and hr.metadata.requested_at in (said.get(FORCE_AT), said.get(RESET_AT))
+
+
 def _asked(case: Case, name: str) -> bool:
     said, status = case.hr.metadata.annotations.get(name, ""), case.release.status
     honoured = status.last_handled_force_at if name == FORCE_AT else status.last_handled_reset_at

@@ -12,7 +12,7 @@ from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.controllers import releasedependencies, supported
 from trimtab.controllers.access import Access
 from trimtab.controllers.charting import Charting, source_of
-from trimtab.controllers.driving import Driving, asked
+from trimtab.controllers.driving import Driving, asked, wants_more
 from trimtab.controllers.holders import Holder
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.places import Places
@@ -235,7 +235,7 @@ class HelmReleases:
                 or now.spec.suspend != hr.spec.suspend
                 or now.metadata.deleted != hr.metadata.deleted
                 or now.metadata.generation != hr.metadata.generation
-                or now.metadata.requested_at != hr.metadata.requested_at
+                or (now.metadata.requested_at != hr.metadata.requested_at and wants_more(now))
                 or _digest(world.sources.get(source)) != known
             )
 
