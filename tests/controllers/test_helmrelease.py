@@ -59,6 +59,7 @@ class Around:
         target = SimpleNamespace(
             judges=SimpleNamespace(set=lambda *_: None, forget=lambda *_: None),
             tracker=SimpleNamespace(forget=lambda *_: None),
+            forgive=lambda key: self.done.append(f"forgave {key}"),
         )
         self.place = SimpleNamespace(target=target, cluster="c", holds=lambda recorded: recorded in ("", "c"))
         self.releases = HelmReleases(self._world(), self.woken.append, lambda *_: None)
@@ -156,7 +157,7 @@ async def test_a_pass_that_failed_does_not_come_again_at_once_though_objects_wer
     with pytest.raises(Transient):
         await around.releases.reconcile(KEY)
     assert around.woken == []
-    assert around.done == ["failed: no"]
+    assert around.done[1:] == ["failed: no"]
 
 
 @pytest.mark.parametrize(("news", "wanted"), [(News.DISTURBED, True), (News.HEALTH, False)], ids=["changed", "health"])
@@ -208,6 +209,19 @@ async def test_a_request_for_a_look_stops_nothing_that_is_under_way(monkeypatch:
     assert not around.case.outdated()
 
 
+async def test_fields_that_were_left_to_others_are_tried_once_more_for_a_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    around = Around(release(), monkeypatch)
+    for _ in range(2):
+        await around.releases.reconcile(KEY)
+    assert around.done == ["forgave ns/app"]
+    around.store[KEY] = parsed({"annotations": ASKED}, {})
+    for _ in range(2):
+        await around.releases.reconcile(KEY)
+    assert around.done == ["forgave ns/app"] * 2
+
+
 async def test_an_action_that_is_outrun_makes_place_for_the_next_wish_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def outrun(_: Case) -> None:
         raise Outrun
@@ -215,7 +229,7 @@ async def test_an_action_that_is_outrun_makes_place_for_the_next_wish_at_once(mo
     around = Around(release(), monkeypatch)
     around.during = outrun
     assert await around.releases.reconcile(KEY) == Again(0.0)
-    assert around.done == []
+    assert around.done == ["forgave ns/app"]
 
 
 def test_a_pass_may_take_as_long_as_its_actions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,9 @@ class Target:
         self.forgotten: list[Ref] = []
         self.tracker = SimpleNamespace(forget=lambda ref, _: self.forgotten.append(ref))
 
+    def forgive(self, app: Key) -> None:
+        self.asked.append(("forgive", app))
+
     async def observe(self, wish: Any) -> Any:
         return wish
 

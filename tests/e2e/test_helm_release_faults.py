@@ -149,3 +149,20 @@ def test_two_releases_whose_charts_would_have_one_name_do_not_fight(home: Home) 
     made = home.api.get(f"{SOURCES}/namespaces/{home.ns}/helmcharts/{home.ns}-a-b")
     assert made["metadata"]["labels"]["helm.toolkit.fluxcd.io/name"] == "a-b"
     home.world.let_go(ns)
+
+
+def test_a_field_that_was_left_to_another_writer_is_ours_again_with_the_next_revision(home: Home) -> None:
+    home.charts(chart())
+    home.release(driftDetection={"mode": "enabled"})
+    home.ready(revision=1)
+    path = f"/api/v1/namespaces/{home.ns}/configmaps/app"
+    for _ in range(3):
+        home.api.merge(path, {"data": {"colour": "theirs"}})
+        until(lambda: home.data("app") == {"colour": "blue"}, lambda: home.why("app"))
+    home.api.merge(path, {"data": {"colour": "theirs"}})
+    until(lambda: condition(home.get(), "Drifted").get("status") == "True", lambda: home.why("app"))
+    home.ready()
+    assert home.data("app") == {"colour": "theirs"}
+    home.change(values={"colour": "red"})
+    home.ready(revision=2)
+    assert home.data("app") == {"colour": "red"}

@@ -247,6 +247,10 @@ class HelmReleases:
     async def _settle(self, case: Case, records: ReleaseRecords) -> Result:
         """Do nothing if nothing is new; else act until it is as wished."""
         release, world = case.release, self._world
+        wish = (case.hr.metadata.generation, case.hr.metadata.requested_at)
+        if release.forgiven != wish:  # what was left to others is tried once more
+            release.forgiven = wish
+            release.at.target.forgive(case.hr.key)
         mark = _mark(case, await records.mark())
         if release.settled != mark or asked(case) or await self._watch.look(case, None):
             release.settled = None

@@ -45,7 +45,8 @@ class Release:
     to be in the cluster. `unresolved` says since when (Unix seconds) objects differ and stay so. `tried` is when the
     last attempt ended, `began` when the present wish came up, in monotonic seconds.
     `pulse` is set by every news of one of its objects; while `busy`, somebody waits for that. `disturbed`: meanwhile
-    an object was changed, perhaps after it had been looked at.
+    an object was changed, perhaps after it had been looked at. `forgiven` is the generation and the request for which
+    fights about fields began anew.
     """
 
     key: Key
@@ -63,6 +64,7 @@ class Release:
     began: float | None = None
     busy: bool = False
     disturbed: bool = False
+    forgiven: tuple[int, str] = (0, "")
     pulse: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod

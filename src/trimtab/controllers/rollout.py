@@ -101,6 +101,7 @@ class Rollout:
 
         `foreign` says that objects may be taken that exist already and say that they belong to no release, or another.
         """
+        self._target.forgive(self._site.release.key)  # another revision: fields that were left to others are ours again
         if not foreign:
             await self._refuse_foreign(items)
         wish = self.wish(items, force=force)
