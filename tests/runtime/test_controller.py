@@ -189,9 +189,10 @@ async def test_a_pass_that_awaited_something_cancelled_does_not_take_its_worker_
     assert harness.times("web") == [0, 1, 3]
 
 
-async def test_a_pass_that_hangs_is_cut_off_and_retried():
+@pytest.mark.parametrize("deadline_s", [0.01, {"web": 0.01, "slow": 3600.0}.__getitem__], ids=["for-all", "per-key"])
+async def test_a_pass_that_hangs_is_cut_off_and_retried(deadline_s):
     clock = ManualClock()
-    harness = Harness(clock, concurrency=1, deadline_s=0.01)
+    harness = Harness(clock, concurrency=1, deadline_s=deadline_s)
     ended = asyncio.Event()
     harness.controller.on_pass(lambda _: ended.set())
     harness.script = lambda _: asyncio.Event().wait()
