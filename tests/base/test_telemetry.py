@@ -132,5 +132,12 @@ async def test_requests_are_counted_by_verb_and_code_and_those_without_an_answer
     assert found["trimtab_api_requests_total", (("code", "error"), ("verb", "get"))] == 1
 
 
+async def test_processes_of_helm_are_counted_from_none_on():
+    telemetry = Telemetry()
+    assert (await samples(telemetry))["trimtab_helm_runs_total", ()] == 0
+    telemetry.ran_helm()
+    assert (await samples(telemetry))["trimtab_helm_runs_total", ()] == 1
+
+
 async def test_the_process_itself_is_measured():
     assert "process_resident_memory_bytes" in await names(Telemetry())

@@ -31,8 +31,9 @@ from trimtab.helm.policy import policy_of
 from trimtab.helm.postrender import Changes, PostRendering
 from trimtab.helm.record import Status
 from trimtab.helm.stored import stored_chart
-from trimtab.helm.template import Capabilities, Template, files_of
+from trimtab.helm.template import Capabilities, Template
 from trimtab.helm.template import Wish as RenderWish
+from trimtab.helm.unpacked import files_of
 from trimtab.helm.values import compose
 from trimtab.render.local import snapshot_of_directory
 from trimtab.sources.charts import chart as charts

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,37 @@ async def test_a_chart_is_rendered_twice_once_and_never_if_it_cannot_vary(
     assert [await took(fixed, wish()), await took(chance, wish()), await took(chance, wish(name="b"))] == [1, 2, 1]
     assert await took(chance, wish({"other": 1})) == 2
     assert await took(fixed, wish({"t": "{{ now }}"})) == 2
+
+
+async def test_releases_of_one_chart_that_come_at_once_are_rendered_twice_once(
+    helm_binary, store, chart_at, monkeypatch, tmp_path
+):
+    runs = []
+    template = Template(helm_binary, tmp_path / "work", began=lambda: runs.append(1))
+    chart = chart_at(write_chart(tmp_path / "chance", {"a.yaml": config("{{ now | unixEpoch | quote }}")}))
+    read, count = store.read, Counter()
+
+    def counted(digest):
+        count[digest] += 1
+        return read(digest)
+
+    monkeypatch.setattr(store, "read", counted)
+    async with asyncio.TaskGroup() as group:
+        names = [f"release-{number}" for number in range(5)]
+        done = [group.create_task(template.render(store, chart, wish(name=name))) for name in names]
+    assert [[one.ref.name for one in task.result().manifests] for task in done] == [[name] for name in names]
+    assert len(runs) == 6
+    assert set(count.values()) == {1}, "the files were read once for all"
+
+
+async def test_who_comes_after_one_that_failed_at_first_sight_is_rendered(helm_binary, store, chart_at, tmp_path):
+    template = Template(helm_binary, tmp_path / "work")
+    text = '{{ if eq .Release.Name "bad" }}{{ fail "no" }}{{ end }}{{ now | unixEpoch | quote }}'
+    chart = chart_at(write_chart(tmp_path / "chance", {"a.yaml": config(text)}))
+    both = (template.render(store, chart, wish(name=name)) for name in ("bad", "good"))
+    bad, good = await asyncio.gather(*both, return_exceptions=True)
+    assert isinstance(bad, Terminal)
+    assert [one.ref.name for one in good.manifests] == ["good"]
 
 
 @pytest.mark.parametrize(

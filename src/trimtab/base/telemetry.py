@@ -111,6 +111,11 @@ class Telemetry:
             ("outcome",),
             registry=self._registry,
         )
+        self._helm_runs = Counter(
+            "trimtab_helm_runs",
+            "Processes of helm that were begun to render a chart. At rest there are none.",
+            registry=self._registry,
+        )
         self._overflow = Counter(
             "trimtab_metrics_overflow",
             f"Measurements that were not kept because {max_objects} objects have series already.",
@@ -189,6 +194,10 @@ class Telemetry:
     def hinted(self, outcome: str) -> None:
         """What became of a hint, in one of a handful of words."""
         self._hints.labels(outcome).inc()
+
+    def ran_helm(self) -> None:
+        """A process of helm begins."""
+        self._helm_runs.inc()
 
     def watch_queue(self, name: str, *, depth: Callable[[], int], oldest: Callable[[], float]) -> None:
         """Report the length of a queue and the age of its oldest key (seconds) whenever metrics are asked for."""

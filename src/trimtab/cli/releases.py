@@ -170,7 +170,7 @@ class Releases:
             scribe.warn(case.hr, case.release, Reason.NON_DETERMINISTIC_RENDER, chance.told(varies))
 
         return Rendering(
-            Template(helm, path / "helm") if helm is not None else None,
+            Template(helm, path / "helm", began=self.telemetry.ran_helm) if helm is not None else None,
             PostRendering(Kustomize(kustomize, path / "post") if kustomize is not None else None),
             self.settings.helm_lookup,
             told,

@@ -1,13 +1,12 @@
 """From a chart and its values to what a revision records: rendered by helm, changed as the object says."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from trimtab.api.helmactions import Install, Upgrade
-from trimtab.api.names import Annotation
-from trimtab.base.errors import Terminal, Transient
+from trimtab.api.names import Annotation, Reason
+from trimtab.base.errors import Transient
 from trimtab.controllers.release import Case
 from trimtab.helm import template
 from trimtab.helm.chance import pinned, refuse_rotation, repeats, rotated
@@ -15,13 +14,11 @@ from trimtab.helm.memory import Memory
 from trimtab.helm.output import Output
 from trimtab.helm.postrender import Changes, PostRendering
 from trimtab.helm.record import Record
-from trimtab.helm.stored import stored_chart
-from trimtab.helm.template import Capabilities, Template, files_of
+from trimtab.helm.template import Capabilities, Template
 from trimtab.helm.values import Values, digest_of, over_defaults
 from trimtab.kube.client import Client
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Body, Manifest
-from trimtab.sources.charts.metadata import BadChart
 
 
 class Made(NamedTuple):
@@ -68,7 +65,7 @@ class Rendering:
         )
         if self.template is None:
             words = "helm is not installed: `trimtab tools render` builds it"
-            raise Transient(template.REASON, words, hopeless=True)  # no wish is to blame for that, nor counted
+            raise Transient(Reason.BUILD_FAILED, words, hopeless=True)  # no wish is to blame for that, nor counted
         looks = self.lookups and hr.metadata.annotations.get(Annotation.HELM_LOOKUP) != "false"
         rendered = await self.template.render(store, chart, wish, case.client if looks else None)
         changed = await self.post.change(rendered.output, changes(case))
@@ -77,12 +74,9 @@ class Rendering:
             changed = _settled(
                 changed, rendered.varies, case, history, memory, held=upgrade and not looks and not forced
             )
-        try:
-            stored = await asyncio.to_thread(lambda: stored_chart(files_of(store, chart)))
-        except BadChart as problem:
-            raise Terminal(template.REASON, str(problem)) from problem
-        stored["metadata"]["version"] = case.wanted.version
-        return Made(changed, rendered.crds, stored, values)
+        stored = rendered.unpacked.stored  # the same for all releases of the chart, but for its version
+        recorded = {**stored, "metadata": {**stored["metadata"], "version": case.wanted.version}}
+        return Made(changed, rendered.crds, recorded, values)
 
 
 def changes(case: Case) -> Changes:

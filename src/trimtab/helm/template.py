@@ -16,16 +16,15 @@ second is lifted: ours counts.
 
 import asyncio
 import base64
-import io
+import contextlib
 import re
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
-from trimtab.api.names import Reason
-from trimtab.artifacts.archive import BadArchive, Member, read_archive
 from trimtab.artifacts.store import Store
 from trimtab.base.confined import REMEMBERED, Bounds, Confined, Task, without_place
 from trimtab.base.errors import Terminal, Transient
@@ -34,8 +33,7 @@ from trimtab.helm import output
 from trimtab.helm.looked import Looked
 from trimtab.helm.lookup import KUBECONFIG, Lookups
 from trimtab.helm.output import Output
-from trimtab.helm.schema import refuse_outside
-from trimtab.helm.stored import SCHEMA_FILE
+from trimtab.helm.unpacked import REASON, Unpacked, Unpacking, digest_of
 from trimtab.helm.values import Values
 from trimtab.helm.varying import may_ask, may_vary
 from trimtab.kube.client import Client
@@ -43,12 +41,9 @@ from trimtab.kube.errors import ApiError, CredentialError, Unreachable
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Gvk, Manifest
 from trimtab.sources.charts.chart import Chart
-from trimtab.sources.charts.ignore import IGNORE_FILE
-from trimtab.sources.charts.values import VALUES_FILE
 
 _T = TypeVar("_T")
 
-REASON: Final = Reason.BUILD_FAILED
 MAX_MESSAGE: Final = 2_000
 BOUNDS: Final = Bounds(
     max_output=50 << 20,
@@ -58,9 +53,6 @@ BOUNDS: Final = Bounds(
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
 _LONGEST_NAME: Final = 53
 _CHART: Final = "chart"
-_NESTED: Final = 5
-_READ: Final = ("templates/", "crds/", "charts/", VALUES_FILE, SCHEMA_FILE)
-"""Where Helm itself looks."""
 _PROXY = re.compile(r"http://127\.0\.0\.1:[0-9]+/[0-9a-f]{32}")
 _QUOTED = re.compile(r"`[^`]*`")
 _LEAST_HIDDEN: Final = 4
@@ -98,8 +90,7 @@ class Wish:
 
     def kin(self, chart: Chart) -> str:
         """Equal for all releases of one chart with the same values."""
-        files = [[path, entry.sha256] for path, entry in sorted(chart.files.items())]
-        return codec.digest([files, self.values.digest])
+        return codec.digest([digest_of(chart), self.values.digest])
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +103,7 @@ class Rendering:
 
     output: Output
     input_digest: str
+    unpacked: Unpacked
     varies: tuple[str, ...] = ()
     looked_up: tuple[Looked, ...] = ()
 
@@ -134,9 +126,15 @@ class Rendering:
 class Template:
     """Runs `helm template`, a few at a time."""
 
-    def __init__(self, program: Path, work_dir: Path, bounds: Bounds = BOUNDS) -> None:
-        """`work_dir` is private to us."""
+    def __init__(
+        self, program: Path, work_dir: Path, bounds: Bounds = BOUNDS, *, began: Callable[[], None] = lambda: None
+    ) -> None:
+        """`work_dir` is private to us. `began` is called for every process."""
+        self._began = began
         self._confined = Confined(program, work_dir, reason=REASON, bounds=bounds, environment=_environment)
+        self._unpacking = Unpacking()
+        self._sights: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._seen: OrderedDict[str, None] = OrderedDict()
         self._varies: OrderedDict[str, tuple[str, ...]] = OrderedDict()
         self._missing: OrderedDict[str, frozenset[Gvk]] = OrderedDict()
 
@@ -156,27 +154,42 @@ class Template:
         answer; Corrupt for a damaged store.
         """
         _check(wish)
-        files = await asyncio.to_thread(files_of, store, chart)
-        await asyncio.to_thread(_inspect, files, chart.left_out, skip_schema=wish.skip_schema)
-        asks = lookup is not None and await asyncio.to_thread(_could_ask, files, wish)
-        lookups = await _lookups(lookup if asks else None, wish.capabilities)
-        kin = wish.kin(chart)
-        if lookups is not None:
-            lookups.tell_of(self._missing.get(kin, ()))
-        printed = await self._run(files, chart, wish, lookups)
-        found = await asyncio.to_thread(output.split, printed)
-        looked_up = lookups.looked_up if lookups is not None else ()
-        # Without the paths: they have the release's name in them, and releases that all find nothing are alike.
-        alike = codec.digest([kin, [one.digest for one in looked_up]]) if looked_up else kin
-        if alike not in self._varies:
-            varies: tuple[str, ...] = ()
-            if await asyncio.to_thread(_could_vary, files, wish):
-                again = await self._run(files, chart, wish, lookups)
-                varies = _differing(found, await asyncio.to_thread(output.split, again))
-            _remember(self._varies, alike, varies)
-        if lookups is not None and lookups.missing:
-            _remember(self._missing, kin, lookups.missing)
-        return Rendering(found, wish.digest(chart), self._varies[alike], looked_up)
+        unpacked, kin = await self._unpacking.of(store, chart), wish.kin(chart)
+        may_ask, may_vary = await asyncio.to_thread(_inspect, unpacked, wish)
+        lookups = await _lookups(lookup if may_ask else None, wish.capabilities)
+        async with self._first_sight(kin):
+            if lookups is not None:
+                lookups.tell_of(self._missing.get(kin, ()))
+            printed = await self._run(unpacked.files, chart, wish, lookups)
+            found = await asyncio.to_thread(output.split, printed)
+            looked_up = lookups.looked_up if lookups is not None else ()
+            # Without the paths: they have the release's name in them, and releases that all find nothing are alike.
+            alike = codec.digest([kin, [one.digest for one in looked_up]]) if looked_up else kin
+            if (varies := self._varies.get(alike)) is None:
+                varies = ()
+                if may_vary:
+                    again = await self._run(unpacked.files, chart, wish, lookups)
+                    varies = _differing(found, await asyncio.to_thread(output.split, again))
+                _remember(self._varies, alike, varies)
+            if lookups is not None and lookups.missing:
+                _remember(self._missing, kin, lookups.missing)
+        return Rendering(found, wish.digest(chart), unpacked, varies, looked_up)
+
+    @contextlib.asynccontextmanager
+    async def _first_sight(self, kin: str) -> AsyncIterator[None]:
+        """Whoever is the first to come with a chart and its values goes alone: what it finds out, others need not.
+
+        Hundreds that come at once would all be rendered twice, for none of them has been seen yet.
+        """
+        with contextlib.ExitStack() as stack:
+            if kin not in self._seen:
+                lock = self._sights.setdefault(kin, asyncio.Lock())
+                await lock.acquire()
+                stack.callback(lock.release)
+                if kin in self._seen:
+                    stack.close()
+            yield
+            _remember(self._seen, kin, None)
 
     async def _run(self, files: Mapping[str, bytes], chart: Chart, wish: Wish, lookups: Lookups | None) -> bytes:
         def fill(tree: Path) -> None:
@@ -189,9 +202,11 @@ class Template:
         stdin = codec.encode(wish.values.body)
         arguments = _arguments(wish, server=lookups is not None)
         task = Task(arguments, fill, wish.digest(chart), f"render the chart {shown}", stdin=stdin, service=lookups)
+        self._began()
         done, tree = await self._confined.run(task)
         said = done.stderr.decode(errors="replace")
         if done.code != 0 and lookups is not None and lookups.learn(said):
+            self._began()
             done, tree = await self._confined.run(task)
             said = done.stderr.decode(errors="replace")
         if done.code == 0:
@@ -218,14 +233,6 @@ def _remember(among: OrderedDict[str, _T], key: str, value: _T) -> None:
     among[key] = value
     if len(among) > REMEMBERED:
         among.popitem(last=False)
-
-
-def files_of(store: Store, chart: Chart) -> dict[str, bytes]:
-    """The files that Helm gets of `chart`, by their paths in it. Raises Corrupt.
-
-    Without its .helmignore: what that leaves out of a directory is left out already, and a packed chart is all there.
-    """
-    return {path: store.read(entry.sha256) for path, entry in chart.files.items() if path != IGNORE_FILE}
 
 
 def clean(message: str, tree: Path, values: Values, public: Collection[str] = (), secrets: Collection[str] = ()) -> str:
@@ -299,53 +306,14 @@ def _check(wish: Wish) -> None:
         )
 
 
-def _inspect(files: Mapping[str, bytes], links: Iterable[str], *, skip_schema: bool) -> None:
-    """Raise Terminal for a schema of the chart, or of one below it, that leads out of it, and for a link that is read.
+def _inspect(unpacked: Unpacked, wish: Wish) -> tuple[bool, bool]:
+    """Whether what is rendered may ask the cluster, and whether it may vary. Raises Terminal for what Helm never gets.
 
-    `links` were left out of the files. Which of them a template reads by `.Files` nobody knows: so none, if it may.
+    Values may be templates too.
     """
-    read = (*_READ, *([""] if any(b".Files" in data for data in files.values()) else []))
-    if (link := next((path for path in links if path.startswith(read)), None)) is not None:
-        raise Terminal(
-            REASON,
-            f"{link} of the chart is a link, or a name that differs from another only in case, and was left out of it; "
-            "replace it by a plain file",
-        )
-    if skip_schema:
-        return
-    for path, data in _everything(files):
-        if path.rpartition("/")[2] == SCHEMA_FILE:
-            refuse_outside(data, path)
-
-
-def _could_vary(files: Mapping[str, bytes], wish: Wish) -> bool:
-    return may_vary(_texts(files, wish))
-
-
-def _could_ask(files: Mapping[str, bytes], wish: Wish) -> bool:
-    return may_ask(_texts(files, wish))
-
-
-def _texts(files: Mapping[str, bytes], wish: Wish) -> Iterator[bytes]:
-    """Whatever may be a template."""
-    yield from (data for _, data in _everything(files))
-    yield from (leaf.encode(errors="surrogatepass") for leaf in _leaves(wish.values.body))
-
-
-def _everything(files: Mapping[str, bytes], depth: int = 0) -> Iterator[tuple[str, bytes]]:
-    """All files, those of packed subcharts too."""
-    for path, data in files.items():
-        if path.startswith("charts/") and path.endswith(".tgz"):
-            if depth >= _NESTED:
-                raise Terminal(REASON, f"{path}: charts are packed into each other more than {_NESTED} times")
-            try:
-                packed = {one.path: one.data for one in read_archive(io.BytesIO(data)) if isinstance(one, Member)}
-            except BadArchive as problem:
-                raise Terminal(REASON, f"{path}: {problem}") from problem
-            inner = {name.partition("/")[2]: content for name, content in packed.items()}
-            yield from ((f"{path}/{name}", content) for name, content in _everything(inner, depth + 1))
-        else:
-            yield path, data
+    unpacked.inspect(skip_schema=wish.skip_schema)
+    leaves = [leaf.encode(errors="surrogatepass") for leaf in _leaves(wish.values.body)]
+    return unpacked.may_ask or may_ask(leaves), unpacked.may_vary or may_vary(leaves)
 
 
 def _differing(one: Output, other: Output) -> tuple[str, ...]:
