@@ -54,15 +54,15 @@ class Bench:
 
 
 @asynccontextmanager
-async def started(n: int, concurrent: int | None) -> AsyncIterator[Bench]:
-    """A control plane, a git server and the controllers, all fresh."""
+async def started(n: int, concurrent: int | None, *, kwok: bool = False) -> AsyncIterator[Bench]:
+    """A control plane, a git server and the controllers, all fresh. With `kwok` what is wanted to run says it does."""
     control = await binaries.ensure("controlplane", progress=say)
     await binaries.ensure("render", progress=say)
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trimtab-bench-")))
         say("starting a control plane, a git server and the controllers")
-        # No Node: the apps have no replicas, and what does not run does not disturb.
-        plane = await stack.enter_async_context(ControlPlane(directory / "cluster", kwok=False, binaries=control))
+        # Without kwok no Node: the apps have no replicas, and what does not run does not disturb.
+        plane = await stack.enter_async_context(ControlPlane(directory / "cluster", kwok=kwok, binaries=control))
         git = await stack.enter_async_context(GitServer(directory / "served"))
         bare = await git.create("bench")
         repository = measure.Repository(directory / "work", bare, n)
