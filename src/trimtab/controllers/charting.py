@@ -43,6 +43,10 @@ class Wanted(NamedTuple):
     digest: str
 
 
+class OnItsWay(Waiting):
+    """A chart was published, and the status of the object that offers it does not say so yet."""
+
+
 class Charting:
     """Finds the charts of releases. `standing` shows the objects that offer them, `sources` what they published."""
 
@@ -125,8 +129,10 @@ class Charting:
             raise Waiting(names.Reason.ARTIFACT_FAILED, f"{source} is not ready{said}", after=hr.spec.interval_s)
         published, artifact = self._sources.get(source), item.status.artifact
         if published is None or artifact is None or published.artifact.digest != artifact.digest:
-            why = self._sources.problem(source) or "its artifact is on its way"
-            raise Waiting(names.Reason.ARTIFACT_FAILED, f"{source}: {why}", after=hr.spec.interval_s)
+            problem = self._sources.problem(source)
+            told = OnItsWay if published is not None and not problem else Waiting
+            why = problem or "its artifact is on its way"
+            raise told(names.Reason.ARTIFACT_FAILED, f"{source}: {why}", after=hr.spec.interval_s)
         return published
 
     async def _chart(self, snapshot: Snapshot, source: SourceId) -> Chart:

@@ -11,7 +11,7 @@ from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.controllers import releasedependencies, supported
 from trimtab.controllers.access import Access
-from trimtab.controllers.charting import Charting, source_of
+from trimtab.controllers.charting import Charting, OnItsWay, source_of
 from trimtab.controllers.driving import Driving, asked, wants_more
 from trimtab.controllers.holders import Holder
 from trimtab.controllers.index import Published, SourceId, SourceIndex
@@ -150,6 +150,8 @@ class HelmReleases:
             return await self._pass(hr, release)
         except Outrun:
             return Again(0.0)
+        except OnItsWay:
+            raise  # a moment later it is there, and until then what stands stands: nothing is worth a word
         except TrimtabError as failure:
             failure.message = release.hiding.text(failure.message)  # it is logged as well
             await self._fail(hr, release, failure)
@@ -251,8 +253,10 @@ class HelmReleases:
         if release.forgiven != wish:  # what was left to others is tried once more
             release.forgiven = wish
             release.at.target.forgive(case.hr.key)
-        mark = _mark(case, await records.mark())
-        if release.settled != mark or asked(case) or await self._watch.look(case, None):
+        settled = release.settled
+        # What is not settled is read as a whole anyway.
+        mark = _mark(case, await records.mark()) if settled is not None else None
+        if mark is None or settled != mark or asked(case) or await self._watch.look(case, None):
             release.settled = None
             if release.began is None:
                 release.began = world.clock.monotonic()

@@ -1,8 +1,9 @@
 """From a chart and its values to what a revision records: rendered by helm, changed as the object says."""
 
+import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from trimtab.api.helmactions import Install, Upgrade
 from trimtab.api.names import Annotation, Reason
@@ -20,6 +21,8 @@ from trimtab.kube.client import Client
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Body, Manifest
 
+_FRESH_S: Final = 60.0
+
 
 class Made(NamedTuple):
     """What a revision is made of. `values` are the ones it is recorded with."""
@@ -28,6 +31,24 @@ class Made(NamedTuple):
     crds: tuple[Manifest, ...]
     chart: Body
     values: Values
+
+
+class Versions:
+    """The versions of clusters, each asked for at most once a minute: hundreds of releases want to know at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, str]] = {}
+        self._turn = asyncio.Lock()
+
+    async def of(self, client: Client) -> str:
+        """That of the cluster of `client`. Raises what the client raises."""
+        async with self._turn:
+            now = client.clock.monotonic()
+            known = self._known.get(client.server)
+            if known is None or now - known[0] > _FRESH_S:
+                told = codec.decode(await client.request("GET", "/version"))
+                known = self._known[client.server] = (now, str(told["gitVersion"]))
+            return known[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +62,7 @@ class Rendering:
     post: PostRendering
     lookups: bool
     told: Callable[[Case, tuple[str, ...]], None]
+    versions: Versions = field(default_factory=Versions)
 
     async def make(
         self, case: Case, history: Sequence[Record], memory: Memory, *, upgrade: bool, forced: bool = False
@@ -59,7 +81,7 @@ class Rendering:
             case.of.name,
             case.of.namespace,
             values,
-            await capabilities(case.release.at.client),
+            await self._capabilities(case.release.at.client),
             upgrade,
             spec.disable_schema_validation,
         )
@@ -78,19 +100,16 @@ class Rendering:
         recorded = {**stored, "metadata": {**stored["metadata"], "version": case.wanted.version}}
         return Made(changed, rendered.crds, recorded, values)
 
+    async def _capabilities(self, client: Client) -> Capabilities:
+        version = await self.versions.of(client)
+        return Capabilities.of(version, [one.gvk for one in await client.discovery.served()])
+
 
 def changes(case: Case) -> Changes:
     """What is done to what the chart renders."""
     spec = case.hr.spec
     labels = {name: value for name, value in case.owner.labels.items() if name.startswith(case.owner.prefix)}
     return Changes(spec.post_renderers, spec.common_metadata, labels, spec.post_render_strategy)
-
-
-async def capabilities(client: Client) -> Capabilities:
-    """What the cluster of `client` can."""
-    version = codec.decode(await client.request("GET", "/version"))
-    served = await client.discovery.served()
-    return Capabilities.of(str(version["gitVersion"]), [one.gvk for one in served])
 
 
 def _settled(
