@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from trimtab.api.helmactions import CrdPolicy
@@ -25,6 +25,8 @@ from trimtab.targets.kubernetes.prune import released_by
 from trimtab.targets.kubernetes.scopes import scopes
 from trimtab.targets.kubernetes.target import KubePlan, KubernetesTarget, Wish
 
+_AGAIN_S: Final = (0.5, 1.0, 2.0)
+"""What fails for reasons that may pass is tried again after so many seconds, before the action has failed."""
 LOOK_S: Final = 5.0
 """How often what no event tells of is looked at while it is waited for."""
 _GONE_LOOK_S: Final = 1.0
@@ -32,7 +34,6 @@ _NAMESPACE: Final = Gvk("", "v1", "Namespace")
 _JOBS: Final = frozenset({("batch", "Job")})
 _SHOWN: Final = 10
 _ON_RECORD: Final = "on record"
-_TRIES: Final = 3
 _DENIED: Final = re.compile(r"denied (?:the )?request")
 """What an admission webhook or an admission policy says, which refuse with 403 as missing rights do."""
 
@@ -104,16 +105,18 @@ class Rollout:
         self._target.forgive(self._site.release.key)  # another revision: fields that were left to others are ours again
         if not foreign:
             await self._refuse_foreign(items)
-        wish = self.wish(items, force=force)
-        plan = self._target.plan(wish, await self._target.observe(wish))
-        judgements = await self._target.judge(wish, plan)
-        refused = [judged for judged in judgements if isinstance(judged, gate.Refused)]
-        if refused:
-            self._forget(items)
-            many = f"{len(refused)} objects were refused" if len(refused) > 1 else "an object was refused"
-            blameless = all(passing(one.message, transient=one.transient) for one in refused)
-            raise (Hindered if blameless else Refused)(f"{many}, nothing was applied: {gate.words(refused)}")
-        return wish, plan, judgements
+        wish, pauses = self.wish(items, force=force), iter(_AGAIN_S)
+        while True:
+            plan = self._target.plan(wish, await self._target.observe(wish))
+            judgements = await self._target.judge(wish, plan)
+            refused = [judged for judged in judgements if isinstance(judged, gate.Refused)]
+            if not refused:
+                return wish, plan, judgements
+            if not await self._bears(refused, pauses):
+                self._forget(items)
+                many = f"{len(refused)} objects were refused" if len(refused) > 1 else "an object was refused"
+                blameless = all(passing(one.message, transient=one.transient) for one in refused)
+                raise (Hindered if blameless else Refused)(f"{many}, nothing was applied: {gate.words(refused)}")
 
     def _forget(self, items: Sequence[Desired]) -> None:
         """Keep nothing in mind of `items` that never came about: they may be refused for ever, under ever new names."""
@@ -145,15 +148,18 @@ class Rollout:
 
         What became of each object is put into `done`, also if others fail.
         """
+        pauses = iter(_AGAIN_S)
         while True:
             outcomes = [outcome async for outcome in self._target.converge(wish, plan, judgements)]
             done += outcomes
-            if failures := [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]:
+            failures = [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]
+            if failures and not await self._bears(failures, pauses):
                 raise _failure(failures)
             waiting = [outcome for outcome in outcomes if outcome.effect is Effect.WAITING]
-            if not waiting:
+            if not waiting and not failures:
                 return
-            await self._pause(deadline, _GONE_LOOK_S, "; ".join(map(str, waiting[:_SHOWN])))
+            if waiting and not failures:
+                await self._pause(deadline, _GONE_LOOK_S, "; ".join(map(str, waiting[:_SHOWN])))
             plan, judgements = self._target.plan(wish, await self._target.observe(wish)), ()
 
     async def settle(self, items: Sequence[Desired], deadline: float, *, jobs: bool) -> None:
@@ -221,13 +227,13 @@ class Rollout:
         What was let go, since it is somebody else's by now, comes back. Raises Refused.
         """
         wish = Wish(self._site.owner, self._site.client, (), {}, prune=True)
-        left, released, tries = list(entries), list[Ref](), _TRIES
+        left, released, pauses = list(entries), list[Ref](), iter(_AGAIN_S)
         while left:
             outcomes = [o async for o in self._target.delete(wish, left, propagation=propagation)]
-            if failures := [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]:
-                tries -= 1  # it may just have changed between a look and the deletion
-                if not tries:
-                    raise _failure(failures)
+            # one that failed may just have changed between a look and the deletion
+            failures = [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]
+            if failures and not await self._bears(failures, pauses):
+                raise _failure(failures)
             released += [outcome.ref for outcome in outcomes if outcome.effect is Effect.RELEASED]
             open_ = (Effect.FAILED, Effect.WAITING) if wait else (Effect.FAILED,)
             waiting = {outcome.ref: outcome for outcome in outcomes if outcome.effect in open_}
@@ -260,6 +266,16 @@ class Rollout:
                 f"objects exist already and are not of this release: {listed}. Delete them, or allow them to be taken "
                 "with disableTakeOwnership: false"
             )
+
+    async def _bears(self, failures: Sequence[gate.Refused | Outcome], pauses: Iterator[float]) -> bool:
+        """Whether it is worth another try, which comes after a moment: one hiccup of a server is no failed action."""
+        seconds = next(pauses, None)
+        if seconds is None or not all(one.transient for one in failures):
+            return False
+        if self._site.outdated():
+            raise Outrun
+        await self._clock.sleep(seconds)
+        return True
 
     async def _pause(self, deadline: float, seconds: float, awaited: str) -> None:
         """Wait for news, or `seconds`. Raises Refused when the time is up, Outrun when the wish is another one."""
