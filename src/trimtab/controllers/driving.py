@@ -23,7 +23,7 @@ from trimtab.controllers.rendering import Rendering
 from trimtab.helm import action
 from trimtab.helm.action import Facts, decide, farewell
 from trimtab.helm.observed import recall
-from trimtab.helm.record import Status
+from trimtab.helm.record import Record, Status
 from trimtab.helm.revision import is_of
 from trimtab.manifests.refs import Key
 from trimtab.runtime.controller import Again
@@ -55,6 +55,9 @@ class Driving:
                 moved = "the name or the namespace of the release"
                 course = self._course(*before, left)
                 touched_at = left.touched_at
+        if (untold := await course.catch_up()) is not None:
+            self.scribe.remember(hr, release, course.memory, course.history)
+            self.scribe.ended(hr, release, untold, _chart_of(course.history[0]), 0.0)
         forced, failure, looked, drifted = _asked(case, FORCE_AT), None, False, False
         while True:
             facts = Facts(
@@ -168,7 +171,7 @@ class Driving:
             self.scribe.remember(hr, release, course.memory, course.history)
         reason, words = (Reason(failure.reason), failure.message) if failure is not None else (done, "")
         newest = course.history[0] if course.history else newest
-        chart = f"{newest.chart_name}@{newest.chart_version}" if newest is not None else ""
+        chart = _chart_of(newest) if newest is not None else ""
         if isinstance(site, Case) and name in ("install", "upgrade"):
             chart = f"{site.wish.chart_name}@{site.wish.chart_version}"
         self.scribe.ended(hr, release, reason, chart, release.tried - began, words)
@@ -181,6 +184,10 @@ class Driving:
         failure = await self._run(case, course, name, act, done)
         if failure is not None:
             raise failure
+
+
+def _chart_of(one: Record) -> str:
+    return f"{one.chart_name}@{one.chart_version}"
 
 
 def _limit_s(hr: HelmRelease, name: str) -> float:

@@ -95,7 +95,11 @@ class ReleaseRecords:
                 await self._resource(), body, self._namespace, field_manager=HELM_MANAGER, type=_Named
             )
         except AlreadyExists as taken:
-            raise self._elsewhere(new) from taken
+            at = await self._written(body["metadata"]["name"], body)
+            if at is None:
+                raise self._elsewhere(new) from taken
+            self._versions[new.version] = at
+            return
         self._versions[new.version] = answer.metadata.resource_version
 
     async def update(self, changed: Record) -> None:
@@ -109,9 +113,26 @@ class ReleaseRecords:
             answer = await self._client.merge_patch(
                 await self._resource(), name, self._namespace, patch, field_manager=HELM_MANAGER, type=_Named
             )
-        except (Conflict, NotFound) as moved:
+        except Conflict as moved:
+            # An answer that got lost was asked for again, and the first request had been heard.
+            at = await self._written(name, body)
+            if at is None:
+                raise self._elsewhere(changed) from moved
+            self._versions[changed.version] = at
+            return
+        except NotFound as moved:
             raise self._elsewhere(changed) from moved
         self._versions[changed.version] = answer.metadata.resource_version
+
+    async def _written(self, name: str, body: Body) -> str | None:
+        """The version of the record `name`, if it is exactly what `body` says."""
+        try:
+            live = await self._client.get(await self._resource(), name, self._namespace)
+        except NotFound:
+            return None
+        labels = live["metadata"].get("labels") or {}
+        same = live.get("data") == body["data"] and body["metadata"]["labels"].items() <= labels.items()
+        return str(live["metadata"]["resourceVersion"]) if same else None
 
     async def delete(self, old: Record) -> None:
         """Delete a record; one that is gone is as good."""

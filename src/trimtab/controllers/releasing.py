@@ -245,10 +245,7 @@ class Course(Leaving):
         """The newest revision stands; what stood before is superseded, and what is too old goes."""
         new = await self._write(record.settled(self.history[0], Status.DEPLOYED, description))
         self.memory = self.memory.made(new, self._limit)
-        for old in self.history[1:]:
-            if old.status == Status.DEPLOYED:
-                changed = await self._write(record.settled(old, Status.SUPERSEDED, old.info.description))
-                self.memory = self.memory.made(changed, self._limit) if self.memory.of(old) else self.memory
+        await self._supersede()
         for old in record.surplus(self.history, self._case.hr.spec.history_limit):
             await self._records.delete(old)
             self.history.remove(old)
@@ -257,6 +254,27 @@ class Course(Leaving):
         release.let_go(but={item.ref for item in items})
         release.items, release.kept = tuple(items), kept(self._case, new)
         release.inventory = {item.ref: self._entry(item) for item in items}
+
+    async def catch_up(self) -> Reason | None:
+        """Go on where we died after a revision of ours stood; how it came to be, if nobody was told of that yet."""
+        newest = self.history[0] if self.history else None
+        if newest is None or newest.status != Status.DEPLOYED:
+            return None
+        await self._supersede()
+        if newest.version != self.memory.begun or any(one.version == newest.version for one in self.memory.seen):
+            return None
+        self.memory = self.memory.made(newest, self._limit)
+        if newest.info.rollback_revision:
+            return Reason.ROLLBACK_SUCCEEDED
+        first = newest.info.first_deployed == newest.info.last_deployed
+        return Reason.INSTALL_SUCCEEDED if first else Reason.UPGRADE_SUCCEEDED
+
+    async def _supersede(self) -> None:
+        """What stood before the newest revision does so no longer."""
+        for old in self.history[1:]:
+            if old.status == Status.DEPLOYED:
+                changed = await self._write(record.settled(old, Status.SUPERSEDED, old.info.description))
+                self.memory = self.memory.made(changed, self._limit) if self.memory.of(old) else self.memory
 
     async def _interrupt(self, stuck: Record, description: str) -> None:
         bad = await self._write(record.settled(stuck, Status.FAILED, description))
