@@ -1,6 +1,7 @@
 """The fault harness: the controllers against a real control plane, with every request harmed in every way.
 
 - `scenarios`: what happens, in worlds of their own: a namespace, a repository, definitions with names of their own.
+- `releases`: what a world with a HelmRelease in it has besides.
 - `transport`: the wire at the transport's seam. It numbers requests, injects one fault a run, guards deletions.
 - `views`: watches and lists that lie.
 - `world`: the controllers inside this interpreter, their lives and deaths, and what the cluster looks like in the end.

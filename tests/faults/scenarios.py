@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from tests.e2e.world import condition
+from tests.faults import releases
 from tests.faults.views import Distortion
 from tests.faults.world import Stuck, World, target, until
 from trimtab.kube.resource import Resource
@@ -32,6 +33,7 @@ class Scenario(NamedTuple):
     forgets: float = 0.2
     spare: int = 1
     not_with: frozenset[Distortion] = frozenset()
+    world: type[World] = World
 
 
 # --- objects
@@ -419,6 +421,13 @@ SCENARIOS = (
     Scenario("c4", "an app is deleted and prunes", _c4, _at_a, _delete),
     Scenario("c5", "an app is deleted whose account is gone", _c5, _with_account, _delete_without_account),
     Scenario("c6", "the source moves while it is applied", _c6, _nothing, _moving, forgets=0.7),
+    Scenario(
+        *("c9", "a release is installed, upgraded, and an upgrade of it fails"),
+        *(releases.chart, releases.furnished, releases.lived),
+        # Who dies in an action makes another revision, which is applied once more.
+        spare=2,
+        world=releases.ReleaseWorld,
+    ),
     Scenario("c10", "an object moves from one app to another", _c10, _two, _hand_over),
     Scenario("c11", "the cluster behind the app is another one", _c15, _at_a, _elsewhere),
     Scenario("c12", "a namespace and what lives in it", _c12, _nothing, _first),

@@ -66,9 +66,14 @@ class Stage:
             await client.create(
                 NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "flux-system"}}
             )
-        for group, plural in (("kustomize", "kustomizations"), ("source", "gitrepositories")):
+        for group, plural in (
+            ("kustomize.toolkit.fluxcd.io/v1", "kustomizations"),
+            ("source.toolkit.fluxcd.io/v1", "gitrepositories"),
+            ("source.toolkit.fluxcd.io/v1", "helmcharts"),
+            ("helm.toolkit.fluxcd.io/v2", "helmreleases"),
+        ):
 
-            async def served(path: str = f"/apis/{group}.toolkit.fluxcd.io/v1/{plural}") -> bool:
+            async def served(path: str = f"/apis/{group}/{plural}") -> bool:
                 try:
                     await client.request("GET", path)
                 except NotFound:
@@ -86,7 +91,7 @@ class Stage:
     async def world(self, scenario: Scenario, number: int = 0) -> World:
         """A world for the runs of `scenario`."""
         name = f"f{number}-{scenario.name}"
-        world = self._new(name)
+        world = self._new(name, scenario.world)
         await world.furnish(scenario.revisions(name))
         return world
 
@@ -96,8 +101,8 @@ class Stage:
         await world.furnish({"kinds": {"kinds": kinds}})
         return world
 
-    def _new(self, name: str) -> World:
+    def _new(self, name: str, kind: type[World] = World) -> World:
         url = self._git.url("x").removesuffix("/x.git")
-        world = World(name, self._cluster, self._kubeconfig, self._root / "data", self._root / "git", url)
+        world = kind(name, self._cluster, self._kubeconfig, self._root / "data", self._root / "git", url)
         self._worlds.append(world)
         return world

@@ -17,6 +17,7 @@ from tests.faults.views import Distortion, View
 from tests.faults.world import resource_of, target
 from trimtab.base.http import Request
 from trimtab.manifests import codec
+from trimtab.toolchain import binaries
 
 SAMPLE_S = 20.0
 SEED = 628166
@@ -149,3 +150,21 @@ async def test_a_list_that_breaks_off_deletes_nothing(kubeconfig: Path, tmp_path
         verdict = await judge(Trial(scenario, world, view=view, restart=True), reference)
         assert view._failed, "no list had a second page"
         assert verdict.survived, verdict.problems
+
+
+async def test_a_release_survives_what_happens_to_the_last_write_of_its_records(kubeconfig: Path, tmp_path: Path):
+    """A rollback is settled: whoever dies then, or gets no answer, finds it done and goes on with what is left of it.
+
+    What stood before is superseded, the rollback is told of, and helm reads the same history.
+    """
+    if binaries.present("render").get("helm") is None:
+        pytest.skip("helm is not built; `make setup` builds it")
+    scenario = _BY_NAME["c9"]
+    async with Stage(kubeconfig, tmp_path) as stage:
+        world = await stage.world(scenario, 3)
+        reference = await learn(scenario, world)
+        write = next(c for c, _ in reference.calls if c.path.endswith("app.v4") and c.method == "PATCH" and c.nth == 2)
+        for mode in (Mode.DIE_AFTER, Mode.LOST):
+            verdict = await judge(Trial(scenario, world, Fault(write, mode)), reference)
+            assert verdict.reached
+            assert verdict.survived, verdict.problems

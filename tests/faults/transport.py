@@ -19,11 +19,13 @@ from trimtab.base.http import MAX_BODY, AiohttpTransport, Request, Response, Tra
 from trimtab.manifests import codec
 
 OWNER = "kustomize.toolkit.fluxcd.io/"
+RELEASED = "helm.toolkit.fluxcd.io/"
+"""Before the labels that say whose an object is."""
 LATE_S = 0.05
 MOST_SAID = 150
 STAGE_DOMAIN = "example.org"
 """The groups of the kinds that a world defines end with its name and this."""
-_OWN = ("kustomizations", "gitrepositories")
+_OWN = ("kustomizations", "gitrepositories", "helmcharts", "helmreleases")
 
 
 class Mode(StrEnum):
@@ -251,12 +253,13 @@ class Wire:
             return request
         url = request.url
         for plural in _OWN:
-            if url.path.endswith(f"/v1/{plural}"):
+            if url.path.endswith((f"/v1/{plural}", f"/v2/{plural}")):
                 url = url.with_path(url.path.removesuffix(plural) + f"namespaces/{self.home}/{plural}", keep_query=True)
         query = dict(url.query)
-        if query.get("labelSelector", "").startswith(OWNER):
-            query["labelSelector"] += f",{OWNER}namespace={self.home}"
-            url = url.with_query(query)
+        for owner in (OWNER, RELEASED):
+            if query.get("labelSelector", "").startswith(owner):
+                query["labelSelector"] += f",{owner}namespace={self.home}"
+                url = url.with_query(query)
         return replace(request, url=url)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from tests.e2e.world import Repo, condition
 from tests.faults.transport import OWNER, Line, Target, Wire
@@ -145,6 +145,8 @@ class World:
     `let_go` what is there and nobody's on purpose. `contested`: somebody else writes replicas, so that they may be any.
     """
 
+    controllers: ClassVar[frozenset[str]] = frozenset({"source", "kustomize"})
+
     def __init__(
         self, name: str, cluster: config.ClusterConfig, kubeconfig: Path, root: Path, git_root: Path, git_url: str
     ) -> None:
@@ -274,7 +276,7 @@ class World:
         assert self.life is None
         line = Line(self.wire)
         settings = Settings(
-            controllers=frozenset({"source", "kustomize"}),
+            controllers=self.controllers,
             options=Options(kubeconfig=self._kubeconfig),
             storage_path=self.root / self.home,
             storage_addr="127.0.0.1:0",
