@@ -12,6 +12,7 @@ from trimtab.base.abreast import abreast
 from trimtab.base.clock import Clock
 from trimtab.controllers import health, verdicts
 from trimtab.controllers.release import Outrun, Site
+from trimtab.health.verdict import State, Verdict
 from trimtab.helm import output
 from trimtab.helm.record import Hook, Record, Status
 from trimtab.kube.errors import AlreadyExists, NotFound, UnknownKind
@@ -29,6 +30,11 @@ _AGAIN_S: Final = (0.5, 1.0, 2.0)
 """What fails for reasons that may pass is tried again after so many seconds, before the action has failed."""
 LOOK_S: Final = 5.0
 """How often what no event tells of is looked at while it is waited for."""
+_CONVALESCENCE_S: Final = 10.0
+"""So long it is not believed that an object is still as bad as before the action.
+
+A Deployment that has timed out says so of the new generation as well, until its controller has seen it progress.
+"""
 _GONE_LOOK_S: Final = 1.0
 _NAMESPACE: Final = Gvk("", "v1", "Namespace")
 _JOBS: Final = frozenset({("batch", "Job")})
@@ -52,6 +58,7 @@ class Rollout:
     def __init__(self, site: Site, clock: Clock) -> None:
         self._site = site
         self._clock = clock
+        self._ailing: dict[Ref, Verdict] = {}
 
     @property
     def _target(self) -> KubernetesTarget:
@@ -111,6 +118,8 @@ class Rollout:
             judgements = await self._target.judge(wish, plan)
             refused = [judged for judged in judgements if isinstance(judged, gate.Refused)]
             if not refused:
+                verdicts_before = ((item.ref, self._target.verdict(item.ref)) for item in items)
+                self._ailing = {ref: verdict for ref, verdict in verdicts_before if verdict.bad}
                 return wish, plan, judgements
             if not await self._bears(refused, pauses):
                 self._forget(items)
@@ -166,10 +175,14 @@ class Rollout:
         """Wait until `items` are healthy, Jobs only if asked. Raises Refused when one is not, or in time."""
         release, client, target = self._site.release, self._site.client, self._target
         awaited = [item for item in items if item.watched and (jobs or (item.ref.group, item.ref.kind) not in _JOBS)]
+        began = self._clock.monotonic()
         while True:
             release.pulse.clear()
             await target.look_again(client, release.key, awaited, unwatched=True)
-            judged = health.judge(await target.verdicts(client, awaited))
+            found = await target.verdicts(client, awaited)
+            if self._clock.monotonic() < began + _CONVALESCENCE_S:
+                found |= {ref: Verdict(State.InProgress, found[ref].message) for ref in self._still_ailing(found)}
+            judged = health.judge(found)
             match judged.health:
                 case health.Health.GOOD:
                     return
@@ -177,6 +190,10 @@ class Rollout:
                     raise Refused(f"health check failed: {judged.message}")
             look = min(target.next_look(awaited, LOOK_S), LOOK_S)
             await self._pause(deadline, look, judged.message)
+
+    def _still_ailing(self, among: Iterable[Ref]) -> list[Ref]:
+        """What is as bad as it was before the action, in the same words: they may be of before."""
+        return [ref for ref in among if ref in self._ailing and self._target.verdict(ref) == self._ailing[ref]]
 
     async def define(self, crds: Sequence[Manifest], policy: CrdPolicy, deadline: float) -> None:
         """Create, or bring up to date, what is in `crds/` of the chart, and wait until it is served. Never deleted."""
