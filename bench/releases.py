@@ -28,7 +28,7 @@ from typing import Any
 
 from bench.measure import Measure, Phase, consumption
 from bench.run import HERE, Bench, machine, say, started
-from bench.server import APPLY, JSON, MERGE, Server, all_of, connect
+from bench.server import APPLY, JSON, MERGE, Refused, Server, all_of, connect
 from trimtab.base import process
 from trimtab.manifests.yaml import load
 from trimtab.toolchain import binaries
@@ -183,6 +183,16 @@ class Releases(Measure):
         )
 
 
+async def _until_served(server: Server) -> None:
+    """A kind is listed a moment before it is served."""
+    while True:
+        try:
+            await server.call("GET", "/apis/helm.toolkit.fluxcd.io/v2/helmreleases")
+            return
+        except Refused:
+            await asyncio.sleep(_POLL_S)
+
+
 async def floored(server: Server, n: int, manifest: str) -> Floor:
     """The floor as it is now, in a namespace of its own that is deleted at the end."""
     namespace = f"floor-{time.time_ns() // 1_000_000 % 10_000_000}"
@@ -288,6 +298,7 @@ async def main(arguments: argparse.Namespace) -> int:
     files = {f"chart/{path.relative_to(chart)}": path.read_text() for path in chart.rglob("*") if path.is_file()}
     async with started(0, None, kwok=True) as bench, connect(bench.kubeconfig) as server:
         await bench.repository.write(files, "chart")
+        await _until_served(server)
         await floored(server, 30, manifest)  # the first writes of a fresh server are slow, whoever makes them
         before = await floored(server, n, manifest)
         run = Releases(server, bench, n, timeout_s=arguments.timeout, one_chart=arguments.one_chart)

@@ -278,6 +278,20 @@ async def test_stop_cuts_off_what_does_not_end_in_time_and_a_later_start_takes_i
     assert [done.key for done in harness.passes] == ["web"]
 
 
+async def test_a_worker_ends_although_its_pass_failed_at_something_while_it_was_ended(harness):
+    async def script(_: str) -> Result:
+        try:
+            return await asyncio.Event().wait()
+        finally:
+            raise Unreachable("https://x", "this life is over")
+
+    harness.script = script
+    harness.controller.queue.add("web")
+    await settle()
+    await asyncio.wait_for(harness.tasks.close(), 5)
+    assert len(harness.tasks) == 0
+
+
 async def test_cancelling_stop_still_ends_the_workers(harness):
     harness.script = lambda _: asyncio.Event().wait()
     harness.controller.queue.add("web")

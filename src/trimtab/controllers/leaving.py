@@ -81,8 +81,11 @@ class Leaving:
             runner = Hooks(self._site.client, self._clock, self.history[0], timeout_s=left, hide=hide)
             try:
                 await runner.run(event, hooks, self._ran, self._site.outdated)
-            finally:
+            except (HookFailed, Superseded):
                 await self._write(self.history[0])
+                raise
+            # Not in a `finally`: whoever is being ended writes nothing more, and its end must not be lost in a failure.
+            await self._write(self.history[0])
 
     async def _ran(self, hook: Hook) -> None:
         """How a hook goes is part of the record, which is written when its event is over."""

@@ -151,7 +151,11 @@ class Controller(Generic[K]):
             failure = Transient("Interrupted", f"{self.name} {key}: something this pass waited for was cancelled")
             failure.__cause__ = cancelled
             return failure
-        except Exception as failure:  # noqa: BLE001 - the queue worker is where every failure ends
+        except Exception as failure:
+            # The queue worker is where every failure ends.
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                # The pass failed at what it did on being ended: a worker that went on would never end.
+                raise asyncio.CancelledError from failure
             if not deadline.expired():
                 return failure
             overdue = Transient("Timeout", f"{self.name} {key}: the pass was cut off after {limit_s:.0f} s")
