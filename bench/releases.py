@@ -37,7 +37,7 @@ CHART = HERE.parents[1] / "shared" / "realworld" / "podinfo" / "charts" / "podin
 FIRST_S, NOOP_S, MEMORY_MIB = 60.0, 2.5, 200
 _IDLE_S = 10.0
 _POLL_S = 0.2
-_RECORD_BYTES = 12_000
+_RECORD_BYTES = 32_000
 """About what podinfo's takes in a Secret, before it is base64 once more."""
 _COUNTED = re.compile(r"^trimtab_(?:helm_runs|api_requests)_total(\{.*\})? (\S+)$", re.MULTILINE)
 _VERB = re.compile(r'verb="(\w+)"')

@@ -28,6 +28,8 @@ MAX_STORED: Final = 1 << 20
 MAX_UNPACKED: Final = 64 << 20
 REASON: Final = Reason.STATE_ERROR
 
+_LEVEL: Final = 6
+"""Of gzip: the highest takes almost twice the time for a hundredth less."""
 _PREFIX: Final = "sh.helm.release.v1."
 _LONGEST_TIME: Final = 16
 _GZIP: Final = b"\x1f\x8b\x08"
@@ -190,7 +192,7 @@ def encode(record: Record, storage_namespace: str, now: datetime) -> Body:
     """
     packed = b""
     for kept in _ever_smaller(record):
-        packed = base64.b64encode(gzip.compress(codec.encode(_stored(kept)), mtime=0))
+        packed = base64.b64encode(gzip.compress(codec.encode(_stored(kept)), _LEVEL, mtime=0))
         if len(packed) <= MAX_STORED:
             break
     else:
