@@ -285,7 +285,7 @@ def missed(costs: list[Cost], peak_mib: float) -> tuple[str, ...]:
         found.append(f"first: {first.phase.seconds:g} s, budget {FIRST_S:g} s")
     if noop.phase.seconds > NOOP_S:
         found.append(f"noop: {noop.phase.seconds:g} s, budget {NOOP_S:g} s")
-    found += [f"{one.phase.phase}: {one.helm} programs of helm, budget 0" for one in (noop, idle) if one.helm]
+    found += [f"{one.phase.phase}: {one.helm} runs of helm, budget 0" for one in (noop, idle) if one.helm]
     if peak_mib > MEMORY_MIB:
         found.append(f"memory: {peak_mib:.0f} MiB, budget {MEMORY_MIB} MiB")
     return tuple(found)
