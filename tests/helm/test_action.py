@@ -95,6 +95,8 @@ TABLE = {
     "another version": (facts(rev(1, chart="0.9.0")), Upgrade),
     "other values": (facts(rev(1, values={"a": 2})), Upgrade),
     "the same values": (facts(rev(1, values={"a": 1.0})), Nothing),
+    "values preserved": (facts(rev(1, values={"a": 1, "b": 2}), preserved=digest_of({"a": 1, "b": 2})), Nothing),
+    "values preserved, and others": (facts(rev(1), preserved=digest_of({"a": 1, "b": 2})), Upgrade),
     "another chart": (facts(rev(1, name="old")), Uninstall),
     "another chart, in place": (facts(rev(1, name="old"), policy=policy(reinstalls=False)), Upgrade),
     "another chart of another's": (facts(rev(1, name="old"), known=False), Upgrade),

@@ -7,7 +7,7 @@ import pytest
 from tests.helm.conftest import write_chart
 from tests.helm.test_setting import seen
 from trimtab.base.errors import Terminal
-from trimtab.helm.values import Piece, compose, digest_of, over_defaults
+from trimtab.helm.values import Piece, Values, compose, digest_of, over_defaults, preserving
 
 
 def piece(text: str, path: str = "", *, literal: bool = False) -> Piece:
@@ -107,3 +107,11 @@ def test_helm_lays_the_same_values_over_each_other(helm, tmp_path):
     theirs = seen(helm("template", chart, *files, "-f", tmp_path / "inline.json"))
     defaults = {"keep": 1, "gone": {"a": 1}, "map": {"one": 1, "two": 2}, "list": [1, 2]}
     assert over_defaults(defaults, ours.body) == theirs
+
+
+def test_values_laid_over_preserved_ones_twice_are_what_they_are_once() -> None:
+    wished = Values({"a": None, "b": {"c": 1}}, "x")
+    once = preserving({"a": 1, "b": {"d": 2}, "e": [3]}, wished)
+    assert once.body == {"a": None, "b": {"c": 1, "d": 2}, "e": [3]}
+    assert preserving(once.body, wished) == once
+    assert once.digest == digest_of(once.body)

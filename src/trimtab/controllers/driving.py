@@ -19,7 +19,7 @@ from trimtab.controllers.releaserecords import ReleaseRecords, Shelf
 from trimtab.controllers.releasescribe import ReleaseScribe
 from trimtab.controllers.releasewatch import Watch
 from trimtab.controllers.releasing import Course
-from trimtab.controllers.rendering import Rendering
+from trimtab.controllers.rendering import Rendering, preserved_values
 from trimtab.helm import action
 from trimtab.helm.action import Facts, decide, farewell
 from trimtab.helm.observed import recall
@@ -68,6 +68,7 @@ class Driving:
                 drifted=drifted,
                 forced=forced,
                 moved=moved,
+                preserved=values.digest if (values := preserved_values(case, course.history)) is not None else "",
                 idle_s=self.clock.monotonic() - release.tried if release.tried is not None else float("inf"),
                 untouched_s=self.clock.now().timestamp() - touched_at,
             )

@@ -15,8 +15,9 @@ from trimtab.helm.memory import Memory
 from trimtab.helm.output import Output
 from trimtab.helm.postrender import Changes, PostRendering
 from trimtab.helm.record import Record
+from trimtab.helm.revision import basis
 from trimtab.helm.template import Capabilities, Template
-from trimtab.helm.values import Values, digest_of, over_defaults
+from trimtab.helm.values import Values, preserving
 from trimtab.kube.client import Client
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Body, Manifest
@@ -74,9 +75,8 @@ class Rendering:
         hr, chart, store = case.hr, case.wanted.chart, case.wanted.store
         values = case.values
         spec = (hr.spec.upgrade or Upgrade()) if upgrade else (hr.spec.install or Install())
-        if isinstance(spec, Upgrade) and spec.preserve_values and history:
-            body = over_defaults(history[0].values, values.body)
-            values = Values(body, digest_of(body))
+        if upgrade and (preserved := preserved_values(case, history)) is not None:
+            values = preserved
         wish = template.Wish(
             case.of.name,
             case.of.namespace,
@@ -103,6 +103,14 @@ class Rendering:
     async def _capabilities(self, client: Client) -> Capabilities:
         version = await self.versions.of(client)
         return Capabilities.of(version, [one.gvk for one in await client.discovery.served()])
+
+
+def preserved_values(case: Case, history: Sequence[Record]) -> Values | None:
+    """What an upgrade is rendered with where it preserves values; None where it does not."""
+    before = basis(history)
+    if before is None or not (case.hr.spec.upgrade or Upgrade()).preserve_values:
+        return None
+    return preserving(before.values, case.values)
 
 
 def changes(case: Case) -> Changes:

@@ -102,7 +102,8 @@ class Facts:
     """All that the next action depends on.
 
     `history` has the records of the release, the newest first; `moved` says what of its place or name has changed, if
-    anything, and the records are those of the old place then. `idle_s` is how long ago the last attempt ended,
+    anything, and the records are those of the old place then. `preserved` is the digest of the values where they are
+    laid over those of the last revision, and they are judged by it. `idle_s` is how long ago the last attempt ended,
     `untouched_s` how long the newest record has not changed. `forced` is a request that was not honoured yet; one to
     start anew is `Memory.forgiven`.
     """
@@ -114,6 +115,7 @@ class Facts:
     drifted: bool = False
     forced: bool = False
     moved: str = ""
+    preserved: str = ""
     idle_s: float = inf
     untouched_s: float = inf
 
@@ -172,7 +174,7 @@ def _deployed(facts: Facts, newest: Record) -> Action:
     memory = facts.memory.facing(wish)
     if facts.forced:
         return Upgrade("it was asked for", forced=True)
-    if change := _change(wish, memory, newest):
+    if change := _change(facts, memory, newest):
         if policy.upgrade.exhausted(memory.upgrade_failures):
             if facts.drifted and policy.corrects_drift:
                 return Correct("objects have drifted from the last revision that stood")
@@ -212,13 +214,14 @@ def _failed(facts: Facts, why: str) -> Action:
     return Upgrade(f"{why}, and there is no revision to roll back to")
 
 
-def _change(wish: Wish, memory: Memory, newest: Record) -> str:
+def _change(facts: Facts, memory: Memory, newest: Record) -> str:
     """What is wished differently than it is; nothing if it is as wished."""
+    wish = facts.wish
     if newest.chart_name != wish.chart_name:
         return f"the chart is {wish.chart_name} now"
     if newest.chart_version != wish.chart_version:
         return f"the chart is {wish.chart_version} now and was {newest.chart_version}"
-    if digest_of(newest.values) != wish.config_digest:
+    if digest_of(newest.values) != (facts.preserved or wish.config_digest):
         return "the values have changed"
     respecified = memory.observed_generation != wish.generation
     if _differs(memory.post_renderers, wish.post_renderers, respecified=respecified):

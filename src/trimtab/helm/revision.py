@@ -81,6 +81,12 @@ def is_of(record: Record, owner: str) -> bool:
     return bool(owner) and record.labels.get(RECORD_OF) == _mark(owner, record.version)
 
 
+def basis(history: Sequence[Record]) -> Record | None:
+    """The revision whose values are preserved: the last that stood, or the newest where none did; as with Helm."""
+    stood = next((one for one in history if one.status == Status.DEPLOYED), None)
+    return stood or (history[0] if history else None)
+
+
 def with_hook(record: Record, hook: Hook) -> Record:
     """`record` with how `hook`, one of its own, ran."""
     hooks = tuple(

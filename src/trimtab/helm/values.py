@@ -70,6 +70,12 @@ def over_defaults(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> Bod
     return merging.merge(dict(defaults), dict(values))
 
 
+def preserving(before: Mapping[str, Any], values: Values) -> Values:
+    """`values` laid over those of the revision before. The same again changes nothing: a null stays what it is."""
+    body = merged(before, values.body)
+    return Values(body, digest_of(body))
+
+
 def digest_of(values: Mapping[str, Any]) -> str:
     """Equal for equal values, also of a record that another program wrote: 1.0 and 1 are one number to it."""
     return codec.digest(_plain(dict(values)))
