@@ -110,7 +110,33 @@ def test_what_is_remembered_comes_back():
         "lastDeployed": "2026-11-26T12:00:00Z",
         "testHooks": {"t": {"phase": "Succeeded"}},
     }
+    assert (status.history[0].action, status.history[0].oci_digest) == ("install", "sha256:02")
     assert remembered(status, replace(memory, seen=memory.seen[:1]), [second, first]).history == status.history[:1]
+
+
+def test_the_status_tells_what_made_a_revision_and_where_its_chart_is_from():
+    first = deployed(begun(status=Status.PENDING_INSTALL))
+    wish = Wish(1, "app", "1.0.0", "sha256:00", "sha256:02")
+    status = remembered(HelmReleaseStatus(), Memory().starting("install", wish, 1).made(first, 5), [first])
+    second = record.settled(begun(first), Status.FAILED, "")
+    memory = recall(status, [first], UID).starting("upgrade", wish._replace(chart_digest="sha256:03"), 2)
+    status = remembered(status, memory.made(second, 5), [second, first])
+    back = deployed(revision.begin_rollback([second, first], first, owner=UID, now=LATER))
+    memory = recall(status, [second, first], UID).made(back, 5)
+    status = remembered(status, memory, [back, second, first])
+    assert [(one.action, one.oci_digest) for one in status.history] == [
+        ("rollback", "sha256:02"),
+        ("upgrade", "sha256:03"),
+        ("install", "sha256:02"),
+    ]
+
+
+def test_preserved_values_are_those_of_the_last_revision_that_stood():
+    first = deployed(begun(status=Status.PENDING_INSTALL))
+    second = record.settled(begun(first), Status.FAILED, "")
+    assert revision.basis([second, first]) == first
+    assert revision.basis([second]) == second
+    assert revision.basis([]) is None
 
 
 def test_what_flux_remembers_is_read():

@@ -1,6 +1,7 @@
 """What is remembered of a release, in and out of the status of its HelmRelease. Pure."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -41,9 +42,11 @@ def remembered(status: HelmReleaseStatus, memory: Memory, history: Sequence[Reco
     `observedGeneration` is not touched: it moves when a reconcile ends.
     """
     records = {record.version: record for record in history}
-    before = {one.version: one for one in status.history}
+    before, newest = {one.version: one for one in status.history}, max(records, default=0)
     snapshots = [
-        snapshot(records[one.version], one, before.get(one.version)) for one in memory.seen if one.version in records
+        snapshot(record, one, before.get(one.version) or _making(record, newest, memory, before))
+        for one in memory.seen
+        if (record := records.get(one.version)) is not None
     ]
     return msgspec.structs.replace(
         status,
@@ -62,8 +65,15 @@ def remembered(status: HelmReleaseStatus, memory: Memory, history: Sequence[Reco
     )
 
 
-def snapshot(record: Record, seen: Seen, before: ReleaseSnapshot | None = None, action: str = "") -> ReleaseSnapshot:
-    """`record` as the status shows it. What only the status knows is taken from the snapshot of it `before`."""
+class Making(NamedTuple):
+    """What only the status knows of a revision: what made it, and the digest of its chart in a registry."""
+
+    action: str = ""
+    oci_digest: str = ""
+
+
+def snapshot(record: Record, seen: Seen, making: Making | ReleaseSnapshot) -> ReleaseSnapshot:
+    """`record` as the status shows it."""
     info = record.info
     return ReleaseSnapshot(
         api_version=SNAPSHOT_VERSION,
@@ -72,7 +82,7 @@ def snapshot(record: Record, seen: Seen, before: ReleaseSnapshot | None = None, 
         namespace=record.namespace,
         version=record.version,
         status=info.status,
-        action=action or (before.action if before is not None else ""),
+        action=making.action,
         chart_name=record.chart_name,
         chart_version=record.chart_version,
         app_version=str(record.metadata.get("appVersion") or ""),
@@ -81,8 +91,15 @@ def snapshot(record: Record, seen: Seen, before: ReleaseSnapshot | None = None, 
         last_deployed=info.last_deployed or "1970-01-01T00:00:00Z",
         deleted=info.deleted or None,
         test_hooks=_tests(record, seen.tests),
-        oci_digest=before.oci_digest if before is not None else "",
+        oci_digest=making.oci_digest,
     )
+
+
+def _making(record: Record, newest: int, memory: Memory, before: Mapping[int, ReleaseSnapshot]) -> Making:
+    """That of a revision that the status has not told of; the newest one was made just now."""
+    if (to := record.info.rollback_revision) != 0:
+        return Making(ReleaseAction.ROLLBACK, before[to].oci_digest if to in before else "")
+    return Making(memory.action or "", memory.attempt.chart_digest) if record.version == newest else Making()
 
 
 def _seen(one: ReleaseSnapshot) -> Seen:
