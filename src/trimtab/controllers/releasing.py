@@ -71,7 +71,8 @@ class Course(Leaving):
         deadline = self._deadline(spec.timeout_s(self._case.hr.spec.timeout_s))
         try:
             items = await self._rollout.prepare(to.manifest, to.hooks or ())
-            wish, plan, judgements = await self._rollout.judged(items, force=spec.force, foreign=True)
+            gone = await self._leaving(items)
+            wish, plan, judgements = await self._rollout.judged(items, force=spec.force, foreign=True, leaving=gone)
         except Hindered as problem:
             raise Transient(Reason.ROLLBACK_FAILED, self._told(problem)) from problem
         except (Refused, Terminal) as problem:
@@ -84,7 +85,7 @@ class Course(Leaving):
             if spec.cleanup_on_fail:
                 self._there = await self._rollout.present(items)
             await self._rollout.apply(wish, plan, judgements, deadline, self._changed)
-            await self._remove_others(items, deadline)
+            await self._remove_others(gone, deadline)
             if not spec.disable_wait:
                 await self._rollout.settle(items, deadline, jobs=not spec.disable_wait_for_jobs)
             await self._hooks(Event.POST_ROLLBACK, deadline, disabled=spec.disable_hooks)
@@ -145,7 +146,8 @@ class Course(Leaving):
             await self._rollout.define(made.crds, crds, deadline)
             items = await self._rollout.prepare(made.output.manifest, made.output.hooks)
             foreign = not spec.disable_take_ownership
-            wish, plan, judgements = await self._rollout.judged(items, force=force, foreign=foreign)
+            gone = await self._leaving(items)
+            wish, plan, judgements = await self._rollout.judged(items, force=force, foreign=foreign, leaving=gone)
         except Hindered as problem:
             self.memory = before
             raise Transient(reason, self._told(problem)) from problem
@@ -171,7 +173,7 @@ class Course(Leaving):
             if tidy:
                 self._there = await self._rollout.present(items)
             await self._rollout.apply(wish, plan, judgements, deadline, self._changed)
-            await self._remove_others(items, deadline)
+            await self._remove_others(gone, deadline)
             if not spec.disable_wait:
                 await self._rollout.settle(items, deadline, jobs=not spec.disable_wait_for_jobs)
             await self._hooks(hooks[1], deadline, disabled=spec.disable_hooks)
@@ -282,10 +284,13 @@ class Course(Leaving):
 
     # --- parts of actions
 
-    async def _remove_others(self, items: Sequence[Desired], deadline: float) -> None:
-        """Delete what earlier revisions have and this one has not."""
+    async def _leaving(self, items: Sequence[Desired]) -> list[Entry]:
+        """What earlier revisions have and `items` do not."""
         wanted = {item.ref for item in items}
-        gone = [entry for ref, entry in (await self._entries()).items() if ref not in wanted]
+        return [entry for ref, entry in (await self._entries()).items() if ref not in wanted]
+
+    async def _remove_others(self, gone: Sequence[Entry], deadline: float) -> None:
+        """Delete what left the release."""
         if gone:
             await self._rollout.remove(gone, deadline, wait=False, propagation="Background")
 

@@ -93,26 +93,35 @@ class Rollout:
         drift = site.hr.spec.drift_detection
         return tuple(ignore.marked(items, ignore.compiled(drift.ignore if drift is not None else ())))
 
-    def wish(self, items: Sequence[Desired], *, force: bool = False, drift: str = "", applied: bool = False) -> Wish:
+    def wish(
+        self,
+        items: Sequence[Desired],
+        *,
+        force: bool = False,
+        drift: str = "",
+        applied: bool = False,
+        leaving: Iterable[Entry] = (),
+    ) -> Wish:
         """`items` as a wish of the target; `applied` says that exactly this was applied once, perhaps not by us."""
         owner, client, inventory = self._site.owner, self._site.client, self._site.release.inventory
         if applied:  # that it is on record is enough, also for one whose uid nobody wrote down
             known = (inventory.get(item.ref) or Entry(item.ref, item.gvk.version) for item in items)
             inventory = {one.ref: one if one.uid else one._replace(uid=_ON_RECORD) for one in known}
-        mode = drift or DriftMode.CORRECT
-        return Wish(owner, client, tuple(items), inventory, False, mode, force, applied_before=applied)
+        mode, gone = drift or DriftMode.CORRECT, frozenset(entry.ref for entry in leaving)
+        return Wish(owner, client, tuple(items), inventory, False, mode, force, applied_before=applied, leaving=gone)
 
     async def judged(
-        self, items: Sequence[Desired], *, force: bool, foreign: bool
+        self, items: Sequence[Desired], *, force: bool, foreign: bool, leaving: Iterable[Entry]
     ) -> tuple[Wish, KubePlan, list[gate.Judgement]]:
         """What the server says of `items` before anything is written. Raises Refused.
 
-        `foreign` says that objects may be taken that exist already and say that they belong to no release, or another.
+        `foreign` says that objects may be taken that exist already and say that they belong to no release, or another;
+        `leaving` is what will be removed afterwards.
         """
         self._target.forgive(self._site.release.key)  # another revision: fields that were left to others are ours again
         if not foreign:
             await self._refuse_foreign(items)
-        wish, pauses = self.wish(items, force=force), iter(_AGAIN_S)
+        wish, pauses = self.wish(items, force=force, leaving=leaving), iter(_AGAIN_S)
         while True:
             plan = self._target.plan(wish, await self._target.observe(wish))
             judgements = await self._target.judge(wish, plan)

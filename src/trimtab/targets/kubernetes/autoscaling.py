@@ -123,6 +123,11 @@ class Autoscalers:
             return ""
         return REPLICAS
 
+    def scaler(self, ref: Ref) -> Ref:
+        """The autoscaler of what is scaled."""
+        key = self._scaled[ref]
+        return Ref(_HPA.group, _HPA.kind, key.namespace, key.name)
+
     def notice(self, ref: Ref) -> Notice:
         """What the app of `ref` should know."""
         words = (

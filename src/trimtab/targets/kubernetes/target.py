@@ -52,7 +52,7 @@ class Wish(NamedTuple):
     `force`: an object that cannot become what is wished is deleted and created anew. `each`: objects are admitted one
     by one. `applied_before`: exactly this was applied once, perhaps by a process before this one, so that what differs
     from it is drift. `interval_s` is how often to look at what may not be watched. `hands_off`: drift is told of at
-    most, and nothing is written.
+    most, and nothing is written. `leaving` is what the app will delete after this: it has no say any more.
     """
 
     owner: Owner
@@ -66,6 +66,7 @@ class Wish(NamedTuple):
     applied_before: bool = False
     interval_s: float = float("inf")
     hands_off: bool = False
+    leaving: frozenset[Ref] = frozenset()
 
     def mode_of(self, item: Desired) -> str:
         """What happens to drift of `item`: its own word counts more than that of the app."""
@@ -342,7 +343,8 @@ class KubernetesTarget:
     def _yielding(self, wish: Wish, item: Desired) -> Desired:
         """`item` without what is left to others for now."""
         pointers = self.fights.pointers(wish.owner.key, item.ref)
-        if claimed := self.autoscalers.claimed(item):
+        claimed = self.autoscalers.claimed(item)
+        if claimed and self.autoscalers.scaler(item.ref) not in wish.leaving:
             pointers.add(claimed)
             self.notices.say(wish.owner.key, f"{item.ref} replicas", self.autoscalers.notice(item.ref))
         return without_parts(item, pointers)
