@@ -145,7 +145,7 @@ class HelmReleases:
             if hr.metadata.deleted:
                 return await self._finalize(hr, release)
             if hr.spec.suspend:
-                release.settled = None
+                self._forget(key)  # others may write its status meanwhile, and that counts when it is resumed
                 return Done()
             return await self._pass(hr, release)
         except Outrun:
