@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from trimtab.api.helmactions import CrdPolicy
+from trimtab.api.helmrelease import WaitStrategyName
 from trimtab.api.names import HELM_MANAGER, DriftMode
 from trimtab.base.abreast import abreast
 from trimtab.base.clock import Clock
@@ -38,6 +39,21 @@ A Deployment that has timed out says so of the new generation as well, until its
 _GONE_LOOK_S: Final = 1.0
 _NAMESPACE: Final = Gvk("", "v1", "Namespace")
 _JOBS: Final = frozenset({("batch", "Job")})
+_LEGACY: Final = frozenset(
+    {
+        ("", "PersistentVolumeClaim"),
+        ("", "Pod"),
+        ("", "ReplicationController"),
+        ("", "Service"),
+        ("apiextensions.k8s.io", "CustomResourceDefinition"),
+        ("apps", "DaemonSet"),
+        ("apps", "Deployment"),
+        ("apps", "ReplicaSet"),
+        ("apps", "StatefulSet"),
+        ("batch", "Job"),
+    }
+)
+"""What Helm 3 waited for: with the strategy `legacy`, everything else is good as soon as it is applied."""
 _SHOWN: Final = 10
 _ON_RECORD: Final = "on record"
 _DENIED: Final = re.compile(r"denied (?:the )?request")
@@ -183,7 +199,9 @@ class Rollout:
     async def settle(self, items: Sequence[Desired], deadline: float, *, jobs: bool) -> None:
         """Wait until `items` are healthy, Jobs only if asked. Raises Refused when one is not, or in time."""
         release, client, target = self._site.release, self._site.client, self._target
-        awaited = [item for item in items if item.watched and (jobs or (item.ref.group, item.ref.kind) not in _JOBS)]
+        strategy = self._site.hr.spec.wait_strategy
+        legacy = strategy is not None and strategy.name == WaitStrategyName.LEGACY
+        awaited = [item for item in items if item.watched and _is_awaited(item.ref, jobs=jobs, legacy=legacy)]
         began = self._clock.monotonic()
         while True:
             release.pulse.clear()
@@ -348,6 +366,12 @@ def since_deployed(history: Sequence[Record]) -> list[Record]:
         if record.status == Status.DEPLOYED:
             break
     return found
+
+
+def _is_awaited(ref: Ref, *, jobs: bool, legacy: bool) -> bool:
+    """Whether the health of `ref` counts."""
+    kind = ref.group, ref.kind
+    return (jobs or kind not in _JOBS) and (not legacy or kind in _LEGACY)
 
 
 def _place(one: Manifest, namespace: str, namespaced: dict[Gvk, bool]) -> None:
