@@ -6,6 +6,7 @@ from trimtab.api import annotations, names
 from trimtab.api.bucket import Bucket, BucketProvider, StsProvider
 from trimtab.api.generator import ArtifactGenerator
 from trimtab.api.helm import HelmChart, HelmRepository
+from trimtab.api.helmactions import ServerSideApply
 from trimtab.api.helmrelease import HelmRelease
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.meta import ObjectMeta
@@ -92,10 +93,16 @@ def check_release(hr: HelmRelease) -> None:
     """Raise Terminal for what would be released wrongly if a field or an annotation of `hr` were ignored."""
     _refuse_nonsense("HelmRelease", hr.metadata)
     kube_config = hr.spec.kube_config
-    found = (
-        ["spec.kubeConfig.configMapRef"] if kube_config is not None and kube_config.config_map_ref is not None else []
-    )
-    _refuse("HelmRelease", [*found, *_unserved(hr.metadata, _UNSERVED_OF_RELEASES)])
+    install, upgrade, rollback = hr.spec.install, hr.spec.upgrade, hr.spec.rollback
+    disabled = ServerSideApply.DISABLED
+    found = {
+        "spec.kubeConfig.configMapRef": kube_config is not None and kube_config.config_map_ref is not None,
+        "spec.install.serverSideApply false": install is not None and install.server_side_apply is False,
+        "spec.upgrade.serverSideApply disabled": upgrade is not None and upgrade.server_side_apply == disabled,
+        "spec.rollback.serverSideApply disabled": rollback is not None and rollback.server_side_apply == disabled,
+    }
+    unserved = [name for name, is_set in found.items() if is_set]
+    _refuse("HelmRelease", [*unserved, *_unserved(hr.metadata, _UNSERVED_OF_RELEASES)])
 
 
 def _unsupported(ks: Kustomization) -> list[str]:
