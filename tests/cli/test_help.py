@@ -63,7 +63,10 @@ def test_a_bad_duration_is_a_usage_error_that_shows_a_good_one() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--receiverAddr", ":9292", "--controllers", "webhooks"), "choose from source, kustomize, source-watcher and"),
+        (
+            ("--receiverAddr", ":9292", "--controllers", "webhooks"),
+            "choose from source, kustomize, helm, source-watcher",
+        ),
         (("--export-http-path-metrics", "true"), "the paths of webhooks are secrets"),
         (("--events-addr", ":9090"), "alerts are not served yet"),
     ],
