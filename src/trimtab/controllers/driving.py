@@ -94,6 +94,7 @@ class Driving:
                     await self._remedy(case, course, "uninstall", course.uninstall, Reason.UNINSTALL_SUCCEEDED)
                     if moved:
                         moved = ""
+                        shelf = await records.read()  # the old place may be the new one, but for the namespace
                         course = self._course(case, records, shelf)
                 case action.Unlock(version=version, why=why):
                     await course.unlock(version, why)
