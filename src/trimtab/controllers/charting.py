@@ -80,9 +80,15 @@ class Charting:
     async def let_go(self, hr: HelmRelease, status: HelmReleaseStatus, *, leaving: bool) -> None:
         """Delete the HelmChart that was made for `hr` if it is not the one of today, or if `hr` is `leaving`."""
         namespace, _, name = status.helm_chart.partition("/")
-        key = Key(namespace, name)
-        if not name or (key == hr.chart_key and not leaving):
-            return
+        made = {Key(namespace, name)} if name else set[Key]()
+        if hr.chart_key is not None:
+            # one that was never ready is in no status
+            made = made | {hr.chart_key} if leaving else made - {hr.chart_key}
+        for key in made:
+            await self._delete(hr, key)
+
+    async def _delete(self, hr: HelmRelease, key: Key) -> None:
+        """Delete the HelmChart `key` if it was made for `hr`."""
         self._made.pop(key, None)
         resource = await self._client.discovery.find(HELM_CHART)
         try:

@@ -182,6 +182,7 @@ class HelmReleases:
         await self._claim(hr)
         await releasedependencies.check(hr, world.objects.store, self.ready, world.access)
         await world.charting.let_go(hr, release.status, leaving=False)
+        world.scribe.chart(hr, release)
         try:
             case, records = await self._case(hr, release)
             return await self._settle(case, records)

@@ -72,10 +72,9 @@ class ReleaseScribe:
 
     def remember(self, hr: HelmRelease, release: Release, memory: Memory, history: Sequence[Record]) -> None:
         """Draft what is known by now."""
-        chart = f"{key.namespace}/{key.name}" if (key := hr.chart_key) is not None else ""
         status = remembered(release.draft, memory, history)
         release.draft = msgspec.structs.replace(
-            status, helm_chart=chart, storage_namespace=hr.storage_namespace, inventory=_inventory(release)
+            status, helm_chart=_chart(hr), storage_namespace=hr.storage_namespace, inventory=_inventory(release)
         )
 
     def honour(self, hr: HelmRelease, release: Release, annotation: str) -> None:
@@ -83,6 +82,10 @@ class ReleaseScribe:
         moment = hr.metadata.annotations.get(annotation, "")
         honoured = {"last_handled_force_at" if annotation == FORCE_AT else "last_handled_reset_at": moment}
         release.draft = msgspec.structs.replace(release.draft, **honoured)
+
+    def chart(self, hr: HelmRelease, release: Release) -> None:
+        """Draft which HelmChart is made: from now on it is known by that, even if the release never gets further."""
+        release.draft = msgspec.structs.replace(release.draft, helm_chart=_chart(hr))
 
     async def begin(self, hr: HelmRelease, release: Release, action: str, limit_s: float) -> None:
         """Say that an action begins."""
@@ -215,6 +218,10 @@ def handled(hr: HelmRelease, status: HelmReleaseStatus) -> HelmReleaseStatus:
         status,
         last_handled_reconcile_at=requested,
     )
+
+
+def _chart(hr: HelmRelease) -> str:
+    return f"{key.namespace}/{key.name}" if (key := hr.chart_key) is not None else ""
 
 
 def _standing(status: HelmReleaseStatus) -> tuple[str, str]:
