@@ -56,7 +56,7 @@ def get(
     """List objects.
 
     KIND is one of: all (the default), sources all, source git, source oci, source bucket, source helm, source chart,
-    source external, artifact generators (ag), kustomizations (ks), receivers.
+    source external, artifact generators (ag), kustomizations (ks), helmreleases (hr), receivers.
     """
 
     async def work(client: "Client") -> int:

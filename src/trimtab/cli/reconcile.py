@@ -1,7 +1,7 @@
 """`trimtab reconcile`: look at a source, or converge an app, now; and tell how it went."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,10 +9,23 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from trimtab.api.names import REQUESTED_AT
+from trimtab.api.names import FORCE_AT, REQUESTED_AT, RESET_AT
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
-from trimtab.cli.kinds import APP, NAMED, SOURCES, Kind, asked, condition, one, revision, static, suspended
+from trimtab.cli.kinds import (
+    APP,
+    CHART,
+    NAMED,
+    RELEASE,
+    SOURCES,
+    Kind,
+    asked,
+    condition,
+    one,
+    revision,
+    static,
+    suspended,
+)
 from trimtab.manifests.refs import Body
 
 if TYPE_CHECKING:
@@ -21,9 +34,11 @@ if TYPE_CHECKING:
 
 @click.command("reconcile", epilog="\b\nExample:\n  trimtab reconcile shop --with-source")
 @click.argument("words", nargs=-1, required=True, metavar=NAMED)
-@click.option("--with-source", is_flag=True, help="Look at the app's source first.")
+@click.option("--with-source", is_flag=True, help="Look at the source of the app, or of the release's chart, first.")
+@click.option("--force", is_flag=True, help="Of a HelmRelease: make a new revision, even if nothing is new.")
+@click.option("--reset", is_flag=True, help="Of a HelmRelease: forget its failures, and try again.")
 @cluster_options
-def reconcile(options: Options, words: tuple[str, ...], with_source: bool) -> None:
+def reconcile(options: Options, words: tuple[str, ...], with_source: bool, force: bool, reset: bool) -> None:
     """Ask for a reconcile now and wait for its end.
 
     Exit codes: 0 it is ready, 2 it failed or is not ready in time, 3 the cluster cannot be asked.
@@ -32,12 +47,15 @@ def reconcile(options: Options, words: tuple[str, ...], with_source: bool) -> No
     async def work(client: "Client") -> int:
         kind, name = one(words)
         asked(kind)
+        also = (*((FORCE_AT,) if force else ()), *((RESET_AT,) if reset else ()))
+        if also and kind is not RELEASE:
+            raise Failure(Code.WRONG, f"--force and --reset are for HelmReleases, and {name} is a {kind.gvk.kind}")
         teller = Teller(quiet=options.quiet)
         async with deadline(options.timeout_s, f"{kind.gvk.kind} {name}"):
-            if with_source and kind is APP:
-                source, of, namespace = await _source_of(client, options.namespace, name)
+            sources = await _sources_of(client, kind, options.namespace, name) if with_source else ()
+            for of, namespace, source in sources:
                 await reconcile_one(client, of, namespace, source, teller)
-            await reconcile_one(client, kind, options.namespace, name, teller)
+            await reconcile_one(client, kind, options.namespace, name, teller, also)
         return Code.OK
 
     perform(options, work)
@@ -97,8 +115,13 @@ def judge(body: Body, token: str = "") -> Pending | Ready | Broken:
     return Pending(message)
 
 
-async def reconcile_one(client: "Client", kind: Kind, namespace: str, name: str, teller: Teller) -> None:
-    """Annotate one object and wait until the request is honoured. Raises Failure when it did not end well."""
+async def reconcile_one(
+    client: "Client", kind: Kind, namespace: str, name: str, teller: Teller, also: Sequence[str] = ()
+) -> None:
+    """Annotate one object and wait until the request is honoured. Raises Failure when it did not end well.
+
+    `also` are annotations that ask for more than a look, by the same token.
+    """
     resource = await client.discovery.find(kind.gvk)
     body = await client.get(resource, name, namespace, type=dict)
     if suspended(body):
@@ -109,7 +132,7 @@ async def reconcile_one(client: "Client", kind: Kind, namespace: str, name: str,
         return
     teller.say("►", f"annotating {kind.gvk.kind} {name} in {namespace} namespace")
     token = datetime.now(UTC).isoformat(timespec="microseconds")
-    patch = {"metadata": {"annotations": {REQUESTED_AT: token}}}
+    patch = {"metadata": {"annotations": dict.fromkeys((REQUESTED_AT, *also), token)}}
     await client.merge_patch(resource, name, namespace, patch, field_manager="trimtab", type=dict)
     teller.say("✔", f"{kind.gvk.kind} annotated")
     await wait_for(client, kind, namespace, name, teller, token=token)
@@ -147,12 +170,32 @@ async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
         raise Failure(Code.DIFFERS, f"{what} is not ready after {seconds:g} s; --timeout allows more") from None
 
 
-async def _source_of(client: "Client", namespace: str, name: str) -> tuple[str, Kind, str]:
-    resource = await client.discovery.find(APP.gvk)
-    ref = (await client.get(resource, name, namespace, type=dict))["spec"]["sourceRef"]
+async def _sources_of(client: "Client", kind: Kind, namespace: str, name: str) -> list[tuple[Kind, str, str]]:
+    """What an app or a release comes from, by namespace and name: that which has to look first comes first."""
+    if kind not in (APP, RELEASE):
+        return []
+    body = await client.get(await client.discovery.find(kind.gvk), name, namespace, type=dict)
+    spec = body["spec"]
+    if kind is APP:
+        return [_named(name, spec["sourceRef"], namespace)]
+    if (ref := spec.get("chartRef")) is not None:
+        of, home, chart = _named(name, ref, namespace)
+        return [*(await _of_chart(client, home, chart) if of is CHART else ()), (of, home, chart)]
+    source = _named(name, spec["chart"]["spec"]["sourceRef"], namespace)
+    home, _, chart = body.get("status", {}).get("helmChart", "").partition("/")
+    return [source, *([(CHART, home, chart)] if chart else ())]
+
+
+async def _of_chart(client: "Client", namespace: str, name: str) -> list[tuple[Kind, str, str]]:
+    chart = await client.get(await client.discovery.find(CHART.gvk), name, namespace, type=dict)
+    return [_named(name, chart["spec"]["sourceRef"], namespace)]
+
+
+def _named(name: str, ref: Body, namespace: str) -> tuple[Kind, str, str]:
+    """The source that `ref` of the object `name` means. Raises Failure for one that cannot be asked."""
     kind = next((one for one in SOURCES if one.gvk.kind == ref["kind"]), None)
     if kind is None:
         raise Failure(
             Code.WRONG, f"{name} comes from {ref['kind']} {ref['name']}, which cannot be asked for a look yet"
         )
-    return ref["name"], asked(kind), ref.get("namespace") or namespace
+    return asked(kind), ref.get("namespace") or namespace, ref["name"]
