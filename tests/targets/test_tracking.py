@@ -72,6 +72,13 @@ def test_a_deletion_is_a_disturbance_and_the_verdict_says_not_found(tracked):
     assert not tracked.as_wished("d1")
 
 
+def test_an_object_that_was_created_anew_is_there_also_when_its_events_come_after_the_answer(tracked):
+    tracked.applied("d2", seen(12, uid="v"))
+    assert tracked.observe(None) is News.DISTURBED
+    assert tracked.observe(seen(12, uid="v")) is News.HEALTH
+    assert tracked.verdict.state is State.Current
+
+
 def test_an_accepted_disturbance_is_no_news_until_it_changes(tracked):
     tracked.observe(seen(11, projection="theirs"))
     tracked.leave("alert", "d1", seen(11, projection="theirs"))

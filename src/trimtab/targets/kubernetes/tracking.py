@@ -138,7 +138,11 @@ class Tracked:
             self.suspect = self.missing = True
             return News.DISTURBED
         if self.seen is not None and sighting.older_than(self.seen):
-            return News.NOTHING
+            if not self.missing or sighting.version != self.seen.version:
+                return News.NOTHING
+            # the one before it went while it was created, and the answer was here before either event
+            self.missing = False
+            return News.HEALTH
         resumed = self.seen is not None and self.seen.paused and not sighting.paused
         self.seen, self.missing = sighting, False
         if resumed:
