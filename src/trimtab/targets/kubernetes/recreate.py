@@ -8,6 +8,7 @@ taken to one that is refused only as a change. So nothing is ever deleted that c
 import contextlib
 from typing import NamedTuple
 
+from trimtab.api.names import HELM_MANAGER
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import AlreadyExists, ApiError, Invalid, NotFound, UnknownKind, Unreachable
@@ -69,16 +70,21 @@ async def remove(client: Client, resource: Resource, live: Body) -> None:
 def words(item: Desired, failure: Invalid) -> str:
     """What is wrong and the way out, with the server's words."""
     fields = ", ".join(dict.fromkeys(cause.field for cause in failure.causes if cause.field)) or "a field"
-    return (
-        f"{fields} cannot be changed: {item.told(failure.message)}. To have the object deleted and created anew, "
-        f"set the annotation {PREFIX}force: enabled on it{_or_everywhere(item)}; or undo the change"
+    return f"{fields} cannot be changed: {item.told(failure.message)}. {_way_out(item)}; or undo the change"
+
+
+def _way_out(item: Desired) -> str:
+    precious = _is_precious(item, item.body)
+    if item.manager == HELM_MANAGER:
+        if precious:
+            return "It may hold data, and is not deleted and created anew: do that by hand"
+        return "To have the object deleted and created anew, set spec.upgrade.force: true of the HelmRelease"
+    everywhere = (
+        " (it may hold data: spec.force of the Kustomization does not count for it)"
+        if precious
+        else ", or spec.force: true of the Kustomization"
     )
-
-
-def _or_everywhere(item: Desired) -> str:
-    if _is_precious(item, item.body):
-        return " (it may hold data: spec.force of the Kustomization does not count for it)"
-    return ", or spec.force: true of the Kustomization"
+    return f"To have the object deleted and created anew, set the annotation {PREFIX}force: enabled on it{everywhere}"
 
 
 def _is_precious(item: Desired, body: Body) -> bool:
