@@ -72,13 +72,6 @@ def source(home: Home, plural: str, kind: str, name: str, ns: str = "", **spec: 
     home.api.create(f"{SOURCES}/namespaces/{ns}/{plural}", body)
 
 
-def look(home: Home, plural: str, name: str) -> None:
-    """Ask a source for a look, and wait until it is over."""
-    path = f"{SOURCES}/namespaces/{home.ns}/{plural}/{name}"
-    moment = home.world._request(path)
-    until(lambda: home.api.get(path)["status"].get("lastHandledReconcileAt") == moment, lambda: home.why("app"))
-
-
 def of(kind: str, name: str, ns: str = "", **spec: Any) -> dict[str, Any]:
     """`spec.chart` of a release whose chart is in that source."""
     ref = {"kind": kind, "name": name, **({"namespace": ns} if ns else {})}
@@ -139,6 +132,8 @@ def test_the_helm_chart_of_a_release_is_made_changed_and_deleted_with_it(home: H
     source(home, "helmcharts", "HelmChart", "shared", chart="app", version="1.0.0", sourceRef=ref)
     home.change(chart=None, chartRef={"kind": "HelmChart", "name": "shared"})
     released(home, "1.0.0", "blue-1.0.0", 3)
+    of_chart = ["HelmRepository web", "HelmChart shared", "HelmRelease app"]
+    assert asked(trimtab(home, "reconcile", "hr", "app", "--with-source")) == of_chart
     until(lambda: helm_chart(home) is None, lambda: home.why("app"))
     assert "helmChart" not in home.get()["status"]
     home.api.delete(home.path())
@@ -167,11 +162,7 @@ def test_a_new_version_in_a_repository_is_released_when_the_repository_is_looked
     released(home, "1.0.0", "blue", 1)
     server.publish(*(("app", version, packed(version, "new")) for version in ("1.0.0", "1.1.0", "2.0.0")))
     done = trimtab(home, "reconcile", "hr", "app", "--with-source")
-    assert done.returncode == 0, done.stderr
-    assert [line for line in done.stderr.splitlines() if line.startswith("►")] == [
-        f"► annotating {kind} in {home.ns} namespace"
-        for kind in ("HelmRepository web", f"HelmChart {home.ns}-app", "HelmRelease app")
-    ]
+    assert asked(done) == ["HelmRepository web", f"HelmChart {home.ns}-app", "HelmRelease app"]
     assert done.stderr.splitlines()[-1] == "✔ released chart version 1.1.0"
     released(home, "1.1.0", "new", 2)
 
@@ -205,7 +196,7 @@ def test_a_tag_that_moves_makes_a_new_revision(home: Home, registry: RegistrySer
     assert item["status"]["lastAttemptedRevisionDigest"] == first
     assert "helmChart" not in item["status"]
     second = tagged(packed("1.0.0", "moved"))
-    look(home, "ocirepositories", "repo")
+    assert asked(trimtab(home, "reconcile", "hr", "app", "--with-source")) == ["OCIRepository repo", "HelmRelease app"]
     item = released(home, f"1.0.0+{second.partition(':')[2][:12]}", "moved", 2)
     assert [one["ociDigest"] for one in item["status"]["history"]] == [second, first]
 
@@ -339,6 +330,13 @@ def trimtab(home: Home, *arguments: str) -> "subprocess.CompletedProcess[str]":
     env = {**os.environ, "KUBECONFIG": str(home.world.controller.kubeconfig), "NO_COLOR": ""}
     command = [sys.executable, "-m", "trimtab.cli.main", *arguments, "-n", home.ns]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+
+
+def asked(done: "subprocess.CompletedProcess[str]") -> list[str]:
+    """Which objects were looked at, in their order."""
+    assert done.returncode == 0, done.stderr
+    lines = [line.removeprefix("► annotating ") for line in done.stderr.splitlines() if line.startswith("►")]
+    return [line.partition(" in ")[0] for line in lines]
 
 
 def test_the_commands_know_releases(home: Home) -> None:
