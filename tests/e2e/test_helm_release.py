@@ -285,6 +285,14 @@ def test_definitions_of_a_chart_come_first_and_never_go(home: Home) -> None:
     home.api.delete(definition)
 
 
+def test_a_definition_that_the_server_refuses_fails_the_install(home: Home) -> None:
+    home.charts(chart(files={"crds/gadgets.yaml": CRD.replace("gadgets.helm.example}", "gadgets.other.example}")}))
+    home.release()
+    item = home.failed(reason="InstallFailed", words="CustomResourceDefinition/gadgets.other.example in `crds/`")
+    assert item["status"]["installFailures"] == 1
+    until(lambda: condition(home.get(), "Stalled").get("reason") == "RetriesExceeded", lambda: home.why("app"))
+
+
 def test_values_come_from_other_objects_and_a_watched_one_tells_at_once(home: Home) -> None:
     home.charts(chart())
     for kind, plural, data in (

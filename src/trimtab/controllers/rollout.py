@@ -16,7 +16,7 @@ from trimtab.controllers.release import Outrun, Site
 from trimtab.health.verdict import State, Verdict
 from trimtab.helm import output
 from trimtab.helm.record import Hook, Record, Status
-from trimtab.kube.errors import AlreadyExists, NotFound, UnknownKind
+from trimtab.kube.errors import AlreadyExists, ApiError, NotFound, UnknownKind
 from trimtab.manifests.refs import Body, Gvk, Manifest, Origin, Ref
 from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes import gate, ignore
@@ -239,6 +239,10 @@ class Rollout:
                     await client.apply(resource, one.ref.name, "", one.body, field_manager=HELM_MANAGER)
             except AlreadyExists:
                 continue
+            except ApiError as refusal:
+                if refusal.transient:
+                    raise
+                raise Refused(f"{one.ref} in `crds/` of the chart was refused: {refusal}") from refusal
         for one in crds:
             await self._await(one, deadline)
         await client.discovery.refresh()
