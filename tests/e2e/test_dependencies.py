@@ -169,3 +169,16 @@ def test_an_app_that_others_depend_on_and_that_is_deleted_alone_goes_with_a_warn
     warned(world, ns, "DependentsLeft", f"{ns}/top still depend on it and stay")
     gone(world, ns, "base")
     assert set(there(world, ns)) == {"top"}
+
+
+def test_an_app_that_declares_itself_does_not_wait_for_itself_to_go(world, ns):
+    repo = world.repo(ns)
+    world.source(ns, repo.url)
+    world.app(ns, "root", "./root", timeout="60s")
+    spec = world.get_app(ns, "root")["spec"]
+    body = {"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "metadata": {"name": "root"}}
+    commit = repo.commit({"root/root.yaml": json.dumps({**body, "spec": spec}), "root/settings.yaml": config("root")})
+    world.ready(ns, "root", commit)
+    delete_app(world, ns, "root")
+    gone(world, ns, "root")
+    assert not there(world, ns)

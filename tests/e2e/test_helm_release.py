@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.releases import Home, chart
+from tests.e2e.releases import RELEASES, Home, chart
+from tests.e2e.test_prune import annotate, digest_in, held, not_held
 from tests.e2e.world import World, condition, until
 
 JOB = """\
@@ -467,3 +468,97 @@ def test_only_so_many_records_are_kept(home: Home) -> None:
     assert len(history(home)) == 2
     assert history(home)[-1][1] == "deployed"
     assert len(home.get()["status"]["history"]) == 2
+
+
+ROLE = """\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: "{{ .Release.Namespace }}"}
+rules: []
+"""
+PLATFORM = """\
+apiVersion: v1
+kind: Namespace
+metadata: {{name: {ns}}}
+---
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: GitRepository
+metadata: {{name: repo, namespace: {ns}}}
+spec: {{url: "{url}", ref: {{branch: main}}, interval: 60m}}
+---
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {{name: app, namespace: {ns}}}
+spec:
+  interval: 60m
+  chart: {{spec: {{chart: app, sourceRef: {{kind: GitRepository, name: repo}}}}}}
+"""
+
+
+@pytest.fixture
+def declared(home: Home) -> Iterator[str]:
+    """A namespace that an app has declared, with a release in it that owns something outside. The app is `platform`."""
+    ns = f"{home.ns}-own"
+    files = {"templates/role.yaml": ROLE, "templates/leave.yaml": hook("leave", "pre-delete")}
+    home.charts(chart(files=files), {"platform/all.yaml": PLATFORM.format(ns=ns, url=home.repo.url)})
+    home.world.app(home.ns, "platform", "./platform", targetNamespace=None, wait=True)
+    home.world.ready(home.ns, "platform")
+    yield ns
+    home.world.let_go(ns)
+
+
+def hold(home: Home, ns: str, *, on: bool = True) -> None:
+    """Keep the release from going, or let it."""
+    path = f"{RELEASES}/namespaces/{ns}/helmreleases/app"
+    others = [name for name in home.api.get(path)["metadata"]["finalizers"] if name != "example.org/hold"]
+    home.api.merge(path, {"metadata": {"finalizers": [*others, *(["example.org/hold"] if on else [])]}})
+
+
+def app_path(home: Home) -> str:
+    return f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{home.ns}/kustomizations/platform"
+
+
+def test_a_release_is_uninstalled_before_the_namespace_that_was_declared_with_it_goes(
+    home: Home, declared: str
+) -> None:
+    role = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{declared}"
+    assert home.api.get(role) is not None
+    home.api.delete(app_path(home))
+    until(lambda: home.api.get(f"/api/v1/namespaces/{declared}") is None, lambda: home.world.controller.log[-3000:], 60)
+    assert home.api.get(role) is None
+    assert home.api.get(app_path(home)) is None
+
+
+def test_the_same_holds_where_both_leave_git_and_the_deletion_is_approved(home: Home, declared: str) -> None:
+    role, namespace = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{declared}", f"/api/v1/namespaces/{declared}"
+    left = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: left, namespace: %s}\n"
+    hold(home, declared)
+    home.charts({"platform/all.yaml": left % home.ns})
+    message = held(home.world, home.ns, "platform", f"Namespace/{declared}")
+    annotate(home.world, home.ns, "platform", approve_prune=digest_in(message))
+    until(lambda: home.api.get(role) is None, lambda: home.world.controller.log[-3000:])
+    assert "deletionTimestamp" not in home.api.get(namespace)["metadata"]
+    hold(home, declared, on=False)
+    until(lambda: home.api.get(namespace) is None, lambda: home.world.controller.log[-3000:], 60)
+    not_held(home.world, home.ns, "platform")
+
+
+def test_a_release_that_does_not_go_holds_its_app_and_its_namespace_for_a_while_and_not_for_ever(
+    home: Home, declared: str
+) -> None:
+    namespace = f"/api/v1/namespaces/{declared}"
+    hold(home, declared)
+    home.api.merge(app_path(home), {"spec": {"timeout": "8s"}})
+    home.world.ready(home.ns, "platform")
+    home.api.delete(app_path(home))
+    words = f"HelmRelease/{declared}/app: is being deleted"
+    until(
+        lambda: words in condition(home.api.get(app_path(home)), "Ready")["message"],
+        lambda: home.world.controller.log[-3000:],
+    )
+    assert "deletionTimestamp" not in home.api.get(namespace)["metadata"]
+    until(lambda: home.api.get(app_path(home)) is None, lambda: home.world.controller.log[-3000:])
+    assert "deletionTimestamp" in home.api.get(namespace)["metadata"]
+    told = home.api.get(f"/api/v1/namespaces/{home.ns}/events")["items"]
+    assert any(one["reason"] == "TerminationOverdue" and words in one["message"] for one in told)
+    hold(home, declared, on=False)

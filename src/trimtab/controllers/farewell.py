@@ -18,6 +18,7 @@ from trimtab.manifests.refs import Key
 from trimtab.runtime.controller import Again, Done, Result
 from trimtab.runtime.finalizers import drop
 from trimtab.targets.contract import Effect, Outcome
+from trimtab.targets.kubernetes import prune
 from trimtab.targets.kubernetes.desired import PREFIX, Owner
 from trimtab.targets.kubernetes.target import Wish
 
@@ -72,7 +73,8 @@ class Farewell:
                 await self._pruning.places.confirm(ks, place)
                 if not await confirm(self._client, ks, app):
                     return Again(TERMINATION_LOOK_S)
-                terminating = await self._delete_all(ks, app, place)
+                late = self._retreat.late(ks)
+                terminating = await self._delete_all(ks, app, place, patient=not late)
             except Outdated:
                 raise  # the record is not ours to write
             except TrimtabError as failure:
@@ -81,16 +83,21 @@ class Farewell:
             if terminating and ks.spec.deletion_policy == DeletionPolicy.WAIT_FOR_TERMINATION:
                 await self._linger(ks, app, terminating)
                 return Again(TERMINATION_LOOK_S)
+            if clearing := [outcome for outcome in terminating if prune.clears(outcome.ref, Owner(PREFIX, ks.key))]:
+                if not late:
+                    await self._scribe.fail(ks, app, Waiting(names.Reason.PROGRESSING, _listed(clearing)), None)
+                    return Again(TERMINATION_LOOK_S)
+                words = f"what it owns was deleted although this took more than {ks.spec.timeout_s:g} s"
+                self._scribe.warn(ks, names.Reason.TERMINATION_OVERDUE, f"{words}: {_listed(clearing)}")
         return await self._release(ks, app)
 
     async def _linger(self, ks: Kustomization, app: App, terminating: list[Outcome]) -> None:
         """Say what is waited for; where it takes longer than the timeout, warn. It stays until all of it is gone."""
-        listed = "; ".join(map(str, terminating[:_SHOWN]))
-        more = f" and {len(terminating) - _SHOWN} more" if len(terminating) > _SHOWN else ""
-        await self._scribe.fail(ks, app, Waiting(names.Reason.PROGRESSING, f"{listed}{more}"), None)
+        listed = _listed(terminating)
+        await self._scribe.fail(ks, app, Waiting(names.Reason.PROGRESSING, listed), None)
         if self._retreat.overdue(ks):
             words = (
-                f"what it owns is not gone after {ks.spec.timeout_s:g} s: {listed}{more}. It goes on waiting; "
+                f"what it owns is not gone after {ks.spec.timeout_s:g} s: {listed}. It goes on waiting; "
                 "spec.deletionPolicy Orphan lets it go and leaves them"
             )
             self._scribe.warn(ks, names.Reason.TERMINATION_OVERDUE, words)
@@ -106,11 +113,12 @@ class Farewell:
         self._retreat.forget(ks.key)
         return Done()
 
-    async def _delete_all(self, ks: Kustomization, app: App, place: Place) -> list[Outcome]:
-        """Delete everything on record. What is still on its way out comes back."""
+    async def _delete_all(self, ks: Kustomization, app: App, place: Place, *, patient: bool) -> list[Outcome]:
+        """Delete everything on record. What is still on its way out, or put off until it is, comes back."""
         client = await self._access.client_for(ks, place, writing=True)
         wish = Wish(Owner(PREFIX, ks.key), client, (), dict(app.inventory), prune=True)
-        outcomes = [outcome async for outcome in place.target.delete(wish, list(wish.inventory.values()))]
+        deleting = place.target.delete(wish, list(wish.inventory.values()), patient=patient)
+        outcomes = [outcome async for outcome in deleting]
         for outcome in outcomes:
             if outcome.effect in (Effect.DELETED, Effect.RELEASED):
                 app.inventory.pop(outcome.ref, None)
@@ -119,3 +127,8 @@ class Farewell:
         if failures:
             raise Transient(names.Reason.PRUNE_FAILED, "; ".join(map(str, failures)))
         return [outcome for outcome in outcomes if outcome.effect is Effect.WAITING]
+
+
+def _listed(outcomes: list[Outcome]) -> str:
+    more = f" and {len(outcomes) - _SHOWN} more" if len(outcomes) > _SHOWN else ""
+    return "; ".join(map(str, outcomes[:_SHOWN])) + more

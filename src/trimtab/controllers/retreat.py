@@ -64,10 +64,13 @@ class Retreat:
             said.append(f"{_list(going)}, which depend on it, are not gone after {ks.spec.timeout_s:g} s")
         return f"what it owns is deleted although {' and '.join(said)}" if said else ""
 
+    def late(self, ks: Kustomization) -> bool:
+        """Whether what `ks` owns has been on its way out for longer than its timeout."""
+        return self.clock.monotonic() - self._leave(ks).since >= ks.spec.timeout_s
+
     def overdue(self, ks: Kustomization) -> bool:
-        """Whether what `ks` owns has been on its way out for longer than its timeout, the first time that is so."""
-        leave = self._leave(ks)
-        late = self.clock.monotonic() - leave.since >= ks.spec.timeout_s
+        """The same, but only the first time that it is so."""
+        leave, late = self._leave(ks), self.late(ks)
         first, leave.overdue = late and not leave.overdue, late
         return first
 

@@ -277,7 +277,8 @@ class Rollout:
         wish = Wish(self._site.owner, self._site.client, (), {}, prune=True)
         left, released, pauses = list(entries), list[Ref](), iter(_AGAIN_S)
         while left:
-            outcomes = [o async for o in self._target.delete(wish, left, propagation=propagation)]
+            # Whoever does not wait does not come back for what is put off either.
+            outcomes = [o async for o in self._target.delete(wish, left, propagation=propagation, patient=wait)]
             # one that failed may just have changed between a look and the deletion
             failures = [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]
             if failures and not await self._bears(failures, pauses):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from trimtab.api import annotations, names
+from trimtab.api.gvk import HELM_RELEASE, KUSTOMIZATION
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, Conflict, NotFound, UnknownKind, Unreachable
@@ -21,6 +22,7 @@ from trimtab.targets.kubernetes.desired import Owner, rule
 from trimtab.targets.kubernetes.inventory import Entry, Inventory
 
 _NEVER = ("default", "kube-system", "kube-public", "kube-node-lease")
+_CLEARING = frozenset((gvk.group, gvk.kind) for gvk in (HELM_RELEASE, KUSTOMIZATION))
 
 
 class Deletion(NamedTuple):
@@ -50,6 +52,15 @@ def in_bands(deletions: Iterable[Deletion]) -> list[list[Deletion]]:
 def _band(ref: Ref) -> tuple[int, int]:
     key = order.apply_key(ref)
     return key.stage, key.band
+
+
+def clears(ref: Ref, owner: Owner) -> bool:
+    """Whether `ref` is of a kind that deletes what it owns before it goes; `owner` itself is not waited for.
+
+    For that it needs what is declared beside it: its account, its namespace with the records in it. It goes first.
+    """
+    itself = owner.prefix == f"{ref.group}/" and owner.key == Key(ref.namespace, ref.name)
+    return (ref.group, ref.kind) in _CLEARING and not itself
 
 
 def untouchable(ref: Ref, protected_namespace: str) -> bool:

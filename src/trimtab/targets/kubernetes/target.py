@@ -211,9 +211,12 @@ class KubernetesTarget:
                 yield outcome
 
     async def delete(
-        self, wish: Wish, entries: Sequence[Entry], *, propagation: str = "Background"
+        self, wish: Wish, entries: Sequence[Entry], *, propagation: str = "Background", patient: bool = True
     ) -> AsyncIterator[Outcome]:
-        """Delete `entries` band by band in reverse order, each under its preconditions."""
+        """Delete `entries` band by band in reverse order, each under its preconditions.
+
+        `patient`: while something that clears up behind itself (`prune.clears`) is going, the bands after it stay.
+        """
         wanted = {item.ref for item in wish.items}
         inventory = {entry.ref: entry for entry in entries if entry.ref not in wanted}
         kept = {tracked.baseline.uid for ref in wanted if (tracked := self.tracker.get(ref)) and tracked.baseline}
@@ -222,8 +225,15 @@ class KubernetesTarget:
             self._fence()
             return await prune.delete(wish.client, gone, wish.owner, self._protected, self._veto, kept, propagation)
 
+        clearing: Ref | None = None
         for band in prune.in_bands(prune.leaving(inventory, wanted)):
+            if clearing is not None and patient:
+                for gone in band:
+                    yield Outcome(gone.entry.ref, Effect.WAITING, f"is deleted when {clearing} is gone")
+                continue
             for outcome in await abreast(away, band):
+                if outcome.effect in (Effect.WAITING, Effect.FAILED) and prune.clears(outcome.ref, wish.owner):
+                    clearing = outcome.ref
                 if outcome.effect in (Effect.DELETED, Effect.RELEASED):
                     self.tracker.forget(outcome.ref, wish.owner.key)
                 yield outcome
