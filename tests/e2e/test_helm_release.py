@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.releases import RELEASES, Home, chart
+from tests.e2e.releases import RELEASES, Home, chart, objects
 from tests.e2e.test_prune import annotate, digest_in, held, not_held
 from tests.e2e.world import World, condition, until
 
@@ -470,6 +470,8 @@ def test_only_so_many_records_are_kept(home: Home) -> None:
     assert len(home.get()["status"]["history"]) == 2
 
 
+HOLD = "example.org/hold"
+ROLES = "rbac.authorization.k8s.io/v1/clusterroles"
 ROLE = """\
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
@@ -507,11 +509,18 @@ def declared(home: Home) -> Iterator[str]:
     home.world.let_go(ns)
 
 
-def hold(home: Home, ns: str, *, on: bool = True) -> None:
-    """Keep the release from going, or let it."""
+def hold(home: Home, ns: str) -> None:
+    """Keep the release from going."""
     path = f"{RELEASES}/namespaces/{ns}/helmreleases/app"
-    others = [name for name in home.api.get(path)["metadata"]["finalizers"] if name != "example.org/hold"]
-    home.api.merge(path, {"metadata": {"finalizers": [*others, *(["example.org/hold"] if on else [])]}})
+    others = home.api.get(path)["metadata"]["finalizers"]
+    home.api.merge(path, {"metadata": {"finalizers": [*others, HOLD]}})
+
+
+def let_go(home: Home, ns: str) -> None:
+    """Nobody else keeps the release: let it go."""
+    path = f"{RELEASES}/namespaces/{ns}/helmreleases/app"
+    until(lambda: home.api.get(path)["metadata"]["finalizers"] == [HOLD], lambda: home.world.controller.log[-3000:])
+    home.api.merge(path, {"metadata": {"finalizers": None}})
 
 
 def app_path(home: Home) -> str:
@@ -538,7 +547,7 @@ def test_the_same_holds_where_both_leave_git_and_the_deletion_is_approved(home: 
     annotate(home.world, home.ns, "platform", approve_prune=digest_in(message))
     until(lambda: home.api.get(role) is None, lambda: home.world.controller.log[-3000:])
     assert "deletionTimestamp" not in home.api.get(namespace)["metadata"]
-    hold(home, declared, on=False)
+    let_go(home, declared)
     until(lambda: home.api.get(namespace) is None, lambda: home.world.controller.log[-3000:], 60)
     not_held(home.world, home.ns, "platform")
 
@@ -561,4 +570,28 @@ def test_a_release_that_does_not_go_holds_its_app_and_its_namespace_for_a_while_
     assert "deletionTimestamp" in home.api.get(namespace)["metadata"]
     told = home.api.get(f"/api/v1/namespaces/{home.ns}/events")["items"]
     assert any(one["reason"] == "TerminationOverdue" and words in one["message"] for one in told)
-    hold(home, declared, on=False)
+    let_go(home, declared)
+
+
+def test_the_objects_of_a_release_whose_records_are_gone_go_with_it_all_the_same(home: Home) -> None:
+    home.charts(chart())
+    home.release()
+    home.ready()
+    home.api.delete(f"/api/v1/namespaces/{home.ns}/secrets/sh.helm.release.v1.app.v1")
+    home.api.delete(home.path())
+    home.gone()
+    assert home.data("app") is None
+
+
+def test_what_a_release_owns_elsewhere_goes_also_when_its_namespace_is_deleted_by_hand(home: Home) -> None:
+    other = home.world.namespace("by-hand")
+    home.charts(chart(files={"templates/role.yaml": ROLE, "templates/leave.yaml": hook("leave", "pre-delete")}))
+    for body in objects(PLATFORM.format(ns=other, url=home.repo.url))[1:]:
+        plural = {"GitRepository": "gitrepositories", "HelmRelease": "helmreleases"}[body["kind"]]
+        home.api.create(f"/apis/{body['apiVersion']}/namespaces/{other}/{plural}", body)
+    release, role = f"{RELEASES}/namespaces/{other}/helmreleases/app", f"/apis/{ROLES}/{other}"
+    until(lambda: condition(home.api.get(release), "Ready").get("status") == "True", lambda: str(home.api.get(release)))
+    assert home.api.get(role) is not None
+    home.api.delete(f"/api/v1/namespaces/{other}")
+    until(lambda: home.api.get(release) is None, lambda: home.world.controller.log[-3000:], 60)
+    assert home.api.get(role) is None

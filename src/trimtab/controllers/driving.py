@@ -123,20 +123,22 @@ class Driving:
                     self.scribe.remember(hr, release, course.memory, course.history)
                     return None
 
-    async def part(self, site: Site, records: ReleaseRecords) -> None:
+    async def part(self, site: Site, records: ReleaseRecords, *, bare: bool = False) -> None:
         """Uninstall what there is of a release whose object is being deleted. Raises ActionFailed.
 
         One that was never taken over, since something was in the way until now, is left to whoever made it.
+        `bare`: without its hooks and records, because their namespace is going; so too where there are no records.
         """
-        shelf = await records.read()
-        if isinstance(farewell(shelf.history), action.Nothing):
-            return
-        uid = site.hr.metadata.uid
+        shelf, uid = await records.read(), site.hr.metadata.uid
         memory = recall(site.release.draft, shelf.history, uid)
-        if not any(is_of(record, uid) or memory.of(record) is not None for record in shelf.history):
+        if shelf.history and not any(is_of(one, uid) or memory.of(one) is not None for one in shelf.history):
             return
         leaving = Leaving(site, records, self.clock, shelf.history, memory)
-        failure = await self._run(site, leaving, "uninstall", leaving.uninstall, Reason.UNINSTALL_SUCCEEDED)
+        act = leaving.sweep if bare or not shelf.history else leaving.uninstall
+        nothing = not site.release.inventory if act == leaving.sweep else farewell(shelf.history) == action.Nothing()
+        if nothing:
+            return
+        failure = await self._run(site, leaving, "uninstall", act, Reason.UNINSTALL_SUCCEEDED)
         if failure is not None:
             raise failure
 

@@ -294,16 +294,21 @@ class HelmReleases:
             except (TrimtabError, ApiError, UnknownKind, StaleGroup, Unreachable) as failure:
                 if not await self._ending(hr):
                     raise
-                words = (
-                    f"its namespace is going, and it could not be uninstalled: what it owns elsewhere stays: {failure}"
-                )
-                world.scribe.warn(hr, release, "Orphaned", words)
+                await self._sweep(hr, release, failure)
         await world.charting.let_go(hr, release.status, leaving=True)
         await drop(world.client, await world.client.discovery.find(HELM_RELEASE), hr.metadata, names.FINALIZER)
         self._forget(hr.key)
         return Done()
 
-    async def _uninstall(self, hr: HelmRelease, release: Release) -> None:
+    async def _sweep(self, hr: HelmRelease, release: Release, failure: TrimtabError) -> None:
+        """Its namespace is going, with what an uninstall needs: delete at least what is elsewhere, or say it stays."""
+        try:
+            await self._uninstall(hr, release, bare=True)
+        except TrimtabError:
+            words = "its namespace is going, and it could not be uninstalled: what it owns elsewhere stays"
+            self._world.scribe.warn(hr, release, "Orphaned", f"{words}: {failure}")
+
+    async def _uninstall(self, hr: HelmRelease, release: Release, *, bare: bool = False) -> None:
         world, status = self._world, release.status
         if not status.history and not status.storage_namespace:
             return  # nothing was ever begun: whatever has its name is somebody else's
@@ -312,7 +317,7 @@ class HelmReleases:
         site = await self._site(hr, release, of, _digest(world.sources.get(source_of(hr))))
         client = await world.access.client_for(hr, release.at, writing=True)
         storage = status.storage_namespace or hr.storage_namespace
-        await self._driving.part(site, ReleaseRecords(client, world.clock, storage, of.name))
+        await self._driving.part(site, ReleaseRecords(client, world.clock, storage, of.name), bare=bare)
 
     async def _ending(self, hr: HelmRelease) -> bool:
         """Whether the namespace of `hr` is being deleted, with the accounts in it."""

@@ -73,6 +73,22 @@ class Leaving:
             self.history = []
         self.memory = self.memory.without_release()
 
+    async def sweep(self) -> None:
+        """Delete what is known to be in the cluster of a release whose records are gone, or are going. No hooks run.
+
+        Raises ActionFailed.
+        """
+        spec, release = self._site.hr.spec.uninstall or Uninstall(), self._site.release
+        deadline = self._deadline(spec.timeout_s(self._site.hr.spec.timeout_s))
+        propagation = _PROPAGATION.get(spec.deletion_propagation, "Background")
+        try:
+            entries = list(release.inventory.values())
+            await self._rollout.remove(entries, deadline, wait=not spec.disable_wait, propagation=propagation)
+        except Refused as problem:
+            raise failed(Reason.UNINSTALL_FAILED, self._told(problem)) from problem
+        release.let_go()
+        release.inventory = {}
+
     async def _hooks(self, event: Event, deadline: float, *, disabled: bool) -> None:
         hooks = output.running(self.history[0].hooks or (), event)
         if hooks and not disabled:
