@@ -42,6 +42,7 @@ LEAST_INTERVAL_S = 1.0
 _LONGEST_PASS_S = 1800.0
 _LONG_WAITS = 20
 _NAMESPACE = Gvk("", "v1", "Namespace")
+_FAILURES = (TrimtabError, ApiError, UnknownKind, StaleGroup, Unreachable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +292,7 @@ class HelmReleases:
         if not hr.spec.suspend:
             try:
                 await self._uninstall(hr, release)
-            except (TrimtabError, ApiError, UnknownKind, StaleGroup, Unreachable) as failure:
+            except _FAILURES as failure:
                 if not await self._ending(hr):
                     raise
                 await self._sweep(hr, release, failure)
@@ -300,11 +301,11 @@ class HelmReleases:
         self._forget(hr.key)
         return Done()
 
-    async def _sweep(self, hr: HelmRelease, release: Release, failure: TrimtabError) -> None:
+    async def _sweep(self, hr: HelmRelease, release: Release, failure: Exception) -> None:
         """Its namespace is going, with what an uninstall needs: delete at least what is elsewhere, or say it stays."""
         try:
             await self._uninstall(hr, release, bare=True)
-        except TrimtabError:
+        except _FAILURES:
             words = "its namespace is going, and it could not be uninstalled: what it owns elsewhere stays"
             self._world.scribe.warn(hr, release, "Orphaned", f"{words}: {failure}")
 
