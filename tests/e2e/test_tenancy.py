@@ -1,7 +1,12 @@
 """Tenants who share a controller: whose rights count, what an app may refer to, and where it may write."""
 
+import base64
+import gzip
+import json
+
 import pytest
 
+from tests.e2e.releases import Home, chart
 from tests.e2e.test_main_job import config
 from tests.e2e.world import APPS, Controller, World, condition, until
 
@@ -206,3 +211,53 @@ def test_health_of_another_tenant_s_object_is_not_told(strict, tenant):
     check = {"apiVersion": "v1", "kind": "ConfigMap", "name": "secretive", "namespace": b}
     strict.app(a, "spy", "./app", healthChecks=[check], timeout="3s")
     strict.failed(a, "spy", "HealthCheckFailed", "cannot get resource")
+
+
+# Releases
+
+OUTSIDE = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: out\n  namespace: default\n"
+
+
+def test_a_release_stays_in_its_namespace_with_objects_hooks_and_new_namespaces(strict):
+    home = Home(strict, "tenant")
+    until(lambda: home.api.get(f"/api/v1/namespaces/{home.ns}/serviceaccounts/default"), "it has an account", 60)
+    annotated = '  annotations: {"helm.sh/hook": post-delete}\n'
+    home.charts(
+        chart(),
+        chart(name="object", files={"templates/out.yaml": OUTSIDE}),
+        chart(name="hook", files={"templates/out.yaml": OUTSIDE + annotated}),
+    )
+    home.release()
+    home.failed(words=f'"system:serviceaccount:{home.ns}:default"')
+    bind(home.api, home.ns, everywhere=True)  # more than was meant
+    try:
+        home.ask()
+        home.ready(revision=1)
+        for name in ("object", "hook"):
+            home.release(name, name)
+            home.failed(name, words="is outside: the namespace")
+            assert home.data(name) is None
+        home.release("away", targetNamespace=f"{home.ns}-new", install={"createNamespace": True})
+        home.failed("away", words="refused, nothing was applied")
+        assert home.api.get(f"/api/v1/namespaces/{home.ns}-new") is None
+        # what the tenant itself puts on record is no way out either
+        smuggle(home, annotated)
+        home.api.delete(home.path())
+        home.failed(words="is outside: the namespace")
+        assert home.api.get("/api/v1/namespaces/default/configmaps/out") is None
+        home.change(uninstall={"disableHooks": True})
+        home.gone()
+    finally:
+        strict.let_go(home.ns)
+
+
+def smuggle(home, annotated):
+    """Write another hook into the record of `app`."""
+    path = f"/api/v1/namespaces/{home.ns}/secrets/sh.helm.release.v1.app.v1"
+    packed = base64.b64decode(base64.b64decode(home.api.get(path)["data"]["release"]))
+    record = json.loads(gzip.decompress(packed))
+    run = {"phase": ""}
+    bad = {"name": "out", "kind": "ConfigMap", "path": "app/templates/out.yaml", "manifest": OUTSIDE + annotated}
+    record["hooks"] = [{**bad, "events": ["post-delete"], "last_run": run}]
+    data = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(record).encode()))).decode()
+    home.api.merge(path, {"data": {"release": data}})
