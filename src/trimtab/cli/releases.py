@@ -147,8 +147,11 @@ class Releases:
         def on_release(event: Event[HelmRelease]) -> None:
             """Whoever waits for it looks again when it comes, or goes, or when somebody writes that it failed."""
             if not isinstance(event, Applied):
+                releases.links.drop(event.old.key)
                 releases.depending(event.old.key)
-            elif event.old is None or event.old.ready != event.new.ready:
+                return
+            releases.links.take(event.new)
+            if event.old is None or event.old.ready != event.new.ready:
                 releases.depending(event.new.key)
 
         objects.add_handler(on_release)

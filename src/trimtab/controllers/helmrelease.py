@@ -17,6 +17,7 @@ from trimtab.controllers.holders import Holder
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.places import Places
 from trimtab.controllers.release import Case, Mark, Outrun, Release, Site
+from trimtab.controllers.releaselinks import ReleaseLinks
 from trimtab.controllers.releaserecords import ReleaseRecords
 from trimtab.controllers.releasescribe import ReleaseScribe
 from trimtab.controllers.releasewatch import Watch, mode_of
@@ -62,7 +63,10 @@ class Surroundings:
 
 
 class HelmReleases:
-    """Reconciles every HelmRelease. `wake` gives one another pass, `on_ready` hears which came to what was wished."""
+    """Reconciles every HelmRelease. `wake` gives one another pass, `on_ready` hears which came to what was wished.
+
+    Whoever watches the objects keeps the `links` between them.
+    """
 
     def __init__(
         self, world: Surroundings, wake: Callable[[Key], None], on_ready: Callable[[Key, float], None]
@@ -70,6 +74,7 @@ class HelmReleases:
         self._world = world
         self._wake = wake
         self._on_ready = on_ready
+        self.links = ReleaseLinks()
         self._releases: dict[Key, Release] = {}
         self._nudged: set[Key] = set()
         self._watch = Watch(world.scribe, world.clock)
@@ -95,15 +100,14 @@ class HelmReleases:
 
     def moved(self, source: SourceId) -> None:
         """`source` has published something, or changed its state: releases of its chart get a pass."""
-        for hr in self._world.objects.store.values():
-            if source_of(hr) == source:
-                self._nudge(hr.key)
+        for key in self.links.of_source(source):
+            self._nudge(key)
 
     def depending(self, key: Key) -> None:
         """`key` is ready: those that waited for it get a pass."""
-        for hr in self._world.objects.store.values():
-            if key in releasedependencies.needs(hr) and not self.ready(hr.key):
-                self._wake(hr.key)
+        for waiting in self.links.dependents(key):
+            if not self.ready(waiting):
+                self._wake(waiting)
 
     def unready(self) -> list[Key]:
         """The releases that are not as wished."""
