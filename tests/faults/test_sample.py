@@ -152,10 +152,11 @@ async def test_a_list_that_breaks_off_deletes_nothing(kubeconfig: Path, tmp_path
         assert verdict.survived, verdict.problems
 
 
-async def test_a_release_survives_what_happens_to_the_last_write_of_its_records(kubeconfig: Path, tmp_path: Path):
+async def test_a_release_survives_what_happens_to_its_last_record_and_to_its_hooks(kubeconfig: Path, tmp_path: Path):
     """A rollback is settled: whoever dies then, or gets no answer, finds it done and goes on with what is left of it.
 
-    What stood before is superseded, the rollback is told of, and helm reads the same history.
+    What stood before is superseded, the rollback is told of, and helm reads the same history. Who dies in a hook does
+    end, and a hook of before that the server does not delete at once is deleted then.
     """
     if binaries.present("render").get("helm") is None:
         pytest.skip("helm is not built; `make setup` builds it")
@@ -163,8 +164,17 @@ async def test_a_release_survives_what_happens_to_the_last_write_of_its_records(
     async with Stage(kubeconfig, tmp_path) as stage:
         world = await stage.world(scenario, 3)
         reference = await learn(scenario, world)
-        write = next(c for c, _ in reference.calls if c.path.endswith("app.v4") and c.method == "PATCH" and c.nth == 2)
-        for mode in (Mode.DIE_AFTER, Mode.LOST):
-            verdict = await judge(Trial(scenario, world, Fault(write, mode)), reference)
+        calls = {(c.method, c.path.rpartition("/")[2], c.nth): c for c, _ in reference.calls}
+        settled, removed, made = (
+            calls[one]
+            for one in (("PATCH", "sh.helm.release.v1.app.v4", 2), ("DELETE", "hook", 1), ("PATCH", "hook", 1))
+        )
+        for call, mode in (
+            (settled, Mode.DIE_AFTER),
+            (settled, Mode.LOST),
+            (removed, Mode.CONFLICT),
+            (made, Mode.DIE_BEFORE),
+        ):
+            verdict = await judge(Trial(scenario, world, Fault(call, mode)), reference)
             assert verdict.reached
-            assert verdict.survived, verdict.problems
+            assert verdict.survived, (mode, verdict.problems)

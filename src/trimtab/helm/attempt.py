@@ -199,18 +199,24 @@ class Attempt:
 
     async def clear(self, made: Sequence[Made], what: str = "was not deleted: it") -> None:
         """Delete what is `made`, and wait until it is gone."""
-        leaving = []
-        for one in made:
-            target, live = one
-            if target.stays:
-                continue
+        leaving = [left for one in made if not one.target.stays and (left := await self._leave(one)) is not None]
+        await self._until(leaving, _leaving, f"{what} is not gone")
+
+    async def _leave(self, one: Made) -> Made | None:
+        """Have `one` deleted; what is left of it, which is going."""
+        target, live = one
+        while True:
             going = section(live, "metadata").get("deletionTimestamp")
             if not going and await self._ask(target, "was not deleted", partial(one.delete, self.client)):
-                continue
+                return None
             now = await self.read(target)
-            if now is not None and now["metadata"]["uid"] == live["metadata"]["uid"]:
-                leaving.append(Made(target, now))
-        await self._until(leaving, _leaving, f"{what} is not gone")
+            if now is None or now["metadata"]["uid"] != one.live["metadata"]["uid"]:
+                return None
+            live = now
+            if section(now, "metadata").get("deletionTimestamp") or self.clock.monotonic() > self.deadline:
+                return Made(target, now)
+            # A conflict that was none: it is still the same object, and nobody deletes it.
+            await self.clock.sleep(_PAUSES_S[0])
 
     async def words(self, body: Body, said: str) -> str:
         """`said` of an object, and what its Pods say where it is a Job and they may be read."""
