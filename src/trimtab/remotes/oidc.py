@@ -12,6 +12,7 @@ from yarl import URL
 from trimtab.base.http import Request
 from trimtab.remotes import outbound, redirects
 from trimtab.remotes.outbound import Outbound, Unanswered, Way
+from trimtab.remotes.shown import shown
 
 _WAY: Final = Way(timeout_s=10.0)
 _MOST: Final = 512 << 10
@@ -34,7 +35,7 @@ def is_issuer(text: str) -> bool:
 async def keys_of(out: Outbound, issuer: str) -> bytes:
     """The key set of `issuer`, as it is published. Raises Unanswered, NotAllowed."""
     if not is_issuer(issuer):
-        raise Unanswered(f"{issuer[:200]!a} is not the https address of an issuer")
+        raise Unanswered(f"{shown(issuer)} is not the https address of an issuer")
     home = URL(issuer)
     document = await fetch(out, home.with_path(home.path.rstrip("/") + "/.well-known/openid-configuration"), own=True)
     try:
@@ -44,9 +45,9 @@ async def keys_of(out: Outbound, issuer: str) -> bytes:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as failure:
         raise Unanswered(f"the issuer {issuer} does not say where its keys are") from failure
     if said.issuer != issuer:
-        raise Unanswered(f"the issuer {issuer} says that it is {said.issuer[:200]!a}")
+        raise Unanswered(f"the issuer {issuer} says that it is {shown(said.issuer)}")
     if not usable:
-        raise Unanswered(f"the issuer {issuer} has its keys at {said.jwks_uri[:200]!a}; only https is taken")
+        raise Unanswered(f"the issuer {issuer} has its keys at {shown(said.jwks_uri)}; only https is taken")
     return await fetch(out, keys, own=redirects.same_origin(keys, home))
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from yarl import URL
 
 from trimtab.remotes.reach import host_of
+from trimtab.remotes.shown import shown
 
 STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 MOST: Final = 3
@@ -33,10 +34,10 @@ def target(home: URL, url: URL, location: str) -> URL:
     except ValueError:
         host, found = "", url
     if not location or not host or found.user is not None or not location.isascii() or len(location) > LONGEST:
-        raise BadRedirect(f"the server redirects to {location[:200]!a}, which is not an address")
+        raise BadRedirect(f"the server redirects to {shown(location)}, which is not an address")
     stays = url.scheme == "http" and same_origin(found, home)
     if found.scheme != "https" and not stays:
-        raise BadRedirect(f"the server redirects to {location[:200]!a}; only https is followed")
+        raise BadRedirect(f"the server redirects to {shown(location)}; only https is followed")
     return found.with_fragment(None)
 
 

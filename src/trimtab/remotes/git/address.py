@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from yarl import URL
 
 from trimtab.base.errors import Terminal
+from trimtab.remotes.shown import shown
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"
@@ -81,9 +82,9 @@ class Address:
         try:
             joined = str(base.join(URL(target, encoded=True)).with_fragment(None)).partition("?")[0]
         except ValueError as failure:
-            raise _refused(self.url, f"the server redirects to {_shown(target)}: {failure}") from failure
+            raise _refused(self.url, f"the server redirects to {shown(target)}: {failure}") from failure
         if not joined.endswith(suffix):
-            raise _refused(self.url, f"the server redirects to {_shown(target)}, which is not a git repository")
+            raise _refused(self.url, f"the server redirects to {shown(target)}, which is not a git repository")
         after = parse_address(joined.removesuffix(suffix))
         upgraded = self.scheme == "http" and after.scheme == "https" and after.host == self.host
         if after.origin != self.origin and not upgraded:
@@ -149,9 +150,4 @@ def _way_out(text: str) -> str:
 
 
 def _refused(text: str, why: str) -> Terminal:
-    return Terminal("URLInvalid", f"the repository address {_shown(text)} is refused: {why}")
-
-
-def _shown(text: str) -> str:
-    # What stands before an @ may be a password.
-    return ascii(re.sub(r"(?<=//)[^/]*@", "…@", text[:300])).replace("\\u2026", "…")
+    return Terminal("URLInvalid", f"the repository address {shown(text)} is refused: {why}")

@@ -6,6 +6,7 @@ from yarl import URL
 
 from trimtab.base.errors import Terminal
 from trimtab.remotes.reach import host_of
+from trimtab.remotes.shown import shown
 
 _LONGEST: Final = 4096
 
@@ -46,7 +47,7 @@ def chart_of(repository: URL, reference: str) -> URL:
     if not reference:
         raise ValueError("the index has no address for it")
     if not reference.isprintable() or "\\" in reference:
-        raise ValueError(f"{reference[:200]!a} is not an address")
+        raise ValueError(f"{shown(reference)} is not an address")
     found = URL(reference)
     if not found.absolute:
         base = _below(repository, "")
@@ -54,7 +55,7 @@ def chart_of(repository: URL, reference: str) -> URL:
         if not found.query_string and repository.query_string:
             found = found.with_query(repository.query_string)
     if found.scheme not in ("http", "https") or found.user is not None:
-        raise ValueError(f"{reference[:200]!a} is not an http or https address without credentials")
+        raise ValueError(f"{shown(reference)} is not an http or https address without credentials")
     host_of(found)
     return found.with_fragment(None)
 
@@ -65,4 +66,4 @@ def _below(repository: URL, name: str) -> URL:
 
 
 def _refused(text: str, why: str) -> Terminal:
-    return Terminal("URLInvalid", f"{text[:300]!a} is not the address of a chart repository: {why}")
+    return Terminal("URLInvalid", f"{shown(text)} is not the address of a chart repository: {why}")

@@ -13,6 +13,7 @@ from yarl import URL
 from trimtab.remotes.oci.reference import DOCKER_HUB, Repository
 from trimtab.remotes.outbound import AuthenticationFailed
 from trimtab.remotes.reach import host_of, refusal, written
+from trimtab.remotes.shown import shown
 
 REALMS: Final[Mapping[str, frozenset[str]]] = {
     **dict.fromkeys(DOCKER_HUB, frozenset({"auth.docker.io"})),
@@ -87,4 +88,4 @@ def realm_of(challenge: Challenge, repository: Repository) -> Realm:
 
 
 def _refused(repository: Repository, realm: str, why: str) -> AuthenticationFailed:
-    return AuthenticationFailed(f"{repository}: the registry sends us to {realm[:200]!a} for a token: {why}")
+    return AuthenticationFailed(f"{repository}: the registry sends us to {shown(realm)} for a token: {why}")

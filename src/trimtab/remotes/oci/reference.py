@@ -8,6 +8,7 @@ from typing import Final
 from yarl import URL
 
 from trimtab.base.errors import Terminal
+from trimtab.remotes.shown import shown
 
 TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -110,4 +111,4 @@ def check_digest(digest: str) -> str:
 
 
 def _refused(text: str, why: str) -> Terminal:
-    return Terminal("URLInvalid", f"{text[:300]!a} is not the address of an OCI repository: {why}")
+    return Terminal("URLInvalid", f"{shown(text)} is not the address of an OCI repository: {why}")

@@ -14,6 +14,7 @@ from trimtab.remotes.oci.manifest import BadManifest, Descriptor, Index, Manifes
 from trimtab.remotes.oci.reference import DIGEST, TAG, Repository
 from trimtab.remotes.oci.wire import Access, NotThere, PullFailed, Wire
 from trimtab.remotes.outbound import told
+from trimtab.remotes.shown import shown
 
 MAX_TAGS = 200_000
 MAX_PAGES = 2_000
@@ -168,5 +169,5 @@ def _next(repository: Repository, url: URL, link: str) -> URL:
     except ValueError:
         target = None
     if target is None or target.origin() != url.origin() or target.raw_path != url.raw_path or target.user is not None:
-        raise PullFailed(f"{repository}: the list of tags goes on at {link[:200]!a}, which is not the same list")
+        raise PullFailed(f"{repository}: the list of tags goes on at {shown(link)}, which is not the same list")
     return target

@@ -16,6 +16,7 @@ from trimtab.remotes.reach import host_of
 from trimtab.remotes.s3 import document
 from trimtab.remotes.s3.document import BadDocument
 from trimtab.remotes.s3.sigv4 import Keys
+from trimtab.remotes.shown import shown
 
 _ACTION = "AssumeRoleWithLDAPIdentity"
 _VERSION = "2011-06-15"
@@ -113,8 +114,7 @@ def parse_endpoint(text: str, *, insecure: bool) -> URL:
     except ValueError:
         host, port, url = "", None, URL()
     if not host or not port or url.scheme not in ("http", "https") or url.user is not None or not text.isascii():
-        shown = f"***@{text.rpartition('@')[2]}" if "@" in text else text
-        raise _refused(f"{shown[:300]!a} is not an http or https address without credentials")
+        raise _refused(f"{shown(text)} is not an http or https address without credentials")
     if url.scheme == "http" and not insecure:
         raise _refused("a password is not sent over plain http; use https, or set spec.insecure")
     return url.with_fragment(None)
