@@ -640,12 +640,14 @@ async def test_what_one_credential_may_read_is_not_shown_to_another(tmp_path, so
             await source.fetch(wanted, Credentials(ca=authority.ca), head)
 
 
-async def test_git_gets_no_secret_in_its_arguments(tmp_path, source, monkeypatch):
+async def test_git_gets_no_secret_in_arguments_environment_or_files(tmp_path, source, sshd, monkeypatch):
     seen: list[str] = []
     real = hardened_git.run
 
     async def spy(argv, **options):
         seen.extend(map(str, argv))
+        seen.extend(options["env"].values())
+        seen.extend(path.read_text() for path in tmp_path.glob("cache/private/*/*"))
         return await real(argv, **options)
 
     monkeypatch.setattr(hardened_git, "run", spy)
@@ -654,8 +656,30 @@ async def test_git_gets_no_secret_in_its_arguments(tmp_path, source, monkeypatch
         Repository.create(server.root / "apps.git").commit({"a": b"1"})
         credentials = Credentials(username="bot", password="s3cret", ca=authority.ca)
         await got(source, spec(server.url("apps")), credentials)
-    assert seen
-    assert not any("s3cret" in word or credentials.authorization in word for word in seen)
+    repository = Repository.create(tmp_path / "r/locked.git")
+    repository.commit({"a": b"1"})
+    secret = {"identity": sshd.locked_identity, "password": sshd.passphrase, "known_hosts": sshd.known_hosts}
+    await got(source, spec(ssh_url(sshd, repository)), Credentials.from_secret(secret))
+    assert any("ssh" in word for word in seen)
+    secrets = [credentials.authorization, "s3cret", sshd.passphrase.decode(), sshd.locked_identity.decode()[100:140]]
+    assert not [word for word in seen if any(secret in word for secret in secrets)]
+
+
+async def test_where_no_file_can_be_in_memory_keys_are_in_a_private_directory(tmp_path, source, sshd, monkeypatch):
+    def missing(_data):
+        raise OSError("no such files")
+
+    monkeypatch.setattr(hardened_git, "hold", missing)
+    authority = Authority.create(tmp_path)
+    async with GitServer(tmp_path / "r", accounts={"bot": 's3c"r\\et'}, tls=authority.context) as server:
+        repository = Repository.create(server.root / "apps.git")
+        repository.commit({"a": b"1"})
+        credentials = Credentials(username="bot", password='s3c"r\\et', ca=authority.ca)
+        assert (await got(source, spec(server.url("apps")), credentials)).read("a") == b"1"
+    secret = {"identity": sshd.locked_identity, "password": sshd.passphrase, "known_hosts": sshd.known_hosts}
+    wanted = spec(ssh_url(sshd, repository))
+    assert (await got(source, wanted, Credentials.from_secret(secret))).read("a") == b"1"
+    assert not list(tmp_path.glob("cache/private/*")), "they go when git is done"
 
 
 def ssh_url(sshd: Sshd, repository: Repository) -> str:

@@ -74,12 +74,12 @@ async def test_https_by_way_of_a_proxy_that_is_shown_nothing_of_the_servers_cred
         assert len(way.asked) >= 2, "the look and git"
 
 
-async def test_the_password_of_a_proxy_is_in_no_argument_and_no_message(tmp_path, source, monkeypatch):
+async def test_the_password_of_a_proxy_is_in_no_argument_no_environment_and_no_message(tmp_path, source, monkeypatch):
     seen: list[str] = []
     real = hardened_git.run
 
     async def spy(argv, **options):
-        seen.extend(map(str, argv))
+        seen.extend(map(str, [*argv, *options["env"].values()]))
         return await real(argv, **options)
 
     monkeypatch.setattr(hardened_git, "run", spy)

@@ -1,11 +1,5 @@
-"""Files that are in memory only: no path leads to them, and they are gone with the last process that has them open.
+"""Decrypted files for a child, in memory only: it reads them as `/proc/self/fd/…`, by descriptors that it inherits."""
 
-A child reads them as `/proc/self/fd/…`, by descriptors that it inherits. Nothing has to be cleared away, also after a
-kill: there is no name that could be left behind.
-"""
-
-import errno
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,11 +7,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from trimtab.base.errors import Terminal
+from trimtab.base.memory import hold
 
 MOST: Final = 200
 _PLACE: Final = Path("/proc/self/fd")
-_NOEXEC_SEAL: Final = 8
-"""Hardened systems want it (vm.memfd_noexec), kernels before 6.3 do not know it, and Python has no name for it."""
 
 
 class Opened(NamedTuple):
@@ -35,28 +28,19 @@ def in_memory(contents: Mapping[str, bytes]) -> Iterator[Mapping[str, int]]:
     with ExitStack() as stack:
         descriptors: dict[str, int] = {}
         for path, data in contents.items():
-            descriptor = _created()
+            descriptors[path] = descriptor = _held(data)
             stack.callback(os.close, descriptor)
-            with os.fdopen(os.dup(descriptor), "wb") as file:
-                file.write(data)
-            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
-            descriptors[path] = descriptor
         yield descriptors
 
 
-def _created() -> int:
+def _held(data: bytes) -> int:
     try:
-        flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-        try:
-            return os.memfd_create("trimtab", flags | _NOEXEC_SEAL)
-        except OSError as failure:
-            if failure.errno != errno.EINVAL:
-                raise
-            return os.memfd_create("trimtab", flags)
-    except (AttributeError, OSError) as failure:
-        why = getattr(failure, "strerror", None) or "only Linux can"
+        return hold(data)
+    except OSError as failure:
         raise Terminal(
-            "BuildFailed", f"decrypted files are given to kustomize in memory (memfd_create), and there is none: {why}"
+            "BuildFailed",
+            "decrypted files are given to kustomize in memory (memfd_create), and there is none: "
+            f"{failure.strerror or failure}",
         ) from failure
 
 

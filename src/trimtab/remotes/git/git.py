@@ -1,6 +1,7 @@
 """The git program, hardened: a closed environment, no configuration but ours, no hooks, no prompts, no other protocol.
 
-Secrets reach it through its environment and through files in a private directory, never through its arguments.
+Secrets reach it through files in memory that only we and our children can open (base/memory.py): never through
+arguments, an environment, which every process of ours may read, or a disk.
 """
 
 import contextlib
@@ -11,10 +12,12 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from yarl import URL
 
 from trimtab.base.errors import Transient
+from trimtab.base.memory import hold
 from trimtab.base.process import Limits, OutputTooLarge, ProcessTimeout, run
 from trimtab.remotes.git.address import Address
 from trimtab.remotes.git.credentials import ANONYMOUS, AuthenticationFailed, Credentials
@@ -80,10 +83,9 @@ class GitFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Git:
-    """Runs git on one bare repository. `config` may hold secrets: it travels in the environment."""
+    """Runs git on one bare repository."""
 
     environment: Mapping[str, str] = field(repr=False)
-    config: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     async def run(
         self,
@@ -100,14 +102,11 @@ class Git:
         argv = ["git", *(word for setting in _CONFIG for word in ("-c", setting))]
         if repository:
             argv.append(f"--git-dir={repository}")
-        environment = dict(self.environment) | {"GIT_CONFIG_COUNT": str(len(self.config))}
-        for number, (key, value) in enumerate(self.config.items()):
-            environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
         limits = Limits(memory_bytes=_MEMORY_BYTES, file_bytes=_PACK_BYTES)
         try:
             done = await run(
                 [*argv, verb, *arguments],
-                env=environment,
+                env=self.environment,
                 stdin=stdin,
                 timeout=timeout,
                 max_output=max_output,
@@ -127,20 +126,22 @@ async def hardened(
 ) -> AsyncIterator[Git]:
     """A git that may speak to `remote` with `credentials`, or to nobody.
 
-    Key files live below `private`, in a directory of their own, until this ends. Raises AuthenticationFailed.
+    Keys and passwords are in memory until this ends, or, where there are no such files, in a directory below `private`.
+    Raises AuthenticationFailed.
     """
     private.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=private) as home:
+    with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=private) as home, contextlib.ExitStack() as stack:
+        place = _Place(Path(home), stack)
         environment = _environment(Path(home))
-        config: dict[str, str] = {}
         if remote is not None:
             credentials.check(remote.address)
             environment["GIT_ALLOW_PROTOCOL"] = remote.address.scheme
             if remote.address.over_http:
-                config = _over_http(Path(home), remote, credentials)
+                config = _written(_over_http(place, remote, credentials))
+                environment["GIT_CONFIG_GLOBAL"] = str(place.secret("config", config))
             else:
-                environment |= _over_ssh(Path(home), credentials)
-        yield Git(environment, config)
+                environment |= _over_ssh(place, credentials)
+        yield Git(environment)
 
 
 def wipe(private: Path) -> None:
@@ -229,7 +230,40 @@ def _environment(home: Path) -> dict[str, str]:
     }
 
 
-def _over_http(home: Path, remote: Remote, credentials: Credentials) -> dict[str, str]:
+class _Place(NamedTuple):
+    """Where files for one git are. What is in memory goes with the stack, the rest with the directory."""
+
+    home: Path
+    stack: contextlib.ExitStack
+
+    def secret(self, name: str, data: bytes) -> Path:
+        """Where git, ssh and all that they start can read `data`."""
+        try:
+            descriptor = hold(data)
+        except OSError:
+            return _private(self.home / name, data)
+        self.stack.callback(os.close, descriptor)
+        # By our own number: ssh closes what it inherits before it reads anything.
+        return Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+
+
+def _written(config: Mapping[str, str]) -> bytes:
+    """`config` as a file of git's."""
+    lines = []
+    for key, value in config.items():
+        section, _, rest = key.partition(".")
+        subsection, dot, name = rest.rpartition(".")
+        head = f"{section} {_quoted(subsection)}" if dot else section
+        lines.append(f"[{head}]\n\t{name} = {_quoted(value)}\n")
+    return "".join(lines).encode()
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _over_http(place: _Place, remote: Remote, credentials: Credentials) -> dict[str, str]:
     address = remote.address
     config = {"http.userAgent": "trimtab"}
     if address.host not in remote.hosts:
@@ -238,17 +272,17 @@ def _over_http(home: Path, remote: Remote, credentials: Credentials) -> dict[str
         # Tied to the address: git sends it nowhere else.
         config[f"http.{address.url}.extraHeader"] = f"Authorization: {credentials.authorization}"
     if credentials.ca:
-        config["http.sslCAInfo"] = str(_private(home / "ca.crt", credentials.ca))
+        config["http.sslCAInfo"] = str(_private(place.home / "ca.crt", credentials.ca))
     if credentials.certificate:
-        config["http.sslCert"] = str(_private(home / "tls.crt", credentials.certificate))
-        config["http.sslKey"] = str(_private(home / "tls.key", credentials.key))
+        config["http.sslCert"] = str(_private(place.home / "tls.crt", credentials.certificate))
+        config["http.sslKey"] = str(place.secret("tls.key", credentials.key))
     if credentials.proxy is not None:
         config |= _over_proxy(credentials.proxy, tuple(proxy.host or "" for proxy in remote.proxies))
     return config
 
 
 def _over_proxy(proxy: URL, hosts: tuple[str, ...]) -> dict[str, str]:
-    # User and password are part of the address; this is the environment, not the arguments.
+    # User and password are part of the address; this is a file, not the arguments.
     config = {"http.proxy": str(proxy).rstrip("/"), "http.proxyAuthMethod": "basic"}
     if proxy.host not in hosts:
         config["http.curloptResolve"] = _pinned(proxy.host or "", proxy.port or 80, hosts)
@@ -259,15 +293,16 @@ def _pinned(name: str, port: int, hosts: Sequence[str]) -> str:
     return f"{name}:{port}:{','.join(f'[{host}]' if ':' in host else host for host in hosts)}"
 
 
-def _over_ssh(home: Path, credentials: Credentials) -> dict[str, str]:
+def _over_ssh(place: _Place, credentials: Credentials) -> dict[str, str]:
+    home = place.home
     known_hosts = _private(home / "known_hosts", credentials.known_hosts)
     # ssh reads no key whose last line is not ended, or whose lines end as on Windows; editors leave both behind.
-    identity = _private(home / "identity", credentials.identity.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n")
+    identity = place.secret("identity", credentials.identity.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n")
     words = ["ssh", *_SSH, f"-oUserKnownHostsFile={known_hosts}", f"-oIdentityFile={identity}"]
     asking = {"SSH_ASKPASS_REQUIRE": "never"}
     if credentials.passphrase:
-        _private(home / "passphrase", credentials.passphrase)
-        script = f"#!/bin/sh\nexec cat {shlex.quote(str(home / 'passphrase'))}\n"
+        passphrase = place.secret("passphrase", credentials.passphrase)
+        script = f"#!/bin/sh\nexec cat {shlex.quote(str(passphrase))}\n"
         answer = _private(home / "askpass", script.encode(), mode=0o700)
         asking = {"SSH_ASKPASS_REQUIRE": "force", "SSH_ASKPASS": str(answer)}
     else:
