@@ -140,7 +140,7 @@ def hiding():
         (f"Invalid value: {CANARY}!", "Invalid value: ++++++++!"),
         (f"as it was read: {CANARY}x", "as it was read: ++++++++"),
         ('in JSON: "hunter2 \\"canary\\" 5d1"', 'in JSON: "++++++++"'),
-        ("in base64: aHVudGVyMiAiY2FuYXJ5IiA1ZDE=", "in base64: ++++++++="),
+        ("in base64: aHVudGVyMiAiY2FuYXJ5IiA1ZDE=", "in base64: ++++++++"),
         (f"cut: {LONG[:50]}… and {LONG}", "cut: ++++++++… and ++++++++"),
         ("a short open-word stays", "a short open-word stays"),
     ],

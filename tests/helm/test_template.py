@@ -1,6 +1,7 @@
 """The real helm as a confined worker: what it renders, what it may not reach, and what bounds it."""
 
 import asyncio
+import base64
 import io
 import json
 import re
@@ -123,6 +124,22 @@ def test_what_is_a_value_is_not_in_a_message_whatever_form_it_has():
 def test_a_value_in_base64_is_not_in_a_message_either():
     values = compose([], {"password": "hunter2-s3cret"})
     assert clean("Error: bad aHVudGVyMi1zM2NyZXQ= here", Path("/x"), values) == "bad … here"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        base64.b64encode(b"u:hunter2+s3cret").decode(),
+        b"hunter2+s3cret".hex(),
+        "hunter2%2Bs3cret",
+        "hunter2&#43;s3cret",
+        '\\"hunter2+s3cret\\"',
+    ],
+    ids=["base64 of more", "hex", "percent-encoded", "HTML", "quoted"],
+)
+def test_a_value_in_another_form_is_not_in_a_message_either(form: str) -> None:
+    told = clean(f"Error: bad {form} here", Path("/x"), compose([], {"password": "hunter2+s3cret"}))
+    assert re.fullmatch(r"bad \S{0,4}…\S{0,4} here", told)
 
 
 def test_the_names_of_release_and_chart_are_told_though_a_value_is_the_same():

@@ -4,7 +4,6 @@ Substitution puts a value anywhere: into a Deployment that drifts, into a field 
 value in its words. So whatever is said of an app, in status, events and log, goes through here.
 """
 
-import base64
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -14,7 +13,7 @@ import msgspec
 from trimtab.api.helmrelease import HelmReleaseStatus
 from trimtab.api.kustomize import KustomizationStatus
 from trimtab.diff.mask import MASK
-from trimtab.manifests import codec
+from trimtab.manifests.disguises import disguises
 from trimtab.render.variables import Variables
 from trimtab.targets.contract import Outcome
 
@@ -98,12 +97,8 @@ NOTHING: Final = Hiding()
 
 
 def _forms(value: str) -> Iterator[str]:
-    yield value
-    bare = value.strip("\"' \t\r")
-    for form in {value, bare}:
-        yield form
-        yield codec.encode(form).decode()[1:-1]
-        yield base64.b64encode(form.encode()).decode().rstrip("=")
+    for form in {value, value.strip("\"' \t\r")}:
+        yield from disguises(form)
 
 
 def _without_heads(text: str, value: str) -> str:

@@ -15,7 +15,6 @@ second is lifted: ours counts.
 """
 
 import asyncio
-import base64
 import contextlib
 import re
 from collections import OrderedDict
@@ -39,6 +38,7 @@ from trimtab.helm.varying import may_ask, may_vary
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, CredentialError, Unreachable
 from trimtab.manifests import codec
+from trimtab.manifests.disguises import disguises
 from trimtab.manifests.refs import Gvk, Manifest
 from trimtab.sources.charts.chart import Chart
 
@@ -245,15 +245,11 @@ def clean(message: str, tree: Path, values: Values, public: Collection[str] = ()
     text = _QUOTED.sub("`…`", text)
     # The longest first, so that none of it is left over of a value that contains another.
     leaves = [*(leaf for leaf in _leaves(values.body) if leaf not in public), *_leaves([*secrets])]
-    hidden = {form for leaf in leaves for form in (leaf, _base64(leaf))}
+    hidden = {form for leaf in leaves for form in disguises(leaf) if len(form) >= _LEAST_HIDDEN}
     for form in sorted(hidden, key=len, reverse=True):
         text = text.replace(form, "…")
     text = re.sub(r"\s*\n\s*", "; ", text.strip())
     return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
-
-
-def _base64(text: str) -> str:
-    return base64.b64encode(text.encode(errors="surrogatepass")).decode()
 
 
 def _leaves(value: Any) -> Iterator[str]:
