@@ -133,15 +133,27 @@ async def test_kustomize_sees_no_content_of_a_secret_and_it_comes_back(rendered,
     given = {}
     build = kustomize.build
 
-    async def spied(directory, contents):
-        given.update(contents)
-        return await build(directory, contents)
+    async def spied(directory, contents, *, fleeting):
+        given.update({**contents, **fleeting})
+        assert [*contents] == ["kustomization.yaml"], "what the chart made is in memory only"
+        return await build(directory, contents, fleeting=fleeting)
 
     monkeypatch.setattr(kustomize, "build", spied)
     patch = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: key\nstringData:\n  user: you\n"
     found = await PostRendering(kustomize).change(rendered, Changes(renderers({"patches": [{"patch": patch}]})))
     assert not [name for name, data in given.items() if b"s3cret" in data or b"czNjcmV0" in data]
     assert bodies(found)["Secret"]["stringData"] == {"password": "s3cret", "user": "you"}
+
+
+async def test_more_objects_than_files_can_be_open_come_out_in_their_order(kustomize, helm, tmp_path):
+    many = "---\n".join(f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{number:03}}}\n" for number in range(320))
+    chart = write_chart(tmp_path / "many", {"a.yaml": many, "b.yaml": DEPLOYMENT})
+    rendered = output.split(helm("template", "me", chart).encode())
+    patch = {"patch": "- {op: add, path: /data, value: {a: b}}", "target": {"kind": "ConfigMap"}}
+    found = await PostRendering(kustomize).change(rendered, Changes(renderers({"patches": [patch]})))
+    before, after = output.objects(rendered.manifest), output.objects(found.manifest)
+    assert [(one.ref, one.origin.file) for one in after] == [(one.ref, one.origin.file) for one in before]
+    assert all(one.body["data"] == {"a": "b"} for one in after if one.ref.kind == "ConfigMap")
 
 
 async def test_an_error_shows_no_content_of_a_secret(rendered, kustomize):

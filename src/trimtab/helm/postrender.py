@@ -1,7 +1,7 @@
 """What a HelmRelease changes in what its chart rendered: patches and images by kustomize, then common metadata, labels.
 
-Images alone are set in process. Where kustomize runs, it gets no contents of Secrets: it sees a token in the place of
-each value, and wherever it puts the token, the value comes back.
+Images alone are set in process. Where kustomize runs, it gets the objects in memory, no file on disk has them, and no
+contents of Secrets: it sees a token in the place of each value, and wherever it puts the token, the value comes back.
 """
 
 import hmac
@@ -31,6 +31,8 @@ from trimtab.render.provenance import ORIGIN, strip
 from trimtab.render.unsure import Unsure
 
 _KEY: Final = secrets.token_bytes(32)
+_MOST_FILES: Final = 150
+"""Each is a descriptor; of more objects, several are in one file."""
 _RESOURCE = re.compile(r"\bpath: r([0-9]+)\.json\b")
 
 
@@ -109,7 +111,12 @@ class PostRendering:
                 "the post-renderers need kustomize, which is not installed; install kustomize 5.8 or newer",
             )
         vault = _Vault()
-        contents = {f"r{number}.json": codec.encode(vault.hidden(one.body)) for number, one in enumerate(objects)}
+        bodies = [codec.encode(vault.hidden(one.body)) for one in objects]
+        size = -(-len(bodies) // _MOST_FILES)
+        chunks = [objects[at : at + size] for at in range(0, len(objects), size)]
+        files = [b"\n---\n".join(bodies[at : at + size]) for at in range(0, len(bodies), size)]
+        # A chart puts values anywhere, not only into Secrets: what it made is in no file.
+        contents = {f"r{number}.json": data for number, data in enumerate(files)}
         kustomization = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
@@ -119,8 +126,10 @@ class PostRendering:
             "buildMetadata": ["originAnnotations"],
             "sortOptions": {"order": "fifo"},
         }
-        built_text = await self._kustomize.build("", {**contents, "kustomization.yaml": codec.encode(kustomization)})
-        return _traced(_read(built_text), objects, vault.restored)
+        built_text = await self._kustomize.build(
+            "", {"kustomization.yaml": codec.encode(kustomization)}, fleeting=contents
+        )
+        return _traced(_read(built_text), chunks, vault.restored)
 
 
 class _Vault:
@@ -172,17 +181,21 @@ def _read(text: bytes) -> list[Body]:
     return found
 
 
-def _traced(bodies: Sequence[Body], before: Sequence[_Object], restored: Callable[[Body], Body]) -> list[_Object]:
+def _traced(
+    bodies: Sequence[Body], chunks: Sequence[Sequence[_Object]], restored: Callable[[Body], Body]
+) -> list[_Object]:
     """The objects that came out, each with the template of the one it was."""
     found: list[_Object] = []
     for body in bodies:
         match = _RESOURCE.search(str((body["metadata"].get("annotations") or {}).get(ORIGIN, "")))
         strip(body)
-        if match is not None and int(match[1]) < len(before):
-            path = before[int(match[1])].path
+        known = chunks[int(match[1])] if match is not None and int(match[1]) < len(chunks) else ()
+        if len(known) == 1:
+            path = known[0].path
         else:
-            # A patch took the note off, with all annotations.
-            path = next((one.path for one in before if Ref.of(one.body) == Ref.of(body)), "")
+            # Several came out of one file, or a patch took the note off, with all annotations.
+            among = known or [one for chunk in chunks for one in chunk]
+            path = next((one.path for one in among if Ref.of(one.body) == Ref.of(body)), known[0].path if known else "")
         found.append(_Object(path, restored(body)))
     return found
 

@@ -21,6 +21,8 @@ MAX_MESSAGE: Final = 2_000
 _ROOT: Final = "the root of the artifact"
 _TELLING: Final = 4
 """So many characters in a row of a decrypted file are not told."""
+_NO_DIRECTORY = re.compile(r": must build at directory: not a valid directory: .*lstat /memfd:.*")
+"""What follows on why a file cannot be read that is in memory only."""
 _CONFIG = re.compile(r"(with config): `.*?`", re.DOTALL)
 _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|`[^`]*`")
 _DUMPED = re.compile(r"(?:map\[\S*?\]\S* ?\{|map\[|\{\{|&[a-z]+\.[A-Z]\w*\{|\[patch: \").*", re.DOTALL)
@@ -41,21 +43,28 @@ class Kustomize:
         return self._confined.identity
 
     async def build(
-        self, directory: str, contents: Mapping[str, bytes], *, secret: Mapping[str, Opened] = MappingProxyType({})
+        self,
+        directory: str,
+        contents: Mapping[str, bytes],
+        *,
+        secret: Mapping[str, Opened] = MappingProxyType({}),
+        fleeting: Mapping[str, bytes] = MappingProxyType({}),
     ) -> bytes:
         """The YAML that kustomize makes of `directory` in a tree of `contents`, by path.
 
-        What is `secret` is in that tree too, and in memory only.
+        What is `secret` is in that tree too, and in memory only; so is what is `fleeting`, of which messages may tell,
+        since who asks for it knows what to leave out of them.
 
         Raises Terminal with reason BuildFailed for what the files are to blame for, Transient if the worker was killed
         or could not be started.
         """
         shown = directory or _ROOT
         async with AsyncExitStack() as stack:
-            if secret:
+            held = {**fleeting, **{path: opened.plain for path, opened in secret.items()}}
+            if held:
                 # Descriptors are few: whoever waits for a turn holds none.
                 await stack.enter_async_context(self._turns)
-            descriptors = stack.enter_context(_held({path: opened.plain for path, opened in secret.items()}))
+            descriptors = stack.enter_context(_held(held))
 
             def fill(tree: Path) -> None:
                 for path, data in contents.items():
@@ -66,7 +75,7 @@ class Kustomize:
             task = Task(
                 ("build", "--load-restrictor", "LoadRestrictionsNone", "."),
                 fill,
-                _digest(directory, contents, secret),
+                _digest(directory, {**contents, **fleeting}, secret),
                 f"build {shown}",
                 directory,
                 inherited=tuple(descriptors.values()),
@@ -82,7 +91,7 @@ def clean(message: str, tree: Path) -> str:
     """What kustomize said, in one line: paths relative to the artifact, no dumps of objects, no warnings."""
     lines = [line for line in message.splitlines() if not line.startswith(("# Warning", "Flag "))]
     text = "\n".join(lines).strip().removeprefix("Error: ")
-    text = without_place(text, tree, _ROOT)
+    text = without_place(_NO_DIRECTORY.sub("", text), tree, _ROOT)
     # The text of objects and patches may be secret, and says nothing that the file's name does not.
     text = _DUMPED.sub("…", _CONFIG.sub(r"\1 …", text))
     text = text.strip().partition("\n")[0].strip()
