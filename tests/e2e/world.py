@@ -153,6 +153,7 @@ class Controller:
     def __init__(self, kubeconfig: Path, directory: Path, *extra: str) -> None:
         self.kubeconfig, self.directory, self.extra = kubeconfig, directory, extra
         self.storage_port, self.metrics_port = free_port(), free_port()
+        self.environment: Mapping[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -166,6 +167,7 @@ class Controller:
             ],
             stdout=log,
             stderr=log,
+            env={**os.environ, **self.environment},
         )
         until(self._answers, lambda: f"it does not start: {self.log[-2000:]}")
 

@@ -79,7 +79,10 @@ HTPASSWD = "reader:$2b$04$AlYfTvWP7/CW2yB0CxwV2OffOvXcYgEts5ouX4y0D.qW9hBwn5H12\
 
 
 class RegistryServer:
-    """One registry. With `private` only `reader` may do anything; with a certificate it speaks TLS."""
+    """One registry. With a certificate it speaks TLS.
+
+    With `private` only `reader` may do anything, by a login that is given with its line of htpasswd.
+    """
 
     def __init__(
         self,
@@ -89,10 +92,12 @@ class RegistryServer:
         certificate: Path | None = None,
         key: Path | None = None,
         client_ca: Path | None = None,
+        login: tuple[str, str] = ("reader:right", HTPASSWD),
     ) -> None:
         self.directory, self.port = directory, free_port()
         self.host = f"127.0.0.1:{self.port}"
         self.private = private
+        self._login, htpasswd = login
         self.client_certificate: Path | None = None
         self._tls = certificate is not None
         self._process: subprocess.Popen[bytes] | None = None
@@ -110,7 +115,7 @@ class RegistryServer:
             "http": served,
         }
         if private:
-            (directory / "htpasswd").write_text(HTPASSWD)
+            (directory / "htpasswd").write_text(htpasswd)
             config["auth"] = {"htpasswd": {"realm": "tests", "path": str(directory / "htpasswd")}}
         self._config = directory / "config.yml"
         self._config.write_text(json.dumps(config))
@@ -142,7 +147,7 @@ class RegistryServer:
             line = http.client.HTTPConnection(self.host, timeout=20)
         sent = dict(headers or {})
         if self.private:
-            sent["Authorization"] = "Basic " + base64.b64encode(b"reader:right").decode()
+            sent["Authorization"] = "Basic " + base64.b64encode(self._login.encode()).decode()
         try:
             line.request(method, path, body or None, sent)
             answer = line.getresponse()

@@ -26,6 +26,7 @@ class Forge:
     app_id: str = "1234"
     installations: dict[str, str] = field(default_factory=lambda: {"42": "acme"})
     lasts: timedelta = timedelta(hours=1)
+    stem: str = "ghs_"
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     tokens: dict[str, datetime] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -86,7 +87,7 @@ class Forge:
             return web.json_response({"message": why}, status=401)
         if request.match_info["id"] not in self.installations:
             return web.json_response({"message": "Not Found"}, status=404)
-        token, end = f"ghs_{len(self.tokens)}", self.now() + self.lasts
+        token, end = f"{self.stem}{len(self.tokens)}", self.now() + self.lasts
         self.tokens[token] = end
         return web.json_response({"token": token, "expires_at": f"{end:%Y-%m-%dT%H:%M:%SZ}"}, status=201)
 
