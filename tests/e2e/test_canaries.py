@@ -80,7 +80,11 @@ def ground(world: World, api: Api, git_root: Path, git_url: str, tmp_path: Path)
 def told(ground: Ground) -> Iterator[tuple[str, str]]:
     """Everything that was told to anybody, and where."""
     api = ground.api
-    yield "the log", ground.controller.log
+    lines: dict[str, list[str]] = {}
+    for line in ground.controller.log.splitlines():
+        logger = json.loads(line)["logger"] if line.startswith("{") else "nobody"
+        lines.setdefault(logger, []).append(line)
+    yield from ((f"the log of {logger}", "\n".join(all_)) for logger, all_ in lines.items())
     for path in ("metrics", "readyz", "readyz?verbose", "healthz"):
         url = f"http://127.0.0.1:{ground.controller.metrics_port}/{path}"
         try:

@@ -267,8 +267,12 @@ def test_values_files_are_merged_in_their_order_and_their_change_changes_the_ver
     change(world, ns, "HelmChart", "app", valuesFiles=["values-prod.yaml", "nothing.yaml"])
     app_failed(world, ns, "ValuesFilesError", "there is no values file 'nothing.yaml'")
     assert condition(get(world, ns, "HelmChart", "app"), "BuildFailed")["status"] == "True"
+    for outside in ("../index.yaml", "/etc/hostname", "templates/../../index.yaml"):
+        change(world, ns, "HelmChart", "app", valuesFiles=["values-prod.yaml", outside])
+        app_failed(world, ns, "ValuesFilesError", f"there is no values file '{outside}'")
+    change(world, ns, "HelmChart", "app", valuesFiles=["values-prod.yaml", "nothing.yaml"])
     change(world, ns, "HelmChart", "app", ignoreMissingValuesFiles=True)
-    found = app_at(world, ns, "1.0.0+3")
+    found = app_at(world, ns, "1.0.0+7")
     assert values_of(fetched(found)) == {"replicas": 3, "image": {"tag": "stable"}, "list": [3]}
     assert found["status"]["observedValuesFiles"] == ["values-prod.yaml"]
     assert not condition(found, "BuildFailed")

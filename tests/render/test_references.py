@@ -265,3 +265,22 @@ async def test_local_paths_of_every_field_are_followed(renderer, artifact):
     assert by_name["v"]["data"] == {"t": "merged", "u": "transformed"}
     assert by_name["g"]["data"] == {"x.txt": "x", "key": "y", "E": "1"}
     assert by_name["b"]["metadata"]["labels"] == {"l": "plugin"}
+
+
+@pytest.mark.parametrize("field", ["resources", "bases", "components"])
+async def test_a_circle_ends_and_is_told(renderer, artifact, field):
+    kind = "Component" if field == "components" else "Kustomization"
+    head = {
+        "apiVersion": "kustomize.config.k8s.io/v1alpha1"
+        if field == "components"
+        else "kustomize.config.k8s.io/v1beta1",
+        "kind": kind,
+    }
+    circle = {
+        "a/kustomization.yaml": json.dumps({field: ["../b"]}),
+        "b/kustomization.yaml": json.dumps({**head, field: ["../c"]}),
+        "c/kustomization.yaml": json.dumps({**head, field: ["../b"]}),
+    }
+    with pytest.raises(Terminal, match="cycle") as told:
+        await renderer.render(artifact(circle), "a", Options())
+    assert told.value.reason == "BuildFailed"
