@@ -23,8 +23,9 @@ from trimtab.helm.policy import policy_of
 from trimtab.helm.record import Info, Record, Status
 from trimtab.helm.values import Values, digest_of
 from trimtab.manifests.conditions import find
-from trimtab.manifests.refs import Key
+from trimtab.manifests.refs import Key, Ref
 from trimtab.runtime.controller import Again
+from trimtab.targets.kubernetes.inventory import Entry
 
 UID, NOW = "u", "2026-01-01T00:00:00Z"
 BODY = {"a": 1}
@@ -82,6 +83,12 @@ class Acts:
     async def rollback(self, to: Record) -> None:
         back = msgspec.structs.replace(to, version=self._next(), info=Info(status=Status.DEPLOYED))
         await self._act(f"rollback to {to.version}", back)
+
+    async def catch_up(self) -> Reason | None:
+        return None
+
+    async def sweep(self) -> None:
+        self.done.append("sweep")
 
     async def uninstall(self) -> None:
         self.done.append("uninstall")
@@ -150,8 +157,8 @@ class Around:
     async def drive(self, *history: Record, touched_at: float = 0.0) -> Again | None:
         return await self.driving.drive(self.case, Books(history, touched_at))  # type: ignore[arg-type]
 
-    async def part(self, *history: Record) -> None:
-        await self.driving.part(self.case, Books(history))  # type: ignore[arg-type]
+    async def part(self, *history: Record, bare: bool = False) -> None:
+        await self.driving.part(self.case, Books(history), bare=bare)  # type: ignore[arg-type]
 
 
 async def test_a_release_that_is_not_there_is_installed_and_stands(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,6 +293,27 @@ async def test_a_release_of_somebody_else_is_left_to_them(
     around = Around(monkeypatch)
     await around.part(*history)
     assert around.done == []
+
+
+@pytest.mark.parametrize(
+    ("history", "bare", "known", "done"),
+    [
+        ((rev(1),), True, True, ["sweep"]),
+        ((), False, True, ["sweep"]),
+        ((), False, False, []),
+        ((rev(1),), True, False, []),
+        ((rev(1, ours=False),), True, True, []),
+    ],
+    ids=["namespace-goes", "records-gone", "nothing", "nothing-known", "of-somebody-else"],
+)
+async def test_without_records_what_is_known_to_be_there_goes(
+    monkeypatch: pytest.MonkeyPatch, history: tuple[Record, ...], bare: bool, known: bool, done: list[str]
+) -> None:
+    around = Around(monkeypatch)
+    one = Ref("", "ConfigMap", "ns", "a")
+    around.release.inventory = {one: Entry(one, "v1", "1")} if known else {}
+    await around.part(*history, bare=bare)
+    assert around.done == done
 
 
 async def test_an_action_is_told_without_the_values_of_its_records(

@@ -52,6 +52,7 @@ class Around:
         self.artifact = "sha256:1"
         self.namespace: dict[str, Any] = {"metadata": {}}
         self.refusal: Exception | None = None
+        self.sweeps = False
         self.store = {hr.key: hr}
         self.during = lambda _: None
         self.resolving = lambda: None
@@ -97,6 +98,7 @@ class Around:
 
         scribe = SimpleNamespace(
             strangers=lambda *_: None,
+            chart=lambda *_: None,
             notify=lambda *_: None,
             warn=lambda *words: self.done.append(words[-1]),
             finish=nothing,
@@ -121,10 +123,10 @@ class Around:
         self.during(case)
         return None
 
-    async def _part(self, *_: Any) -> None:
-        if self.refusal is not None:
+    async def _part(self, *_: Any, bare: bool = False) -> None:
+        if self.refusal is not None and not (bare and self.sweeps):
             raise self.refusal
-        self.done.append("uninstalled")
+        self.done.append("swept" if bare else "uninstalled")
 
     async def _drop(self, *_: Any) -> None:
         self.done.append("let go")
@@ -297,3 +299,13 @@ async def test_a_namespace_that_goes_takes_an_object_along_that_cannot_be_uninst
     assert await around.releases.reconcile(KEY) == Done()
     assert around.done[-1] == "let go"
     assert "what it owns elsewhere stays" in around.done[-2]
+
+
+async def test_of_a_release_whose_namespace_goes_at_least_what_is_elsewhere_goes_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    around = Around(leaving({"storageNamespace": "ns"}), monkeypatch)
+    around.refusal, around.sweeps = Transient(Reason.UNINSTALL_FAILED, "no records can be written"), True
+    around.namespace["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert await around.releases.reconcile(KEY) == Done()
+    assert around.done == ["swept", "let go"]

@@ -1,6 +1,7 @@
 """Helm's records on a real API server: read, written, and guarded against others who write them as well."""
 
 import base64
+from datetime import datetime
 
 import pytest
 
@@ -14,14 +15,24 @@ from trimtab.kube.client import Client
 from trimtab.manifests.refs import Body, Gvk
 
 SECRET = Gvk("", "v1", "Secret")
+PENDING = Record(name="app", namespace="ns", version=1, info=Info(status=Status.PENDING_INSTALL))
 
 
 def rev(version: int, status: str = Status.DEPLOYED) -> Record:
     return Record(name="app", namespace="ns", version=version, info=Info(status=status), manifest="x")
 
 
+class OneMoment(SystemClock):
+    """A clock that stands still: the same record written again is the same to the last bit."""
+
+    def now(self) -> datetime:
+        return self._then
+
+    _then = SystemClock().now()
+
+
 def shelf(client: Client, home: str) -> ReleaseRecords:
-    return ReleaseRecords(client, SystemClock(), home, "app")
+    return ReleaseRecords(client, OneMoment(), home, "app")
 
 
 async def patched(client: Client, home: str, version: int, patch: Body) -> None:
@@ -57,7 +68,7 @@ async def test_as_long_as_nobody_writes_the_mark_is_what_was_read_or_written_las
 async def test_a_revision_that_somebody_else_has_made_is_not_written_over(client: Client, home: str) -> None:
     await shelf(client, home).create(rev(1))
     with pytest.raises(Transient, match="somebody else has written revision 1") as caught:
-        await shelf(client, home).create(rev(1))
+        await shelf(client, home).create(rev(1, Status.PENDING_INSTALL))
     assert caught.value.reason == Reason.STATE_ERROR
 
 
@@ -76,6 +87,28 @@ async def test_a_record_that_somebody_has_changed_or_deleted_meanwhile_is_looked
         await records.update(rev(1))
     await records.delete(rev(1))  # what is gone is as good as deleted
     assert records.known() == frozenset()
+
+
+async def test_a_write_whose_answer_got_lost_is_our_own_when_it_is_found_again(client: Client, home: str) -> None:
+    one, other, done = shelf(client, home), shelf(client, home), record.settled(PENDING, Status.DEPLOYED, "done")
+    await one.create(PENDING)
+    await one.create(PENDING)
+    await other.read()
+    await other.update(done)
+    await one.update(done)  # knows of the first version only
+    assert (await one.read()).history == (done,)
+    assert one.known() == await other.mark()
+
+
+async def test_another_write_is_of_somebody_else(client: Client, home: str) -> None:
+    one, other, bad = shelf(client, home), shelf(client, home), record.settled(PENDING, Status.FAILED, "no")
+    await one.create(PENDING)
+    with pytest.raises(Transient, match="somebody else has written revision 1"):
+        await other.create(bad)
+    await other.read()
+    await other.update(bad)
+    with pytest.raises(Transient, match="somebody else has written revision 1"):
+        await one.update(record.settled(PENDING, Status.DEPLOYED, "Install complete"))
 
 
 async def test_a_record_that_cannot_be_read_is_looked_at_again_for_nobody_tells_when_it_is_mended(

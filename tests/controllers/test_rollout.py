@@ -14,6 +14,7 @@ from trimtab.base.errors import Transient
 from trimtab.controllers.charting import PREFIX
 from trimtab.controllers.release import Outrun, Release, Site
 from trimtab.controllers.rollout import Hindered, Refused, Rollout, passing, since_deployed
+from trimtab.health.verdict import State, Verdict
 from trimtab.helm.record import Hook, Info, Record
 from trimtab.kube.client import Client
 from trimtab.manifests.refs import Gvk, Key, Manifest, Origin, Ref
@@ -26,12 +27,23 @@ CONFIG_MAP = Gvk("", "v1", "ConfigMap")
 SOON = 1e12
 
 
+class Hurried(SystemClock):
+    """A clock by which a pause between two tries has no length; `slept` has the lengths they should have had."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
 class Target:
     """A double of the cluster's target: it answers what it is given, one list of outcomes per call."""
 
     def __init__(self, *answers: list[Outcome], judged: list[gate.Judgement] | None = None) -> None:
         self.answers = list(answers)
         self.judged = judged or []
+        self.rehearsals = 0
         self.asked: list[Any] = []
         self.forgotten: list[Ref] = []
         self.tracker = SimpleNamespace(forget=lambda ref, _: self.forgotten.append(ref))
@@ -46,7 +58,11 @@ class Target:
         return Plan((), ())
 
     async def judge(self, *_: Any) -> list[gate.Judgement]:
+        self.rehearsals += 1
         return self.judged
+
+    def verdict(self, _ref: Ref) -> Verdict:
+        return Verdict(State.Current)
 
     async def converge(self, *asked: Any) -> AsyncIterator[Outcome]:
         self.asked.append(asked)
@@ -77,7 +93,12 @@ def site(target: Any, client: Any = None, *, outdated: bool = False, refused: st
 
 def rollout(*answers: list[Outcome], **options: Any) -> tuple[Rollout, Target]:
     target = Target(*answers, judged=options.pop("judged", None))
-    return Rollout(site(target, **options), SystemClock()), target
+    return Rollout(site(target, **options), Hurried()), target
+
+
+def slept(way: Rollout) -> list[float]:
+    assert isinstance(way._clock, Hurried)
+    return way._clock.slept
 
 
 def ref(name: str) -> Ref:
@@ -120,7 +141,7 @@ def test_only_what_the_wish_is_to_blame_for_counts_against_it(message: str, tran
 async def test_a_refusal_before_anything_is_written_says_whose_fault_it_is(transient: bool, kind: type) -> None:
     way, _ = rollout(judged=[gate.Refused(item("a"), "no", transient), gate.Passed(item("b"))])
     with pytest.raises(Refused, match="nothing was applied") as caught:
-        await way.judged([item("a"), item("b")], force=False, foreign=True)
+        await way.judged([item("a"), item("b")], force=False, foreign=True, leaving=())
     assert type(caught.value) is kind
 
 
@@ -129,14 +150,14 @@ async def test_objects_that_were_refused_and_are_not_there_are_kept_in_no_memory
     way._site.release.inventory = {ref("b"): Entry(ref("b"), "v1", "1")}
     way._site.release.items = (item("c"),)
     with pytest.raises(Refused):
-        await way.judged([item("a"), item("b"), item("c")], force=False, foreign=True)
+        await way.judged([item("a"), item("b"), item("c")], force=False, foreign=True, leaving=())
     assert target.forgotten == [ref("a")]
 
 
 async def test_one_object_that_is_at_fault_is_enough() -> None:
     way, _ = rollout(judged=[gate.Refused(item("a"), "busy", True), gate.Refused(item("b"), "bad", False)])
     with pytest.raises(Refused, match="2 objects were refused") as caught:
-        await way.judged([item("a"), item("b")], force=False, foreign=True)
+        await way.judged([item("a"), item("b")], force=False, foreign=True, leaving=())
     assert type(caught.value) is Refused
 
 
@@ -150,9 +171,38 @@ async def test_what_was_applied_is_known_also_where_another_object_failed() -> N
 
 
 async def test_a_server_that_does_not_answer_a_write_is_in_the_way_and_no_fault() -> None:
-    way, _ = rollout([Outcome(ref("a"), Effect.FAILED, "the server cannot be reached")])
+    way, target = rollout(*[[Outcome(ref("a"), Effect.FAILED, "the server cannot be reached")] for _ in range(4)])
     with pytest.raises(Hindered):
         await way.apply(way.wish([]), Plan((), ()), (), SOON, [])
+    assert (len(target.asked), slept(way)) == (4, [0.5, 1.0, 2.0])
+
+
+async def test_a_write_that_fails_for_a_moment_is_made_again_within_the_action() -> None:
+    hiccup = [Outcome(ref("a"), Effect.CREATED), Outcome(ref("b"), Effect.FAILED, "the server cannot be reached")]
+    way, _ = rollout(hiccup, [Outcome(ref("b"), Effect.CREATED)])
+    done: list[Outcome] = []
+    await way.apply(way.wish([]), Plan((), ()), (), SOON, done)
+    assert [outcome.ref.name for outcome in done if outcome.effect is Effect.CREATED] == ["a", "b"]
+    assert slept(way) == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("message", "transient", "tries"),
+    [("busy", True, 4), ('admission webhook "w" denied the request: no', True, 1), ("bad", False, 1)],
+    ids=["busy", "denied", "invalid"],
+)
+async def test_only_a_refusal_that_may_pass_is_asked_for_again(message: str, transient: bool, tries: int) -> None:
+    way, target = rollout(judged=[gate.Refused(item("a"), message, transient)])
+    with pytest.raises(Refused):
+        await way.judged([item("a")], force=False, foreign=True, leaving=())
+    assert target.rehearsals == tries
+
+
+async def test_another_wish_ends_the_tries_for_the_one_before() -> None:
+    way, target = rollout([Outcome(ref("a"), Effect.FAILED, "the server cannot be reached")], outdated=True)
+    with pytest.raises(Outrun):
+        await way.apply(way.wish([]), Plan((), ()), (), SOON, [])
+    assert len(target.asked) == 1
 
 
 async def test_an_object_that_changes_under_its_deletion_is_deleted_all_the_same() -> None:
@@ -161,17 +211,15 @@ async def test_an_object_that_changes_under_its_deletion_is_deleted_all_the_same
         Outcome(ref("b"), Effect.DELETED),
     ]
     way, target = rollout(changed, [Outcome(ref("a"), Effect.DELETED)])
-    way._site.release.pulse.set()  # nothing is waited for here
     await way.remove([Entry(ref("a"), "v1"), Entry(ref("b"), "v1")], SOON, wait=False, propagation="Background")
-    assert target.asked == [["a", "b"], ["a"]]
+    assert (target.asked, slept(way)) == ([["a", "b"], ["a"]], [0.5])
 
 
 async def test_a_deletion_that_is_refused_again_and_again_is_told_and_is_no_fault_of_the_wish() -> None:
-    way, target = rollout(*[[Outcome(ref("a"), Effect.FAILED, "deletions are frozen")] for _ in range(3)])
-    way._clock = _Hurried()  # type: ignore[assignment]
+    way, target = rollout(*[[Outcome(ref("a"), Effect.FAILED, "deletions are frozen")] for _ in range(4)])
     with pytest.raises(Hindered, match="deletions are frozen"):
         await way.remove([Entry(ref("a"), "v1")], SOON, wait=False, propagation="Background")
-    assert len(target.asked) == 3
+    assert len(target.asked) == 4
 
 
 async def test_who_does_not_wait_leaves_what_is_on_its_way_out() -> None:
@@ -238,14 +286,14 @@ async def test_of_a_kind_that_the_chart_itself_defines_nothing_is_there_yet(clie
     things = prepare([Manifest(body, Origin("t.yaml", 1))], owner, namespaced={}, protected_namespace="")
     way, _ = rollout(client=client)
     assert await way.present(things) == frozenset()
-    await way.judged(things, force=False, foreign=False)
+    await way.judged(things, force=False, foreign=False, leaving=())
 
 
 async def test_what_is_there_and_of_no_release_is_not_taken_where_that_is_forbidden(client: Client, home: str) -> None:
     await client.create(await client.discovery.find(CONFIG_MAP), {"metadata": {"name": "a"}}, home)
     way, _ = rollout(client=client)
     with pytest.raises(Refused, match=f"ConfigMap/{home}/a .of no release.") as caught:
-        await way.judged([item("a", home), item("b", home)], force=False, foreign=False)
+        await way.judged([item("a", home), item("b", home)], force=False, foreign=False, leaving=())
     assert type(caught.value) is Refused
 
 
@@ -274,10 +322,3 @@ async def test_a_namespace_is_made_only_where_that_is_allowed(client: Client, na
     await way.create_namespace(name)
     await way.create_namespace(name)
     assert (await client.get(await client.discovery.find(kind), name))["metadata"]["labels"]["name"] == name
-
-
-class _Hurried:
-    """A clock by which a wait has no length: every moment is the last one before the deadline."""
-
-    def monotonic(self) -> float:
-        return SOON - 0.001

@@ -134,10 +134,10 @@ class Driving:
         if shelf.history and not any(is_of(one, uid) or memory.of(one) is not None for one in shelf.history):
             return
         leaving = Leaving(site, records, self.clock, shelf.history, memory)
-        act = leaving.sweep if bare or not shelf.history else leaving.uninstall
-        nothing = not site.release.inventory if act == leaving.sweep else farewell(shelf.history) == action.Nothing()
-        if nothing:
+        sweeps = bare or not shelf.history
+        if not site.release.inventory if sweeps else farewell(shelf.history) == action.Nothing():
             return
+        act = leaving.sweep if sweeps else leaving.uninstall
         failure = await self._run(site, leaving, "uninstall", act, Reason.UNINSTALL_SUCCEEDED)
         if failure is not None:
             raise failure

@@ -19,6 +19,7 @@ from trimtab.manifests.refs import Ref
 from trimtab.targets.kubernetes.inventory import Entry
 
 _PROPAGATION: Final = {"background": "Background", "foreground": "Foreground", "orphan": "Orphan"}
+_ENDS: Final = (Event.PRE_DELETE, Event.POST_DELETE)
 _REMEMBERED: Final = 20
 """So many revisions the status tells of where there is no limit to the records."""
 
@@ -49,6 +50,9 @@ class Leaving:
             newest = await self._write(record.settled(newest, Status.UNINSTALLING, description))
             self.memory = self.memory.made(newest, self._limit)
         try:
+            ends = [one for event in _ENDS for one in output.running(newest.hooks or (), event)]
+            if ends and not spec.disable_hooks:
+                await self._rollout.admit(ends)  # those of what makes a revision were, before it was on record
             entries = await self._entries()
             await self._hooks(Event.PRE_DELETE, deadline, disabled=spec.disable_hooks)
             propagation = _PROPAGATION.get(spec.deletion_propagation, "Background")
@@ -92,7 +96,6 @@ class Leaving:
     async def _hooks(self, event: Event, deadline: float, *, disabled: bool) -> None:
         hooks = output.running(self.history[0].hooks or (), event)
         if hooks and not disabled:
-            await self._rollout.admit(hooks)
             left, hide = max(deadline - self._clock.monotonic(), 0.0), self._site.release.hiding.text
             runner = Hooks(self._site.client, self._clock, self.history[0], timeout_s=left, hide=hide)
             try:

@@ -137,10 +137,9 @@ class Course(Leaving):
         case = self._case
         deadline = self._deadline(spec.timeout_s(case.hr.spec.timeout_s))
         reason = Reason.INSTALL_FAILED if action == "install" else Reason.UPGRADE_FAILED
-        before = self.memory
-        self.memory = before.starting(action, case.wish, before.begun)
+        upgrade, memory = action == "upgrade", self.memory
         try:
-            made = await self._rendering.make(case, self.history, before, upgrade=action == "upgrade", forced=forced)
+            made = await self._rendering.make(case, self.history, memory, upgrade=upgrade, forced=forced)
             if namespace:
                 await self._rollout.create_namespace(case.hr.release_namespace)
             await self._rollout.define(made.crds, crds, deadline)
@@ -149,10 +148,10 @@ class Course(Leaving):
             gone = await self._leaving(items)
             wish, plan, judgements = await self._rollout.judged(items, force=force, foreign=foreign, leaving=gone)
         except Hindered as problem:
-            self.memory = before
             raise Transient(reason, self._told(problem)) from problem
         except (Refused, Terminal) as problem:
-            self.memory = self.memory.failed()
+            # only a fault is an attempt: of one that was held up nothing is remembered, whatever held it up
+            self.memory = memory.starting(action, case.wish, memory.begun).failed()
             raise failed(reason, self._told(problem)) from problem
         status = Status.PENDING_INSTALL if action == "install" else Status.PENDING_UPGRADE
         new = revision.begin(
@@ -305,8 +304,8 @@ class Course(Leaving):
             ]
             try:
                 await self._rollout.remove(made, deadline, wait=False, propagation="Background")
-            except Refused:
-                return  # that the action failed is the news; what is left is on record
+            except (Refused, Outrun):
+                return  # that the action failed is the news, and has to go on record; so is what is left
 
         return tidy
 

@@ -29,7 +29,7 @@ from trimtab.targets.kubernetes.target import KubePlan, KubernetesTarget, Wish
 
 _AGAIN_S: Final = (0.5, 1.0, 2.0)
 """What fails for reasons that may pass is tried again after so many seconds, before the action has failed."""
-LOOK_S: Final = 5.0
+_LOOK_S: Final = 5.0
 """How often what no event tells of is looked at while it is waited for."""
 _CONVALESCENCE_S: Final = 10.0
 """So long it is not believed that an object is still as bad as before the action.
@@ -149,8 +149,7 @@ class Rollout:
             if not await self._bears(refused, pauses):
                 self._forget(items)
                 many = f"{len(refused)} objects were refused" if len(refused) > 1 else "an object was refused"
-                blameless = all(passing(one.message, transient=one.transient) for one in refused)
-                raise (Hindered if blameless else Refused)(f"{many}, nothing was applied: {gate.words(refused)}")
+                raise _kind_of(refused)(f"{many}, nothing was applied: {gate.words(refused)}")
 
     def _forget(self, items: Sequence[Desired]) -> None:
         """Keep nothing in mind of `items` that never came about: they may be refused for ever, under ever new names."""
@@ -187,13 +186,13 @@ class Rollout:
             outcomes = [outcome async for outcome in self._target.converge(wish, plan, judgements)]
             done += outcomes
             failures = [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]
-            if failures and not await self._bears(failures, pauses):
-                raise _failure(failures)
             waiting = [outcome for outcome in outcomes if outcome.effect is Effect.WAITING]
-            if not waiting and not failures:
-                return
-            if waiting and not failures:
+            if failures:
+                await self._bear(failures, pauses)
+            elif waiting:
                 await self._pause(deadline, _GONE_LOOK_S, "; ".join(map(str, waiting[:_SHOWN])))
+            else:
+                return
             plan, judgements = self._target.plan(wish, await self._target.observe(wish)), ()
 
     async def settle(self, items: Sequence[Desired], deadline: float, *, jobs: bool) -> None:
@@ -215,7 +214,7 @@ class Rollout:
                     return
                 case health.Health.BAD:
                     raise Refused(f"health check failed: {judged.message}")
-            look = min(target.next_look(awaited, LOOK_S), LOOK_S)
+            look = min(target.next_look(awaited, _LOOK_S), _LOOK_S)
             await self._pause(deadline, look, judged.message)
 
     def _still_ailing(self, among: Iterable[Ref]) -> list[Ref]:
@@ -279,16 +278,15 @@ class Rollout:
         while left:
             # Whoever does not wait does not come back for what is put off either.
             outcomes = [o async for o in self._target.delete(wish, left, propagation=propagation, patient=wait)]
-            # one that failed may just have changed between a look and the deletion
-            failures = [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]
-            if failures and not await self._bears(failures, pauses):
-                raise _failure(failures)
             released += [outcome.ref for outcome in outcomes if outcome.effect is Effect.RELEASED]
-            open_ = (Effect.FAILED, Effect.WAITING) if wait else (Effect.FAILED,)
-            waiting = {outcome.ref: outcome for outcome in outcomes if outcome.effect in open_}
-            left = [entry for entry in left if entry.ref in waiting]
-            if left:
-                await self._pause(deadline, _GONE_LOOK_S, "; ".join(map(str, list(waiting.values())[:_SHOWN])))
+            failures = [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]
+            waiting = [outcome for outcome in outcomes if wait and outcome.effect is Effect.WAITING]
+            open_ = {outcome.ref for outcome in (*failures, *waiting)}
+            left = [entry for entry in left if entry.ref in open_]
+            if failures:  # one that failed may just have changed between a look and the deletion
+                await self._bear(failures, pauses)
+            elif left:
+                await self._pause(deadline, _GONE_LOOK_S, "; ".join(map(str, waiting[:_SHOWN])))
         return released
 
     async def entries(self, records: Iterable[Record]) -> dict[Ref, Entry]:
@@ -316,10 +314,15 @@ class Rollout:
                 "with disableTakeOwnership: false"
             )
 
+    async def _bear(self, failures: Sequence[Outcome], pauses: Iterator[float]) -> None:
+        """Let a moment pass before another try, or raise Refused if there is none."""
+        if not await self._bears(failures, pauses):
+            raise _kind_of(failures)(verdicts.failure_words(failures))
+
     async def _bears(self, failures: Sequence[gate.Refused | Outcome], pauses: Iterator[float]) -> bool:
         """Whether it is worth another try, which comes after a moment: one hiccup of a server is no failed action."""
         seconds = next(pauses, None)
-        if seconds is None or not all(one.transient for one in failures):
+        if seconds is None or _kind_of(failures) is not Hindered:
             return False
         if self._site.outdated():
             raise Outrun
@@ -356,9 +359,10 @@ def passing(message: str, *, transient: bool) -> bool:
     return "exceeded quota" in message or (transient and _DENIED.search(message) is None)
 
 
-def _failure(failures: Sequence[Outcome]) -> Refused:
+def _kind_of(failures: Sequence[gate.Refused | Outcome]) -> type[Refused]:
+    """Hindered if the wish is to blame for none of `failures`: only that is worth another try."""
     blameless = all(passing(one.message, transient=one.transient and not one.stuck) for one in failures)
-    return (Hindered if blameless else Refused)(verdicts.failure_words(failures))
+    return Hindered if blameless else Refused
 
 
 def since_deployed(history: Sequence[Record]) -> list[Record]:
