@@ -18,7 +18,8 @@ from trimtab.controllers.release import ActionFailed, Case, Outrun, Release, fai
 from trimtab.controllers.releaserecords import Shelf
 from trimtab.controllers.releasescribe import ReleaseScribe
 from trimtab.helm import record
-from trimtab.helm.memory import Memory, Wish
+from trimtab.helm.memory import Memory, Seen, Wish
+from trimtab.helm.observed import Making, snapshot
 from trimtab.helm.policy import policy_of
 from trimtab.helm.record import Info, Record, Status
 from trimtab.helm.values import Values, digest_of
@@ -48,8 +49,9 @@ class Acts:
     fails: dict[str, Exception]
     done: list[str]
 
-    def __init__(self, case: Any, _records: Any, *rest: Any) -> None:
+    def __init__(self, case: Any, records: Any, *rest: Any) -> None:
         self.case = case
+        self.storage: str = records.namespace
         self.history: list[Record] = list(rest[-2])
         self.memory: Memory = rest[-1]
 
@@ -92,6 +94,8 @@ class Acts:
 
     async def uninstall(self) -> None:
         self.done.append("uninstall")
+        if (problem := self.fails.get("uninstall")) is not None:
+            raise problem
         self.history, self.memory = [], self.memory.without_release()
 
     async def unlock(self, version: int, _why: str) -> None:
@@ -112,7 +116,8 @@ class Quiet:
 class Books:
     """A double of the records in the cluster."""
 
-    def __init__(self, history: Sequence[Record], touched_at: float = 0.0) -> None:
+    def __init__(self, history: Sequence[Record], touched_at: float = 0.0, namespace: str = "ns") -> None:
+        self.namespace = namespace
         self.shelf = Shelf(tuple(history), touched_at)
 
     async def read(self) -> Shelf:
@@ -272,6 +277,29 @@ async def test_a_reset_gives_back_the_tries_and_is_honoured_with_that(monkeypatc
     assert await around.drive(record.settled(rev(1), Status.FAILED, "")) is None
     assert around.done == ["install", "upgrade"]
     assert around.release.draft.last_handled_reset_at == NOW
+
+
+@pytest.mark.parametrize(
+    "annotations", [{}, {"reconcile.fluxcd.io/requestedAt": NOW, RESET_AT: NOW}], ids=["", "reset"]
+)
+async def test_records_that_are_to_be_elsewhere_are_found_again_until_their_release_is_gone(
+    monkeypatch: pytest.MonkeyPatch, annotations: dict[str, str]
+) -> None:
+    around = Around(monkeypatch, storageNamespace="new", annotations=annotations)
+    old, anew = rev(1), Books([], namespace="new")
+    around.release.draft = msgspec.structs.replace(
+        around.release.draft, history=(snapshot(old, Seen(1), Making()),), storage_namespace="old"
+    )
+    monkeypatch.setattr(driving, "ReleaseRecords", lambda _client, _clock, where, _name: Books([old], namespace=where))
+    around.fails["uninstall"] = failed(Reason.UNINSTALL_FAILED, "no")
+    for _ in range(2):
+        with pytest.raises(ActionFailed):
+            await around.driving.drive(around.case, anew)  # type: ignore[arg-type]
+        assert around.release.draft.storage_namespace == "old"
+    around.fails.clear()
+    assert await around.driving.drive(around.case, anew) is None  # type: ignore[arg-type]
+    assert around.done == ["uninstall", "uninstall", "uninstall", "install"]
+    assert around.release.draft.storage_namespace == "new"
 
 
 async def test_a_release_that_goes_is_uninstalled_if_any_revision_of_it_is_ours(

@@ -20,12 +20,13 @@ from trimtab.helm import record
 from trimtab.helm.memory import Memory, Seen, Wish
 from trimtab.helm.output import Output
 from trimtab.helm.policy import policy_of
-from trimtab.helm.record import Info, Record, Status
+from trimtab.helm.record import Hook, Info, Record, Status
 from trimtab.helm.values import Values, digest_of
 from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes.inventory import Entry
 
+HOOKED = ("pre-install", "pre-delete", "post-delete")
 VALUES = Values({}, digest_of({}))
 
 
@@ -72,6 +73,7 @@ class Ways:
         self.problems = problems
         self.there = frozenset(map(ref, there))
         self.removed: list[str] = []
+        self.admitted: list[str] = []
 
     def _may(self, name: str) -> None:
         if name in self.problems:
@@ -105,6 +107,10 @@ class Ways:
 
     async def define(self, *_: Any) -> None:
         self._may("define")
+
+    async def admit(self, hooks: Sequence[Hook]) -> None:
+        self.admitted += [hook.name for hook in hooks]
+        self._may("admit")
 
 
 class Around:
@@ -178,6 +184,7 @@ async def test_of_what_fails_before_any_effect_nothing_is_on_record_and_only_a_f
     assert isinstance(caught.value, ActionFailed) == bool(failures)
     assert around.books.writes == []
     assert (around.course.memory.failures, around.course.memory.upgrade_failures) == (failures, failures)
+    assert around.course.memory.attempt.generation == bool(failures)  # what was held up was not tried
 
 
 @pytest.mark.parametrize("where", ["apply", "remove", "settle"])
@@ -225,6 +232,18 @@ async def test_only_what_an_action_has_created_itself_is_cleaned_up(
     with pytest.raises(ActionFailed):
         await around.course.upgrade()
     assert around.ways.removed == ["new"]
+
+
+@pytest.mark.parametrize("problem", [Outrun(), Refused("held")], ids=["outrun", "refused"])
+async def test_a_failure_is_on_record_whatever_comes_of_the_clean_up(
+    monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    problems = {"settle": Refused("not healthy"), "remove": problem}
+    around = Around(monkeypatch, rev(1), manifest="a new", problems=problems, upgrade={"cleanupOnFail": True})
+    with pytest.raises(ActionFailed, match="not healthy"):
+        await around.course.upgrade()
+    assert around.books.statuses == {1: "deployed", 2: "failed"}
+    assert around.course.memory.failures == 1
 
 
 async def test_failures_leave_no_more_records_than_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,6 +301,42 @@ async def test_an_uninstall_is_on_record_while_it_lasts_and_the_newest_record_go
     assert around.books.writes == [("update", 2, "uninstalling"), ("delete", 1, ""), ("delete", 2, "")]
     assert around.ways.removed == ["a", "b"]
     assert around.course.history == []
+
+
+async def test_an_uninstall_asks_about_all_its_hooks_before_anything_is_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hooks = [Hook(name=event, kind="Job", path="t.yaml", manifest="", events=(event,)) for event in HOOKED]
+    record = msgspec.structs.replace(rev(1), hooks=tuple(hooks))
+    around = Around(monkeypatch, record, problems={"admit": Transient(Reason.VALIDATION_FAILED, "outside")})
+    with pytest.raises(Transient, match="outside"):
+        await around.course.uninstall()
+    assert around.ways.admitted == ["pre-delete", "post-delete"]
+    assert (around.ways.removed, around.books.statuses) == ([], {1: "uninstalling"})
+
+
+async def test_what_is_known_of_a_release_without_records_is_swept_up_without_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    around = Around(monkeypatch)
+    around.release.inventory = {ref("a"): Entry(ref("a"), "v1", "1")}
+    await around.course.sweep()
+    assert (around.ways.removed, around.books.writes, around.release.inventory) == (["a"], [], {})
+
+
+@pytest.mark.parametrize(("seen", "told"), [((), Reason.UPGRADE_SUCCEEDED), ((Seen(2),), None)], ids=["new", "told"])
+async def test_a_success_that_nobody_was_told_of_is_told_once_and_what_stood_before_is_superseded(
+    monkeypatch: pytest.MonkeyPatch, seen: tuple[Seen, ...], told: Reason | None
+) -> None:
+    newest = msgspec.structs.replace(
+        rev(2),
+        info=Info(status=Status.DEPLOYED, first_deployed="2026-01-01T00:00:00Z", last_deployed="2026-01-02T00:00:00Z"),
+    )
+    around = Around(monkeypatch, newest, rev(1))
+    around.course.memory = Memory(seen=seen, begun=2)
+    assert await around.course.catch_up() == told
+    assert await around.course.catch_up() is None
+    assert around.books.statuses == {1: "superseded", 2: "deployed"}
 
 
 async def test_the_records_of_an_uninstall_stay_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

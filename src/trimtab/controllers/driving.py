@@ -10,7 +10,7 @@ from trimtab.api.helmactions import Rollback as RollbackSpec
 from trimtab.api.helmactions import Test as TestSpec
 from trimtab.api.helmactions import Uninstall as UninstallSpec
 from trimtab.api.helmactions import Upgrade as UpgradeSpec
-from trimtab.api.helmrelease import HelmRelease, HelmReleaseStatus
+from trimtab.api.helmrelease import HelmRelease
 from trimtab.api.names import FORCE_AT, RESET_AT, Reason
 from trimtab.base.clock import Clock
 from trimtab.controllers.leaving import Leaving
@@ -56,7 +56,7 @@ class Driving:
                 course = self._course(*before, left)
                 touched_at = left.touched_at
         if (untold := await course.catch_up()) is not None:
-            self.scribe.remember(hr, release, course.memory, course.history)
+            self._remember(case, course)
             self.scribe.ended(hr, release, untold, _chart_of(course.history[0]), 0.0)
         forced, failure, looked, drifted = _asked(case, FORCE_AT), None, False, False
         while True:
@@ -103,7 +103,7 @@ class Driving:
                     await self.watch.correct(case)
                     drifted = False
                 case action.Retry(after_s=after, why=why):
-                    self.scribe.remember(hr, release, course.memory, course.history)
+                    self._remember(case, course)
                     await self.scribe.wait(hr, release, f"{why}; again in {after:.0f} s")
                     return Again(after)
                 case action.Exhausted(reason=reason, why=why):
@@ -111,7 +111,7 @@ class Driving:
                         looked, drifted = True, await self.watch.look(case, course.history[0])
                         if drifted:
                             continue
-                    self.scribe.remember(hr, release, course.memory, course.history)
+                    self._remember(case, course)
                     await self.scribe.give_up(hr, release, reason, why)
                     return Again(hr.spec.interval_s)
                 case action.Nothing():
@@ -120,7 +120,7 @@ class Driving:
                         if drifted:
                             continue
                     course.memory = course.memory.settled(course.history[0].version)
-                    self.scribe.remember(hr, release, course.memory, course.history)
+                    self._remember(case, course)
                     return None
 
     async def part(self, site: Site, records: ReleaseRecords, *, bare: bool = False) -> None:
@@ -143,13 +143,13 @@ class Driving:
             raise failure
 
     def _course(self, case: Case, records: ReleaseRecords, shelf: Shelf) -> Course:
-        status: HelmReleaseStatus = case.release.draft
-        memory = recall(status, shelf.history, case.hr.metadata.uid)
         if _asked(case, RESET_AT):
-            memory = memory.forgiven()
-            self.scribe.remember(case.hr, case.release, memory, shelf.history)
             self.scribe.honour(case.hr, case.release, RESET_AT)
+        memory = recall(case.release.draft, shelf.history, case.hr.metadata.uid)
         return Course(case, records, self.rendering, self.clock, shelf.history, memory)
+
+    def _remember(self, site: Site, course: Leaving) -> None:
+        self.scribe.remember(site.hr, site.release, course.memory, course.history, course.storage)
 
     def _forced(self, case: Case, *, forced: bool) -> bool:
         """What was asked for has been done, well or not: it is not forced any more."""
@@ -162,8 +162,8 @@ class Driving:
     ) -> ActionFailed | None:
         """Carry out an action, and draft how it went; its failure comes back."""
         hr, release, began = site.hr, site.release, self.clock.monotonic()
-        newest = course.history[0] if course.history else None
-        self.scribe.remember(hr, release, course.memory, course.history)
+        newest = course.history[0] if course.history else None  # an uninstall may leave none
+        self._remember(site, course)
         await self.scribe.begin(hr, release, name, _limit_s(hr, name))
         failure: ActionFailed | None = None
         try:
@@ -172,7 +172,7 @@ class Driving:
             failure = problem
         finally:
             release.tried = self.clock.monotonic()
-            self.scribe.remember(hr, release, course.memory, course.history)
+            self._remember(site, course)
         reason, words = (Reason(failure.reason), failure.message) if failure is not None else (done, "")
         newest = course.history[0] if course.history else newest
         chart = _chart_of(newest) if newest is not None else ""

@@ -122,6 +122,11 @@ class Leaving:
         return changed
 
     @property
+    def storage(self) -> str:
+        """The namespace of the records, which may be no longer the one that is wished."""
+        return self._records.namespace
+
+    @property
     def _limit(self) -> int:
         return self._site.hr.spec.history_limit or _REMEMBERED
 

@@ -50,6 +50,11 @@ class ReleaseRecords:
         self._name = name
         self._versions: dict[int, str] = {}
 
+    @property
+    def namespace(self) -> str:
+        """Where the records are kept."""
+        return self._namespace
+
     async def mark(self) -> frozenset[tuple[str, str]]:
         """Names and versions of the records: equal as long as nobody has written any. Their contents are not read."""
         resource, found, token = await self._resource(), set(), ""

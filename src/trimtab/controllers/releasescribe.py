@@ -70,18 +70,24 @@ class ReleaseScribe:
         self._recorder = recorder
         self._clock = clock
 
-    def remember(self, hr: HelmRelease, release: Release, memory: Memory, history: Sequence[Record]) -> None:
-        """Draft what is known by now."""
+    def remember(
+        self, hr: HelmRelease, release: Release, memory: Memory, history: Sequence[Record], storage: str
+    ) -> None:
+        """Draft what is known by now. `storage` is where the records in `history` are: there they are found again."""
         status = remembered(release.draft, memory, history)
         release.draft = msgspec.structs.replace(
-            status, helm_chart=_chart(hr), storage_namespace=hr.storage_namespace, inventory=_inventory(release)
+            status, helm_chart=_chart(hr), storage_namespace=storage, inventory=_inventory(release)
         )
 
     def honour(self, hr: HelmRelease, release: Release, annotation: str) -> None:
-        """Draft that somebody asked for more than a look and got it, which is not before it was done."""
-        moment = hr.metadata.annotations.get(annotation, "")
-        honoured = {"last_handled_force_at" if annotation == FORCE_AT else "last_handled_reset_at": moment}
-        release.draft = msgspec.structs.replace(release.draft, **honoured)
+        """Draft that somebody asked for more than a look and got it: an action that is done by now, or new tries."""
+        moment, replace = hr.metadata.annotations.get(annotation, ""), msgspec.structs.replace
+        if annotation == FORCE_AT:
+            release.draft = replace(release.draft, last_handled_force_at=moment)
+        else:
+            release.draft = replace(
+                release.draft, last_handled_reset_at=moment, failures=0, install_failures=0, upgrade_failures=0
+            )
 
     def chart(self, hr: HelmRelease, release: Release) -> None:
         """Draft which HelmChart is made: from now on it is known by that, even if the release never gets further."""
@@ -101,7 +107,7 @@ class ReleaseScribe:
         status = release.draft
         newest = status.history[0] if status.history else None
         version = f".v{newest.version}" if newest is not None else ""
-        of = f"{hr.release_namespace}/{hr.release_name}{version} with chart {chart}"
+        of = f"{hr.release_namespace}/{hr.release_name}{version}{f' with chart {chart}' if chart else ''}"
         message = release.hiding.text(f"Helm {_VERBS[reason]} for release {of}{f': {words}' if words else ''}")
         good = reason.endswith("Succeeded")
         if kind is ConditionType.RELEASED:
