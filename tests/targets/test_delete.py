@@ -10,7 +10,7 @@ from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.contract import Effect
 from trimtab.targets.kubernetes.desired import PREFIX, Owner
 from trimtab.targets.kubernetes.inventory import Entry
-from trimtab.targets.kubernetes.prune import Deletion, delete
+from trimtab.targets.kubernetes.prune import Deletion, delete, foreign
 from trimtab.targets.kubernetes.sighting import MANAGER
 
 OWNER = Owner(PREFIX, Key("default", "shop"))
@@ -132,3 +132,33 @@ async def test_p9_what_another_object_controls_is_released(api, client, applied)
     entry = applied(ownerReferences=[{**owner, "uid": uid}])
     found = await outcome(client, entry)
     assert (found.effect, found.message) == (Effect.RELEASED, "another object controls it")
+
+
+def moved(*applies, released=False):
+    """A live object with the labels of a Kustomization and a HelmRelease; `applies` are managers and times."""
+    labels = {f"{family}.toolkit.fluxcd.io/{name}": "a" for family in ("kustomize", "helm") for name in PARTS}
+    entries = [{"manager": manager, "operation": "Apply", "time": time} for manager, time in applies]
+    said = {"meta.helm.sh/release-name": "r", "meta.helm.sh/release-namespace": "a"} if released else {}
+    metadata = {"name": "c", "uid": "1", "labels": labels, "annotations": said, "managedFields": entries}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+
+PARTS = ("name", "namespace")
+EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
+APP = Owner("kustomize.toolkit.fluxcd.io/", Key("a", "a"))
+RELEASE = Owner("helm.toolkit.fluxcd.io/", Key("a", "a"), "helm-controller", Key("a", "r"))
+MOVED = Entry(Ref("", "ConfigMap", "default", "c"), "v1", "1")
+
+
+@pytest.mark.parametrize("late", [LATE, EARLY], ids=["later", "in-the-same-second"])
+def test_p9_an_object_that_a_release_has_applied_since_is_left_to_it(late):
+    live = moved(("kustomize-controller", EARLY), ("helm-controller", late), released=True)
+    assert foreign(live, MOVED, APP) == "the HelmRelease a/a has applied it since"
+    assert foreign(moved(("kustomize-controller", LATE), ("helm-controller", EARLY)), MOVED, APP) is None
+
+
+def test_p9_an_object_that_an_app_has_applied_since_is_left_to_it():
+    live = moved(("kustomize-controller", LATE), ("helm-controller", EARLY), released=True)
+    assert foreign(live, MOVED, RELEASE) == "the Kustomization a/a has applied it since"
+    live = moved(("kustomize-controller", EARLY), ("helm-controller", LATE), released=True)
+    assert foreign(live, MOVED, RELEASE) is None

@@ -18,9 +18,13 @@ from trimtab.manifests import order
 from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes import identity
-from trimtab.targets.kubernetes.desired import Owner, rule
+from trimtab.targets.kubernetes.desired import PREFIX, Owner, rule
 from trimtab.targets.kubernetes.inventory import Entry, Inventory
 
+_KINDS = (
+    ("Kustomization", PREFIX, names.OBJECT_MANAGER),
+    ("HelmRelease", names.RELEASE_OWNER_NAME.removesuffix("name"), names.HELM_MANAGER),
+)
 _NEVER = ("default", "kube-system", "kube-public", "kube-node-lease")
 _CLEARING = frozenset((gvk.group, gvk.kind) for gvk in (HELM_RELEASE, KUSTOMIZATION))
 
@@ -174,7 +178,27 @@ def foreign(live: dict[str, object], entry: Entry, owner: Owner) -> str | None:
         return "we never applied it"
     if any(item.get("controller") for item in metadata.get("ownerReferences") or ()):
         return "another object controls it"
+    return _taken_over(live, owner)
+
+
+def _taken_over(live: dict[str, object], owner: Owner) -> str | None:
+    """Whose it is by now, where an app of another kind has applied it since `owner` did; None if nobody has.
+
+    The labels of both stay on an object that moved, so it is the last apply that counts; in one and the same second,
+    the other's.
+    """
+    for kind, prefix, manager in _KINDS:
+        other = Owner.of(live, prefix) if manager != owner.manager else None
+        if other is not None and (since := _applied_at(live, manager)) and since >= _applied_at(live, owner.manager):
+            return f"the {kind} {other.key} has applied it since"
     return None
+
+
+def _applied_at(live: Mapping[str, object], manager: str) -> str:
+    metadata = live["metadata"]
+    entries = metadata.get("managedFields") if isinstance(metadata, dict) else None
+    applied = (one for one in entries or () if one.get("manager") == manager and one.get("operation") == "Apply")
+    return max((one.get("time", "") for one in applied), default="")
 
 
 def released_by(live: Mapping[str, object]) -> Key | None:
