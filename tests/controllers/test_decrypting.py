@@ -5,6 +5,7 @@ import json
 
 import msgspec
 import pytest
+from tests.sops.clouds_double import google_credentials
 from tests.sops.conftest import FIXTURES, KEYS, out, vault
 from tests.sops.make_fixtures import VAULT
 from tests.sops.vault_double import LOGGED_IN
@@ -75,6 +76,8 @@ async def test_the_secret_of_the_app_is_read_and_comes_before_that_of_all(client
         ({"a.agekey": b"AGE-SECRET-KEY-1MINE"}, "a.agekey: line 1"),
         ({"a.asc": b"MINE"}, "a.asc: "),
         ({"sops.aws-kms": b"MINE"}, "sops.aws-kms: "),
+        ({"sops.gcp-kms": b"MINE"}, "sops.gcp-kms: "),
+        ({"sops.azure-kv": b"clientId: MINE"}, "managed identity, which is not served"),
         ({"sops.vault-token": b""}, "sops.vault-token: "),
     ],
 )
@@ -86,6 +89,17 @@ async def test_a_secret_that_cannot_be_used_is_named_and_looked_at_again(client,
     assert told in str(refused.value)
     assert "MINE" not in str(refused.value)
     assert refused.value.hopeless
+
+
+async def test_the_clouds_that_the_secret_has_credentials_for_are_asked(client, out, home):
+    entries = {
+        "sops.aws-kms": b"aws_access_key_id: some-id\naws_secret_access_key: some-key\n",
+        "sops.gcp-kms": google_credentials(),
+        "sops.azure-kv": b"{tenantId: tenant, clientId: client, clientSecret: some-secret}",
+    }
+    await put(client, SECRET, home, "mine", **entries)
+    keys = await Decrypting(client, out, SystemClock()).keys(app(home, secret_ref=LocalRef(name="mine")))
+    assert set(keys.services) == {"kms", "gcp_kms", "azure_kv"}
 
 
 async def test_an_account_and_a_provider_that_are_not_served_are_refused_by_name(client, out, home):

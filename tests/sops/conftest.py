@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.remotes.world import Authority
+from tests.sops import clouds_double
+from tests.sops.clouds_double import CloudsDouble
 from tests.sops.vault_double import VaultDouble, running
 from trimtab.base.clock import SystemClock
 from trimtab.base.http import AiohttpTransport
@@ -37,6 +39,12 @@ async def out() -> AsyncIterator[Outbound]:
 @pytest.fixture
 def vault() -> Iterator[VaultDouble]:
     with running() as double:
+        yield double
+
+
+@pytest.fixture
+def clouds() -> Iterator[CloudsDouble]:
+    with clouds_double.running() as double:
         yield double
 
 

@@ -1,6 +1,7 @@
 """Make the files in `fixtures/` with the real sops, age's and gpg's own keys: `python -m tests.sops.make_fixtures`.
 
-They are committed, so that most tests need none of these programs. The keys in them protect nothing.
+They are committed, so that most tests need none of these programs. The keys in them protect nothing. With the argument
+`clouds` only those are made that doubles of clouds open.
 """
 
 import asyncio
@@ -9,15 +10,18 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyrage
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from tests.sops import clouds_double as clouds
 from tests.sops.vault_double import TOKEN, running
 from trimtab.toolchain import binaries
 
@@ -176,12 +180,28 @@ def make(maker: Maker) -> None:
     maker.encrypt(SECRET, "keyed/groups.yaml", **maker.config(shared))
 
 
+def make_clouds(maker: Maker) -> None:
+    """What Google Cloud KMS and Azure Key Vault open, by their doubles."""
+    clouds.AZURE_KEY.parent.mkdir(exist_ok=True)
+    if not clouds.AZURE_KEY.exists():
+        clouds.AZURE_KEY.write_text(clouds.pem(rsa.generate_private_key(public_exponent=65537, key_size=2048)))
+    context, authority = clouds.certificate(maker.home)
+    with clouds.running(context) as double:
+        environment = clouds.environment(double, authority, maker.home)
+        for kind, key in clouds.KEYS_OF_SOPS.items():
+            maker.encrypt(SECRET, f"clouds/{kind}.yaml", *key, *REGEX, **environment)
+        both = [word for key in clouds.KEYS_OF_SOPS.values() for word in key]
+        maker.encrypt(SECRET, "clouds/both.yaml", *both, *REGEX, **environment)
+
+
 def main() -> None:
     found = binaries.find("secrets") or asyncio.run(binaries.ensure("secrets", progress=print))
     with tempfile.TemporaryDirectory() as home:
         maker = Maker(found["sops"], Path(home))
         try:
-            make(maker)
+            if sys.argv[1:] != ["clouds"]:
+                make(maker)
+            make_clouds(maker)
         finally:
             subprocess.run(["gpgconf", "--kill", "all"], env=maker.environment, check=False)
 

@@ -155,8 +155,8 @@ async def test_the_key_of_somebody_else_opens_nothing_and_the_right_one_is_named
 @pytest.mark.parametrize(
     ("kind", "entry", "told"),
     [
-        ("gcp_kms", {"resource_id": "projects/attacker/locations/x/keyRings/y/cryptoKeys/z"}, "does not ask GCP KMS"),
-        ("azure_kv", {"vault_url": "https://attacker.example.com", "name": "k", "version": "1"}, "Azure Key Vault"),
+        ("gcp_kms", {"resource_id": "projects/attacker/locations/x/keyRings/y/cryptoKeys/z"}, "sops.gcp-kms"),
+        ("azure_kv", {"vault_url": "https://attacker.example.com", "name": "k", "version": "1"}, "sops.azure-kv"),
         ("hckms", {"key_id": "x"}, "Huawei"),
         ("kms", {"arn": "arn:aws:kms:us-east-1:1:key/x"}, "sops.aws-kms"),
         (
@@ -167,7 +167,16 @@ async def test_the_key_of_somebody_else_opens_nothing_and_the_right_one_is_named
     ],
 )
 async def test_nobody_is_asked_with_the_identity_of_the_machine(monkeypatch, kind, entry, told):
-    for name in ("VAULT_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GOOGLE_CREDENTIALS"):
+    for name in (
+        "VAULT_TOKEN",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "GOOGLE_CREDENTIALS",
+        "GOOGLE_OAUTH_ACCESS_TOKEN",
+        "AZURE_TENANT_ID",
+        "AZURE_CLIENT_ID",
+        "AZURE_CLIENT_SECRET",
+    ):
         monkeypatch.setenv(name, "ambient")
     block = json.dumps({**BLOCK, "mac": "ENC[x]", kind: [{**entry, "enc": "x", "created_at": "x"}]})
     said = await refusal(f"a: 1\nsops: {block}\n".encode(), Keyring.of({}))

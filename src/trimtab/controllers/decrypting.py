@@ -16,7 +16,9 @@ from trimtab.kube.errors import ApiError, NotFound
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.remotes.outbound import Outbound
 from trimtab.sops.awskms import AwsKms
+from trimtab.sops.azurekv import AzureKeyVault
 from trimtab.sops.errors import BadKeys
+from trimtab.sops.gcpkms import GcpKms
 from trimtab.sops.keyring import AGE_SUFFIX, Keyring, KeyService, digest_of
 from trimtab.sops.vault import Vault
 
@@ -75,8 +77,12 @@ class Decrypting:
         return replace(known, services=services)
 
     def _services(self, entries: Mapping[str, bytes]) -> Mapping[str, KeyService]:
-        vault, kms = Vault.of(self.out, entries), AwsKms.of(self.out, self.clock, entries)
-        found: dict[str, KeyService | None] = {"hc_vault": vault, "kms": kms}
+        found: dict[str, KeyService | None] = {
+            "hc_vault": Vault.of(self.out, entries),
+            "kms": AwsKms.of(self.out, self.clock, entries),
+            "gcp_kms": GcpKms.of(self.out, self.clock, entries),
+            "azure_kv": AzureKeyVault.of(self.out, self.clock, entries),
+        }
         return {kind: service for kind, service in found.items() if service is not None}
 
     async def _read(self, key: Key, where: str) -> Mapping[str, bytes]:

@@ -19,13 +19,13 @@ AGE_SUFFIX: Final = ".agekey"
 OPENPGP_SUFFIX: Final = ".asc"
 _AT_HAND: Final = ("age", "pgp")
 _NEVER: Mapping[str, str] = {
-    "gcp_kms": "this version does not ask GCP KMS",
-    "azure_kv": "this version does not ask Azure Key Vault",
     "hckms": "this version does not ask Huawei Cloud KMS",
 }
 _MISSING: Mapping[str, str] = {
     "hc_vault": "there is no token for a Vault (sops.vault-token)",
     "kms": "there are no credentials for AWS KMS (sops.aws-kms)",
+    "gcp_kms": "there are no credentials for GCP KMS (sops.gcp-kms)",
+    "azure_kv": "there are no credentials for Azure Key Vault (sops.azure-kv)",
 }
 _MOST_TOLD: Final = 5
 _ALL_S: Final = 60.0
