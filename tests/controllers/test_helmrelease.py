@@ -63,6 +63,7 @@ class Around:
             forgive=lambda key: self.done.append(f"forgave {key}"),
         )
         self.place = SimpleNamespace(target=target, cluster="c", holds=lambda recorded: recorded in ("", "c"))
+        self.served: dict[Key, HelmRelease] = {}  # where the server has something else than our view
         self.releases = HelmReleases(self._world(), self.woken.append, lambda *_: None)
         monkeypatch.setattr(Driving, "drive", self._drive)
         monkeypatch.setattr(Driving, "part", self._part)
@@ -90,7 +91,9 @@ class Around:
         async def values(*_: Any) -> Composed:
             return Composed(compose([], {}), ())
 
-        async def get(*_: Any) -> Any:
+        async def get(_resource: Any, name: str, namespace: str = "", *, type: Any = dict) -> Any:  # noqa: A002
+            if type is HelmRelease:
+                return self.served.get(Key(namespace, name)) or self.store[Key(namespace, name)]
             return self.namespace
 
         async def fail(_hr: Any, _release: Any, failure: Exception) -> None:
@@ -145,6 +148,17 @@ async def test_an_object_that_is_changed_after_it_was_looked_at_gets_its_release
     around.woken.clear()
     await around.releases.reconcile(KEY)
     assert around.woken == []
+
+
+async def test_by_an_old_view_of_the_object_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    around = Around(release(), monkeypatch)
+    around.served[KEY] = parsed({"generation": 2}, {})
+    assert await around.releases.reconcile(KEY) == Again(1.0)
+    assert around.case is None
+    around.served[KEY] = parsed({}, {"failures": 3})
+    await around.releases.reconcile(KEY)
+    assert around.case is not None
+    assert around.case.release.status.failures == 3
 
 
 async def test_a_pass_that_failed_does_not_come_again_at_once_though_objects_were_changed(

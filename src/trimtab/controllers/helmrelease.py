@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from trimtab.api import names
 from trimtab.api.gvk import HELM_RELEASE
 from trimtab.api.helmrelease import DriftDetectionMode, HelmRelease
+from trimtab.api.meta import ObjectMeta
 from trimtab.api.names import Reason
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError
@@ -40,6 +41,7 @@ from trimtab.targets.kubernetes.desired import Desired
 from trimtab.targets.kubernetes.tracking import News
 
 LEAST_INTERVAL_S = 1.0
+_OLD_VIEW_S = 1.0
 _LONGEST_PASS_S = 1800.0
 _LONG_WAITS = 20
 _NAMESPACE = Gvk("", "v1", "Namespace")
@@ -147,6 +149,8 @@ class HelmReleases:
         self._nudged.discard(key)
         release.busy, release.disturbed = True, False
         try:
+            if not release.confirmed and not await self._confirm(hr, release):
+                return Again(_OLD_VIEW_S)
             if hr.metadata.deleted:
                 return await self._finalize(hr, release)
             if hr.spec.suspend:
@@ -341,6 +345,25 @@ class HelmReleases:
             release.pulse.set()
         self._wake(key)
 
+    async def _confirm(self, hr: HelmRelease, release: Release) -> bool:
+        """Whether `hr` is what the server has; then its status counts, for what it says of failures and revisions.
+
+        The first view of a process may be an old one, by which what was tried in vain would be tried once more.
+        """
+        client = self._world.client
+        try:
+            resource = await client.discovery.find(HELM_RELEASE)
+            live = await client.get(resource, hr.key.name, hr.key.namespace, type=HelmRelease)
+        except NotFound:
+            return False  # soon the view says so as well
+        before, now = hr.metadata, live.metadata
+        if _wished(before) != _wished(now):
+            return False
+        fresh = Release.of(live)
+        release.status, release.draft, release.inventory = fresh.status, fresh.draft, fresh.inventory
+        release.confirmed = True
+        return True
+
     def _remember(self, hr: HelmRelease) -> Release:
         release = self._releases.get(hr.key)
         if release is None or release.uid != hr.metadata.uid:
@@ -368,6 +391,11 @@ class HelmReleases:
             self._world.places.own.target.judges.set(hr.key, hr.spec.health_check_exprs)
         except ExpressionError as wrong:
             raise Terminal(Reason.INVALID_CEL_EXPRESSION, f"spec.healthCheckExprs{wrong}") from wrong
+
+
+def _wished(metadata: ObjectMeta) -> tuple[object, ...]:
+    """What a person may change of an object."""
+    return metadata.uid, metadata.generation, metadata.deleted, metadata.annotations
 
 
 def _digest(published: Published | None) -> str:

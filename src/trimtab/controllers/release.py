@@ -44,9 +44,8 @@ class Release:
     are the objects of the revision that is `kept` watch over, while drift is looked for; `inventory` is what is known
     to be in the cluster. `unresolved` says since when (Unix seconds) objects differ and stay so. `tried` is when the
     last attempt ended, `began` when the present wish came up, in monotonic seconds.
-    `pulse` is set by every news of one of its objects; while `busy`, somebody waits for that. `disturbed`: meanwhile
-    an object was changed, perhaps after it had been looked at. `forgiven` is the generation and the request for which
-    fights about fields began anew.
+    `confirmed`: the server has said, since we run, that it has this status. `pulse` is set by every news of one of its
+    objects; while `busy`, somebody waits for that.
     """
 
     key: Key
@@ -63,6 +62,7 @@ class Release:
     tried: float | None = None
     began: float | None = None
     busy: bool = False
+    confirmed: bool = False
     disturbed: bool = False
     forgiven: tuple[int, str] = (0, "")
     pulse: asyncio.Event = field(default_factory=asyncio.Event)
