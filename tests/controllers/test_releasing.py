@@ -286,6 +286,25 @@ async def test_a_rollback_makes_a_revision_of_what_was_good_and_its_failure_is_n
     assert set(around.ways.removed) == {"new"}
 
 
+async def test_a_rollback_that_stood_is_still_told_when_superseding_what_stood_before_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    good, around = rev(1), Around(monkeypatch, rev(2, Status.FAILED), rev(1))
+    update = around.books.update
+
+    async def hiccup(changed: Record) -> None:
+        if changed.version == 1:
+            raise Transient(Reason.STATE_ERROR, "a hiccup")
+        await update(changed)
+
+    monkeypatch.setattr(around.books, "update", hiccup)
+    with pytest.raises(Transient, match="hiccup"):
+        await around.course.rollback(good)
+    monkeypatch.setattr(around.books, "update", update)
+    assert await around.course.catch_up() == Reason.ROLLBACK_SUCCEEDED
+    assert around.books.statuses == {1: "superseded", 2: "failed", 3: "deployed"}
+
+
 async def test_what_an_action_left_that_did_not_end_is_said_to_have_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     around = Around(monkeypatch, rev(1, Status.PENDING_UPGRADE))
     await around.course.unlock(1, "nobody is at it")

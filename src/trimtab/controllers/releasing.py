@@ -245,8 +245,9 @@ class Course(Leaving):
     async def _succeed(self, description: str, items: Sequence[Desired]) -> None:
         """The newest revision stands; what stood before is superseded, and what is too old goes."""
         new = await self._write(record.settled(self.history[0], Status.DEPLOYED, description))
-        self.memory = self.memory.made(new, self._limit)
         await self._supersede()
+        # Only now: where that failed, the next pass sees by it that nobody was told yet (`catch_up`).
+        self.memory = self.memory.made(new, self._limit)
         for old in record.surplus(self.history, self._case.hr.spec.history_limit):
             await self._records.delete(old)
             self.history.remove(old)
