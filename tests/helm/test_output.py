@@ -141,8 +141,3 @@ def test_the_parts_of_podinfo_are_all_that_helm_printed(helm):
     listed = [manifest.ref.kind for manifest in output.objects(out.manifest)]
     assert listed == sorted(listed, key=kinds.install_key)
     assert {event for one in out.hooks for event in one.events} == {"test"}
-
-
-def test_uninstalling_goes_the_other_way_but_for_services():
-    order = sorted(["Namespace", "Deployment", "Service", "Pod", "Widget", "Ingress"], key=kinds.uninstall_key)
-    assert order == ["Ingress", "Service", "Deployment", "Pod", "Namespace", "Widget"]

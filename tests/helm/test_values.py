@@ -6,8 +6,9 @@ import pytest
 
 from tests.helm.conftest import write_chart
 from tests.helm.test_setting import seen
+from trimtab.artifacts import merging
 from trimtab.base.errors import Terminal
-from trimtab.helm.values import Piece, Values, compose, digest_of, over_defaults, preserving
+from trimtab.helm.values import Piece, Values, compose, digest_of, preserving
 
 
 def piece(text: str, path: str = "", *, literal: bool = False) -> Piece:
@@ -29,7 +30,6 @@ def test_lists_take_the_place_of_lists():
 
 def test_a_null_stays_for_the_defaults_of_the_chart():
     assert body(piece("a: {b: 1}"), a=None) == {"a": None}
-    assert over_defaults({"a": {"b": 1}, "c": 2}, {"a": None, "d": 3}) == {"c": 2, "d": 3}
 
 
 def test_a_path_gets_one_value():
@@ -106,7 +106,7 @@ def test_helm_lays_the_same_values_over_each_other(helm, tmp_path):
     (tmp_path / "inline.json").write_text(json.dumps({"map": {"three": {"more": 1}}}))
     theirs = seen(helm("template", chart, *files, "-f", tmp_path / "inline.json"))
     defaults = {"keep": 1, "gone": {"a": 1}, "map": {"one": 1, "two": 2}, "list": [1, 2]}
-    assert over_defaults(defaults, ours.body) == theirs
+    assert merging.merge(defaults, ours.body) == theirs  # a null deletes what it meets
 
 
 def test_values_laid_over_preserved_ones_twice_are_what_they_are_once() -> None:

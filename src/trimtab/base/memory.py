@@ -17,16 +17,12 @@ def hold(data: bytes) -> int:
 
     Raises OSError where the system has no such files: only Linux has.
     """
-    descriptor = _created()
-    try:
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(data)
-        os.fchmod(descriptor, 0o600)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+    with os.fdopen(_created(), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fchmod(file.fileno(), 0o600)
+        fcntl.fcntl(file.fileno(), fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+        return os.dup(file.fileno())
 
 
 def _created() -> int:

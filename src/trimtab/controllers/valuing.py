@@ -1,13 +1,13 @@
 """The values of a release, read where `spec.valuesFrom` says, once per pass, with those of the object on top."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from trimtab.api.helmrelease import HelmRelease, ValuesReference
 from trimtab.api.names import Reason
 from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.controllers.holders import SECRET, Holder, Holders
-from trimtab.helm.values import VALUES_KEY, Piece, Values, compose
+from trimtab.helm.values import VALUES_KEY, Piece, Values, compose, scalars
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError
 from trimtab.manifests.refs import Key
@@ -88,23 +88,7 @@ def _texts(piece: Piece) -> Iterator[str]:
     except YamlError:
         return  # whoever composes says so
     for document in documents:
-        yield from _leaves(document.value)
-
-
-def _leaves(value: Any) -> Iterator[str]:
-    match value:
-        case dict():
-            for item in value.values():
-                yield from _leaves(item)
-        case list():
-            for item in value:
-                yield from _leaves(item)
-        case str():
-            yield value
-        case bool() | None:
-            return
-        case _:
-            yield str(value)
+        yield from scalars(document.value)
 
 
 def _holder(hr: HelmRelease, ref: ValuesReference) -> Holder:

@@ -20,16 +20,3 @@ def install_key(kind: str) -> tuple[int, str]:
     """Sort by this, stably, to install. Kinds that Helm does not know come last, by their names."""
     place = _PLACES.get(kind)
     return (place, "") if place is not None else (len(_ORDER), kind)
-
-
-def uninstall_key(kind: str) -> tuple[int, str]:
-    """Sort by this, stably, to uninstall: what was installed last goes first, and then what Helm does not know.
-
-    One kind is out of line, as in Helm: a Service goes before the Pods behind it.
-    """
-    place = _PLACES.get(kind)
-    if place is None:
-        return len(_ORDER), kind
-    if kind == "Service":
-        return len(_ORDER) - _PLACES["IngressClass"], kind
-    return len(_ORDER) - place, ""

@@ -33,7 +33,7 @@ from trimtab.helm.looked import Looked
 from trimtab.helm.lookup import KUBECONFIG, Lookups
 from trimtab.helm.output import Output
 from trimtab.helm.unpacked import REASON, Unpacked, Unpacking, digest_of
-from trimtab.helm.values import Values
+from trimtab.helm.values import Values, scalars
 from trimtab.helm.varying import may_ask, may_vary
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, CredentialError, Unreachable
@@ -254,19 +254,8 @@ def clean(message: str, tree: Path, values: Values, public: Collection[str] = ()
 
 def _leaves(value: Any) -> Iterator[str]:
     """What in `value` is long enough to be told from chance: texts and their lines, and numbers."""
-    match value:
-        case dict():
-            for item in value.values():
-                yield from _leaves(item)
-        case list():
-            for item in value:
-                yield from _leaves(item)
-        case str():
-            yield from (part for part in (value, *value.splitlines()) if len(part.strip()) >= _LEAST_HIDDEN)
-        case int() | float() if len(str(value)) >= _LEAST_HIDDEN and not isinstance(value, bool):
-            yield str(value)
-        case _:
-            pass
+    for text in scalars(value):
+        yield from (part for part in dict.fromkeys((text, *text.splitlines())) if len(part.strip()) >= _LEAST_HIDDEN)
 
 
 def _arguments(wish: Wish, *, server: bool) -> tuple[str, ...]:

@@ -4,11 +4,10 @@ Laid over each other as Helm does: a map into a map, anything else takes the pla
 because it is for the chart's own defaults that it deletes. Errors name where a piece came from, never what it holds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from trimtab.api.names import Reason
-from trimtab.artifacts import merging
 from trimtab.base.errors import Terminal
 from trimtab.helm.setting import BadSetting, set_literal, set_text, set_value
 from trimtab.manifests import codec
@@ -65,15 +64,25 @@ def compose(pieces: Iterable[Piece], inline: Mapping[str, Any]) -> Values:
     return Values(result, digest_of(result))
 
 
-def over_defaults(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> Body:
-    """What a chart with these defaults sees: `values` on top, and a null deletes what it meets."""
-    return merging.merge(dict(defaults), dict(values))
-
-
 def preserving(before: Mapping[str, Any], values: Values) -> Values:
     """`values` laid over those of the revision before. The same again changes nothing: a null stays what it is."""
     body = merged(before, values.body)
     return Values(body, digest_of(body))
+
+
+def scalars(value: Any) -> Iterator[str]:
+    """The texts and numbers in `value`, as texts."""
+    match value:
+        case dict():
+            for item in value.values():
+                yield from scalars(item)
+        case list():
+            for item in value:
+                yield from scalars(item)
+        case bool() | None:
+            return
+        case _:
+            yield str(value)
 
 
 def digest_of(values: Mapping[str, Any]) -> str:

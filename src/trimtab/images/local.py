@@ -42,9 +42,8 @@ def write(root: Path, name: str, before: bytes, after: bytes) -> None:
             written.write(after)
             os.fchmod(written.fileno(), mode)
         Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    finally:
+        Path(temporary).unlink(missing_ok=True)  # nothing of that name is left where it took the place of the file
 
 
 def _walk(root: Path) -> Iterator[str]:
