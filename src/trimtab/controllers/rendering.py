@@ -86,7 +86,10 @@ class Rendering:
             spec.disable_schema_validation,
         )
         if self.template is None:
-            words = "helm is not installed: `trimtab tools render` builds it"
+            words = (
+                "helm is not installed: install Helm 4, or build it by `python -m trimtab.toolchain render`, and start "
+                "Trimtab again"
+            )
             raise Transient(Reason.BUILD_FAILED, words, hopeless=True)  # no wish is to blame for that, nor counted
         looks = self.lookups and hr.metadata.annotations.get(Annotation.HELM_LOOKUP) != "false"
         rendered = await self.template.render(store, chart, wish, case.client if looks else None)
