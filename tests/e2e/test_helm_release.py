@@ -36,7 +36,9 @@ kind: Deployment
 metadata:
   name: {{ .Release.Name }}
 spec:
+  {{- if has "deployment" .Values.broken }}
   progressDeadlineSeconds: 1
+  {{- end }}
   selector: {matchLabels: {app: a}}
   template:
     metadata: {labels: {app: a}}

@@ -91,7 +91,8 @@ class Api:
 
 
 def until(condition: Callable[[], Any], what: str, timeout: float = 30.0) -> Any:
-    """Poll until `condition` is true and return its value."""
+    """Poll until `condition` is true and return its value. A machine with other work may take twice the time."""
+    timeout *= 2
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if value := condition():
