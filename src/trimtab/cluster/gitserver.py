@@ -5,7 +5,7 @@ import hmac
 import os
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 from aiohttp import web
@@ -19,8 +19,8 @@ _SERVICES = ("/info/refs", "/git-upload-pack", "/git-receive-pack")
 class GitServer:
     """Serves the bare repositories below `root` by smart HTTP, for reading and for pushing.
 
-    With `accounts` (password by user name) every request has to sign in; with `tls` it speaks https. Not for anything
-    but loopback: whoever signs in may do everything.
+    With `accounts` (password by user name) every request has to sign in, and those in `readers` may not push; with
+    `tls` it speaks https. Not for anything but loopback: whoever else signs in may do everything.
     """
 
     def __init__(
@@ -29,12 +29,14 @@ class GitServer:
         port: int = 0,
         *,
         accounts: Mapping[str, str] | None = None,
+        readers: Container[str] = (),
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.root = root
         self.port = port
         self.requests: deque[str] = deque(maxlen=1000)
         self._accounts = accounts
+        self._readers = readers
         self._tls = tls
         self._runner: web.AppRunner | None = None
 
@@ -83,6 +85,8 @@ class GitServer:
             return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'}, text="sign in\n")
         if ".." in path or not path.endswith(_SERVICES):
             raise web.HTTPNotFound(text="only git's smart protocol is served\n")
+        if user in self._readers and "git-receive-pack" in f"{path}?{request.query_string}":
+            raise web.HTTPForbidden(text="this account may only read\n")
         body = await request.read()
         done = await self._git(
             "http-backend",

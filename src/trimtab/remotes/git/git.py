@@ -18,7 +18,7 @@ from yarl import URL
 
 from trimtab.base.errors import Transient
 from trimtab.base.memory import hold
-from trimtab.base.process import Limits, OutputTooLarge, ProcessTimeout, run
+from trimtab.base.process import Completed, Limits, OutputTooLarge, ProcessTimeout, run
 from trimtab.remotes.git.address import Address
 from trimtab.remotes.git.credentials import ANONYMOUS, AuthenticationFailed, Credentials
 from trimtab.remotes.git.refs import Remote
@@ -86,6 +86,7 @@ class Git:
     """Runs git on one bare repository."""
 
     environment: Mapping[str, str] = field(repr=False)
+    settings: Sequence[str] = _CONFIG
 
     async def run(
         self,
@@ -99,12 +100,37 @@ class Git:
         pass_fds: Sequence[int] = (),
     ) -> bytes:
         """What `git verb` prints. Raises GitFailed, ProcessTimeout, OutputTooLarge."""
-        argv = ["git", *(word for setting in _CONFIG for word in ("-c", setting))]
+        done = await self.call(
+            verb,
+            arguments,
+            repository=repository,
+            stdin=stdin,
+            timeout=timeout,
+            max_output=max_output,
+            pass_fds=pass_fds,
+        )
+        if done.code != 0:
+            raise GitFailed(verb, _said(done.stderr) or f"ended with {done.code}")
+        return done.stdout
+
+    async def call(
+        self,
+        verb: str,
+        arguments: Sequence[str] = (),
+        *,
+        repository: Path | None = None,
+        stdin: bytes = b"",
+        timeout: float = 60.0,
+        max_output: int = _LISTING_BYTES,
+        pass_fds: Sequence[int] = (),
+    ) -> Completed:
+        """How `git verb` ended, for who reads more than its output. Raises as `run`; GitFailed if it cannot start."""
+        argv = ["git", *(word for setting in self.settings for word in ("-c", setting))]
         if repository:
             argv.append(f"--git-dir={repository}")
         limits = Limits(memory_bytes=_MEMORY_BYTES, file_bytes=_PACK_BYTES)
         try:
-            done = await run(
+            return await run(
                 [*argv, verb, *arguments],
                 env=self.environment,
                 stdin=stdin,
@@ -115,9 +141,6 @@ class Git:
             )
         except OSError as problem:
             raise GitFailed(verb, f"cannot be started: {problem}; install git") from problem
-        if done.code != 0:
-            raise GitFailed(verb, _said(done.stderr) or f"ended with {done.code}")
-        return done.stdout
 
 
 @contextlib.asynccontextmanager

@@ -74,7 +74,7 @@ class History:
         """Whether `ancestor` is in the past of `head`. One that is not here is not, as far as was looked."""
         if head == ancestor:
             return True
-        if not await self._has(ancestor):
+        if not await self.has(ancestor):
             return False
         said = await self._ask("rev-list", ["--max-count=1", check_commit(ancestor), f"^{check_commit(head)}"])
         return not said.strip()
@@ -85,7 +85,7 @@ class History:
         Raises TooLong where the beginning cannot be reached, or there are more than `most`.
         """
         options = ["--first-parent"] if first_parent else []
-        known = [f"^{base}"] if base and await self._has(base) else []
+        known = [f"^{base}"] if base and await self.has(base) else []
         said = await self._ask("rev-list", [*options, f"--max-count={most + 1}", check_commit(head), *known])
         found = said.decode().split()
         if len(found) > most:
@@ -94,7 +94,8 @@ class History:
             raise TooLong("its beginning is further back than is fetched")
         return list(dict.fromkeys([head, *found]))
 
-    async def _has(self, oid: str) -> bool:
+    async def has(self, oid: str) -> bool:
+        """Whether this commit was fetched."""
         said = await self._ask("cat-file", ["--batch-check"], stdin=f"{check_commit(oid)}\n".encode())
         return said.split(b" ")[1:2] == [b"commit"]
 

@@ -18,6 +18,7 @@ from secrets import token_hex
 from typing import NamedTuple
 
 from trimtab.base.clock import Clock
+from trimtab.base.process import Completed
 from trimtab.remotes.git.git import Git, GitFailed
 from trimtab.remotes.git.names import check_commit, check_ref
 
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 MAX_PATH_BYTES = 4096
 MAX_DEPTH = 64
 _MAX_PACKS = 32
+_MAX_LOOSE = 2000
 _BATCH_BYTES = 8 << 20
 _ALL_OF_HISTORY = 2147483647
 _NOT_BY_ID = re.compile(
@@ -153,6 +155,12 @@ class Mirror:
         """What git says about the objects that are here. Raises what Git.run raises."""
         return await git.run(verb, arguments, repository=self.path, stdin=stdin, timeout=timeout, pass_fds=self._held)
 
+    async def call(
+        self, git: Git, verb: str, arguments: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0
+    ) -> Completed:
+        """How git ended that worked on what is here. Raises what Git.call raises."""
+        return await git.call(verb, arguments, repository=self.path, stdin=stdin, timeout=timeout, pass_fds=self._held)
+
     async def files(self, git: Git, commit: str) -> Listing:
         """What is in `commit`. Raises GitFailed if it is not complete, HostilePath."""
         listed = await git.run(
@@ -266,8 +274,12 @@ class Mirror:
         return dict(line.split(" ", 1) for line in said.decode().splitlines())
 
     async def _tidy(self, git: Git) -> None:
-        if sum(1 for _ in self.path.glob("objects/pack/*.pack")) > _MAX_PACKS:
+        loose = sum(1 for _ in self.path.glob("objects/??/*"))
+        if loose > _MAX_LOOSE or sum(1 for _ in self.path.glob("objects/pack/*.pack")) > _MAX_PACKS:
             await git.run("repack", ["-a", "-d", "-q"], repository=self.path, pass_fds=self._held)
+        if loose > _MAX_LOOSE:
+            # Of commits that were made here and never pushed, since others were faster.
+            await git.run("prune", ["--expire=now"], repository=self.path, pass_fds=self._held)
 
     def _clear(self) -> None:
         """Remove what a killed git left: its locks stop every later fetch, its temporary files only take room."""

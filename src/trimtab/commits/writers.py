@@ -1,0 +1,35 @@
+"""The writers of a process: they share what is known of servers, and the mirrors."""
+
+from pathlib import Path
+
+from trimtab.base.clock import Clock
+from trimtab.base.http import Transport
+from trimtab.commits.way import Remotely, Repository, Way
+from trimtab.commits.writer import LOOKBACK, Writer
+from trimtab.remotes.git.git import wipe
+from trimtab.remotes.git.mirror import Mirror
+from trimtab.remotes.git.refs import RefReader
+
+
+class Writers:
+    """Hands out writers. One per process: it owns the mirrors below `cache_dir`."""
+
+    def __init__(self, cache_dir: Path, transport: Transport, clock: Clock, *, deny_private: bool = False) -> None:
+        self._mirrors_dir = cache_dir / "commits"
+        self._private = cache_dir / "private-commits"
+        self._clock = clock
+        self._deny_private = deny_private
+        self._reader = RefReader(transport, deny_private=deny_private)
+        self._mirrors: dict[str, Mirror] = {}
+        wipe(self._private)
+
+    def of(self, repository: Repository, branch: str, *, lookback: int = LOOKBACK) -> Writer:
+        """The writer of a branch, with the credentials of an object. Raises Terminal for no name of a branch."""
+        return self.by(Remotely(repository, self._reader, self._private, self._deny_private), branch, lookback=lookback)
+
+    def by(self, way: Way, branch: str, *, lookback: int = LOOKBACK) -> Writer:
+        """The writer of a branch that another way leads to."""
+        name = way.digest[:32]
+        if name not in self._mirrors:
+            self._mirrors[name] = Mirror(self._mirrors_dir / f"{name}.git", self._clock)
+        return Writer(way, branch, self._mirrors[name], self._private, self._clock, lookback=lookback)
