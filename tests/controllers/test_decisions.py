@@ -17,17 +17,20 @@ from trimtab.api.meta import ObjectMeta
 from trimtab.api.source import Artifact, GitRepository, GitRepositorySpec, GitRepositoryStatus
 from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Terminal, Waiting
-from trimtab.controllers import dependencies, expressions, health, progress, supported
-from trimtab.controllers.history import record
+from trimtab.controllers import dependencies, drifting, expressions, health, progress, supported
+from trimtab.controllers.app import App, Build
+from trimtab.controllers.history import Trial, described, record, tells
 from trimtab.controllers.retreat import Retreat
 from trimtab.controllers.ripple import Ripple
 from trimtab.health.verdict import State, Verdict
 from trimtab.kube.informer import Applied, Deleted
 from trimtab.manifests.conditions import Condition, find
 from trimtab.manifests.refs import Key, Ref
+from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes.judging import Judges
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
+SUCCEEDED = "ReconciliationSucceeded"
 
 
 def app(name, *depends_on, source="repo", annotations=None, dependencies=(), **spec):
@@ -255,11 +258,60 @@ def test_the_message_names_what_stands_in_the_way_and_counts_the_rest():
 def test_history_has_the_latest_first_counts_returns_and_keeps_five():
     history = ()
     for number in range(6):
-        history = record(history, f"d{number}", f"r{number}", NOW, 1.0)
+        history = record(history, f"d{number}", SUCCEEDED, {"revision": f"r{number}"}, NOW, 1.0)
     assert [entry.digest for entry in history] == ["d5", "d4", "d3", "d2", "d1"]
-    again = record(history, "d3", "r9", NOW, 2.0)
+    again = record(history, "d3", SUCCEEDED, {"revision": "r9"}, NOW, 2.0)
     assert (again[0].digest, again[0].total_reconciliations, again[0].metadata["revision"]) == ("d3", 2, "r9")
     assert len(again) == 5
+
+
+def test_a_failure_is_told_once_and_a_success_after_it_is_news():
+    failed = record((), "d", "HealthCheckFailed", {}, NOW, 1.0)
+    assert tells(failed, "d", "HealthCheckFailed")
+    assert not tells(failed, "d", SUCCEEDED)
+    healed = record(failed, "d", SUCCEEDED, {}, NOW, 1.0)
+    assert [(entry.last_reconciled_status, entry.total_reconciliations) for entry in healed] == [(SUCCEEDED, 2)]
+
+
+def test_a_state_that_failed_was_not_applied_before():
+    for reason, applied in ((SUCCEEDED, True), ("ValidationFailed", False)):
+        history = record((), "d", reason, {}, NOW, 1.0)
+        known = App.unread(msgspec.structs.replace(app("a"), status=KustomizationStatus(history=history)))
+        assert drifting.applied_before(known, Build("inputs", "d", ())) is applied
+
+
+def test_history_says_what_the_commit_says_when_it_came_how_far_and_what_it_changed():
+    artifact = Artifact(
+        path="",
+        url="",
+        revision="main@sha1:1f",
+        digest="",
+        size=0,
+        last_update_time="T1",
+        metadata={"trimtab.dev/author": "Ann", "trimtab.dev/subject": "Scale", "other": "x"},
+    )
+    trial = Trial(rendered="T2", applied="T3")
+    one, two = Ref("", "ConfigMap", "n", "a"), Ref("", "Service", "n", "b")
+    trial.note([Outcome(one, Effect.CREATED), Outcome(two, Effect.DELETED), Outcome(two, Effect.UNCHANGED)])
+    trial.note([Outcome(one, Effect.CONFIGURED), Outcome(Ref("", "Pod", "n", "c"), Effect.CORRECTED)])
+    assert described(artifact, trial) == {
+        "revision": "main@sha1:1f",
+        "author": "Ann",
+        "subject": "Scale",
+        "fetched": "T1",
+        "rendered": "T2",
+        "applied": "T3",
+        "changes": "1 created, 1 deleted",
+        "objects": "+ConfigMap/n/a -Service/n/b",
+    }
+
+
+def test_history_names_a_few_objects_and_counts_all():
+    trial = Trial()
+    trial.note(Outcome(Ref("", "ConfigMap", "n", f"c{number}"), Effect.CONFIGURED) for number in range(40))
+    told = described(Artifact(path="", url="", revision="r", digest="", size=0, last_update_time=""), trial)
+    assert told["changes"] == "40 configured"
+    assert len(told["objects"].split()) == 6
 
 
 def test_ready_clears_what_was_pending_and_is_of_this_generation():

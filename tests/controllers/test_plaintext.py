@@ -96,7 +96,7 @@ def test_each_build_is_told_of_once_and_a_new_policy_counts_at_once():
 
 def test_what_a_process_before_this_one_has_applied_it_has_told_of():
     heard, known = Heard(), App.unread(app("warn"))
-    history = record((), "digest", "main@sha1:1f", datetime.now(UTC), 1.0)
+    history = record((), "digest", "ReconciliationSucceeded", {"revision": "main@sha1:1f"}, datetime.now(UTC), 1.0)
     known.status = msgspec.structs.replace(known.status, history=history)
     scribe = Scribe(None, heard, SystemClock(), None, lambda _key: known, lambda *_: None)
     scribe.tell_plaintext(app("warn"), known, build(ONE), "main@sha1:1f")

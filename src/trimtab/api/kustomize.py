@@ -304,9 +304,13 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
     last_reconciled_duration: Annotated[str, doc("How long the last time took.")]
     last_reconciled_status: Annotated[str, doc("Reason of the condition Ready after the last time.")]
     total_reconciliations: Annotated[int, doc("How often it was reconciled.", format="int64")]
-    metadata: Annotated[Mapping[str, str], doc("Where it came from: `revision` and `originRevision`.")] = msgspec.field(
-        default_factory=dict
-    )
+    metadata: Annotated[
+        Mapping[str, str],
+        doc(
+            "Where it came from: `revision` and `originRevision`. Ours alone: `author`, `subject` and `committed` of "
+            "the commit; when it was `fetched`, `rendered` and `applied`; `changes` and some of the `objects`."
+        ),
+    ] = msgspec.field(default_factory=dict)
 
 
 class DriftedField(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -18,6 +18,7 @@ from trimtab.api.kustomize import (
 from trimtab.api.names import Reason
 from trimtab.base.errors import Terminal
 from trimtab.controllers.hiding import NOTHING, Hiding
+from trimtab.controllers.history import Trial
 from trimtab.controllers.place import Place
 from trimtab.manifests.refs import Key, Ref
 from trimtab.render.plaintext import Exposed
@@ -89,6 +90,7 @@ class App:
     `strange` is what was told about annotations without a meaning, `exposed` the digest of the build whose Secrets in
     clear text were told of (None: not looked at yet). `hiding` knows what is never told.
     `bases` are the fetched bases that `build` was made of.
+    `trial` is how far the attempt came; `tried`: this pass got beyond the build, so what becomes of it is its outcome.
     `drift` is what is told of drift in the status, `unresolved` since when (Unix seconds) objects differ and stay so.
     `began`, `pending_since` and `waits_since` are monotonic seconds.
     """
@@ -126,6 +128,8 @@ class App:
     exposed: str | None = None
     hiding: Hiding = NOTHING
     attempt: Attempt | None = None
+    trial: Trial = field(default_factory=Trial)
+    tried: bool = False
     drift: tuple[DriftRecord, ...] = ()
     unresolved: dict[Ref, float] = field(default_factory=dict)
     began: float = 0.0

@@ -11,6 +11,7 @@ from trimtab.api.kustomize import DriftedField, DriftRecord, KustomizationStatus
 from trimtab.base.clock import rfc3339
 from trimtab.controllers import progress
 from trimtab.controllers.app import App, Build
+from trimtab.controllers.history import tells
 from trimtab.diff.compare import Difference
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Ref
@@ -28,8 +29,7 @@ def applied_before(app: App, build: Build) -> bool:
     """Whether the status says that exactly this was applied last, perhaps by a process before this one."""
     status = app.status
     return (
-        bool(status.history)
-        and status.history[0].digest == build.digest
+        tells(status.history, build.digest, names.Reason.RECONCILIATION_SUCCEEDED)
         and status.last_attempted_revision == status.last_applied_revision
     )
 

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from trimtab.api.gvk import GIT_REPOSITORY
-from trimtab.api.names import Reason
+from trimtab.api.names import COMMIT_AUTHOR, COMMIT_SUBJECT, COMMIT_TIME, Reason
 from trimtab.api.source import GitRepository, GitRepositoryStatus
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.base.clock import Clock
@@ -17,6 +17,7 @@ from trimtab.controllers.index import Published
 from trimtab.controllers.sourcing import Produced, Status, Withheld
 from trimtab.controllers.verification import Verification
 from trimtab.kube.client import Client
+from trimtab.remotes.git.said import Said
 from trimtab.sources.git import Credentials, GitSource, GitSpec
 
 
@@ -67,16 +68,19 @@ class GitProducer:
             if held is None and (own := await self._verification.regain(status, spec, credentials)):
                 refusal.regained = await asyncio.to_thread(self.includes.lay, item, own, included)
             raise
-        snapshot = held
+        snapshot, said = held, _said_before(status)
         if snapshot is None or snapshot.revision != head.revision or _asks_else(item, status, included):
             own = await self._source.fetch(spec, credentials, head, held.tree if held else None)
             snapshot = await asyncio.to_thread(self.includes.lay, item, own, included)
+            if status.artifact is None or status.artifact.revision != snapshot.revision:
+                said = _in_words(await self._source.said(spec, credentials, snapshot.revision))
         observed = _observed(item, included)
         if trust is not None:
             verified = verification.words(trust, snapshot, spec)
-            return Produced(snapshot, observed=observed | verification.remembered(item, trust), verified=verified)
+            remembered = verification.remembered(item, trust)
+            return Produced(snapshot, said, observed=observed | remembered, verified=verified)
         history = partial(rewinds.words, self._source, spec, credentials, status.artifact, snapshot.revision)
-        return Produced(snapshot, observed=observed | verification.remembered(item, None), history=history)
+        return Produced(snapshot, said, observed=observed | verification.remembered(item, None), history=history)
 
 
 def _observed(item: GitRepository, included: tuple[Published, ...]) -> dict[str, Any]:
@@ -88,6 +92,18 @@ def _observed(item: GitRepository, included: tuple[Published, ...]) -> dict[str,
         "observed_include": item.spec.include,
         "included_artifacts": tuple(one.artifact for one in included),
     }
+
+
+def _in_words(said: Said) -> dict[str, str]:
+    """What the commit says of itself, for the metadata of the artifact."""
+    words = {COMMIT_AUTHOR: said.author, COMMIT_SUBJECT: said.subject, COMMIT_TIME: said.committed}
+    return {key: text for key, text in words.items() if text}
+
+
+def _said_before(status: Status) -> dict[str, str]:
+    """The same, as the artifact has it by now: as long as the commit stays it stays."""
+    known = status.artifact.metadata if status.artifact is not None else {}
+    return {key: known[key] for key in (COMMIT_AUTHOR, COMMIT_SUBJECT, COMMIT_TIME) if key in known}
 
 
 def _asks_else(item: GitRepository, status: Status, included: tuple[Published, ...]) -> bool:

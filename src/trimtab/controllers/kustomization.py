@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from trimtab.api import names
 from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
-from trimtab.base.clock import Clock
+from trimtab.base.clock import Clock, rfc3339
 from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.controllers import dependencies, drifting, expressions, health, importing, plaintext, supported, verdicts
 from trimtab.controllers.access import Access
@@ -20,6 +20,7 @@ from trimtab.controllers.decrypting import Decrypting
 from trimtab.controllers.farewell import TERMINATION_LOOK_S, Farewell
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.handover import Handover
+from trimtab.controllers.history import Trial
 from trimtab.controllers.holders import Holder
 from trimtab.controllers.index import Published, SourceIndex
 from trimtab.controllers.keeping import Keeping
@@ -179,6 +180,7 @@ class Kustomizations:
             self._world.bases.forget(key)
             return Done()
         app = await self._remember(ks)
+        app.tried = False
         self._bases.pop(key, None)
         if ks.metadata.deleted:
             self._claims.forget(key)
@@ -288,7 +290,9 @@ class Kustomizations:
         attempt = Attempt(ks.metadata.generation, build.inputs, ks.metadata.requested_at)
         if app.attempt != attempt:
             app.attempt, app.began, app.pending_since = attempt, self._world.clock.monotonic(), None
+            app.trial = Trial(rendered=rfc3339(self._world.clock.now()))
             app.target.forgive(app.key)
+        app.tried = True
 
     # --- converge
 
@@ -311,6 +315,7 @@ class Kustomizations:
         plan = await self._pruning.guard(ks, app, wish, plan)
         if plan.quiet and app.inventory.keys() >= build.refs:
             app.good = build
+            app.trial.applied = app.trial.applied or rfc3339(self._world.clock.now())
             return []
         await self._world.access.client_for(ks, app.at, writing=True)
         await self._world.access.admit(ks, app.at, build.items)
@@ -323,6 +328,7 @@ class Kustomizations:
         self._handover.taken_over(ks.key, (o.ref for o in outcomes if o.effect in _OURS_NOW))
         self.scribe.announce(ks, revision, outcomes)
         verdicts.check(outcomes, build.refs)
+        app.trial.applied = app.trial.applied or rfc3339(self._world.clock.now())
         return outcomes
 
     def _guard_empty(self, ks: Kustomization, app: App, build: Build, plan: KubePlan) -> KubePlan:

@@ -16,7 +16,7 @@ from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import basis, drifting, plaintext, progress
 from trimtab.controllers.app import App, Build
-from trimtab.controllers.history import record
+from trimtab.controllers.history import described, record, tells
 from trimtab.controllers.index import Published
 from trimtab.controllers.laggards import Laggards
 from trimtab.controllers.offering import about
@@ -86,6 +86,8 @@ class Scribe:
             status = progress.failed(before, generation, failure.reason, failure.message, now, stalled=stalled)
         if published is not None:
             status = msgspec.structs.replace(status, last_attempted_revision=published.artifact.revision)
+            if not isinstance(failure, Waiting):
+                status = self._failed(app, failure.reason, published, status)
         wrote = await self._write(app, _handled(ks, status), failing=True)
         if wrote and not isinstance(failure, Waiting):
             self._event(ks, "Warning", failure.reason, failure.message)
@@ -97,16 +99,17 @@ class Scribe:
         """
         revision, now = published.artifact.revision, self._clock.now()
         status = self._ready(ks, app, published)
-        news = not status.history or status.history[0].digest != build.digest
+        reason = names.Reason.RECONCILIATION_SUCCEEDED
+        news = not tells(status.history, build.digest, reason)
         if news:
-            status = msgspec.structs.replace(
-                status, history=record(status.history, build.digest, revision, now, seconds)
-            )
+            told = described(published.artifact, app.trial)
+            history = record(status.history, build.digest, reason, told, now, seconds)
+            status = msgspec.structs.replace(status, history=history)
         if not news and self.on_record(app) and _differ_in_revision_only(app.status, status):
             self.laggards.add(ks.key, status)
             return
         if await self._write(app, status) and news:
-            self._event(ks, "Normal", names.Reason.RECONCILIATION_SUCCEEDED, f"Applied revision: {revision}", revision)
+            self._event(ks, "Normal", reason, f"Applied revision: {revision}", revision)
 
     async def note(self, ks: Kustomization, app: App) -> None:
         """Say what is known of drift, and nothing else."""
@@ -124,6 +127,7 @@ class Scribe:
         """Events about objects that changed, and about drift."""
         app = self._find(ks.key)
         if app is not None:
+            app.trial.note(outcomes)
             outcomes = [app.hiding.outcome(outcome) for outcome in outcomes]
         changed = [o for o in outcomes if o.effect in (Effect.CREATED, Effect.CONFIGURED, Effect.DELETED)]
         if changed:
@@ -175,6 +179,16 @@ class Scribe:
         if told and app.exposed != build.digest:
             self._event(ks, "Warning", plaintext.REASON, told, revision)
         app.exposed = build.digest if told else ""
+
+    def _failed(self, app: App, reason: str, published: Published, status: KustomizationStatus) -> KustomizationStatus:
+        """`status` with the failure in its history, if it is one of a state that was built; a repeated one is there."""
+        build = app.build
+        if not app.tried or build is None or tells(status.history, build.digest, reason):
+            return status
+        seconds = max(self._clock.monotonic() - app.began, 0.0)
+        told = described(published.artifact, app.trial)
+        history = record(status.history, build.digest, reason, told, self._clock.now(), seconds)
+        return msgspec.structs.replace(status, history=history)
 
     def _ready(self, ks: Kustomization, app: App, published: Published) -> KustomizationStatus:
         revision, now, generation = published.artifact.revision, self._clock.now(), ks.metadata.generation

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,15 +19,18 @@ from trimtab.remotes.git.credentials import ANONYMOUS, AuthenticationFailed, Cre
 from trimtab.remotes.git.git import Git, GitFailed, failure, hardened, wipe
 from trimtab.remotes.git.history import STEPS, Descent, History
 from trimtab.remotes.git.mirror import HostilePath, Mirror
-from trimtab.remotes.git.names import COMMIT
+from trimtab.remotes.git.names import COMMIT, check_commit
 from trimtab.remotes.git.reach import resolve
 from trimtab.remotes.git.refs import RefReader, Remote
+from trimtab.remotes.git.said import Said, said_in
 from trimtab.sources.checkout import Checkout, Part, Wish, refused
 from trimtab.sources.spec import GitSpec
 from trimtab.sources.submodules import Submodules
 from trimtab.sources.targets import Commit, Head, missing, neighbours, pick, prefixes
 
 __all__ = ["ANONYMOUS", "AuthenticationFailed", "Credentials", "GitSource", "GitSpec", "Head"]
+
+log = logging.getLogger(__name__)
 
 _CONCURRENT_FETCHES = 4
 _WAIT_S = 600.0  # for others that use the mirror, or all the slots; each of them has its own timeout
@@ -93,6 +97,20 @@ class GitSource:
                     await asyncio.to_thread(mirror.drop)
                     raise
 
+    async def said(self, spec: GitSpec, credentials: Credentials, revision: str) -> Said:
+        """What the commit of `revision`, which was fetched just now, says of itself; no request is made.
+
+        Raises nothing for what cannot be read: then nothing is known.
+        """
+        commit = revision.rpartition(":")[2]
+        mirror = self._mirror(spec.address, credentials)
+        try:
+            async with self._at_work(spec, Head(revision, commit, ""), mirror), hardened(self._private) as git:
+                return said_in(await mirror.ask(git, "cat-file", ["commit", check_commit(commit)]))
+        except (TrimtabError, ValueError) as problem:
+            log.info("what commit %s of %s says of itself is not known: %s", commit, spec.address, problem)
+            return Said()
+
     @asynccontextmanager
     async def history(
         self,
@@ -103,13 +121,14 @@ class GitSource:
         tag: bool = False,
         depth: int = 1,
         deeper: bool = False,
+        files: bool = False,
     ) -> AsyncIterator[tuple[Head, History]]:
-        """The past of `head`, commits without files, for as long as the block lasts; with `tag` also the tag on it.
+        """The past of `head` for as long as the block lasts; with `tag` also the tag on it, with `files` the files too.
 
         `depth` is how many generations come along, `deeper` asks for them though `head` is here. The head in front is
         what came; see `fetch`, which also says what is raised.
         """
-        mirror = self._mirror(spec.address, credentials, commits_only=True)
+        mirror = self._mirror(spec.address, credentials, commits_only=not files)
         wanted = head._replace(commit=head.tag) if tag else head
         async with self._at_work(spec, head, mirror):
             came = await self._brought(spec, credentials, wanted, mirror, exact=tag, depth=depth, deeper=deeper)
