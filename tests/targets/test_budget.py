@@ -100,6 +100,6 @@ def test_what_goes_along_counts():
 
 def test_the_message_says_how_to_approve_before_it_lists():
     decision = decide(some(11), 11, Budget())
-    text = words(decision, "trimtab.dev/approve-prune")
+    text = words(decision, "set the annotation trimtab.dev/approve-prune:")
     assert text.startswith("11 deletions are held")
     assert text.index(f"trimtab.dev/approve-prune: {decision.digest}") < text.index("ConfigMap/ns/c0")

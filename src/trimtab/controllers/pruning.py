@@ -1,6 +1,5 @@
 """Whether what left the desired state may be deleted now: the guards before every prune (ENGINE.md §5)."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -8,12 +7,11 @@ from trimtab.api import names
 from trimtab.api.gvk import BUCKET, CRD, EXTERNAL_ARTIFACT, GIT_REPOSITORY, KUSTOMIZATION, OCI_REPOSITORY
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.errors import Transient, Waiting
-from trimtab.controllers import basis
+from trimtab.controllers import basis, weighing
 from trimtab.controllers.app import UNREAD, App, Held
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.handover import Handover, Wait, app_key
 from trimtab.controllers.places import Places
-from trimtab.health.verdict import State
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
@@ -153,13 +151,8 @@ class Pruning:
         if app.approval != approval:
             app.approval, app.granted = approval, frozenset()
         entries = [wish.inventory[change.ref] for change in plan.deletions]
-        looks = await self._look(wish.client, wish.owner, entries)
-        later = {ref for ref, look in looks.items() if look.later}
-        candidates = [
-            Candidate(entry.ref, entry.uid, looks[entry.ref].why if entry.ref in looks else "")
-            for entry in entries
-            if entry.ref not in later and self._counts(app, entry, looks)
-        ]
+        last_seen = app.target.watches.last_seen
+        candidates, later = await weighing.weigh(wish.client, wish.owner, entries, self.namespace, last_seen)
         if app.place is not None and app.place.home:
             candidates = [await self._with_contents(wish.client, candidate) for candidate in candidates]
         decision = budget.decide(candidates, len(wish.inventory), limit, approval=approval, granted=app.granted)
@@ -168,22 +161,10 @@ class Pruning:
             await self.remember(ks, app)
         app.postponed = bool(later)
         if decision.held:
-            app.held = Held("DeletionBudget", budget.words(decision, names.Annotation.APPROVE_PRUNE))
+            way = f"set the annotation {names.Annotation.APPROVE_PRUNE}:"
+            app.held = Held("DeletionBudget", budget.words(decision, way))
         waiting = later | {candidate.ref for candidate in decision.held}
         return plan._replace(deletions=tuple(change for change in plan.deletions if change.ref not in waiting))
-
-    def _counts(self, app: App, entry: Entry, looks: Mapping[Ref, precious.Look]) -> bool:
-        """Whether deleting `entry` is a decision still to be made, and not under way or nobody's to make."""
-        if entry.ref in looks:
-            return looks[entry.ref].counts
-        seen = app.target.watches.last_seen(entry.ref)
-        return seen is None or seen.verdict.state is not State.Terminating
-
-    async def _look(self, client: Client, owner: Owner, entries: list[Entry]) -> dict[Ref, precious.Look]:
-        leaving = {entry.ref for entry in entries}
-        asked = [entry for entry in entries if precious.may_be(entry.ref)]
-        looks = await asyncio.gather(*(precious.look(client, entry, owner, self.namespace, leaving) for entry in asked))
-        return {entry.ref: look for entry, look in zip(asked, looks, strict=True)}
 
     async def _with_contents(self, client: Client, candidate: Candidate) -> Candidate:
         """Another app does not go alone: what it would delete counts with it, and what is precious in there too."""
@@ -195,7 +176,7 @@ class Pruning:
                 far = next((entry.ref for entry in entries if precious.may_be(entry.ref)), None)
                 why = why or (f"it owns {far} in another cluster, which is not looked into" if far else "")
                 continue
-            for ref, look in (await self._look(client, owner, entries)).items():
+            for ref, look in (await weighing.look_at(client, owner, entries, self.namespace)).items():
                 if look.why and not why:
                     why = f"it owns {ref}: {look.why}"
         return candidate._replace(precious=why, along=tuple(entry.ref for entry in along))

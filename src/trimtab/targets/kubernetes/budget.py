@@ -117,13 +117,13 @@ def digest_of(candidates: Sequence[Candidate]) -> str:
     return codec.digest(sorted(candidate.identity for candidate in candidates))
 
 
-def words(decision: Decision, annotation: str) -> str:
-    """What is held and how it is approved; the way out comes first, since long messages are cut at the end."""
+def words(decision: Decision, way: str) -> str:
+    """What is held and how it is approved; the `way` out comes first, since long messages are cut at the end."""
     total = sum(candidate.weight for candidate in decision.held)
     listed = "; ".join(_line(candidate) for candidate in decision.held)
     return (
-        f"{total} deletions are held: {decision.why}. To approve exactly these, set the annotation "
-        f"{annotation}: {decision.digest}. Held: {listed}"
+        f"{total} deletions are held: {decision.why}. To approve exactly these, {way} "
+        f"{decision.digest}. Held: {listed}"
     )
 
 
