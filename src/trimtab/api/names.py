@@ -57,6 +57,11 @@ HOOK_OF: Final = "trimtab.dev/hook-of"
 OBJECT_DRIFT_DETECTION: Final = "helm.toolkit.fluxcd.io/driftDetection"
 """Annotation or label on objects of a release; `disabled` leaves their drift alone."""
 
+APPLIED: Final = "apply.trimtab.dev/"
+"""Prefix of the labels `name` and `namespace` on every object that `trimtab apply` applies for an app."""
+APPLIED_RECORD: Final = "apply.trimtab.dev/record"
+"""Label on the Secrets that hold the record of such an app: its name."""
+
 OBJECT_RECONCILE: Final = "kustomize.toolkit.fluxcd.io/reconcile"
 OBJECT_SSA: Final = "kustomize.toolkit.fluxcd.io/ssa"
 OBJECT_FORCE: Final = "kustomize.toolkit.fluxcd.io/force"

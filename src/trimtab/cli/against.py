@@ -53,7 +53,7 @@ async def cluster(client: "Client", wish: Wanted, terms: "Terms", *, namespace: 
     """
     from trimtab.kube.errors import ApiError, Unreachable
     from trimtab.targets.kubernetes import comparing, ignore
-    from trimtab.targets.kubernetes.desired import PREFIX, Owner, prepare
+    from trimtab.targets.kubernetes.desired import PREFIX, Owner, placed, prepare
     from trimtab.targets.kubernetes.scopes import scopes
 
     sealed, manifests = unsealed(wish, terms.app)
@@ -64,9 +64,9 @@ async def cluster(client: "Client", wish: Wanted, terms: "Terms", *, namespace: 
         return [*sealed, *nothing(manifests, str(failure), terms.app)]
     secret = set(wish.rendered.secret)
     if key is None:
-        placed = [_placed(one, namespace, namespaced=namespaced.get(one.gvk)) for one in manifests]
-        secret = {now.ref for was, now in zip(manifests, placed, strict=True) if was.ref in secret}
-        manifests = placed
+        found = [placed(one, namespace, namespaced=namespaced.get(one.gvk)) for one in manifests]
+        secret = {now.ref for was, now in zip(manifests, found, strict=True) if was.ref in secret}
+        manifests = found
     items = prepare(
         manifests,
         Owner(PREFIX, key) if key else None,
@@ -77,8 +77,8 @@ async def cluster(client: "Client", wish: Wanted, terms: "Terms", *, namespace: 
     )
     if spec is not None:
         items = ignore.marked(items, ignore.compiled(spec.ignore))
-    found = await comparing.compare(client, items, terms._replace(stamped=key is not None))
-    return [*sealed, *_hidden(found, wish.variables)]
+    compared = await comparing.compare(client, items, terms._replace(stamped=key is not None))
+    return [*sealed, *hidden(compared, wish.variables)]
 
 
 def dump(wish: Wanted, live: Path, *, namespace: str, everything: bool) -> "list[Finding]":
@@ -90,7 +90,7 @@ def dump(wish: Wanted, live: Path, *, namespace: str, everything: bool) -> "list
     found = against_dump(manifests, there, namespace=namespace, secret=secret, everything=everything)
     # what is encrypted on this side is not only on the other
     known = {finding.ref for finding in sealed}
-    return [*sealed, *_hidden((finding for finding in found if finding.ref not in known), wish.variables)]
+    return [*sealed, *hidden((finding for finding in found if finding.ref not in known), wish.variables)]
 
 
 def nothing(manifests: "Sequence[Manifest]", why: str, app: "Key | None" = None) -> "list[Finding]":
@@ -100,7 +100,7 @@ def nothing(manifests: "Sequence[Manifest]", why: str, app: "Key | None" = None)
     return [Finding(one.ref, State.UNKNOWN, one.origin, why, app=app) for one in manifests]
 
 
-def _hidden(findings: "Iterable[Finding]", variables: "Variables") -> "list[Finding]":
+def hidden(findings: "Iterable[Finding]", variables: "Variables") -> "list[Finding]":
     """`findings` without the values that come from Secrets.
 
     What they are put into is hidden anyhow; this is for what they were put into once, and for words of the server.
@@ -132,14 +132,6 @@ def unsealed(wish: Wanted, app: "Key | None" = None) -> "tuple[list[Finding], li
     manifests = wish.rendered.manifests
     closed = nothing([one for one in manifests if sealed(one.body)], wish.shut, app)
     return closed, [one for one in manifests if not sealed(one.body)]
-
-
-def _placed(manifest: "Manifest", namespace: str, *, namespaced: bool | None) -> "Manifest":
-    """`manifest` in `namespace`, if it needs one and names none."""
-    body = manifest.body
-    if not namespaced or body["metadata"].get("namespace"):
-        return manifest
-    return manifest._replace(body={**body, "metadata": {**body["metadata"], "namespace": namespace}})
 
 
 def _dumped(file: Path) -> "list[Manifest]":

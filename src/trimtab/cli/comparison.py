@@ -44,10 +44,11 @@ def _write(report: Report, form: Form) -> None:
         case "html":
             click.echo(page(report), nl=False)
         case "text":
-            _print(report)
+            listed(report)
 
 
-def _print(report: Report) -> None:
+def listed(report: Report) -> None:
+    """Print what there is to say of `report`, object by object."""
     several = len({finding.app for finding in report.findings}) > 1
     heading = ""
     for finding in report.notable:

@@ -29,6 +29,9 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
     "The four questions": {
         "diff": Lazy("trimtab.cli.diff", "Show where what is declared and what is live differ."),
     },
+    "Converge once": {
+        "apply": Lazy("trimtab.cli.apply", "Make a cluster equal to a directory, without custom resources."),
+    },
     "Change the loop": {
         "reconcile": Lazy("trimtab.cli.reconcile", "Look at a source or converge an app now."),
         "suspend": Lazy("trimtab.cli.suspend", "Stop looking after a source or an app."),

@@ -122,8 +122,7 @@ def words(decision: Decision, way: str) -> str:
     total = sum(candidate.weight for candidate in decision.held)
     listed = "; ".join(_line(candidate) for candidate in decision.held)
     return (
-        f"{total} deletions are held: {decision.why}. To approve exactly these, {way} "
-        f"{decision.digest}. Held: {listed}"
+        f"{total} deletions are held: {decision.why}. To approve exactly these, {way} {decision.digest}. Held: {listed}"
     )
 
 

@@ -116,6 +116,14 @@ def rule(body: Body, name: str, prefix: str = PREFIX) -> str:
     return str(value or "").lower()
 
 
+def placed(manifest: Manifest, namespace: str, *, namespaced: bool | None) -> Manifest:
+    """`manifest` in `namespace`, if it needs one and names none."""
+    body = manifest.body
+    if not namespaced or body["metadata"].get("namespace"):
+        return manifest
+    return manifest._replace(body={**body, "metadata": {**body["metadata"], "namespace": namespace}})
+
+
 def prepare(
     manifests: Iterable[Manifest],
     owner: Owner | None,

@@ -1,0 +1,368 @@
+"""What `trimtab apply` does and says: once, or until it is told to stop."""
+
+import asyncio
+import contextlib
+import getpass
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import click
+
+from trimtab.base.errors import TrimtabError
+from trimtab.base.tasks import Tasks
+from trimtab.cli import comparison, output
+from trimtab.cli import origin as origins
+from trimtab.cli.connect import Code, Failure, Options
+from trimtab.cli.origin import Build, Place, Whence
+from trimtab.cli.rendering import Recipe
+from trimtab.controllers import carrying
+from trimtab.controllers.alone import Alone
+from trimtab.controllers.application import Application, Terms
+from trimtab.controllers.hiding import NOTHING, Hiding
+from trimtab.controllers.ledger import About, Ledger, Ledgers
+from trimtab.controllers.proposing import Proposal, propose
+from trimtab.diff.report import Report, State, gathered
+from trimtab.kube.client import Client
+from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
+from trimtab.manifests.refs import Gvk, Key, Ref
+from trimtab.targets.contract import Effect, Outcome
+from trimtab.targets.kubernetes.desired import placed
+from trimtab.targets.kubernetes.scopes import scopes
+
+__all__ = ["LEAST_INTERVAL_S", "Asked", "Terms", "once", "stay"]
+
+LEAST_INTERVAL_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 300.0
+_REFUSALS: Final = (ApiError, UnknownKind, StaleGroup, Unreachable)
+_NAMESPACE: Final = Gvk("", "v1", "Namespace")
+_TOLD: Final = {
+    Effect.CREATED: "created",
+    Effect.CONFIGURED: "configured",
+    Effect.CORRECTED: "corrected",
+    Effect.DELETED: "deleted",
+    Effect.RELEASED: "let go",
+}
+
+
+class Asked(NamedTuple):
+    """What the command line says."""
+
+    origin: str
+    whence: Whence
+    name: str
+    recipe: Recipe
+    options: Options
+    yes: bool
+    dry_run: bool
+    terms: Terms
+
+
+async def once(client: Client, asked: Asked) -> Code:
+    """Apply once. Raises Failure, and what keeps it from being done."""
+    return await _until_told(lambda: _once(client, asked), told=Code.INTERRUPTED)
+
+
+async def stay(client: Client, asked: Asked, interval_s: float) -> Code:
+    """Apply, look for changes every `interval_s`, and bring back what drifts, until SIGTERM or SIGINT."""
+    return await _until_told(lambda: _stay(client, asked, interval_s), told=Code.OK)
+
+
+async def _once(client: Client, asked: Asked) -> Code:
+    async with _run(client, asked) as run:
+        proposal = await run.propose()
+        if asked.dry_run:
+            code = run.show(proposal)
+            carrying.admit(proposal)
+            return code
+        if proposal.quiet:
+            return await run.rest(proposal)
+        run.show(proposal)
+        carrying.admit(proposal)
+        run.ask(proposal)
+        return await run.alone.run(lambda: run.carry_out(proposal), asked.options.timeout_s)
+
+
+async def _stay(client: Client, asked: Asked, interval_s: float) -> Code:
+    async with _run(client, asked) as run:
+        if not asked.yes:
+            proposal = await run.propose()
+            run.show(proposal)
+            carrying.admit(proposal)
+            run.ask(proposal)
+        return await run.alone.run(lambda: _Agent(run, interval_s).work(), float("inf"))
+
+
+# --- one run
+
+
+@dataclass(slots=True)
+class _Run:
+    """One app on its way, as somebody sees it who looks at a terminal."""
+
+    app: Application
+    alone: Alone
+    look: Callable[[], Awaitable[Place]]
+    build: Build
+    asked: Asked
+    hiding: Hiding = NOTHING
+    rendered: str = ""
+
+    async def propose(self) -> Proposal:
+        """What is to be done now. Raises TrimtabError, ApiError, Unreachable."""
+        place = await self.look()
+        rendered = await place.render()
+        self.hiding = self.hiding.follow(self.build.variables)
+        spec = self.build.spec
+        with self._hidden():
+            items = await self.app.prepare(rendered, spec.ignore if spec is not None else ())
+            revision = place.revision or rendered.digest
+            about = About(source=place.source, path=place.path, revision=revision, plain=self.build.plain)
+
+            async def planned(ledger: Ledger) -> set[Ref]:
+                manifests = await place.other(ledger.about.path)
+                namespaced = await scopes(self.app.client, manifests)
+                namespace = ledger.key.namespace
+                return {placed(one, namespace, namespaced=namespaced.get(one.gvk)).ref for one in manifests}
+
+            proposal = await propose(self.app, items, about, self.asked.terms, planned)
+        self.rendered = f"{revision} {rendered.digest}"
+        return proposal
+
+    async def carry_out(self, proposal: Proposal, *, stay: bool = False) -> Code:
+        """Do it, and say what came of it."""
+        counts: Counter[Effect] = Counter()
+        with _progress(len(proposal.todo) + len(proposal.departure.go), self.asked.options) as heard:
+
+            def tell(outcome: Outcome) -> None:
+                counts[outcome.effect] += 1
+                heard(outcome._replace(message=self.hiding.text(outcome.message)))
+
+            with self._hidden():
+                carried = await carrying.carry_out(self.app, proposal, tell, stay=stay)
+        done = ", ".join(f"{counts[effect]} {words}" for effect, words in _TOLD.items() if counts[effect])
+        self.say("✔", f"app {self.app.key}: {done or 'nothing to do'}; {_all_healthy(proposal)}")
+        if carried.held:
+            self.say("✗", carried.held)
+            return Code.DIFFERS
+        return Code.OK
+
+    async def rest(self, proposal: Proposal) -> Code:
+        """There is nothing to apply and to delete: what is there still has to be healthy."""
+        carrying.admit(proposal)
+        if not proposal.on_record:
+            await carrying.note(self.app, proposal)
+        with self._hidden():
+            await carrying.settle(self.app, proposal.items, carrying.Deadline(self.app, proposal.terms.timeout_s))
+        if proposal.findings:
+            comparison.listed(self.report(proposal))
+        self.say("✔", f"app {self.app.key} is as declared; {_all_healthy(proposal)}")
+        if proposal.departure.held:
+            self.say("✗", proposal.departure.held)
+            return Code.DIFFERS
+        return Code.OK
+
+    def report(self, proposal: Proposal) -> Report:
+        """The proposal as a comparison, with nothing in it that is not to be told."""
+        findings = [
+            one._replace(
+                note=self.hiding.text(one.note),
+                differences=tuple(
+                    change._replace(before=self.hiding.value(change.before), after=self.hiding.value(change.after))
+                    for change in one.differences
+                ),
+            )
+            for one in proposal.findings
+        ]
+        return gathered(f"app {self.app.key}", datetime.now(UTC), findings)
+
+    def show(self, proposal: Proposal) -> Code:
+        """What would be done, object by object."""
+        report = self.report(proposal)
+        comparison.listed(report)
+        sys.stdout.flush()
+        if proposal.departure.held:
+            self.say("✗", proposal.departure.held)
+        if report.verdict is State.UNKNOWN:
+            return Code.UNKNOWN
+        return Code.OK if proposal.quiet and not proposal.departure.held else Code.DIFFERS
+
+    def ask(self, proposal: Proposal) -> None:
+        """Go on only if somebody at a terminal says so, or has said --yes. Raises Failure."""
+        if self.asked.yes or (proposal.quiet and proposal.on_record):
+            return
+        words = f"{len(proposal.todo)} to apply, {len(proposal.departure.go)} to delete"
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise Failure(Code.WRONG, f"nothing was applied ({words}): there is no terminal to ask at, so say --yes")
+        if not click.confirm(f"Apply to {self.app.client.server}: {words}?", err=True):
+            raise Failure(Code.DIFFERS, "nothing was applied")
+
+    def say(self, sign: Any, text: str) -> None:
+        """A line of the story."""
+        output.say(sign, self.hiding.text(text), quiet=self.asked.options.quiet)
+
+    @contextlib.contextmanager
+    def _hidden(self) -> "Generator[None]":
+        """What goes wrong is told without values of Secrets."""
+        try:
+            yield
+        except TrimtabError as failure:
+            failure.message = self.hiding.text(failure.message)
+            raise
+
+
+@asynccontextmanager
+async def _run(client: Client, asked: Asked) -> AsyncIterator[_Run]:
+    options = asked.options
+    key = Key(options.asked or client.config.namespace, asked.name)
+    build = Build.of(asked.recipe)
+    body = await client.get(await client.discovery.find(_NAMESPACE), "kube-system")
+    tasks = Tasks("apply")
+    ledgers = Ledgers(client, str(body["metadata"]["uid"]))
+
+    def told(holder: str) -> None:
+        output.say("◎", f"app {key} is being applied by {holder}: waiting for it", quiet=options.quiet)
+
+    alone = Alone(client, key, _identity(), client.clock, told)
+    app = Application(client, client.clock, tasks, ledgers, key, alone.remaining)
+    try:
+        if not origins.is_url(asked.origin):
+            local = origins.Local(Path(asked.origin), build)
+            yield _Run(app, alone, local.look, build, asked)
+            return
+        with tempfile.TemporaryDirectory(prefix="trimtab-apply-") as directory:
+            async with origins.remote(
+                client, asked.origin, asked.whence, key.namespace, build, Path(directory)
+            ) as remote:
+                yield _Run(app, alone, remote.look, build, asked)
+    finally:
+        await tasks.close()
+
+
+# --- an agent
+
+
+@dataclass(slots=True)
+class _Agent:
+    """Applies what changes, and brings back what drifts, at the interval or at once."""
+
+    run: _Run
+    interval_s: float
+    standing: Proposal | None = None
+    _failures: int = field(default=0)
+    _said: str = field(default="")
+
+    async def work(self) -> Code:
+        """For ever. What goes wrong is said, and tried again."""
+        while True:
+            try:
+                await self._look()
+                self._failures, self._said = 0, ""
+            except (TrimtabError, Failure, *_REFUSALS) as failure:
+                self._failures += 1
+                if (words := str(failure)) != self._said:
+                    self._said = words
+                    self.run.say("✗", words)
+            pause = self.interval_s
+            if self._failures:
+                pause = min(max(self.interval_s, 2.0**self._failures), max(_LONGEST_PAUSE_S, self.interval_s))
+            await self._rest(pause)
+
+    async def _look(self) -> None:
+        """A pass: over everything if something is declared anew, else over what was disturbed."""
+        run, before = self.run, self.run.rendered
+        if self.standing is not None and not self._failures:
+            place = await run.look()
+            rendered = await place.render()
+            if f"{place.revision or rendered.digest} {rendered.digest}" == before and not self._again():
+                await self._heal()
+                return
+        proposal = await run.propose()
+        carrying.admit(proposal)
+        if not proposal.quiet:
+            run.show(proposal)
+        await run.carry_out(proposal, stay=True)
+        self.standing = proposal
+
+    def _again(self) -> bool:
+        """Deletions that are held, or left to others, may go by now."""
+        departure = self.standing.departure if self.standing is not None else None
+        return departure is not None and bool(departure.held or departure.handed)
+
+    async def _heal(self) -> None:
+        if self.standing is None or not self.run.app.disturbed.is_set():
+            return
+        for outcome in await carrying.heal(self.run.app, self.standing, lambda _outcome: None):
+            if outcome.drift is not None or outcome.effect in (Effect.CREATED, Effect.CONFIGURED):
+                self.run.say("►", str(outcome.drift or outcome))
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait for the next look; drift ends it."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.run.app.disturbed.wait(), seconds)
+
+
+# --- terminal
+
+
+@contextlib.contextmanager
+def _progress(many: int, options: Options) -> "Generator[Callable[[Outcome], None]]":
+    """Who is told what became of each object: a bar on a terminal, else a line for each that changed."""
+    if options.quiet or not many:
+        yield lambda _outcome: None
+    elif sys.stderr.isatty():
+        with click.progressbar(length=many, file=sys.stderr, show_pos=True) as bar:
+            yield lambda _outcome: bar.update(1)
+    else:
+        yield _line
+
+
+def _line(outcome: Outcome) -> None:
+    if outcome.effect in _TOLD:
+        output.say("✔", f"{outcome.ref} {_TOLD[outcome.effect]}")
+    elif outcome.effect is Effect.FAILED:
+        output.say("✗", str(outcome))
+
+
+def _all_healthy(proposal: Proposal) -> str:
+    many = len(proposal.items)
+    return f"all {many} objects are healthy" if many != 1 else "its object is healthy"
+
+
+def _identity() -> str:
+    """Who holds the Lease of an app, in words that help whoever waits for it."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()} process {os.getpid()} {secrets.token_hex(2)}"
+
+
+async def _until_told(work: Callable[[], Awaitable[Code]], *, told: Code) -> Code:
+    """What `work` answers, or `told` when a signal ends it first; it is given the time to end what it holds."""
+    task = asyncio.ensure_future(work())
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        task.cancel()
+
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sig, stop)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if stopped:
+            return told
+        raise

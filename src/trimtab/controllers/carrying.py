@@ -1,0 +1,300 @@
+"""A proposal carried out: put on record, applied, what left deleted, and awaited (ENGINE.md §4).
+
+The order of writes is that of the controllers: what is about to exist is on record before it exists, and what is
+deleted leaves the record when a read has confirmed that it is gone. So a run that is killed anywhere leaves nothing
+that is on no record, and the next one goes on.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from trimtab.api import names
+from trimtab.base.errors import Terminal, Transient, TrimtabError
+from trimtab.controllers import departing, health, verdicts
+from trimtab.controllers.application import Application, Terms
+from trimtab.controllers.departing import Departure
+from trimtab.controllers.ledger import About, Ledger
+from trimtab.controllers.proposing import Proposal, narrowed, told_of
+from trimtab.health.verdict import State, Verdict
+from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
+from trimtab.manifests.refs import Ref
+from trimtab.targets.contract import Action, Effect, Outcome
+from trimtab.targets.kubernetes import gate, inventory
+from trimtab.targets.kubernetes.desired import Desired
+from trimtab.targets.kubernetes.inventory import Entry
+from trimtab.targets.kubernetes.target import KubePlan, Wish
+
+Heard = Callable[[Outcome], None]
+
+_REFUSALS: Final = (ApiError, UnknownKind, StaleGroup, Unreachable)
+_AGAIN_S: Final = (0.5, 1.0, 2.0)
+"""What fails for reasons that may pass is tried again after so many seconds."""
+_LOOK_S: Final = 1.0
+"""How often what no event tells of is looked at while it is waited for."""
+_SHOWN: Final = 10
+_CONVALESCENCE_S: Final = 10.0
+"""So long it is not believed that an object is still as bad as it was before, in the same words."""
+
+
+class Carried(NamedTuple):
+    """What came of it; `held` says why something was not deleted, if something was not."""
+
+    outcomes: tuple[Outcome, ...]
+    held: str = ""
+
+
+class Deadline:
+    """Until when something may take. `pause` waits for news of the app, but no longer."""
+
+    def __init__(self, app: Application, seconds: float) -> None:
+        self._app = app
+        self._seconds = seconds
+        self._end = app.clock.monotonic() + seconds
+
+    async def pause(self, seconds: float, awaited: str, reason: str) -> None:
+        """Wait for news, or `seconds`. Raises Transient when the time is up."""
+        left = self._end - self._app.clock.monotonic()
+        if left <= 0:
+            raise Transient(reason, f"timed out after {self._seconds:g} s, waiting for {awaited}")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._app.pulse.wait(), min(seconds, left))
+        self._app.pulse.clear()
+
+
+def admit(proposal: Proposal) -> None:
+    """Raise what the server would not take: nothing is written unless everything that can be judged passes."""
+    refused = proposal.refused
+    if not refused:
+        return
+    many = f"{len(refused)} objects were refused" if len(refused) > 1 else "an object was refused"
+    kind = Transient if any(judged.transient for judged in refused) else Terminal
+    raise kind(names.Reason.VALIDATION_FAILED, f"{many}, nothing was applied: {gate.words(refused)}")
+
+
+async def note(app: Application, proposal: Proposal) -> None:
+    """Put on record that the objects are as `proposal` has them, where nothing else is to be done."""
+    ledger = await _recorded(app, proposal)
+    _let_go(ledger, proposal.departure)
+    ledger.about = _planned(ledger, proposal)
+    await _close(app, ledger)
+
+
+async def carry_out(app: Application, proposal: Proposal, heard: Heard, *, stay: bool = False) -> Carried:
+    """Do what `proposal` says; `heard` is told what became of each object.
+
+    `stay`: somebody will go on looking, so what is as it should be gets a look too, from which drift is known later.
+    Raises Terminal, Transient, Waiting; what was done until then is on record.
+    """
+    ledger = await _recorded(app, proposal)
+    deadline = Deadline(app, proposal.terms.timeout_s)
+    app.target.forgive(app.key)
+    if proposal.todo:
+        await _intend(app, ledger, proposal)
+    outcomes: list[Outcome] = []
+    ailing = {item.ref: app.target.verdict(item.ref) for item in proposal.items}
+    try:
+        if proposal.todo or stay:
+            outcomes += await _apply(app, ledger, proposal, heard, deadline, stay=stay)
+        departure = await departing.guard(app, ledger, proposal.items, proposal.rivals, proposal.terms)
+        _let_go(ledger, departure)
+        outcomes += await _prune(app, ledger, proposal, departure, heard, deadline)
+    except (TrimtabError, *_REFUSALS):
+        _identify(app, ledger, proposal.items)
+        ledger.about = msgspec.structs.replace(_planned(ledger, proposal), applied="")
+        with contextlib.suppress(TrimtabError, *_REFUSALS):
+            await app.ledgers.write(ledger)
+        raise
+    _identify(app, ledger, proposal.items)
+    ledger.about = _planned(ledger, proposal)
+    await _close(app, ledger)
+    await settle(app, proposal.items, deadline, ailing)
+    return Carried(tuple(outcomes), departure.held)
+
+
+async def heal(app: Application, proposal: Proposal, heard: Heard) -> list[Outcome]:
+    """Bring back what was disturbed of what `proposal` wished, unless another app has taken it since."""
+    app.disturbed.clear()
+    ledger = await app.ledgers.read(app.key)
+    ledger.check()
+    wish = app.wish(proposal.items, ledger.inventory, proposal.terms)
+    plan = app.target.plan(wish, await app.target.observe(wish))
+    todo = [change for stage in plan.stages for change in stage if change.action in (Action.CORRECT, Action.APPLY)]
+    if not todo:
+        return []
+    await proposal.rivals.contest([change.after for change in todo if change.after is not None])
+    outcomes = await _converged(app, wish, narrowed(plan, {change.ref for change in todo}), (), heard)
+    before = dict(ledger.inventory)
+    _identify(app, ledger, proposal.items)
+    if ledger.inventory != before:
+        await app.ledgers.write(ledger)
+    verdicts.check(outcomes, {item.ref for item in proposal.items})
+    return outcomes
+
+
+async def settle(
+    app: Application, items: Sequence[Desired], deadline: Deadline, before: dict[Ref, Verdict] | None = None
+) -> None:
+    """Wait until `items` are healthy. Raises Transient (HealthCheckFailed) when one is not, or not in time."""
+    awaited = [item for item in items if item.watched]
+    await app.target.observe(app.wish(awaited, {}, Terms()))
+    began, before = app.clock.monotonic(), before or {}
+    while True:
+        app.pulse.clear()
+        await app.target.look_again(app.client, app.key, awaited, unwatched=True)
+        found = {item.ref: app.target.verdict(item.ref) for item in awaited}
+        if app.clock.monotonic() < began + _CONVALESCENCE_S:
+            same = [ref for ref, verdict in found.items() if verdict.bad and verdict == before.get(ref)]
+            found |= {ref: Verdict(State.InProgress, found[ref].message) for ref in same}
+        judged = health.judge(found)
+        match judged.health:
+            case health.Health.GOOD:
+                return
+            case health.Health.BAD:
+                raise Transient(names.Reason.HEALTH_CHECK_FAILED, f"health check failed: {judged.message}")
+        look = min(app.target.next_look(awaited, _LOOK_S), _LOOK_S)
+        await deadline.pause(look, judged.message, names.Reason.HEALTH_CHECK_FAILED)
+
+
+# --- record
+
+
+async def _recorded(app: Application, proposal: Proposal) -> Ledger:
+    """The record, if it is still the one that `proposal` was made from. Raises Transient."""
+    ledger = await app.ledgers.read(app.key)
+    ledger.check()
+    if ledger.version != proposal.version:
+        words = f"app {app.key} was applied by somebody else since this was planned: look again, then apply"
+        raise Transient(names.Reason.CONFLICT, words)
+    return ledger
+
+
+async def _intend(app: Application, ledger: Ledger, proposal: Proposal) -> None:
+    """Put on record what is about to be written. Where nothing is new, there is nothing to write."""
+    wanted = [Entry(item.ref, item.gvk.version) for item in proposal.items]
+    merged = inventory.union(ledger.inventory, wanted)
+    if merged == ledger.inventory and ledger.uid:
+        return
+    ledger.inventory = merged
+    ledger.about = msgspec.structs.replace(_planned(ledger, proposal), applied="")
+    await app.ledgers.write(ledger)
+
+
+def _planned(ledger: Ledger, proposal: Proposal) -> About:
+    """What the record says of where the app comes from, with what was approved and is not through yet."""
+    about = told_of(ledger, proposal.about, proposal.items)
+    pending = bool(about.leaving) and ledger.about.approval == proposal.terms.approval
+    if not pending:
+        return about
+    return msgspec.structs.replace(about, approval=ledger.about.approval, granted=ledger.about.granted)
+
+
+def _let_go(ledger: Ledger, departure: Departure) -> None:
+    """What another app has made its own leaves the record."""
+    for ref in departure.settled:
+        ledger.inventory.pop(ref, None)
+
+
+def _identify(app: Application, ledger: Ledger, items: Sequence[Desired]) -> None:
+    """Put the uids that `items` have now into the record; of what was never ours there is none."""
+    for item in items:
+        tracked = app.target.tracker.get(item.ref)
+        known = tracked is not None and tracked.baseline is not None and item.ref in ledger.inventory
+        if known and tracked is not None and tracked.baseline is not None:
+            ledger.inventory[item.ref] = Entry(item.ref, item.gvk.version, tracked.baseline.uid)
+
+
+async def _close(app: Application, ledger: Ledger) -> None:
+    """Write the record; that of an app which has nothing any more goes."""
+    if ledger.inventory:
+        await app.ledgers.write(ledger)
+    else:
+        await app.ledgers.forget(ledger)
+
+
+# --- apply
+
+
+async def _apply(
+    app: Application, ledger: Ledger, proposal: Proposal, heard: Heard, deadline: Deadline, *, stay: bool
+) -> list[Outcome]:
+    """Apply what is to be applied; what has to wait for a definition of the same set is waited for."""
+    wish, pauses = app.wish(proposal.items, ledger.inventory, proposal.terms), iter(_AGAIN_S)
+    judgements: Sequence[gate.Judgement] = proposal.judgements
+    done: list[Outcome] = []
+    rest = Action.CORRECT if stay else None
+    while True:
+        plan = narrowed(app.target.plan(wish, await app.target.observe(wish)), proposal.todo, rest=rest)
+        outcomes = await _converged(app, wish, plan, judgements, heard)
+        done += outcomes
+        failures = [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]
+        waiting = [outcome for outcome in outcomes if outcome.effect is Effect.WAITING]
+        if failures:
+            await _bear(app, failures, pauses)
+        elif waiting:
+            awaited = "; ".join(map(str, waiting[:_SHOWN]))
+            await deadline.pause(_LOOK_S, awaited, names.Reason.RECONCILIATION_FAILED)
+        else:
+            return done
+        await app.client.discovery.refresh()
+        judgements, rest = (), None
+
+
+async def _converged(
+    app: Application, wish: Wish, plan: KubePlan, judgements: Sequence[gate.Judgement], heard: Heard
+) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    async for outcome in app.target.converge(wish, plan, judgements):
+        heard(outcome)
+        outcomes.append(outcome)
+    return outcomes
+
+
+async def _bear(app: Application, failures: Sequence[Outcome], pauses: Iterator[float]) -> None:
+    """Let a moment pass before another try, or raise what failed."""
+    seconds = next(pauses, None)
+    passing = all(outcome.transient and not outcome.stuck for outcome in failures)
+    if seconds is None or not passing:
+        kind = Transient if any(outcome.transient for outcome in failures) else Terminal
+        raise kind(names.Reason.RECONCILIATION_FAILED, verdicts.failure_words(failures))
+    await app.clock.sleep(seconds)
+
+
+# --- prune
+
+
+async def _prune(
+    app: Application, ledger: Ledger, proposal: Proposal, departure: Departure, heard: Heard, deadline: Deadline
+) -> list[Outcome]:
+    """Delete what may go, and wait until it is gone. What is not ours any more leaves the record."""
+    if not departure.go:
+        return []
+    if departure.granted and departure.granted != ledger.about.granted:
+        approval = proposal.terms.approval
+        ledger.about = msgspec.structs.replace(ledger.about, approval=approval, granted=departure.granted)
+        await app.ledgers.write(ledger)  # a crash in between must not ask again for what was approved
+    elif (await app.ledgers.read(app.key)).version != ledger.version:
+        words = "nothing is deleted: somebody else has changed the record since it was read"
+        raise Transient(names.Reason.PRUNE_FAILED, words)
+    wish = app.wish(proposal.items, ledger.inventory, proposal.terms)
+    left, done, pauses = list(departure.go), list[Outcome](), iter(_AGAIN_S)
+    while left:
+        outcomes: list[Outcome] = []
+        async for outcome in app.target.delete(wish, left):
+            heard(outcome)
+            outcomes.append(outcome)
+            if outcome.effect in (Effect.DELETED, Effect.RELEASED):
+                ledger.inventory.pop(outcome.ref, None)
+        done += [outcome for outcome in outcomes if outcome.effect is not Effect.WAITING]
+        failures = [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]
+        waiting = [outcome for outcome in outcomes if outcome.effect is Effect.WAITING]
+        left = [entry for entry in left if entry.ref in {outcome.ref for outcome in (*failures, *waiting)}]
+        if failures:
+            await _bear(app, failures, pauses)
+        elif waiting:
+            awaited = "; ".join(map(str, waiting[:_SHOWN]))
+            await deadline.pause(_LOOK_S, awaited, names.Reason.PRUNE_FAILED)
+    return done

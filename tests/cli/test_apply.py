@@ -1,0 +1,255 @@
+"""`trimtab apply` against a real API server: once, again, moved, killed, and refused."""
+
+import base64
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import command_line
+from trimtab.cluster.plane import ControlPlane
+
+Done = subprocess.CompletedProcess[str]
+
+
+class Ground:
+    """A repository of directories, a namespace, and the command."""
+
+    def __init__(self, root: Path, plane: ControlPlane, kubectl: Callable[..., str], namespace: str) -> None:
+        self.root = root
+        self.plane = plane
+        self.kubectl = kubectl
+        self.namespace = namespace
+        (root / ".git").mkdir(parents=True)
+        kubectl("create", "namespace", namespace)
+
+    def write(self, app: str, **files: Any) -> None:
+        """Write `name=object` as app/name.yaml; None removes the file."""
+        directory = self.root / app
+        directory.mkdir(exist_ok=True)
+        for name, body in files.items():
+            file = directory / f"{name}.yaml"
+            if body is None:
+                file.unlink()
+            else:
+                file.write_text(body if isinstance(body, str) else json.dumps(body, indent=1))
+
+    def line(self, app: str, *arguments: str, kubeconfig: Path | None = None) -> tuple[list[str], dict[str, str]]:
+        words = ("apply", str(self.root / app), "--app", app, "-n", self.namespace, *arguments)
+        return command_line(kubeconfig or self.plane.kubeconfig, *words)
+
+    def apply(self, app: str, *arguments: str, kubeconfig: Path | None = None) -> Done:
+        command, env = self.line(app, "--yes", *arguments, kubeconfig=kubeconfig)
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+
+    def get(self, kind: str, name: str) -> Any:
+        found = self.kubectl("get", kind, name, "-n", self.namespace, "-o", "json", "--ignore-not-found")
+        return json.loads(found) if found else None
+
+    def record(self, app: str) -> set[str]:
+        """The names of the objects that an app has on record."""
+        secret = self.get("secret", f"{app}.apply.inventory.trimtab.dev")
+        if secret is None:
+            return set()
+        document = json.loads(base64.b64decode(secret["data"]["inventory"]))
+        return {entry["id"].split("_")[1] for entry in document["entries"]}
+
+    def mine(self, app: str) -> set[str]:
+        """The names of the objects in the cluster that carry the labels of an app."""
+        selector = f"apply.trimtab.dev/name={app}"
+        found = self.kubectl("get", "configmap,deployment", "-n", self.namespace, "-l", selector, "-o", "name")
+        return {line.partition("/")[2] for line in found.split()}
+
+    def uid(self, name: str) -> str:
+        return str(self.get("configmap", name)["metadata"]["uid"])
+
+
+@pytest.fixture
+def ground(plane: ControlPlane, kubectl: Callable[..., str], namespace: Callable[[], str], tmp_path: Path) -> Ground:
+    return Ground(tmp_path / "repository", plane, kubectl, namespace())
+
+
+def config(name: str, **data: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data or {"colour": "blue"}}
+
+
+def deployment(name: str = "web", image: str = "web:1.0", **spec: Any) -> dict[str, Any]:
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "web", "image": image}]}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template, **spec},
+    }
+
+
+def test_what_is_declared_comes_to_be_and_a_second_apply_writes_nothing(ground: Ground) -> None:
+    ground.write("shop", web=deployment(), settings=config("settings"))
+    first = ground.apply("shop", "--prune")
+    assert (first.returncode, ground.record("shop")) == (0, {"web", "settings"}), first.stderr
+    assert "all 2 objects are healthy" in first.stderr
+    web = ground.get("deployment", "web")
+    assert web["status"]["readyReplicas"] == 1
+    assert web["metadata"]["labels"]["apply.trimtab.dev/name"] == "shop"
+    many = len(ground.plane.audit_log.read_text().splitlines())
+    again = ground.apply("shop", "--prune")
+    assert (again.returncode, again.stdout) == (0, ""), again.stderr
+    asked = [json.loads(line) for line in ground.plane.audit_log.read_text().splitlines()[many:]]
+    writes = [one["requestURI"] for one in asked if one["verb"] in ("create", "patch", "update", "delete")]
+    assert [uri for uri in writes if ground.namespace in uri and "dryRun" not in uri] == []
+
+
+def test_what_moves_from_one_app_to_another_is_never_deleted_whichever_is_applied_first(ground: Ground) -> None:
+    ground.write("a", kept=config("kept"), moved=config("moved"))
+    ground.write("b", other=config("other"))
+    assert [ground.apply(app, "--prune").returncode for app in "ab"] == [0, 0]
+    uid = ground.uid("moved")
+    ground.write("a", moved=None)
+    ground.write("b", moved=config("moved"))
+    left = ground.apply("a", "--prune")
+    assert (left.returncode, ground.uid("moved")) == (0, uid), left.stderr
+    assert f"kept for app {ground.namespace}/b" in left.stdout
+    taken = ground.apply("b", "--prune")
+    assert (taken.returncode, ground.uid("moved"), ground.record("b")) == (0, uid, {"other", "moved"}), taken.stderr
+    # and back, the other way round: the new owner comes first
+    ground.write("b", moved=None)
+    ground.write("a", moved=config("moved"))
+    back = ground.apply("a", "--prune")
+    assert (back.returncode, ground.uid("moved")) == (0, uid), back.stderr
+    released = ground.apply("b", "--prune")
+    assert (released.returncode, ground.uid("moved")) == (0, uid), released.stderr
+    assert (ground.record("a"), ground.record("b")) == ({"kept", "moved"}, {"other"})
+    # what both declare is refused, and nothing is written
+    ground.write("b", moved=config("moved", colour="red"))
+    both = ground.apply("b", "--prune")
+    assert (both.returncode, ground.get("configmap", "moved")["data"]) == (1, {"colour": "blue"})
+    assert f"ConfigMap/{ground.namespace}/moved is managed by app {ground.namespace}/a" in both.stderr
+
+
+def test_a_run_that_was_killed_leaves_no_orphan_and_the_next_waits_for_its_turn_and_goes_on(ground: Ground) -> None:
+    names = [f"c{number}" for number in range(40)]
+    ground.write("shop", **{name: config(name) for name in names})
+    command, env = ground.line("shop", "--yes", "--prune")
+    killed = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not ground.record("shop") and time.monotonic() < deadline:
+        pass
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert ground.mine("shop") <= ground.record("shop") == set(names)
+    for name in names[:8]:
+        ground.write("shop", **{name: None})
+    after = ground.apply("shop", "--prune")
+    assert after.returncode == 0, after.stderr
+    assert ground.mine("shop") == ground.record("shop") == set(names[8:])
+
+
+def test_deletions_beyond_the_budget_are_held_until_exactly_they_are_approved(ground: Ground) -> None:
+    ground.write("shop", **{f"c{number}": config(f"c{number}") for number in range(3)}, kept=config("kept"))
+    assert ground.apply("shop").returncode == 0
+    ground.write("shop", c0=None, c1=None, c2=None)
+    unasked = ground.apply("shop")
+    assert (unasked.returncode, unasked.stdout.count("--prune deletes it")) == (0, 3), unasked.stderr
+    held = ground.apply("shop", "--prune", "--deletion-budget", "2")
+    assert (held.returncode, len(ground.mine("shop"))) == (2, 4)
+    assert "3 deletions are held" in held.stderr
+    digest = held.stderr.partition("--approve-prune ")[2].partition(".")[0]
+    ground.kubectl("create", "configmap", "trimtab-freeze", "-n", ground.namespace)
+    frozen = ground.apply("shop", "--prune", "--approve-prune", digest)
+    assert (frozen.returncode, len(ground.mine("shop"))) == (2, 4)
+    assert "freezes all deletions" in frozen.stderr
+    ground.kubectl("delete", "configmap", "trimtab-freeze", "-n", ground.namespace)
+    done = ground.apply("shop", "--prune", "--deletion-budget", "2", "--approve-prune", digest)
+    assert (done.returncode, ground.mine("shop"), ground.record("shop")) == (0, {"kept"}, {"kept"}), done.stderr
+    ground.write("shop", kept=None, nothing="# nothing\n")
+    empty = ground.apply("shop", "--prune")
+    assert (empty.returncode, ground.mine("shop")) == (1, {"kept"})
+    assert "--allow-empty" in empty.stderr
+    gone = ground.apply("shop", "--prune", "--allow-empty")
+    assert (gone.returncode, ground.mine("shop"), ground.get("secret", "shop.apply.inventory.trimtab.dev")) == (
+        *(0, set(), None),
+    ), gone.stderr
+
+
+def test_what_the_server_refuses_writes_nothing_at_all(ground: Ground) -> None:
+    ground.write("shop", good=config("good"), bad=deployment(replicas=-1))
+    refused = ground.apply("shop")
+    assert (refused.returncode, ground.mine("shop"), ground.record("shop")) == (1, set(), set())
+    assert f"Deployment/{ground.namespace}/web (shop/bad.yaml:1)" in refused.stderr
+    assert "nothing was applied" in refused.stderr
+
+
+def test_without_a_terminal_nothing_is_applied_unless_that_was_said(ground: Ground) -> None:
+    ground.write("shop", settings=config("settings"))
+    command, env = ground.line("shop")
+    done = subprocess.run(command, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    assert (done.returncode, ground.mine("shop")) == (1, set())
+    assert "say --yes" in done.stderr
+    looked = ground.apply("shop", "--dry-run")
+    assert (looked.returncode, ground.record("shop")) == (2, set())
+    assert looked.stdout == f"+ ConfigMap/{ground.namespace}/settings (shop/settings.yaml:1): only in git\n"
+
+
+def test_a_definition_and_an_object_of_its_kind_come_in_one_go_and_what_is_ill_is_told(ground: Ground) -> None:
+    group = f"{ground.namespace}.example.org"
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"kind": "Widget", "plural": "widgets", "singular": "widget", "listKind": "WidgetList"}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"widgets.{group}"},
+        "spec": {"group": group, "names": names, "scope": "Namespaced", "versions": [version]},
+    }
+    widget = {"apiVersion": f"{group}/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": 3}}
+    ground.write("shop", definition=definition, widget=widget)
+    done = ground.apply("shop")
+    assert done.returncode == 0, done.stderr
+    assert ground.get(f"widgets.{group}", "w")["spec"] == {"size": 3}
+    ill = deployment("ill", progressDeadlineSeconds=1)
+    ill["spec"]["template"]["spec"]["nodeSelector"] = {"no": "where"}
+    ground.write("shop", ill=ill)
+    late = ground.apply("shop", "--timeout", "20s")
+    assert (late.returncode, "Deployment" in late.stderr) == (3, True), late.stderr
+
+
+def test_who_may_not_write_is_told_and_it_is_unknown_what_there_is(ground: Ground) -> None:
+    ground.write("shop", settings=config("settings"))
+    stranger = ground.root.parent / "stranger.kubeconfig"
+    stranger.write_bytes(ground.plane.kubeconfig_for("stranger"))
+    done = ground.apply("shop", kubeconfig=stranger)
+    assert (done.returncode, "forbidden" in done.stderr) == (3, True), done.stderr
+
+
+def test_an_agent_brings_back_what_drifts_takes_what_is_new_and_ends_cleanly(ground: Ground) -> None:
+    ground.write("shop", settings=config("settings"), web=deployment())
+    command, env = ground.line("shop", "--yes", "--prune", "--watch", "--interval", "1s")
+    agent = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        until(lambda: ground.record("shop") == {"settings", "web"} and ground.get("deployment", "web"))
+        until(lambda: "readyReplicas" in ground.get("deployment", "web")["status"])
+        patch = '{"data": {"colour": "red"}}'
+        ground.kubectl("patch", "configmap", "settings", "-n", ground.namespace, "--type=merge", "-p", patch)
+        until(lambda: ground.get("configmap", "settings")["data"] == {"colour": "blue"})
+        ground.write("shop", web=None, new=config("new"))
+        until(lambda: ground.mine("shop") == {"settings", "new"} == ground.record("shop"))
+        agent.send_signal(signal.SIGTERM)
+        told, _ = agent.communicate(timeout=20)
+    finally:
+        agent.kill()
+    assert agent.returncode == 0, told
+    lease = ground.get("lease", "shop.apply.trimtab.dev")
+    assert lease["spec"]["holderIdentity"] == "", told
+    assert 'data.colour: "red" → "blue"' in told
+
+
+def until(holds: Callable[[], Any], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to be"
