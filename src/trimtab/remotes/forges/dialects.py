@@ -1,0 +1,243 @@
+"""What GitHub, GitLab and Gitea call a pull request, and how each wants to be asked. Pure."""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+import msgspec
+from yarl import URL
+
+from trimtab.remotes.git.address import Address
+
+LONGEST_TITLE: Final = 255
+LONGEST_BODY: Final = 60_000
+_PAGE: Final = 50
+T = TypeVar("T")
+
+
+class Wish(NamedTuple):
+    """A pull request as it should be: the branch `head`, to be merged into `base`."""
+
+    head: str
+    base: str
+    title: str
+    body: str
+
+
+class Pull(NamedTuple):
+    """A pull request that is open."""
+
+    number: int
+    url: str
+    title: str
+    body: str
+
+
+class Asked(NamedTuple):
+    """One request: a path below the address of the API, in wire form, and what is sent."""
+
+    method: str
+    path: str
+    body: Mapping[str, Any] | None = None
+
+
+class Dialect(Protocol):
+    """How one kind of forge is spoken to."""
+
+    name: str
+    pages: int
+    """So many pages are looked through for a pull request that is open."""
+
+    def api(self, address: Address) -> URL:
+        """Where the API of the forge is that has the repository at `address`, if nobody says otherwise."""
+        ...
+
+    def project(self, address: Address) -> str:
+        """What the repository is called there, in wire form. Raises ValueError."""
+        ...
+
+    def headers(self, token: str) -> Mapping[str, str]:
+        """Who we are, and what we take."""
+        ...
+
+    def search(self, project: str, wish: Wish, page: int) -> Asked:
+        """For what is open from `head` to `base`."""
+        ...
+
+    def found(self, answer: bytes, wish: Wish) -> tuple[Pull | None, bool]:
+        """The one for `wish` in an answer to that, and whether there may be more. Raises msgspec's errors."""
+        ...
+
+    def create(self, project: str, wish: Wish) -> Asked: ...
+
+    def update(self, project: str, pull: Pull, wish: Wish) -> Asked: ...
+
+    def opened(self, answer: bytes) -> Pull:
+        """What came of creating or updating one. Raises msgspec's errors."""
+        ...
+
+
+class _Branch(msgspec.Struct, frozen=True):
+    ref: str = ""
+
+
+class _Pull(msgspec.Struct, frozen=True):
+    """As GitHub, and Gitea after it, have it."""
+
+    number: int
+    html_url: str = ""
+    title: str = ""
+    body: str | None = None
+    head: _Branch = _Branch()
+    base: _Branch = _Branch()
+
+    @property
+    def pull(self) -> Pull:
+        return Pull(self.number, self.html_url, self.title, self.body or "")
+
+
+class _MergeRequest(msgspec.Struct, frozen=True):
+    """As GitLab has it; `iid` counts within the project."""
+
+    iid: int
+    web_url: str = ""
+    title: str = ""
+    description: str | None = None
+    source_branch: str = ""
+    target_branch: str = ""
+
+    @property
+    def pull(self) -> Pull:
+        return Pull(self.iid, self.web_url, self.title, self.description or "")
+
+
+class _GitHub:
+    name = "github"
+    pages = 1
+
+    def api(self, address: Address) -> URL:
+        if address.host in ("github.com", "ssh.github.com"):
+            return URL("https://api.github.com")
+        return _base(address, "/api/v3")
+
+    def project(self, address: Address) -> str:
+        return "/".join(_two(address))
+
+    def headers(self, token: str) -> Mapping[str, str]:
+        return {
+            "Accept": "application/vnd.github+json",
+            "Authorization": f"Bearer {token}",
+            "X-GitHub-Api-Version": "2022-11-28",
+        }
+
+    def search(self, project: str, wish: Wish, page: int) -> Asked:
+        owner = project.partition("/")[0]
+        query = _query(state="open", head=f"{owner}:{wish.head}", base=wish.base, per_page=_PAGE, page=page)
+        return Asked("GET", f"/repos/{project}/pulls?{query}")
+
+    def found(self, answer: bytes, wish: Wish) -> tuple[Pull | None, bool]:
+        return _named(answer, wish)
+
+    def create(self, project: str, wish: Wish) -> Asked:
+        body = {"title": wish.title, "head": wish.head, "base": wish.base, "body": wish.body}
+        return Asked("POST", f"/repos/{project}/pulls", body)
+
+    def update(self, project: str, pull: Pull, wish: Wish) -> Asked:
+        return Asked("PATCH", f"/repos/{project}/pulls/{pull.number}", {"title": wish.title, "body": wish.body})
+
+    def opened(self, answer: bytes) -> Pull:
+        return msgspec.json.decode(answer, type=_Pull).pull
+
+
+class _Gitea(_GitHub):
+    """Gitea and Forgejo: the words of GitHub, another address, and no search by branch."""
+
+    name = "gitea"
+    pages = 20
+
+    def api(self, address: Address) -> URL:
+        return _base(address, "/api/v1")
+
+    def headers(self, token: str) -> Mapping[str, str]:
+        return {"Accept": "application/json", "Authorization": f"token {token}"}
+
+    def search(self, project: str, wish: Wish, page: int) -> Asked:  # noqa: ARG002 - there is no search by branch
+        query = _query(state="open", sort="recentupdate", limit=_PAGE, page=page)
+        return Asked("GET", f"/repos/{project}/pulls?{query}")
+
+
+class _GitLab:
+    name = "gitlab"
+    pages = 1
+
+    def api(self, address: Address) -> URL:
+        return _base(address, "/api/v4")
+
+    def project(self, address: Address) -> str:
+        path = _path(address)
+        if "/" not in path:
+            raise ValueError(f"{address} is not the address of a project, such as https://gitlab.com/group/project")
+        return path.replace("/", "%2F")
+
+    def headers(self, token: str) -> Mapping[str, str]:
+        return {"Accept": "application/json", "PRIVATE-TOKEN": token}
+
+    def search(self, project: str, wish: Wish, page: int) -> Asked:
+        query = _query(state="opened", source_branch=wish.head, target_branch=wish.base, per_page=_PAGE, page=page)
+        return Asked("GET", f"/projects/{project}/merge_requests?{query}")
+
+    def found(self, answer: bytes, wish: Wish) -> tuple[Pull | None, bool]:
+        items = msgspec.json.decode(answer, type=list[_MergeRequest])
+        ours = (one for one in items if (one.source_branch, one.target_branch) == (wish.head, wish.base))
+        return next((one.pull for one in ours), None), len(items) >= _PAGE
+
+    def create(self, project: str, wish: Wish) -> Asked:
+        body = {
+            "source_branch": wish.head,
+            "target_branch": wish.base,
+            "title": wish.title,
+            "description": wish.body,
+        }
+        return Asked("POST", f"/projects/{project}/merge_requests", body)
+
+    def update(self, project: str, pull: Pull, wish: Wish) -> Asked:
+        body = {"title": wish.title, "description": wish.body}
+        return Asked("PUT", f"/projects/{project}/merge_requests/{pull.number}", body)
+
+    def opened(self, answer: bytes) -> Pull:
+        return msgspec.json.decode(answer, type=_MergeRequest).pull
+
+
+_GITEA: Final[Dialect] = _Gitea()
+DIALECTS: Final[Mapping[str, Dialect]] = {
+    "github": _GitHub(),
+    "gitlab": _GitLab(),
+    "gitea": _GITEA,
+    "forgejo": _GITEA,
+}
+
+
+def _named(answer: bytes, wish: Wish) -> tuple[Pull | None, bool]:
+    items = msgspec.json.decode(answer, type=list[_Pull])
+    ours = (one for one in items if (one.head.ref, one.base.ref) == (wish.head, wish.base))
+    return next((one.pull for one in ours), None), len(items) >= _PAGE
+
+
+def _query(**values: str | int) -> str:
+    return URL.build(query={key: str(value) for key, value in values.items()}).raw_query_string
+
+
+def _path(address: Address) -> str:
+    return address.path.strip("/").removesuffix(".git")
+
+
+def _two(address: Address) -> tuple[str, str]:
+    parts = _path(address).split("/")
+    if len(parts) < 2:
+        raise ValueError(f"{address} is not the address of a repository, such as https://host/owner/name")
+    return parts[-2], parts[-1]
+
+
+def _base(address: Address, suffix: str) -> URL:
+    # That of git says nothing of where the API is over ssh: https, at the usual port.
+    authority = address.authority if address.scheme == "https" else address.host
+    return URL(f"https://{authority}{suffix}", encoded=True)
