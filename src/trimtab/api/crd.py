@@ -150,9 +150,6 @@ DEFINITIONS: Final = (
         (AGE, READY, STATUS),
     ),
     Definition(gvk.HELM_RELEASE, HelmRelease, "helmreleases", ("hr",), "fluxcd-appliers", (AGE, READY, STATUS)),
-)
-
-PLANNED: Final = (
     Definition(
         gvk.IMAGE_REPOSITORY,
         ImageRepository,
@@ -177,6 +174,9 @@ PLANNED: Final = (
         "fluxcd-images",
         (Column("Image", ".status.latestRef.name"), Column("Tag", ".status.latestRef.tag"), READY, STATUS, AGE),
     ),
+)
+
+PLANNED: Final = (
     Definition(
         gvk.IMAGE_UPDATE_AUTOMATION,
         ImageUpdateAutomation,

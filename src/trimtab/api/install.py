@@ -1,4 +1,4 @@
-"""Everything a cluster needs to run Trimtab: definitions, accounts with the least rights, and one Deployment.
+"""Everything a cluster needs to run Trimtab: definitions, accounts with the least rights, and two Deployments.
 
 Who may do what:
 
@@ -9,13 +9,31 @@ Who may do what:
 - `trimtab-reader`: reads everything, for the shared watches. Under multi-tenancy the administrator binds it.
 - `trimtab-applier`: writes for apps without an account of their own. Bound to cluster-admin, as nearly every existing
   repository expects; not bound at all under multi-tenancy, so that such an app gets an error.
+- `trimtab-automate`, the account of the process that looks at images: the status of its own kinds, Events, its Lease,
+  the look of namespaces. It may write nothing else in the cluster, and act for nobody.
+- `trimtab-automate-tenant`, a role for that account: read a Secret it is told the name of, and the names of Secrets in
+  a service account. Bound as `trimtab-tenant` is.
 """
 
 from typing import Final
 
 from trimtab.api.crd import DEFINITIONS, crds
-from trimtab.api.gvk import EXTENSIONS_GROUP, HELM_GROUP, KUSTOMIZE_GROUP, NOTIFICATION_GROUP, SOURCE_GROUP
-from trimtab.api.names import HELM_LEASE, KUSTOMIZE_LEASE, NOTIFICATION_LEASE, SOURCE_LEASE, WATCHER_LEASE
+from trimtab.api.gvk import (
+    EXTENSIONS_GROUP,
+    HELM_GROUP,
+    IMAGE_GROUP,
+    KUSTOMIZE_GROUP,
+    NOTIFICATION_GROUP,
+    SOURCE_GROUP,
+)
+from trimtab.api.names import (
+    HELM_LEASE,
+    KUSTOMIZE_LEASE,
+    NOTIFICATION_LEASE,
+    REFLECTOR_LEASE,
+    SOURCE_LEASE,
+    WATCHER_LEASE,
+)
 from trimtab.manifests.refs import Body, Ref
 
 DEFAULT_NAMESPACE: Final = "flux-system"
@@ -24,6 +42,8 @@ READER: Final = "trimtab-reader"
 APPLIER: Final = "trimtab-applier"
 TENANT: Final = "trimtab-tenant"
 VIEW: Final = "trimtab-view"
+AUTOMATE: Final = "trimtab-automate"
+AUTOMATE_TENANT: Final = "trimtab-automate-tenant"
 DEPLOYMENT: Final = "trimtab"
 
 ARTIFACT_SERVICE: Final = "source-controller"
@@ -36,11 +56,17 @@ METRICS_PORT: Final = 8080
 NOBODY: Final = 65534
 GRACE_S: Final = 30
 
+_PORTS: Final[tuple[Body, ...]] = (
+    {"name": "http", "containerPort": ARTIFACT_PORT, "protocol": "TCP"},
+    {"name": "http-webhook", "containerPort": WEBHOOK_PORT, "protocol": "TCP"},
+    {"name": "http-prom", "containerPort": METRICS_PORT, "protocol": "TCP"},
+)
 _RBAC: Final = "rbac.authorization.k8s.io"
 _MADE: Final = ("externalartifacts", "helmcharts")
 _WATCH: Final = ["get", "list", "watch"]
 _PART_OF: Final = {"app.kubernetes.io/part-of": "trimtab"}
 _POD: Final = {"app.kubernetes.io/name": "trimtab", "app.kubernetes.io/component": "sync"}
+_AUTOMATE_POD: Final = {"app.kubernetes.io/name": "trimtab", "app.kubernetes.io/component": "automate"}
 
 
 def install_manifests(
@@ -57,13 +83,15 @@ def install_manifests(
     return [
         _namespace(namespace),
         *crds(),
-        *(_service_account(name, namespace) for name in (SYNC, READER, APPLIER)),
+        *(_service_account(name, namespace) for name in (SYNC, READER, APPLIER, AUTOMATE)),
         *_roles(multi_tenant=multi_tenant),
         *_bindings(namespace, multi_tenant=multi_tenant),
         _service(ARTIFACT_SERVICE, "http", namespace),
         _service(WEBHOOK_SERVICE, "http-webhook", namespace),
         _network_policy(namespace),
+        _metrics_policy(AUTOMATE, _AUTOMATE_POD, namespace),
         _deployment(namespace, image, _arguments(namespace, multi_tenant=multi_tenant, deny_private=deny_private)),
+        _automate(namespace, image, multi_tenant=multi_tenant, deny_private=deny_private),
     ]
 
 
@@ -87,8 +115,8 @@ def _namespace(name: str) -> Body:
 
 
 def _service_account(name: str, namespace: str) -> Body:
-    # Only the process's own account has its token in a pod; the others are acted for.
-    return _object("v1", "ServiceAccount", name, namespace) | {"automountServiceAccountToken": name == SYNC}
+    # Only the processes' own accounts have their tokens in a pod; the others are acted for.
+    return _object("v1", "ServiceAccount", name, namespace) | {"automountServiceAccountToken": name in (SYNC, AUTOMATE)}
 
 
 def _rule(group: str, resources: list[str], verbs: list[str], names: list[str] | None = None) -> Body:
@@ -102,18 +130,12 @@ def _cluster_role(name: str, rules: list[Body], labels: dict[str, str] | None = 
 
 def _roles(*, multi_tenant: bool) -> list[Body]:
     kinds = [(definition.gvk.group, definition.plural) for definition in DEFINITIONS]
-    own = [
-        rule
-        for group, plural in kinds
-        for rule in (
-            # what generators and releases make is made and cleared away by us
-            _rule(group, [plural], [*_WATCH, "patch", *(["create", "delete"] if plural in _MADE else [])]),
-            _rule(group, [f"{plural}/status"], ["get", "patch"]),
-            _rule(group, [f"{plural}/finalizers"], ["update"]),
-        )
-    ]
+    own = [rule for group, plural in kinds if group != IMAGE_GROUP for rule in _own(group, plural)]
+    images = [plural for group, plural in kinds if group == IMAGE_GROUP]
     sync = [
         *own,
+        # a webhook asks them for a look; what they found is said by others
+        _rule(IMAGE_GROUP, images, [*_WATCH, "patch"]),
         _rule("", ["events"], ["create", "patch"]),
         _rule("", ["namespaces"], _WATCH),
         _rule("apiextensions.k8s.io", ["customresourcedefinitions"], _WATCH),
@@ -128,42 +150,67 @@ def _roles(*, multi_tenant: bool) -> list[Body]:
         # Long inventories are kept in Secrets. Otherwise the applier writes them; here this account does, in the
         # namespaces it is let into, where it may act as any account anyway.
         tenant.append(_rule("", ["secrets"], ["list", "create", "patch", "delete"]))
-    groups = (SOURCE_GROUP, EXTENSIONS_GROUP, KUSTOMIZE_GROUP, HELM_GROUP, NOTIFICATION_GROUP)
+    automate = [
+        *(rule for plural in images for rule in _own(IMAGE_GROUP, plural)),
+        _rule("", ["events"], ["create", "patch"]),
+        _rule("", ["namespaces"], _WATCH),
+    ]
+    automate_tenant = [_rule("", ["secrets", "serviceaccounts"], ["get"])]
+    groups = (SOURCE_GROUP, EXTENSIONS_GROUP, KUSTOMIZE_GROUP, HELM_GROUP, NOTIFICATION_GROUP, IMAGE_GROUP)
     aggregate = {f"{_RBAC}/aggregate-to-{role}": "true" for role in ("view", "edit", "admin")}
     return [
         _cluster_role(SYNC, sync),
         _cluster_role(TENANT, tenant),
         _cluster_role(READER, [_rule("*", ["*"], _WATCH)]),
+        _cluster_role(AUTOMATE, automate),
+        _cluster_role(AUTOMATE_TENANT, automate_tenant),
         _cluster_role(VIEW, [_rule(group, ["*"], _WATCH) for group in groups], aggregate),
     ]
 
 
-def _bindings(namespace: str, *, multi_tenant: bool) -> list[Body]:
-    everywhere = [(SYNC, SYNC, SYNC)]
-    if not multi_tenant:
-        everywhere += [(TENANT, TENANT, SYNC), (READER, READER, READER), (APPLIER, "cluster-admin", APPLIER)]
-    leases = [
-        _rule("coordination.k8s.io", ["leases"], ["create"]),
-        _rule(
-            "coordination.k8s.io",
-            ["leases"],
-            ["get", "update", "patch"],
-            [SOURCE_LEASE, KUSTOMIZE_LEASE, HELM_LEASE, NOTIFICATION_LEASE, WATCHER_LEASE],
-        ),
+def _own(group: str, plural: str) -> list[Body]:
+    """What is done to objects of a kind that is looked after."""
+    return [
+        # what generators and releases make is made and cleared away by us
+        _rule(group, [plural], [*_WATCH, "patch", *(["create", "delete"] if plural in _MADE else [])]),
+        _rule(group, [f"{plural}/status"], ["get", "patch"]),
+        _rule(group, [f"{plural}/finalizers"], ["update"]),
     ]
+
+
+def _bindings(namespace: str, *, multi_tenant: bool) -> list[Body]:
+    everywhere = [(SYNC, SYNC, SYNC), (AUTOMATE, AUTOMATE, AUTOMATE)]
+    if not multi_tenant:
+        everywhere += [
+            (TENANT, TENANT, SYNC),
+            (READER, READER, READER),
+            (APPLIER, "cluster-admin", APPLIER),
+            (AUTOMATE_TENANT, AUTOMATE_TENANT, AUTOMATE),
+        ]
+    leases = _leases(SOURCE_LEASE, KUSTOMIZE_LEASE, HELM_LEASE, NOTIFICATION_LEASE, WATCHER_LEASE)
     switch = [_rule("", ["configmaps"], _WATCH, ["trimtab-freeze"])]
     here = [
         _object(f"{_RBAC}/v1", "Role", SYNC, namespace) | {"rules": leases + switch},
         _binding("RoleBinding", SYNC, "Role", SYNC, SYNC, namespace),
+        _object(f"{_RBAC}/v1", "Role", AUTOMATE, namespace) | {"rules": _leases(REFLECTOR_LEASE)},
+        _binding("RoleBinding", AUTOMATE, "Role", AUTOMATE, AUTOMATE, namespace),
     ]
     if multi_tenant:
         here.append(_binding("RoleBinding", TENANT, "ClusterRole", TENANT, SYNC, namespace))
+        here.append(_binding("RoleBinding", AUTOMATE_TENANT, "ClusterRole", AUTOMATE_TENANT, AUTOMATE, namespace))
     return [
         *(
             _binding("ClusterRoleBinding", name, "ClusterRole", role, account, namespace)
             for name, role, account in everywhere
         ),
         *here,
+    ]
+
+
+def _leases(*names: str) -> list[Body]:
+    return [
+        _rule("coordination.k8s.io", ["leases"], ["create"]),
+        _rule("coordination.k8s.io", ["leases"], ["get", "update", "patch"], list(names)),
     ]
 
 
@@ -201,6 +248,19 @@ def _network_policy(namespace: str) -> Body:
     }
 
 
+def _metrics_policy(name: str, pod: dict[str, str], namespace: str) -> Body:
+    """Metrics for any pod; nothing else comes in."""
+    return _object("networking.k8s.io/v1", "NetworkPolicy", name, namespace) | {
+        "spec": {
+            "podSelector": {"matchLabels": dict(pod)},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {"from": [{"namespaceSelector": {}}], "ports": [{"protocol": "TCP", "port": "http-prom"}]},
+            ],
+        }
+    }
+
+
 def _arguments(namespace: str, *, multi_tenant: bool, deny_private: bool) -> list[str]:
     denied = ["--deny-private-addresses"] if deny_private else []
     return [
@@ -219,20 +279,41 @@ def _arguments(namespace: str, *, multi_tenant: bool, deny_private: bool) -> lis
     ]
 
 
-def _deployment(namespace: str, image: str, arguments: list[str]) -> Body:
-    return _object("apps/v1", "Deployment", DEPLOYMENT, namespace, dict(_POD)) | {
+def _automate(namespace: str, image: str, *, multi_tenant: bool, deny_private: bool) -> Body:
+    """The process that looks at images: with an account of its own, and no port but that of its metrics."""
+    arguments = [
+        "run",
+        "--controllers=image-reflector",
+        "--storage-path=/data",
+        f"--metrics-addr=:{METRICS_PORT}",
+        *(["--multi-tenant"] if multi_tenant else []),
+        *(["--deny-private-addresses"] if deny_private else []),
+    ]
+    return _deployment(namespace, image, arguments, AUTOMATE, _AUTOMATE_POD, AUTOMATE, _PORTS[-1:])
+
+
+def _deployment(
+    namespace: str,
+    image: str,
+    arguments: list[str],
+    name: str = DEPLOYMENT,
+    pod: dict[str, str] = _POD,
+    account: str = SYNC,
+    ports: tuple[Body, ...] = _PORTS,
+) -> Body:
+    return _object("apps/v1", "Deployment", name, namespace, dict(pod)) | {
         "spec": {
             # One process holds the Leases and the artifacts: a second pod would answer for files it does not have.
             "replicas": 1,
             "strategy": {"type": "Recreate"},
-            "selector": {"matchLabels": dict(_POD)},
+            "selector": {"matchLabels": dict(pod)},
             "template": {
                 "metadata": {
-                    "labels": _PART_OF | _POD,
+                    "labels": _PART_OF | pod,
                     "annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS_PORT)},
                 },
                 "spec": {
-                    "serviceAccountName": SYNC,
+                    "serviceAccountName": account,
                     "terminationGracePeriodSeconds": GRACE_S,
                     "nodeSelector": {"kubernetes.io/os": "linux"},
                     "securityContext": {
@@ -242,7 +323,7 @@ def _deployment(namespace: str, image: str, arguments: list[str]) -> Body:
                         "fsGroup": NOBODY,
                         "seccompProfile": {"type": "RuntimeDefault"},
                     },
-                    "containers": [_container(image, arguments)],
+                    "containers": [_container(image, arguments, ports)],
                     "volumes": [
                         {"name": "data", "emptyDir": {}},
                         {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
@@ -253,7 +334,7 @@ def _deployment(namespace: str, image: str, arguments: list[str]) -> Body:
     }
 
 
-def _container(image: str, arguments: list[str]) -> Body:
+def _container(image: str, arguments: list[str], ports: tuple[Body, ...]) -> Body:
     return {
         "name": "trimtab",
         "image": image,
@@ -265,11 +346,7 @@ def _container(image: str, arguments: list[str]) -> Body:
             {"name": "HOME", "value": "/tmp"},  # noqa: S108 - the pod's own memory-backed volume
             {"name": "TMPDIR", "value": "/tmp"},  # noqa: S108
         ],
-        "ports": [
-            {"name": "http", "containerPort": ARTIFACT_PORT, "protocol": "TCP"},
-            {"name": "http-webhook", "containerPort": WEBHOOK_PORT, "protocol": "TCP"},
-            {"name": "http-prom", "containerPort": METRICS_PORT, "protocol": "TCP"},
-        ],
+        "ports": [dict(port) for port in ports],
         "livenessProbe": {"httpGet": {"path": "/healthz", "port": "http-prom"}, "timeoutSeconds": 5},
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http-prom"}},
         "resources": {

@@ -92,6 +92,9 @@ SOURCE_MANAGER: Final = "source-controller"
 NOTIFICATION_MANAGER: Final = "notification-controller"
 """Field manager of the status of Receivers, and of what they ask for."""
 
+REFLECTOR_MANAGER: Final = "image-reflector-controller"
+"""Field manager of the status of ImageRepositories and ImagePolicies."""
+
 WATCHER_MANAGER: Final = "source-watcher"
 """Field manager of ExternalArtifacts that a generator makes, and of the status of generators."""
 
@@ -100,6 +103,7 @@ WATCHER_LEASE: Final = "source-watcher-leader-election"
 KUSTOMIZE_LEASE: Final = "kustomize-controller-leader-election"
 HELM_LEASE: Final = "helm-controller-leader-election"
 NOTIFICATION_LEASE: Final = "notification-controller-leader-election"
+REFLECTOR_LEASE: Final = "image-reflector-controller-leader-election"
 """Flux's own Leases, so that Flux and Trimtab never drive the same objects at once."""
 
 OURS: Final = "trimtab.dev/"
@@ -277,7 +281,14 @@ class Reason(StrEnum):
     # of Receivers
     TOKEN_NOT_FOUND = "TokenNotFound"  # noqa: S105 - a reason
     VALIDATION_FAILED = "ValidationFailed"  # also of ArtifactGenerators, and of Kustomizations, where it is ours alone
+    # of ImageRepositories and ImagePolicies
+    IMAGE_URL_INVALID = "ImageURLInvalid"
+    INVALID_POLICY = "InvalidPolicy"
+    INTERVAL_NOT_CONFIGURED = "IntervalNotConfigured"
+    FAILURE = "Failure"  # no tag is left
     # ours alone
+    ON_HOLD = "OnHold"
+    TAGS_MISSING = "TagsMissing"
     CONFLICT = "Conflict"
     HISTORY_REWRITTEN = "HistoryRewritten"
     NON_DETERMINISTIC_RENDER = "NonDeterministicRender"

@@ -12,7 +12,6 @@ from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
 from trimtab.cli.kinds import (
     APP,
     EXTERNAL,
-    HOOK,
     Kind,
     condition,
     on_one_line,
@@ -56,7 +55,8 @@ def get(
     """List objects.
 
     KIND is one of: all (the default), sources all, source git, source oci, source bucket, source helm, source chart,
-    source external, artifact generators (ag), kustomizations (ks), helmreleases (hr), receivers.
+    source external, artifact generators (ag), kustomizations (ks), helmreleases (hr), receivers, images all,
+    image repositories (imgrepo), image policies (imgpol).
     """
 
     async def work(client: "Client") -> int:
@@ -117,7 +117,7 @@ class Columns:
             *(["NAMESPACE"] if self._namespaced else []),
             "NAME",
             *source,
-            *(["REVISION"] if kind is not HOOK else []),
+            *([kind.column] if kind.column else []),
             third,
             "READY",
             "MESSAGE",
@@ -131,7 +131,7 @@ class Columns:
             *([metadata.get("namespace", "")] if self._namespaced else []),
             title(body) if self._titled else metadata["name"],
             *([_source(body)] if self._sources and kind is APP else []),
-            *([shortened(revision(body))] if kind is not HOOK else []),
+            *([shortened(revision(body))] if kind.column else []),
             _source(body) if kind is EXTERNAL else str(suspended(body)),
             ready.get("status", "Unknown"),
             on_one_line(ready.get("message", "waiting to be reconciled")),

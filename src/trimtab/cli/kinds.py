@@ -11,6 +11,8 @@ from trimtab.api.gvk import (
     HELM_CHART,
     HELM_RELEASE,
     HELM_REPOSITORY,
+    IMAGE_POLICY,
+    IMAGE_REPOSITORY,
     KUSTOMIZATION,
     OCI_REPOSITORY,
     RECEIVER,
@@ -27,6 +29,7 @@ class Kind(NamedTuple):
     words: tuple[tuple[str, ...], ...]
     human: str
     done: str  # how a finished reconcile is told, before the revision
+    column: str = "REVISION"  # what `get` calls that; nothing where there is none
 
 
 _SOURCE_WORDS = ("source", "sources")
@@ -88,11 +91,39 @@ GENERATOR = Kind(
     "its artifacts are as they should be",
 )
 RELEASE = Kind(HELM_RELEASE, (("helmrelease",), ("helmreleases",), ("hr",)), "helmrelease", "released chart version")
-HOOK = Kind(RECEIVER, (("receiver",), ("receivers",)), "receiver", "")
-ALL = (*SOURCES, GENERATOR, APP, RELEASE, HOOK)
+HOOK = Kind(RECEIVER, (("receiver",), ("receivers",)), "receiver", "", "")
+_IMAGE_WORDS = ("image", "images")
+REPOSITORY = Kind(
+    IMAGE_REPOSITORY,
+    (
+        *((word, repository) for word in _IMAGE_WORDS for repository in ("repository", "repositories")),
+        ("imagerepository",),
+        ("imagerepositories",),
+        ("imgrepo",),
+        ("imagerepo",),
+    ),
+    "image repository",
+    "looked at",
+    "LAST SCAN",
+)
+POLICY = Kind(
+    IMAGE_POLICY,
+    (
+        *((word, policy) for word in _IMAGE_WORDS for policy in ("policy", "policies")),
+        ("imagepolicy",),
+        ("imagepolicies",),
+        ("imgpol",),
+        ("imagepol",),
+    ),
+    "image policy",
+    "chose",
+    "LATEST",
+)
+IMAGES = (REPOSITORY, POLICY)
+ALL = (*SOURCES, GENERATOR, APP, RELEASE, HOOK, *IMAGES)
 NAMED = (
     "APP | source git|oci|bucket|helm|chart NAME | artifact generator NAME | kustomization NAME | helmrelease NAME | "
-    "receiver NAME"
+    "receiver NAME | image repository|policy NAME"
 )
 """How commands say what they take."""
 
@@ -103,6 +134,8 @@ def several(words: Sequence[str]) -> tuple[tuple[Kind, ...], str]:
         return ALL, ""
     if words[0] in _SOURCE_WORDS and tuple(words[1:]) in ((), ("all",)):
         return SOURCES, ""
+    if words[0] in _IMAGE_WORDS and tuple(words[1:]) in ((), ("all",)):
+        return IMAGES, ""
     kind, rest = _split(words)
     if kind is None:
         raise Failure(Code.WRONG, f"there is no kind {' '.join(words)!r}; there are: {_known()}, all")
@@ -112,7 +145,7 @@ def several(words: Sequence[str]) -> tuple[tuple[Kind, ...], str]:
 
 
 def one(words: Sequence[str]) -> tuple[Kind, str]:
-    """What a command acts on: `source git|oci|bucket|helm|chart NAME`, `helmrelease NAME`, or an app's name alone."""
+    """What a command acts on: `source git|oci|bucket|helm|chart NAME`, `image policy NAME`, or an app's name alone."""
     kind, rest = _split(words)
     if kind is None and len(words) == 1:
         return APP, words[0]
@@ -152,7 +185,19 @@ def revision(body: Body) -> str:
     if body.get("kind") == RELEASE.gvk.kind:
         stood = [one for one in status.get("history") or () if one.get("status") == "deployed"]
         return str(stood[0].get("chartVersion", "")) if stood else ""
+    if body.get("kind") == REPOSITORY.gvk.kind:
+        return str((status.get("lastScanResult") or {}).get("scanTime", ""))
+    if body.get("kind") == POLICY.gvk.kind:
+        return image(status.get("latestRef"))
     return str((status.get("artifact") or {}).get("revision", ""))
+
+
+def image(ref: Body | None) -> str:
+    """`name:tag@digest` of an image in a status, as far as it is there."""
+    if not ref:
+        return ""
+    digest = f"@{ref['digest']}" if ref.get("digest") else ""
+    return f"{ref.get('name', '')}:{ref.get('tag', '')}{digest}"
 
 
 def shortened(revision_: str) -> str:
@@ -214,5 +259,5 @@ def _split(words: Sequence[str]) -> tuple[Kind | None, list[str]]:
 def _known() -> str:
     return (
         "source git, source oci, source bucket, source helm, source chart, source external, artifact generator (ag), "
-        "kustomization (ks), helmrelease (hr), receiver"
+        "kustomization (ks), helmrelease (hr), receiver, image repository (imgrepo), image policy (imgpol)"
     )

@@ -10,6 +10,7 @@ from trimtab.base.http import AiohttpTransport
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Telemetry
 from trimtab.cli.assembly import Assembly
+from trimtab.cli.reflecting import Reflecting
 from trimtab.cli.settings import Settings
 from trimtab.cli.webhooks import Webhooks
 from trimtab.kube import config
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 GRACE_S = 20.0
 _IN_FLIGHT = 32
+_APART = frozenset({"notification", "image-reflector"})
+"""Controllers that need none of the others, each in a Lease of its own."""
 _LEASES = {
     "kustomize": names.KUSTOMIZE_LEASE,
     "source-watcher": names.WATCHER_LEASE,
@@ -52,16 +55,16 @@ class Process:
         pages = server.app(self._checks, alive=self._alive, telemetry=self._telemetry)
         runner = await server.listen(pages, self._settings.metrics_addr)
         try:
-            webhooks = self._webhooks(client) if "notification" in self._settings.controllers else ()
-            if self._settings.controllers == {"notification"}:
-                work = webhooks[0]
+            apart = self._apart(client)
+            if self._settings.controllers <= _APART:
+                work = apart[0]
             else:
                 work = self._tasks.keep(self._led(client), name="lead")
             self._alive["lead"] = server.running(work)
             waiter = self._tasks.spawn(stop.wait(), name="stop")
             await asyncio.wait({work, waiter}, return_when=asyncio.FIRST_COMPLETED)
             log.info("stopping")
-            ending = {work, *webhooks}
+            ending = {work, *apart}
             for task in ending:
                 task.cancel()
             await asyncio.wait(ending, timeout=GRACE_S + 5)
@@ -107,6 +110,27 @@ class Process:
 
     def _elector(self, client: Client, lease: str) -> Elector:
         return Elector(client, self._settings.namespace, lease, self._identity, self._clock, telemetry=self._telemetry)
+
+    def _apart(self, client: Client) -> tuple[asyncio.Task[None], ...]:
+        """What needs none of the other controllers."""
+        chosen = self._settings.controllers
+        return (
+            *(self._webhooks(client) if "notification" in chosen else ()),
+            *((self._images(client),) if "image-reflector" in chosen else ()),
+        )
+
+    def _images(self, client: Client) -> asyncio.Task[None]:
+        """Look after ImageRepositories and ImagePolicies, inside a Lease of their own."""
+        images = Reflecting(self._settings, client, self._transport, self._clock, self._telemetry, self._checks)
+        elector = self._elector(client, names.REFLECTOR_LEASE) if self._settings.leader_elect else None
+
+        async def lead() -> None:
+            await images.lead(elector.remaining if elector is not None else lambda: float("inf"))
+
+        async def led() -> None:
+            await (elector.run(lead) if elector is not None else lead())
+
+        return self._tasks.keep(led, name="images")
 
     def _webhooks(self, client: Client) -> tuple[asyncio.Task[None], ...]:
         """Take webhooks, whoever leads, and look after the status of Receivers inside a Lease of its own."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     default="source,kustomize,helm,source-watcher",
     show_default=True,
     help="Which of them run here: source, kustomize, helm, source-watcher (ArtifactGenerators), notification "
-    "(webhooks). Flux's own may do the others.",
+    "(webhooks), image-reflector (scans of registries). Flux's own may do the others.",
 )
 @click.option(
     "--storage-path",
@@ -183,8 +183,8 @@ def run(
 
 def _controllers(text: str) -> frozenset[str]:
     chosen = frozenset(name.strip() for name in text.split(","))
-    if not chosen or chosen - {"source", "kustomize", "helm", "source-watcher", "notification"}:
-        words = f"{text!r}: choose from source, kustomize, helm, source-watcher and notification"
+    if not chosen or chosen - {"source", "kustomize", "helm", "source-watcher", "notification", "image-reflector"}:
+        words = f"{text!r}: choose from source, kustomize, helm, source-watcher, notification and image-reflector"
         raise click.BadParameter(words, param_hint="--controllers")
     return chosen
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
+from trimtab.api.helm import AccessFrom
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.names import SHARED_SOURCES_LABEL
 from trimtab.base.clock import Clock
@@ -20,6 +21,7 @@ from trimtab.targets.kubernetes.desired import Desired
 
 REMEMBER_S = 60.0
 _ALLOWANCE_FRESH_S = 5.0
+_LABELS_FRESH_S = 5.0
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
 _FAILED = "ReconciliationFailed"
 _DENIED = "AccessDenied"
@@ -122,6 +124,25 @@ class Access:
             raise Terminal(
                 _DENIED, f"objects of namespace {other} may not be named from namespace {own}: {self._way_out(other)}"
             )
+
+    async def check_images(self, own: str, other: Key, access_from: AccessFrom | None) -> None:
+        """Raise Terminal if an ImagePolicy in the namespace `own` may not choose from the ImageRepository `other`.
+
+        As in Flux its owner says who may, by the labels of namespaces; nothing that is said of sources counts.
+        """
+        if own == other.namespace:
+            return
+        if self._cross_namespace is not CrossNamespace.NONE and access_from is not None:
+            labels = (await self._look_at(own, _LABELS_FRESH_S)).get("labels") or {}
+            for selector in access_from.namespace_selectors:
+                if selector.match_labels.items() <= labels.items():
+                    return
+        way_out = (
+            self._way_out(other.namespace)
+            if self._cross_namespace is CrossNamespace.NONE
+            else "its spec.accessFrom has to select the labels of that namespace"
+        )
+        raise Terminal(_DENIED, f"ImageRepository {other} may not be used from namespace {own}: {way_out}")
 
     async def check_dependency(self, own: str, other: Key) -> None:
         """Raise Terminal if an object in the namespace `own` may not depend on `other`."""

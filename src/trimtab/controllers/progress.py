@@ -9,6 +9,7 @@ from trimtab.api.bucket import BucketStatus
 from trimtab.api.generator import ArtifactGeneratorStatus
 from trimtab.api.helm import HelmChartStatus, HelmRepositoryStatus
 from trimtab.api.helmrelease import HelmReleaseStatus
+from trimtab.api.image import ImagePolicyStatus, ImageRepositoryStatus
 from trimtab.api.kustomize import KustomizationStatus
 from trimtab.api.names import ConditionType, Reason
 from trimtab.api.oci import OCIRepositoryStatus
@@ -27,6 +28,8 @@ Status = TypeVar(
     HelmReleaseStatus,
     ArtifactGeneratorStatus,
     ReceiverStatus,
+    ImageRepositoryStatus,
+    ImagePolicyStatus,
 )
 
 

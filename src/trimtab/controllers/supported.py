@@ -8,6 +8,7 @@ from trimtab.api.generator import ArtifactGenerator
 from trimtab.api.helm import HelmChart, HelmRepository
 from trimtab.api.helmactions import ServerSideApply
 from trimtab.api.helmrelease import HelmRelease
+from trimtab.api.image import ImageRepository
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.meta import ObjectMeta
 from trimtab.api.oci import OCIRepository
@@ -80,6 +81,13 @@ def check_helm_chart(chart: HelmChart) -> None:
     _refuse_nonsense("HelmChart", chart.metadata)
     kind = chart.spec.source_ref.kind
     _refuse("HelmChart", [f"spec.sourceRef.kind {kind}"] if kind not in _CHART_SOURCES else [])
+
+
+def check_image_repository(repository: ImageRepository) -> None:
+    """Raise Terminal for what would be asked for with other rights than meant if a field were ignored."""
+    _refuse_nonsense("ImageRepository", repository.metadata)
+    provider = repository.spec.provider
+    _refuse("ImageRepository", [f"spec.provider {provider}"] if provider not in ("", "generic") else [])
 
 
 def check_generator(generator: ArtifactGenerator) -> None:

@@ -91,6 +91,12 @@ class Rules(NamedTuple):
         """Whether it has to be known when images were created."""
         return isinstance(self.order, Newest)
 
+    def in_question(self, tags: Iterable[str]) -> list[str]:
+        """The tags that pass every filter, and a range of versions where there is one: whose age decides."""
+        within = self.order.within if isinstance(self.order, Newest) else None
+        passed = (kept.tag for kept in self._filtered(sorted(set(tags)), []))
+        return [tag for tag in passed if within is None or not isinstance(within.place(tag, tag), str)]
+
     def choose(self, tags: Iterable[str]) -> Choice:
         """The tag to run, and why. The order of `tags` makes no difference. Raises Terminal (InvalidPolicy)."""
         listed = sorted(set(tags))

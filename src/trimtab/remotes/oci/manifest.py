@@ -1,7 +1,7 @@
 """Manifests and indexes: what a registry says an artifact consists of. Pure; everything in them is hostile."""
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -37,11 +37,12 @@ class Descriptor(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """One artifact."""
+    """One artifact. `config` is what says how an image was made, where it is named in a way that it can be fetched."""
 
     digest: str
     layers: tuple[Descriptor, ...]
     annotations: Mapping[str, str]
+    config: Descriptor | None = None
 
 
 class Index(NamedTuple):
@@ -72,6 +73,7 @@ class _Document(msgspec.Struct, frozen=True, rename="camel"):
     layers: list[_Descriptor] | None = None
     manifests: list[_Descriptor] | None = None
     annotations: dict[str, str] | None = None
+    config: Any = None  # nobody but those who read images needs it
 
 
 _decoder = msgspec.json.Decoder(_Document)
@@ -100,7 +102,9 @@ def parse(body: bytes, media_type: str, digest: str) -> Manifest | Index:
     if len(entries) > MAX_LAYERS:
         raise BadManifest(f"it has {len(entries)} entries; the limit is {MAX_LAYERS}")
     found = tuple(_descriptor(entry) for entry in entries)
-    return Index(digest, found) if kind in INDEXES else Manifest(digest, found, document.annotations or {})
+    if kind in INDEXES:
+        return Index(digest, found)
+    return Manifest(digest, found, document.annotations or {}, _config(document.config))
 
 
 def for_platform(index: Index) -> Descriptor:
@@ -111,6 +115,13 @@ def for_platform(index: Index) -> Descriptor:
     if matching := [entry for entry in wanted if entry.platform == "linux/amd64"]:
         return matching[0]
     raise BadManifest("it is an index in which nothing is for linux/amd64, or that consists of indexes")
+
+
+def _config(said: Any) -> Descriptor | None:
+    try:
+        return _descriptor(msgspec.convert(said, _Descriptor))
+    except (msgspec.ValidationError, BadManifest):
+        return None
 
 
 def _descriptor(entry: _Descriptor) -> Descriptor:

@@ -1,8 +1,10 @@
 """A registry's contents: the digest behind a tag, all tags, manifests and blobs. Nothing unverified comes out."""
 
+import asyncio
 import hashlib
 import re
-from typing import IO
+from collections.abc import Sequence
+from typing import IO, NamedTuple
 
 import msgspec
 from yarl import URL
@@ -19,7 +21,11 @@ from trimtab.remotes.shown import shown
 MAX_TAGS = 200_000
 MAX_PAGES = 2_000
 MAX_PAGE = 16 << 20
+MAX_LISTING = 32 << 20
+"""Bytes of all pages: as many as the most tags have at their longest."""
+_LONG_LISTING = 256 << 10
 _PAGE = 1_000
+_LONGEST_ETAG = 256
 _MAX_REFERRER_PAGES = 8
 _UNTYPED = ("", "application/vnd.oci.empty.v1+json")
 _LINK = re.compile(r'\s*<([^<>]{1,4096})>\s*;\s*rel="?next"?\s*(?:[;,].*)?', re.IGNORECASE)
@@ -27,6 +33,18 @@ _LINK = re.compile(r'\s*<([^<>]{1,4096})>\s*;\s*rel="?next"?\s*(?:[;,].*)?', re.
 
 class _Tags(msgspec.Struct, frozen=True):
     tags: list[str] | None = None
+
+
+class Listed(NamedTuple):
+    """The tags of a repository, each once. `strange` counts names that are no tags, which are left out.
+
+    `etag` and `digest` tell this list from another: what the registry calls it, if it does, and what it consists of.
+    """
+
+    tags: list[str]
+    strange: int
+    etag: str
+    digest: str
 
 
 class Registry:
@@ -69,25 +87,50 @@ class Registry:
 
     async def tags(self, repository: Repository, access: Access) -> list[str]:
         """All tags. Never only some: to choose from a part of them could be to choose an older one."""
+        listed = await self.listed(repository, access)
+        assert listed is not None  # noqa: S101 - there was no other to be the same as
+        return listed.tags
+
+    async def listed(
+        self, repository: Repository, access: Access, *, etag: str = "", digest: str = ""
+    ) -> Listed | None:
+        """All tags, or None where they are those of the list with that `etag` or `digest`. Never only some.
+
+        One request for each page. Only for a list of one page it is asked whether it is another: what the first of
+        several pages is called says nothing of the others.
+        """
         url = repository.at("tags/list", f"n={_PAGE}")
-        seen, found = {url}, dict[str, None]()
+        seen, pages, size, names = {url}, list[bytes](), 0, 0
+        headers = {"Accept": "application/json"} | ({"If-None-Match": etag} if etag else {})
         while True:
-            response = await self._wire.exchange(repository, access, "GET", url, {"Accept": "application/json"})
-            body = await self._body(repository, response, MAX_PAGE)
-            try:
-                page = msgspec.json.decode(body, type=_Tags).tags or []
-            except (msgspec.DecodeError, ValueError) as failure:
-                raise PullFailed(f"{repository}: the list of tags cannot be read: {failure}") from failure
-            found.update((tag, None) for tag in page if TAG.fullmatch(tag))
-            if len(found) > MAX_TAGS:
+            response = await self._wire.exchange(repository, access, "GET", url, headers, conditional=bool(etag))
+            pages.append(await self._body(repository, response, MAX_PAGE))
+            if response.status == 304:
+                return None
+            etag = ""
+            size += len(pages[-1])
+            names += pages[-1].count(b",")  # before they are decoded, which takes far more memory than they do
+            if size > MAX_LISTING or names > MAX_TAGS + len(pages):
                 raise PullFailed(f"{repository}: more than {MAX_TAGS} tags; name one by spec.ref.tag")
             link = response.headers.get("Link", "")
             if not link:
-                return list(found)
+                break
             url = _next(repository, url, link)
             if url in seen or len(seen) >= MAX_PAGES:
                 raise PullFailed(f"{repository}: the list of tags has no end")
             seen.add(url)
+            headers = {"Accept": "application/json"}
+        named = response.headers.get("ETag", "") if len(pages) == 1 else ""
+        found = _digest(pages)
+        if found == digest:
+            return None
+        try:
+            tags, strange = _tags(pages) if size < _LONG_LISTING else await asyncio.to_thread(_tags, pages)
+        except (msgspec.DecodeError, ValueError) as failure:
+            raise PullFailed(f"{repository}: the list of tags cannot be read: {failure}") from failure
+        if len(tags) > MAX_TAGS:
+            raise PullFailed(f"{repository}: more than {MAX_TAGS} tags; name one by spec.ref.tag")
+        return Listed(tags, strange, named if _shows(named) else "", found)
 
     async def referrers(
         self, repository: Repository, access: Access, digest: str, artifact_type: str
@@ -159,6 +202,30 @@ class Registry:
     async def _body(repository: Repository, response: Response, limit: int) -> bytes:
         with told(repository, PullFailed):
             return await outbound.body(response, limit)
+
+
+def _tags(pages: Sequence[bytes]) -> tuple[list[str], int]:
+    """The tags in all pages, and how many names are none. Raises what a page that cannot be read raises."""
+    found, strange = dict[str, None](), 0
+    for page in pages:
+        for tag in msgspec.json.decode(page, type=_Tags).tags or ():
+            if TAG.fullmatch(tag):
+                found[tag] = None
+            else:
+                strange += 1
+    return list(found), strange
+
+
+def _digest(pages: Sequence[bytes]) -> str:
+    digest = hashlib.sha256()
+    for page in pages:
+        digest.update(b"%d:" % len(page))
+        digest.update(page)
+    return digest.hexdigest()
+
+
+def _shows(etag: str) -> bool:
+    return len(etag) <= _LONGEST_ETAG and etag.isascii() and etag.isprintable()
 
 
 def _next(repository: Repository, url: URL, link: str) -> URL:

@@ -39,6 +39,10 @@ class NotThere(PullFailed):
     """The registry knows nothing of that name."""
 
 
+class TooMany(PullFailed):
+    """The registry has had more requests from us than it likes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Access(Way):
     """How one repository is reached: with which logins beside the certificates and the proxy."""
@@ -69,10 +73,11 @@ class _Complaints(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """What goes into the header Authorization, until then (monotonic seconds)."""
+    """What goes into the header Authorization, until then (monotonic seconds), and the challenges it answered."""
 
     authorization: str
     until: float
+    offered: tuple[Challenge, ...] = ()
 
 
 class Wire:
@@ -84,11 +89,19 @@ class Wire:
         self._passes: dict[tuple[Repository, str], _Pass] = {}
 
     async def exchange(
-        self, repository: Repository, access: Access, method: str, url: URL, headers: Mapping[str, str]
+        self,
+        repository: Repository,
+        access: Access,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        *,
+        conditional: bool = False,
     ) -> Response:
         """The answer to `method` on `url`, which is on the registry, after signing in and following redirects.
 
-        Its status is 200. Raises AuthenticationFailed, PullFailed, NotThere, and Terminal for an address refused.
+        Its status is 200, or 304 where the request is `conditional`. Raises AuthenticationFailed, PullFailed, NotThere,
+        TooMany, and Terminal for an address refused.
         """
 
         async def at_home(request: Request) -> Response:
@@ -96,22 +109,33 @@ class Wire:
 
         with told(repository, PullFailed):
             url, response = await self._out.follow(Request(method, url, headers), access, at_home=at_home)
-        if response.status != 200:
+        if response.status != 200 and not (conditional and response.status == 304):
             raise await self._complaint(repository, access, url, response)
         return response
 
     async def _signed_in(self, repository: Repository, access: Access, request: Request) -> Response:
         login = _login(repository, access)
         known = (repository, access.identity)
-        response = await self._shown(access, request, self._passes.get(known))
+        passed = self._passes.get(known)
+        if passed is not None and passed.until <= self._clock.monotonic():
+            # What is asked for is known from last time: a request that is bound to be refused is not made first.
+            passed = await self._renew(known, access, login, passed.offered)
+        response = await self._shown(access, request, passed)
         if response.status != 401:
             return response
         await drain(response)
         self._passes.pop(known, None)
         offered = challenges(value for name, value in response.headers.items() if name.lower() == "www-authenticate")
-        passed = await self._sign_in(repository, access, login, offered)
-        self._remember(known, passed)
+        passed = await self._renew(known, access, login, tuple(offered))
         return await self._shown(access, request, passed)
+
+    async def _renew(
+        self, known: tuple[Repository, str], access: Access, login: Login | None, offered: tuple[Challenge, ...]
+    ) -> _Pass:
+        self._passes.pop(known, None)
+        passed = replace(await self._sign_in(known[0], access, login, offered), offered=offered)
+        self._remember(known, passed)
+        return passed
 
     async def _shown(self, access: Access, request: Request, passed: _Pass | None) -> Response:
         if passed is not None and passed.until > self._clock.monotonic():
@@ -127,7 +151,7 @@ class Wire:
         self._passes[known] = passed
 
     async def _sign_in(
-        self, repository: Repository, access: Access, login: Login | None, offered: list[Challenge]
+        self, repository: Repository, access: Access, login: Login | None, offered: tuple[Challenge, ...]
     ) -> _Pass:
         if login is not None and login.registry_token:
             return _Pass(f"Bearer {login.registry_token}", float("inf"))
@@ -186,7 +210,7 @@ class Wire:
             return NotThere(f"{place}: there is no such thing in the registry ({status}){words}")
         after = self._out.retry_after(response)
         if status == 429:
-            return PullFailed(f"{place}: the registry has had too many requests (429){words}", retry_after=after)
+            return TooMany(f"{place}: the registry has had too many requests (429){words}", retry_after=after)
         return PullFailed(f"{place}: the registry answered {status}{words}", retry_after=after)
 
 

@@ -1,0 +1,383 @@
+"""The story of an ImageRepository: ask for its tags, believe what came as far as that is safe, keep it, and say so."""
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from trimtab.api import annotations, names
+from trimtab.api.gvk import IMAGE_REPOSITORY
+from trimtab.api.image import ImageRepository, ImageRepositoryStatus, ScanResult
+from trimtab.base.clock import Clock, rfc3339
+from trimtab.base.errors import Terminal, Transient, TrimtabError
+from trimtab.controllers import progress, registryaccess, supported
+from trimtab.controllers.offering import about
+from trimtab.controllers.scans import Scan, Scans
+from trimtab.controllers.state import ObjectState
+from trimtab.images.believing import CONFIRM_AFTER_S, Believed, believe
+from trimtab.images.filters import Exclusions
+from trimtab.images.scanning import Scanner, ScanSpec
+from trimtab.images.tagstore import Seen, TagStore
+from trimtab.kube.client import Client
+from trimtab.kube.errors import ApiError, NotFound
+from trimtab.kube.informer import Informer
+from trimtab.manifests.conditions import find
+from trimtab.manifests.refs import Key
+from trimtab.remotes.oci.registry import Listed
+from trimtab.remotes.oci.wire import Access
+from trimtab.runtime.controller import Again, Done, Result
+from trimtab.runtime.events import EventType, Recorder
+from trimtab.runtime.finalizers import drop, ensure
+from trimtab.runtime.status import merge_difference, patch_status
+
+LEAST_INTERVAL_S = 1.0
+TELL_EVERY_S = 600.0
+"""So often the time of the last look is written where nothing is new: not at each look, which would be all the load."""
+_LATEST = 10
+_SHOWN = 5
+_SPREAD = 0.1
+_SPREAD_OF_FIRST = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the controller works with. `chosen` tells the tags that ImagePolicies chose of an image of a repository."""
+
+    client: Client
+    objects: Informer[ImageRepository]
+    scanner: Scanner
+    store: TagStore
+    scans: Scans
+    chosen: Callable[[Key, str], frozenset[str]]
+    recorder: Recorder
+    clock: Clock
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of one: the status last written, what the last look left, and when the next is due."""
+
+    uid: str
+    status: ImageRepositoryStatus
+    seen: Seen | None
+    due: float
+    kept_at: datetime | None
+    missing: frozenset[str] = frozenset()
+    strange_names: int = 0
+    looked: bool = False
+    strangers: tuple[str, ...] = ()
+
+
+class ImageRepositories:
+    """Reconciles every ImageRepository."""
+
+    def __init__(self, world: Surroundings, chance: Callable[[], float] = random.random) -> None:
+        self._world = world
+        self._chance = chance
+        self._known: dict[Key, _Known] = {}
+        self._lost: set[Key] = set()
+        world.scans.on_loss(self._lost.add)
+
+    def backoff_cap(self, key: Key) -> float:
+        """The longest wait between two tries: the interval."""
+        item = self._world.objects.store.get(key)
+        return max(item.spec.interval_s, LEAST_INTERVAL_S) if item else 60.0
+
+    def state(self, key: Key) -> ObjectState | None:
+        """How `key` is doing; None if it is gone."""
+        item, known = self._world.objects.store.get(key), self._known.get(key)
+        if item is None:
+            return None
+        condition = find(known.status.conditions, names.ConditionType.READY) if known else None
+        ready = None if condition is None or condition.status == "Unknown" else condition.true
+        result = known.status.last_scan_result if known else None
+        return ObjectState(ready, result.revision if result else "", item.spec.suspend, item.spec.interval_s)
+
+    async def reconcile(self, key: Key) -> Result:
+        """One pass. What it raises decides when the next one is; the status says the same before."""
+        item = self._world.objects.store.get(key)
+        if item is None:
+            await self._forget(key)
+            return Done()
+        if item.metadata.deleted:
+            await self._forget(key)
+            resource = await self._world.client.discovery.find(IMAGE_REPOSITORY)
+            await drop(self._world.client, resource, item.metadata, names.FINALIZER)
+            return Done()
+        known = await self._remember(item)
+        self._offer(item, known)
+        if item.spec.suspend:
+            return Done()
+        if (wait := self._wait(item, known)) > 0:
+            return Again(wait)
+        try:
+            return await self._pass(item, known)
+        except TrimtabError as failure:
+            await self._tell_failure(item, known, failure)
+            raise
+        except ApiError as refusal:
+            told = Transient(names.Reason.READ_OPERATION_FAILED, str(refusal))
+            await self._tell_failure(item, known, told)
+            raise told from refusal
+
+    async def _pass(self, item: ImageRepository, known: _Known) -> Result:
+        supported.check_image_repository(item)
+        self._tell_strangers(item, known)
+        spec = ScanSpec.from_api(item.spec)
+        exclusions = _exclusions(item)
+        if names.FINALIZER not in item.metadata.finalizers:
+            resource = await self._world.client.discovery.find(IMAGE_REPOSITORY)
+            await ensure(self._world.client, resource, item.metadata, names.FINALIZER)
+        access = await registryaccess.of(self._world.client, item, spec.timeout_s)
+        try:
+            await self._look(item, known, spec, access, exclusions)
+        except OSError as problem:
+            words = f"the tags cannot be kept: {problem}; look at the disk"
+            raise Transient(names.Reason.STORAGE_OPERATION_FAILED, words) from problem
+        after = self._next(item, known)
+        known.due = self._world.clock.monotonic() + after
+        return Again(after)
+
+    async def _look(
+        self, item: ImageRepository, known: _Known, spec: ScanSpec, access: Access, exclusions: Exclusions
+    ) -> None:
+        world, seen, held = self._world, known.seen, frozenset[str]()
+        if item.key in self._lost:
+            seen = None
+        if seen is not None and seen.doubts:
+            kept = await asyncio.to_thread(world.store.tags, item.key, item.metadata.uid)
+            seen, held = (seen, kept) if kept is not None else (None, held)
+        asked = (seen.etag, seen.digest) if seen is not None else ("", "")
+        listed = await world.scanner.tags(spec, access, etag=asked[0], digest=asked[1])
+        now = world.clock.now()
+        if listed is None and seen is not None and not seen.doubts:
+            known.seen = seen._replace(scanned=now)
+            if known.kept_at is None or (now - known.kept_at).total_seconds() >= TELL_EVERY_S:
+                await asyncio.to_thread(world.store.touch, item.key, now)
+                known.kept_at = now
+            await self._tell(item, known, spec, None, now)
+            return
+        if seen is not None and not seen.doubts:
+            kept = await asyncio.to_thread(world.store.tags, item.key, item.metadata.uid)
+            held = kept or held
+        doubts = dict(seen.doubts) if seen else {}
+        tags = frozenset(listed.tags) if listed is not None else held - doubts.keys()
+        known.strange_names = listed.strange if listed is not None else known.strange_names
+        believed = believe(held, doubts, tags, self._chosen(item, exclusions), now.timestamp())
+        if believed.ask:
+            absent = {tag for tag in sorted(believed.ask) if await world.scanner.is_gone(spec, access, tag)}
+            believed = believed.without(absent)
+        known.seen = _seen(item, listed, seen, believed, now)
+        await asyncio.to_thread(world.store.keep, item.key, known.seen, believed.tags)
+        known.kept_at = now
+        self._lost.discard(item.key)
+        result = await asyncio.to_thread(_result, believed.tags, exclusions, now)
+        self._put(item, known)
+        await self._tell(item, known, spec, result, now, believed)
+
+    def _chosen(self, item: ImageRepository, exclusions: Exclusions) -> frozenset[str]:
+        """What must not leave unasked. What is left out now has been taken out of the choice by a person."""
+        chosen = self._world.chosen(item.key, item.spec.image)
+        return frozenset(tag for tag in chosen if not exclusions.judge(tag))
+
+    def _wait(self, item: ImageRepository, known: _Known) -> float:
+        """Seconds until a look is due: a label that somebody set is no reason for one."""
+        status, ready = known.status, find(known.status.conditions, names.ConditionType.READY)
+        asked = item.metadata.requested_at and item.metadata.requested_at != status.last_handled_reconcile_at
+        if asked or known.seen is None or item.key in self._lost or ready is None or not ready.true:
+            return 0.0
+        if status.observed_generation != item.metadata.generation:
+            return 0.0
+        return known.due - self._world.clock.monotonic()
+
+    def _next(self, item: ImageRepository, known: _Known) -> float:
+        """Seconds until the next look: the interval at most, and never all at the same moment."""
+        interval_s = max(item.spec.interval_s, LEAST_INTERVAL_S)
+        if known.seen is not None and known.seen.doubts:
+            return min(interval_s, CONFIRM_AFTER_S + self._chance())
+        spread = _SPREAD if known.looked else _SPREAD_OF_FIRST
+        known.looked = True
+        return interval_s * (1 - spread * self._chance())
+
+    async def _remember(self, item: ImageRepository) -> _Known:
+        known = self._known.get(item.key)
+        if known is None or known.uid != item.metadata.uid:
+            try:
+                seen = await asyncio.to_thread(self._world.store.seen, item.key)
+            except OSError:
+                seen = None  # it is asked for again
+            if seen is not None and seen.uid != item.metadata.uid:
+                seen = None
+            now = self._world.clock.now()
+            age = (now - seen.scanned).total_seconds() if seen else 0.0
+            left = max(item.spec.interval_s - max(age, 0.0), 0.0) * (1 - _SPREAD * self._chance())
+            due = self._world.clock.monotonic() + left
+            known = _Known(item.metadata.uid, item.status, seen, due, seen.scanned if seen else None)
+            self._known[item.key] = known
+        if known.seen is not None and known.seen.image != _image(item):
+            known.seen = None  # of another repository: nothing of it counts
+        return known
+
+    def _offer(self, item: ImageRepository, known: _Known) -> None:
+        """What was found stays in force, also while nobody looks, or the registry cannot be reached."""
+        if known.seen is None:
+            self._world.scans.drop(item.key)
+        elif item.key not in self._lost:
+            self._put(item, known)
+
+    def _put(self, item: ImageRepository, known: _Known) -> None:
+        if (seen := known.seen) is not None:
+            doubts = hashlib.sha256(msgspec.json.encode(sorted(seen.doubts))).hexdigest() if seen.doubts else ""
+            scan = Scan(item.metadata.uid, item.spec.image, seen.digest + doubts, item.spec.exclusions)
+            self._world.scans.put(item.key, scan)
+
+    async def _tell(
+        self,
+        item: ImageRepository,
+        known: _Known,
+        spec: ScanSpec,
+        result: ScanResult | None,
+        now: datetime,
+        believed: Believed | None = None,
+    ) -> None:
+        generation, before = item.metadata.generation, known.status
+        requested = item.metadata.requested_at or before.last_handled_reconcile_at
+        last = before.last_scan_result
+        if result is None and (last is None or before.observed_exclusion_list != item.spec.exclusions):
+            tags = await asyncio.to_thread(self._world.store.tags, item.key, item.metadata.uid)
+            result = await asyncio.to_thread(_result, tags or frozenset(), _exclusions(item), now)
+        stale = last is None or requested != before.last_handled_reconcile_at or _age(last, now) >= TELL_EVERY_S
+        if result is None and last is not None:
+            result = msgspec.structs.replace(last, scan_time=rfc3339(now)) if stale else last
+        elif result is not None and last is not None and not stale and _same(result, last):
+            result = last
+        assert result is not None  # noqa: S101 - there was one, or it was made
+        message = f"successful scan: found {result.tag_count} tags with checksum {result.revision}"
+        doubted = frozenset(known.seen.doubts) if known.seen else frozenset()
+        empty = believed is not None and bool(doubted) and doubted == believed.tags
+        if empty:
+            message = (
+                f"{spec.repository}: the registry lists no tags, and there were {len(doubted):,}: they stay in force. "
+                "If the repository was emptied on purpose, make this object anew"
+            )
+        elif doubted:
+            message += (
+                f"; {_shown(doubted)} {'is' if len(doubted) == 1 else 'are'} not listed any more, and "
+                "counted until the registry confirms that"
+            )
+        if known.strange_names:
+            message += f"; {known.strange_names:,} names in the list are no tags, and left out"
+        if empty:
+            status = progress.failed(
+                before, generation, names.Reason.READ_OPERATION_FAILED, message, now, stalled=False
+            )
+        else:
+            status = progress.ready(before, generation, names.Reason.SUCCEEDED, message, now)
+        status = msgspec.structs.replace(
+            status,
+            canonical_image_name=spec.canonical,
+            last_scan_result=result,
+            observed_exclusion_list=item.spec.exclusions,
+            last_handled_reconcile_at=requested,
+        )
+        wrote = await self._write(item, known, status)
+        if wrote and (last is None or last.revision != result.revision):
+            self._event(item, "Normal", names.Reason.SUCCEEDED, message)
+        elif wrote and doubted - known.missing:
+            self._event(item, "Warning", names.Reason.TAGS_MISSING, message)
+        known.missing = doubted
+
+    async def _tell_failure(self, item: ImageRepository, known: _Known, failure: TrimtabError) -> None:
+        now, message = self._world.clock.now(), failure.message
+        if (last := known.status.last_scan_result) is not None and not isinstance(failure, Terminal):
+            message += f"; the {last.tag_count:,} tags of {last.scan_time} stay in force"
+        status = progress.failed(
+            known.status,
+            item.metadata.generation,
+            failure.reason,
+            message,
+            now,
+            stalled=isinstance(failure, Terminal),
+        )
+        news = find(status.conditions, "Ready") != find(known.status.conditions, "Ready")
+        requested = item.metadata.requested_at or status.last_handled_reconcile_at
+        status = msgspec.structs.replace(status, last_handled_reconcile_at=requested)
+        if await self._write(item, known, status) and news:
+            self._event(item, "Warning", failure.reason, message)
+
+    async def _write(self, item: ImageRepository, known: _Known, status: ImageRepositoryStatus) -> bool:
+        change = merge_difference(msgspec.to_builtins(known.status), msgspec.to_builtins(status))
+        if not change:
+            return False
+        resource = await self._world.client.discovery.find(IMAGE_REPOSITORY)
+        try:
+            await patch_status(self._world.client, resource, item.key, change, manager=names.REFLECTOR_MANAGER)
+        except NotFound:
+            return False
+        known.status = status
+        return True
+
+    def _tell_strangers(self, item: ImageRepository, known: _Known) -> None:
+        strange = tuple(annotations.strangers(IMAGE_REPOSITORY.kind, item.metadata.annotations))
+        if strange and strange != known.strangers:
+            self._event(item, "Warning", annotations.UNKNOWN, "; ".join(strange))
+        known.strangers = strange
+
+    def _event(self, item: ImageRepository, type_: EventType, reason: str, message: str) -> None:
+        self._world.recorder.record(about(item), type_, reason, message, {})
+
+    async def _forget(self, key: Key) -> None:
+        if self._known.pop(key, None) is not None or self._world.scans.get(key) is not None:
+            self._world.scans.drop(key)
+            self._lost.discard(key)
+            await asyncio.to_thread(self._world.store.forget, key)
+
+
+def _image(item: ImageRepository) -> str:
+    """What tags belong to: the name, and the way it is spoken to."""
+    return f"{'http' if item.spec.insecure else 'https'} {item.spec.image}"
+
+
+def _seen(item: ImageRepository, listed: Listed | None, before: Seen | None, believed: Believed, now: datetime) -> Seen:
+    etag, digest = (listed.etag, listed.digest) if listed else (before.etag, before.digest) if before else ("", "")
+    return Seen(item.metadata.uid, _image(item), now, etag, digest, believed.doubts)
+
+
+def _exclusions(item: ImageRepository) -> Exclusions:
+    try:
+        return Exclusions(item.spec.exclusions)
+    except ValueError as problem:
+        raise Terminal(names.Reason.VALIDATION_FAILED, f"ImageRepository {item.key}: {problem}") from None
+
+
+def _result(tags: Set[str], exclusions: Exclusions, now: datetime) -> ScanResult:
+    """What the status says of `tags`; filtering many thousands takes a while, so this is called in a thread."""
+    left = sorted(tag for tag in tags if not exclusions.judge(tag))
+    checksum = hashlib.sha256("\n".join(left).encode()).hexdigest()
+    return ScanResult(
+        revision=f"sha256:{checksum}",
+        tag_count=len(left),
+        scan_time=rfc3339(now),
+        latest_tags=tuple(reversed(left[-_LATEST:])),
+    )
+
+
+def _same(one: ScanResult, other: ScanResult) -> bool:
+    return one.revision == other.revision and one.tag_count == other.tag_count
+
+
+def _age(result: ScanResult, now: datetime) -> float:
+    try:
+        return (now - datetime.fromisoformat(result.scan_time)).total_seconds()
+    except ValueError:
+        return TELL_EVERY_S
+
+
+def _shown(tags: Iterable[str]) -> str:
+    listed = sorted(tags)
+    more = f" and {len(listed) - _SHOWN:,} more" if len(listed) > _SHOWN else ""
+    return ", ".join(listed[:_SHOWN]) + more

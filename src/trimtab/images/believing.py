@@ -1,0 +1,49 @@
+"""How far a list of tags is believed: what is new at once, what is missing not before it is certain. Pure.
+
+A registry that was restored, that answers from another replica, or lost a page, lists fewer tags than there are. Who
+believed it would choose an older image, and write that into git. So a tag that was there, or that a policy has chosen,
+stays in force when it is no longer listed, until a second look some time later does not list it either; and one that is
+chosen until the registry, asked for its manifest, says that there is none. An empty list is never believed where there
+were tags: nobody could choose anything from it.
+"""
+
+from collections.abc import Mapping, Set
+from typing import Final, NamedTuple
+
+CONFIRM_AFTER_S: Final = 30.0
+"""Between the look that misses a tag first and one that may confirm that it is gone."""
+
+
+class Believed(NamedTuple):
+    """What is in force after a look.
+
+    `doubts` are the tags in force that were not listed, and since when (Unix seconds); `ask` are those of them that
+    leave if the registry has no manifest of them; `gone` are those that have left.
+    """
+
+    tags: frozenset[str]
+    doubts: Mapping[str, float]
+    ask: frozenset[str]
+    gone: frozenset[str]
+
+    def without(self, absent: Set[str]) -> "Believed":
+        """The same, when the registry has said that there is no manifest of the tags `absent`."""
+        leaving = self.ask & absent
+        return Believed(
+            self.tags - leaving,
+            {tag: since for tag, since in self.doubts.items() if tag not in leaving},
+            frozenset(),
+            self.gone | leaving,
+        )
+
+
+def believe(held: Set[str], doubts: Mapping[str, float], listed: Set[str], chosen: Set[str], now: float) -> Believed:
+    """What is in force when `held` was, and a look finds `listed`. `chosen` are the tags that policies chose of it."""
+    missing = (held | chosen) - listed
+    since = {tag: min(doubts.get(tag, now), now) for tag in missing}
+    if not listed:
+        return Believed(frozenset(missing), since, frozenset(), frozenset())
+    due = frozenset(tag for tag in missing if tag in doubts and now - since[tag] >= CONFIRM_AFTER_S)
+    gone = due - chosen
+    kept = {tag: moment for tag, moment in since.items() if tag not in gone}
+    return Believed(frozenset(listed | kept.keys()), kept, due & chosen, gone)
