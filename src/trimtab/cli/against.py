@@ -1,7 +1,7 @@
 """What is declared in files, compared with what is live: a cluster, a dump of one, or nothing at all."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -12,10 +12,11 @@ from trimtab.cli.rendering import Declared, Recipe
 if TYPE_CHECKING:
     from trimtab.diff.report import Finding
     from trimtab.kube.client import Client
-    from trimtab.manifests.refs import Body, Key, Manifest
+    from trimtab.manifests.refs import Body, Gvk, Key, Manifest
     from trimtab.render.render import Rendered
     from trimtab.render.variables import Variables
     from trimtab.targets.kubernetes.comparing import Terms
+    from trimtab.targets.kubernetes.desired import Desired
 
 _DUMP_BYTES: Final = 64 << 20
 SEALED: Final = "it is encrypted by SOPS: give a key with --age-key or --gpg-key"
@@ -52,16 +53,30 @@ async def cluster(client: "Client", wish: Wanted, terms: "Terms", *, namespace: 
     where an object has no namespace.
     """
     from trimtab.kube.errors import ApiError, Unreachable
-    from trimtab.targets.kubernetes import comparing, ignore
-    from trimtab.targets.kubernetes.desired import PREFIX, Owner, placed, prepare
+    from trimtab.targets.kubernetes import comparing
     from trimtab.targets.kubernetes.scopes import scopes
 
     sealed, manifests = unsealed(wish, terms.app)
-    key, spec = wish.declared
     try:
         namespaced = await scopes(client, manifests)
     except (ApiError, Unreachable) as failure:
         return [*sealed, *nothing(manifests, str(failure), terms.app)]
+    items = prepared(wish, manifests, namespaced, namespace=namespace)
+    found = await comparing.compare(client, items, terms._replace(stamped=wish.declared.key is not None))
+    return [*sealed, *hidden(found, wish.variables)]
+
+
+def prepared(
+    wish: Wanted, manifests: "Sequence[Manifest]", namespaced: "Mapping[Gvk, bool]", *, namespace: str
+) -> "list[Desired]":
+    """`manifests` of `wish` as they would be sent. `namespaced` tells the scope of the kinds that are known.
+
+    Raises Terminal for what must never be sent.
+    """
+    from trimtab.targets.kubernetes import ignore
+    from trimtab.targets.kubernetes.desired import PREFIX, Owner, placed, prepare
+
+    key, spec = wish.declared
     secret = set(wish.rendered.secret)
     if key is None:
         found = [placed(one, namespace, namespaced=namespaced.get(one.gvk)) for one in manifests]
@@ -75,10 +90,7 @@ async def cluster(client: "Client", wish: Wanted, terms: "Terms", *, namespace: 
         installs_us=True,
         secret=secret,
     )
-    if spec is not None:
-        items = ignore.marked(items, ignore.compiled(spec.ignore))
-    compared = await comparing.compare(client, items, terms._replace(stamped=key is not None))
-    return [*sealed, *hidden(compared, wish.variables)]
+    return items if spec is None else ignore.marked(items, ignore.compiled(spec.ignore))
 
 
 def dump(wish: Wanted, live: Path, *, namespace: str, everything: bool) -> "list[Finding]":

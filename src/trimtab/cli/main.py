@@ -27,6 +27,7 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
         "inventory": Lazy("trimtab.cli.inventory", "Show what an app has on record, and whether it is still there."),
     },
     "The four questions": {
+        "preview": Lazy("trimtab.cli.preview", "Say whether a branch or a working tree will succeed, and why not."),
         "diff": Lazy("trimtab.cli.diff", "Show where what is declared and what is live differ."),
     },
     "Converge once": {

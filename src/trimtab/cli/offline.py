@@ -41,7 +41,7 @@ def offline(
     for ref in post_build.substitute_from if post_build is not None else ():
         named = _Named(ref.kind, ref.name)
         if (body := objects.get(named)) is not None:
-            found.append(_found(named, body))
+            found.append(entries_of(named, body))
         elif not ref.optional:
             missing.append(named)
     if missing:
@@ -67,10 +67,11 @@ def _objects(file: Path) -> "list[Body]":
     return wanted
 
 
-def _found(named: _Named, body: "Body") -> "Found":
+def entries_of(named: object, body: "Body") -> "Found":
+    """The entries of a ConfigMap or a Secret, called `named` in messages. Raises Failure."""
     from trimtab.render.variables import Found
 
-    secret = named.kind == "Secret"
+    secret = body["kind"] == "Secret"
     entries: dict[str, str | bytes] = {}
     for field in ("data", "stringData") if secret else ("data",):
         for name, value in (body.get(field) or {}).items():

@@ -153,11 +153,12 @@ def _silent(value: Any) -> bool:
 def _equal_quantities(live: Any, wished: Any, at: tuple[Part, ...]) -> bool:
     if len(at) < 2 or at[-2] not in _OF_QUANTITIES:
         return False
-    one, other = _quantity(live), _quantity(wished)
+    one, other = quantity(live), quantity(wished)
     return one is not None and one == other
 
 
-def _quantity(value: Any) -> Fraction | None:
+def quantity(value: Any) -> Fraction | None:
+    """The number that `value` is a quantity of; None if it is none."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     matched = _QUANTITY.fullmatch(str(value))

@@ -1,6 +1,6 @@
 """The verbs of the Kubernetes API over one transport."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, cast
 
@@ -308,14 +308,20 @@ class Client:
         force: bool = True,
         dry_run: bool = False,
         subresource: str = "",
+        headed: Callable[[Mapping[str, str]], None] | None = None,
         type: type[T] = dict,  # type: ignore[assignment]  # noqa: A002
     ) -> T:
-        """Server-side apply: own the fields of `body`, leave the rest. Without `force` a foreign field is Conflict."""
+        """Server-side apply: own the fields of `body`, leave the rest. Without `force` a foreign field is Conflict.
+
+        `headed` is shown the headers of the answer: what the server warns of stands there.
+        """
         query = _writing(dry_run, field_manager)
         query["force"] = "true" if force else "false"
         path = resource.path(namespace, name, subresource)
-        answer = await self.request("PATCH", path, query=query, body=_encoded(body), content_type=APPLY_PATCH)
-        return _decode(answer, type, self.server)
+        answer = await self.exchange("PATCH", path, query=query, body=_encoded(body), content_type=APPLY_PATCH)
+        if headed is not None:
+            headed(answer.headers)
+        return _decode(answer.body, type, self.server)
 
     async def request(
         self,

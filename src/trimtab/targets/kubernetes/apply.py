@@ -1,5 +1,6 @@
 """One object, applied: the only place that writes desired state to a cluster."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -127,21 +128,41 @@ async def _made_ready(client: Client, resource: Resource, item: Desired, *, fore
     return lean(item)
 
 
-async def _apply(client: Client, resource: Resource, item: Desired, payload: bytes, *, dry_run: bool = False) -> Body:
-    name, namespace = item.ref.name, item.ref.namespace
-    answer: Body = await client.apply(resource, name, namespace, payload, field_manager=item.manager, dry_run=dry_run)
+async def _apply(
+    client: Client,
+    resource: Resource,
+    item: Desired,
+    payload: bytes,
+    *,
+    dry_run: bool = False,
+    headed: Callable[[Mapping[str, str]], None] | None = None,
+) -> Body:
+    answer: Body = await client.apply(
+        resource,
+        item.ref.name,
+        item.ref.namespace,
+        payload,
+        field_manager=item.manager,
+        dry_run=dry_run,
+        headed=headed,
+    )
     return answer
 
 
-async def rehearse(client: Client, resource: Resource, item: Desired) -> Body:
-    """What the server would answer to an apply of `item`. Raises what the client raises."""
+async def rehearse(
+    client: Client, resource: Resource, item: Desired, headed: Callable[[Mapping[str, str]], None] | None = None
+) -> Body:
+    """What the server would answer to an apply of `item`. `headed` is shown the headers of the answer.
+
+    Raises what the client raises.
+    """
     if item.mode is Mode.IF_NOT_PRESENT or item.ignored:
         live = await read(client, item)
         if live is not None:
             if item.mode is Mode.IF_NOT_PRESENT:
                 return live
-            return await _apply(client, resource, item, settled(item, live, item.manager), dry_run=True)
-    return await _apply(client, resource, item, item.payload, dry_run=True)
+            return await _apply(client, resource, item, settled(item, live, item.manager), dry_run=True, headed=headed)
+    return await _apply(client, resource, item, item.payload, dry_run=True, headed=headed)
 
 
 async def read(client: Client, item: Desired) -> Body | None:

@@ -124,7 +124,7 @@ class _Comparison:
                 return _Seen(None, state=State.MISSING)
             if rule(live, "reconcile") == "disabled":
                 return _Seen(live, note="the live object asks to be left alone", state=State.SKIPPED)
-            seen, moved = await self._compare(item if self.terms.stamped else _of_its_owner(item, live), live)
+            seen, moved = await self._compare(item if self.terms.stamped else of_its_owner(item, live), live)
             if not moved:
                 break
         return seen
@@ -132,12 +132,12 @@ class _Comparison:
     async def _compare(self, item: Desired, live: Body) -> tuple[_Seen, bool]:
         """What differs, and whether the object has moved on meanwhile."""
         if not self.terms.rehearsing:
-            return _Seen(live, _with_left(item, live, declared_changes(live, _wish(item), manager=MANAGER))), False
+            return _Seen(live, with_left(item, live, declared_changes(live, wish(item), manager=MANAGER))), False
         resource = await self.client.discovery.find(item.gvk)
         try:
             answer = await rehearse(self.client, resource, item)
         except (Invalid, BadRequest) as refusal:
-            found = declared_changes(live, _wish(item), manager=MANAGER)
+            found = declared_changes(live, wish(item), manager=MANAGER)
             note = f"the server refuses it: {item.told(refusal.message)}"
             return _Seen(live, found, note, None if found else State.UNKNOWN), False
         except NotFound:
@@ -145,7 +145,7 @@ class _Comparison:
         except Forbidden as refusal:
             return _Seen(live, note=f"{item.told(refusal.message)}; {_READ_ONLY}", state=State.UNKNOWN), False
         moved = _version(answer) != _version(live)
-        return _Seen(live, _with_left(item, live, _differences(live, answer))), moved
+        return _Seen(live, with_left(item, live, between(live, answer))), moved
 
     def _told(self, item: Desired, seen: _Seen) -> Finding:
         state = seen.state or (State.DIFFERS if seen.differences else State.SAME)
@@ -159,7 +159,7 @@ class _Comparison:
         return self._finding(item, state, note)._replace(differences=told, owners=owners)
 
 
-def _differences(live: Body, answer: Body) -> list[Difference]:
+def between(live: Body, answer: Body) -> list[Difference]:
     """From `live` to the answer to an apply, on the fields that the apply owns and on those that were owned before."""
     found: dict[str, Difference] = {}
     for body in (answer, live):
@@ -169,7 +169,7 @@ def _differences(live: Body, answer: Body) -> list[Difference]:
     return list(found.values())
 
 
-def _with_left(item: Desired, live: Body, found: Sequence[Difference]) -> list[Difference]:
+def with_left(item: Desired, live: Body, found: Sequence[Difference]) -> list[Difference]:
     """`found`, and what kubectl had declared and the wish declares no more: it leaves with the first apply."""
     known = {change.path: change for change in found}
     if item.mode is Mode.OVERRIDE:
@@ -188,14 +188,14 @@ def _declared_before(live: Body) -> Iterable[Body]:
         yield fields.project(live, entry)
 
 
-def _of_its_owner(item: Desired, live: Body) -> Desired:
+def of_its_owner(item: Desired, live: Body) -> Desired:
     """`item` with the labels of whoever owns `live`: files do not declare them, and nobody is to lose it."""
     body = item.body
     owned = with_owner(body, live)
     return item if owned is body else item._replace(payload=codec.canonical(owned))
 
 
-def _wish(item: Desired) -> Body:
+def wish(item: Desired) -> Body:
     """The wish without what is left to others."""
     body: Body = codec.decode(lean(item)) if item.ignored else item.body
     return body

@@ -1,0 +1,275 @@
+"""Every object of a change, judged: what the server says, what it leans on, its images, its Pods, and what leaves."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from trimtab.api.kustomize import Kustomization
+from trimtab.base.abreast import abreast
+from trimtab.cli import against, departing
+from trimtab.cli.departing import App, Departing
+from trimtab.cli.imagery import Asked, Imagery
+from trimtab.cli.sides import Unit
+from trimtab.controllers.hiding import NOTHING
+from trimtab.diff.compare import compare
+from trimtab.diff.mask import shown
+from trimtab.diff.report import Finding, State
+from trimtab.kube.client import Client
+from trimtab.kube.discovery import StaleGroup
+from trimtab.kube.errors import NO_ANSWER, NotFound, UnknownKind
+from trimtab.manifests.refs import Body, Key, Ref
+from trimtab.preview import needs
+from trimtab.preview.disruption import disruption
+from trimtab.preview.needs import pod_of
+from trimtab.preview.verdict import Declared, Judgement, Step, Verdict
+from trimtab.render.variables import Variables
+from trimtab.targets.kubernetes import previewing
+from trimtab.targets.kubernetes.desired import PREFIX, Desired, Owner
+from trimtab.targets.kubernetes.gate import Providers
+from trimtab.targets.kubernetes.previewing import Looked, Terms
+from trimtab.targets.kubernetes.surroundings import Change, Surroundings
+
+
+class Part(NamedTuple):
+    """What one unit wishes. `base` is what it wished before, None where that is not asked; `live` the app there is."""
+
+    unit: Unit
+    wish: against.Wanted
+    items: tuple[Desired, ...]
+    sealed: tuple[Step, ...]
+    base: Mapping[Ref, Desired] | None
+    live: Kustomization | None
+
+    def declared(self, item: Desired) -> Declared | None:
+        """How `item` compares with what was declared before."""
+        if self.base is None:
+            return None
+        old = self.base.get(item.ref)
+        if old is None:
+            return Declared.ADDED
+        return Declared.SAME if old.payload == item.payload else Declared.CHANGED
+
+    @property
+    def removed(self) -> list[Desired]:
+        """What was declared before and is no more."""
+        now = {item.ref for item in self.items} | {step.finding.ref for step in self.sealed}
+        return [item for ref, item in (self.base or {}).items() if ref not in now]
+
+
+class Found(NamedTuple):
+    """What was found out, and what could not be."""
+
+    steps: list[Step]
+    unasked: list[str]
+
+
+def sealed(finding: Finding) -> Step:
+    """An object that stays encrypted: that it is so is a judgement, not a note."""
+    return Step(finding._replace(note=""), (Judgement(Verdict.UNKNOWN, finding.note),))
+
+
+def hidden(text: str, variables: Variables) -> str:
+    """`text` without the values that come from Secrets."""
+    return NOTHING.follow(variables).text(text)
+
+
+def asks_for_images(part: Part) -> bool:
+    """Whether there is an image in `part` that was not there before."""
+    return any(_new_images(item, _before(part, item)) for item in part.items)
+
+
+async def alone(parts: Sequence[Part], imagery: Imagery | None) -> list[Step]:
+    """What can be known without a cluster: of what is declared on both sides, and of images."""
+    items = [item for part in parts for item in part.items]
+    change = _change(parts)
+    definitions = Providers.of(items).definitions
+
+    async def one(pair: tuple[Part, Desired]) -> Step:
+        part, item = pair
+        before = _before(part, item)
+        differences = compare(before, item.body) if before is not None else []
+        state = State.MISSING if before is None else State.DIFFERS if differences else State.SAME
+        judgements = change.complaints(item.body, item.ref.namespace)
+        if complaint := definitions.complaint(item):
+            judgements.append(Judgement(Verdict.REFUSED_SCHEMA, item.told(complaint)))
+        judgements += disruption(before, item.body)
+        judgements += await _of_images(item, before, imagery)
+        told = shown(item.ref.kind, differences, secret=item.secret)
+        finding = Finding(item.ref, state, item.origin, differences=told, app=part.unit.key)
+        return _told(part, Step(finding, tuple(judgements), part.declared(item)))
+
+    steps = await abreast(one, [(part, item) for part in parts for item in part.items])
+    for part in parts:
+        for item in part.removed:
+            finding = Finding(item.ref, State.EXTRA, app=part.unit.key)
+            judgement = Judgement(Verdict.PRUNED, "it is declared no more")
+            steps.append(Step(finding, (judgement,), Declared.REMOVED))
+    return steps
+
+
+async def in_cluster(
+    client: Client, parts: Sequence[Part], imagery: Imagery | None, *, timeout_s: float, until: float
+) -> Found:
+    """What a cluster says. Never raises for what it says: what it does not say is unknown."""
+    return await _InCluster(client, parts, imagery, Terms(timeout_s=timeout_s, until=until)).found()
+
+
+class _Object(NamedTuple):
+    """An object of a part, as far as it was looked at."""
+
+    part: Part
+    looked: Looked
+
+
+@dataclass(slots=True)
+class _InCluster:
+    client: Client
+    parts: Sequence[Part]
+    imagery: Imagery | None
+    terms: Terms
+    more: dict[int, list[Judgement]] = field(default_factory=dict)
+
+    async def found(self) -> Found:
+        """All steps."""
+        objects = await self._looked()
+        change = _change(self.parts)
+        left = await self._left()
+        change.leaving = {step.finding.ref for step in left if step.verdict in (Verdict.PRUNED, Verdict.HELD)}
+        around = Surroundings(self.client, change)
+        alive = [one for one in objects if one.looked.finding.state is not State.SKIPPED]
+        pods = [one for one in alive if one.looked.after is not None and pod_of(one.looked.after) is not None]
+        missing = await around.missing([(one.looked.item.ref, one.looked.item.body) for one in alive])
+        self._add(alive, missing)
+        room, unasked = await around.room(
+            [(one.looked.item.ref, one.looked.live, one.looked.after) for one in pods if not one.looked.fails]
+        )
+        self._add(pods, room)
+        restarting = []
+        for one in pods:
+            if not one.looked.fails and (found := disruption(one.looked.live, one.looked.after)):
+                self._of(one).extend(found)
+                restarting.append((one.looked.item.ref, one.looked.item.body))
+        self._add(pods, await around.evictions(restarting))
+        for one, judgements in zip(alive, await abreast(self._images, alive), strict=True):
+            self._of(one).extend(judgements)
+        steps = [self._step(one) for one in objects]
+        return Found([*steps, *left, *self._suspended(steps)], unasked)
+
+    async def _images(self, one: _Object) -> list[Judgement]:
+        before = one.looked.live if one.looked.live is not None else _before(one.part, one.looked.item)
+        return await _of_images(one.looked.item, before, self.imagery)
+
+    async def _looked(self) -> list[_Object]:
+        found: list[_Object] = []
+        for part in self.parts:
+            unit = part.unit
+            terms = self.terms._replace(
+                app=unit.key,
+                stamped=unit.key is not None,
+                force=unit.spec is not None and unit.spec.force,
+            )
+            others = [item for other in self.parts if other is not part for item in other.items]
+            looked = await previewing.look(self.client, part.items, others, terms)
+            found += [_Object(part, one) for one in looked]
+        return found
+
+    def _of(self, one: _Object) -> list[Judgement]:
+        return self.more.setdefault(id(one.looked), [])
+
+    def _add(self, objects: Iterable[_Object], found: Mapping[Ref, Sequence[Judgement]]) -> None:
+        for one in objects:
+            self._of(one).extend(found.get(one.looked.item.ref, ()))
+
+    def _step(self, one: _Object) -> Step:
+        judgements = (*one.looked.judgements, *self.more.get(id(one.looked), ()))
+        return _told(one.part, Step(one.looked.finding, judgements, one.part.declared(one.looked.item)))
+
+    # --- what leaves
+
+    async def _left(self) -> list[Step]:
+        wished = {
+            part.unit.key: frozenset(item.ref for item in part.items) | {step.finding.ref for step in part.sealed}
+            for part in self.parts
+            if part.unit.key is not None
+        }
+        looking = Departing(self.client, wished)
+        steps: list[Step] = []
+        for part in self.parts:
+            if part.live is None:
+                found = await abreast(self._undeclared, part.removed)
+                steps += [one for one in found if one is not None]
+                continue
+            entries = await looking.recorded(part.live)
+            if isinstance(entries, str):
+                finding = Finding(departing.of_app(part.live.key), State.UNKNOWN, app=part.live.key)
+                steps.append(Step(finding, (Judgement(Verdict.UNKNOWN, entries),)))
+            else:
+                steps += await looking.of(App(part.live, part.unit.app or part.live, entries))
+        return steps
+
+    async def _undeclared(self, item: Desired) -> Step | None:
+        """What was declared in files that no app is known to build; None if it is not there."""
+        try:
+            resource = await self.client.discovery.find(item.gvk)
+            live: Body = await self.client.get(resource, item.ref.name, item.ref.namespace)
+        except (NotFound, UnknownKind):
+            return None
+        except (*NO_ANSWER, StaleGroup) as failure:
+            judgement = Judgement(Verdict.UNKNOWN, str(failure))
+            return Step(Finding(item.ref, State.UNKNOWN), (judgement,), Declared.REMOVED)
+        owner = Owner.of(live, PREFIX)
+        words = f"it is of the app {owner.key}, which decides" if owner else "it stays: no app is known that deletes it"
+        return Step(Finding(item.ref, State.EXTRA), (Judgement(Verdict.KEPT, words),), Declared.REMOVED)
+
+    def _suspended(self, steps: Sequence[Step]) -> list[Step]:
+        """Apps that would do nothing of what they are asked for."""
+        changing: set[Key | None] = {
+            step.finding.app for step in steps if step.finding.state not in (State.SAME, State.SKIPPED)
+        }
+        found = []
+        for part in self.parts:
+            unit = part.unit
+            if unit.key is None or unit.spec is None or not unit.spec.suspend or unit.key not in changing:
+                continue
+            words = "it is suspended: nothing of this is applied before it is resumed"
+            finding = Finding(departing.of_app(unit.key), State.SAME, unit.origin, app=unit.key)
+            found.append(Step(finding, (Judgement(Verdict.HELD, words),)))
+        return found
+
+
+def _change(parts: Sequence[Part]) -> Change:
+    bodies = {item.ref: item.body for part in parts for item in part.items}
+    removed = {item.ref for part in parts for item in part.removed} - bodies.keys()
+    shut = {step.finding.ref for part in parts for step in part.sealed}
+    return Change(bodies, removed, shut)
+
+
+def _before(part: Part, item: Desired) -> Body | None:
+    old = (part.base or {}).get(item.ref)
+    return old.body if old is not None else None
+
+
+def _new_images(item: Desired, before: Body | None) -> list[needs.Image]:
+    known = {image.name for image in needs.images(before)} if before is not None else set()
+    return [image for image in needs.images(item.body) if image.name not in known]
+
+
+async def _of_images(item: Desired, before: Body | None, imagery: Imagery | None) -> list[Judgement]:
+    """What is to be said of the images of `item` that are new. Of what holds a secret no registry is told anything."""
+    new = _new_images(item, before) if imagery is not None else []
+    if imagery is None or not new:
+        return []
+    if item.secret:
+        words = "its images are not asked for: a value of a Secret is in the object, and might be in their names"
+        return [Judgement(Verdict.UNKNOWN, words, path=new[0].path)]
+    return await imagery.judge([Asked(image, item.body, item.ref.namespace) for image in new])
+
+
+def _told(part: Part, step: Step) -> Step:
+    """`step` without values that come from Secrets."""
+    hiding = NOTHING.follow(part.wish.variables)
+    if not hiding.now:
+        return step
+    [finding] = against.hidden([step.finding], part.wish.variables)
+    judgements = tuple(one._replace(message=hiding.text(one.message)) for one in step.judgements)
+    return step._replace(finding=finding, judgements=judgements)
