@@ -211,6 +211,11 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
     names.Annotation.SIGNER_MATCHES_COMMITTER: _rule(_GIT, *_BOOLEAN),
     names.Annotation.TEMPLATE: _rule("Alert", "name/key of a ConfigMap", _form(rf"{_NAME}/[-._a-zA-Z0-9]+")),
+    names.Annotation.COMMITS: _rule(_AUTOMATION, *_one_of(*names.CommitMode)),
+    names.Annotation.PULL_REQUEST: _rule(_AUTOMATION, *_one_of(*names.PullRequests)),
+    names.Annotation.PULL_REQUEST_SECRET: _rule(_AUTOMATION, "the name of a Secret", _form(_NAME)),
+    names.Annotation.SKIP_CI: _rule(_AUTOMATION, *_BOOLEAN),
+    names.Annotation.UNHOLD: _rule(_POLICY, "the image that is held, as IMAGE:TAG", _text),
     names.ALLOWED_NAMESPACES: _rule(
         "Namespace", "names of namespaces by commas, `*` for any characters", _list_of(_NAMESPACES)
     ),

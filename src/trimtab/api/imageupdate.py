@@ -153,6 +153,14 @@ class ImageUpdateAutomationSpec(msgspec.Struct, frozen=True, kw_only=True, renam
         return parse_duration(self.interval)
 
 
+class HeldImage(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """An image that was written once and undone by somebody: it is not written there again."""
+
+    policy: Annotated[str, doc("Namespace and name of the ImagePolicy.")]
+    image: Annotated[str, doc("The image.")]
+    path: Annotated[str, doc("The file.")]
+
+
 class ImageUpdateAutomationStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What was written last, and how it goes."""
 
@@ -167,6 +175,13 @@ class ImageUpdateAutomationStatus(msgspec.Struct, frozen=True, kw_only=True, ren
         Mapping[str, ImageRef], doc("The ImagePolicies that counted, by name, and what each had chosen.")
     ] = msgspec.field(default_factory=dict)
     observed_source_revision: Annotated[str, doc("Revision of the source that was looked at last.")] = ""
+    held: Annotated[
+        tuple[HeldImage, ...],
+        doc(
+            "What was undone by somebody, and is left so until there is another image. Ours alone; where it is lost, "
+            "the last commits tell it again."
+        ),
+    ] = ()
     last_handled_reconcile_at: Annotated[
         str, doc("Value of the annotation reconcile.fluxcd.io/requestedAt that was honoured last.")
     ] = ""

@@ -98,12 +98,16 @@ REFLECTOR_MANAGER: Final = "image-reflector-controller"
 WATCHER_MANAGER: Final = "source-watcher"
 """Field manager of ExternalArtifacts that a generator makes, and of the status of generators."""
 
+AUTOMATION_MANAGER: Final = "image-automation-controller"
+"""Field manager of the status of ImageUpdateAutomations."""
+
 SOURCE_LEASE: Final = "source-controller-leader-election"
 WATCHER_LEASE: Final = "source-watcher-leader-election"
 KUSTOMIZE_LEASE: Final = "kustomize-controller-leader-election"
 HELM_LEASE: Final = "helm-controller-leader-election"
 NOTIFICATION_LEASE: Final = "notification-controller-leader-election"
 REFLECTOR_LEASE: Final = "image-reflector-controller-leader-election"
+AUTOMATION_LEASE: Final = "image-automation-controller-leader-election"
 """Flux's own Leases, so that Flux and Trimtab never drive the same objects at once."""
 
 OURS: Final = "trimtab.dev/"
@@ -137,6 +141,11 @@ class Annotation(StrEnum):
     FREEZE = "trimtab.dev/freeze"
     SIGNER_MATCHES_COMMITTER = "trimtab.dev/signer-matches-committer"
     TEMPLATE = "trimtab.dev/template"
+    COMMITS = "trimtab.dev/commits"
+    PULL_REQUEST = "trimtab.dev/pull-request"
+    PULL_REQUEST_SECRET = "trimtab.dev/pull-request-secret"  # noqa: S105 - the name of an annotation
+    SKIP_CI = "trimtab.dev/skip-ci"
+    UNHOLD = "trimtab.dev/unhold"
 
 
 class DriftMode(StrEnum):
@@ -170,6 +179,22 @@ class AncestryMode(StrEnum):
     FIRST_PARENT = "first-parent"
 
 
+class CommitMode(StrEnum):
+    """Values of `trimtab.dev/commits`: one commit for all that an automation writes at a time, or one a policy."""
+
+    RUN = "run"
+    POLICY = "policy"
+
+
+class PullRequests(StrEnum):
+    """Values of `trimtab.dev/pull-request`: what kind of forge the repository is at."""
+
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    GITEA = "gitea"
+    FORGEJO = "forgejo"
+
+
 class ApplyMode(StrEnum):
     """Values of the `ssa` annotation on managed objects."""
 
@@ -200,6 +225,9 @@ class ConditionType(StrEnum):
     TEST_SUCCESS = "TestSuccess"
     REMEDIATED = "Remediated"
     DRIFTED = "Drifted"
+    # of ImageUpdateAutomations, ours alone
+    HELD = "Held"
+    UNMATCHED = "Unmatched"
 
 
 class Reason(StrEnum):
@@ -275,6 +303,13 @@ class Reason(StrEnum):
     MISSING_ROLLBACK_TARGET = "MissingRollbackTarget"
     STATE_ERROR = "StateError"
     VALUES_ERROR = "ValuesError"
+    # of ImageUpdateAutomations
+    INVALID_UPDATE_STRATEGY = "InvalidUpdateStrategy"
+    INVALID_SOURCE_CONFIGURATION = "InvalidSourceConfiguration"
+    SOURCE_MANAGER_FAILED = "SourceManagerFailed"
+    UPDATE_FAILED = "UpdateFailed"
+    INVALID_POLICY_SELECTOR = "InvalidPolicySelector"
+    REMOVED_TEMPLATE_FIELD = "RemovedTemplateField"
     # of ArtifactGenerators
     SOURCE_FETCH_FAILED = "SourceFetchFailed"
     RECONCILIATION_DISABLED = "ReconciliationDisabled"
@@ -297,6 +332,11 @@ class Reason(StrEnum):
     DEPENDENTS_LEFT = "DependentsLeft"
     TERMINATION_OVERDUE = "TerminationOverdue"
     SHARED_CREDENTIAL = "SharedCredential"
+    REVERTED = "Reverted"
+    UNMATCHED = "Unmatched"
+    SIGNING_FAILED = "SigningFailed"
+    PUSH_REFUSED = "PushRefused"
+    PULL_REQUEST_OPENED = "PullRequestOpened"
 
 
 OF_BUILDING: Final = frozenset(

@@ -10,6 +10,7 @@ from trimtab.base.http import AiohttpTransport
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Telemetry
 from trimtab.cli.assembly import Assembly
+from trimtab.cli.automation import Automation
 from trimtab.cli.reflecting import Reflecting
 from trimtab.cli.settings import Settings
 from trimtab.cli.webhooks import Webhooks
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 GRACE_S = 20.0
 _IN_FLIGHT = 32
-_APART = frozenset({"notification", "image-reflector"})
+_APART = frozenset({"notification", "image-reflector", "image-automation"})
 """Controllers that need none of the others, each in a Lease of its own."""
 _LEASES = {
     "kustomize": names.KUSTOMIZE_LEASE,
@@ -117,6 +118,7 @@ class Process:
         return (
             *(self._webhooks(client) if "notification" in chosen else ()),
             *((self._images(client),) if "image-reflector" in chosen else ()),
+            *((self._automation(client),) if "image-automation" in chosen else ()),
         )
 
     def _images(self, client: Client) -> asyncio.Task[None]:
@@ -131,6 +133,19 @@ class Process:
             await (elector.run(lead) if elector is not None else lead())
 
         return self._tasks.keep(led, name="images")
+
+    def _automation(self, client: Client) -> asyncio.Task[None]:
+        """Write chosen images into repositories, inside a Lease of its own."""
+        automation = Automation(self._settings, client, self._transport, self._clock, self._telemetry, self._checks)
+        elector = self._elector(client, names.AUTOMATION_LEASE) if self._settings.leader_elect else None
+
+        async def lead() -> None:
+            await automation.lead(elector.remaining if elector is not None else lambda: float("inf"))
+
+        async def led() -> None:
+            await (elector.run(lead) if elector is not None else lead())
+
+        return self._tasks.keep(led, name="image-automation")
 
     def _webhooks(self, client: Client) -> tuple[asyncio.Task[None], ...]:
         """Take webhooks, whoever leads, and look after the status of Receivers inside a Lease of its own."""

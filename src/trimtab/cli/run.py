@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from trimtab.cli.settings import Settings
 
 
+_CONTROLLERS = (
+    "source",
+    "kustomize",
+    "helm",
+    "source-watcher",
+    "notification",
+    "image-reflector",
+    "image-automation",
+)
+
+
 @click.command(epilog="\b\nExample:\n  trimtab run --kubeconfig ~/.kube/config --storage-path /var/lib/trimtab")
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="The kubeconfig to use ($KUBECONFIG, in-cluster).")
 @click.option("--context", help="The context of the kubeconfig to use.")
@@ -34,7 +45,8 @@ if TYPE_CHECKING:
     default="source,kustomize,helm,source-watcher",
     show_default=True,
     help="Which of them run here: source, kustomize, helm, source-watcher (ArtifactGenerators), notification "
-    "(webhooks), image-reflector (scans of registries). Flux's own may do the others.",
+    "(webhooks), image-reflector (scans of registries), image-automation (commits of new images). Flux's own may do "
+    "the others.",
 )
 @click.option(
     "--storage-path",
@@ -183,8 +195,8 @@ def run(
 
 def _controllers(text: str) -> frozenset[str]:
     chosen = frozenset(name.strip() for name in text.split(","))
-    if not chosen or chosen - {"source", "kustomize", "helm", "source-watcher", "notification", "image-reflector"}:
-        words = f"{text!r}: choose from source, kustomize, helm, source-watcher, notification and image-reflector"
+    if not chosen or chosen - set(_CONTROLLERS):
+        words = f"{text!r}: choose from {', '.join(_CONTROLLERS[:-1])} and {_CONTROLLERS[-1]}"
         raise click.BadParameter(words, param_hint="--controllers")
     return chosen
 

@@ -118,6 +118,18 @@ class Access:
                 _DENIED, f"sources of namespace {other} may not be used from namespace {own}: {self._way_out(other)}"
             )
 
+    def check_writing(self, own: str, other: str) -> None:
+        """Raise Terminal if an object in the namespace `own` may not write with the credentials of a source in `other`.
+
+        Who may read what a source offers need not be meant to change it.
+        """
+        if other != own and self._cross_namespace is not CrossNamespace.ALL:
+            raise Terminal(
+                _DENIED,
+                f"the credentials of a source of namespace {other} do not write for namespace {own}: have a Secret "
+                "that does in your own, and name it with the annotation trimtab.dev/write-secret",
+            )
+
     async def check_trigger(self, own: str, other: str) -> None:
         """Raise Terminal if a Receiver in the namespace `own` may not have anything in `other` looked at."""
         if not await self._may_refer(own, other):

@@ -19,11 +19,11 @@ class GitAccess:
         self._client = client
         self._apps = apps
 
-    async def credentials(self, item: GitRepository, spec: GitSpec) -> Credentials:
-        """What `item` is looked at and fetched with. Raises Transient (AuthenticationFailed) and Terminal."""
+    async def credentials(self, item: GitRepository, spec: GitSpec, *, writes: bool = False) -> Credentials:
+        """What reads `item`, or writes to it. Raises Transient (AuthenticationFailed) and Terminal."""
         proxy = await ways.proxy(self._client, item.metadata.namespace, item.spec.proxy_secret_ref)
         if item.spec.provider == GitProvider.GITHUB:
-            return await self._apps.credentials(await self._app(item, proxy), timeout=spec.timeout_s)
+            return await self._apps.credentials(await self._app(item, proxy), timeout=spec.timeout_s, writes=writes)
         if item.spec.secret_ref is None:
             return ANONYMOUS.over(proxy)
         data = await secret(self._client, item.metadata.namespace, item.spec.secret_ref.name, "spec.secretRef")

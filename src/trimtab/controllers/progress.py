@@ -10,6 +10,7 @@ from trimtab.api.generator import ArtifactGeneratorStatus
 from trimtab.api.helm import HelmChartStatus, HelmRepositoryStatus
 from trimtab.api.helmrelease import HelmReleaseStatus
 from trimtab.api.image import ImagePolicyStatus, ImageRepositoryStatus
+from trimtab.api.imageupdate import ImageUpdateAutomationStatus
 from trimtab.api.kustomize import KustomizationStatus
 from trimtab.api.names import ConditionType, Reason
 from trimtab.api.oci import OCIRepositoryStatus
@@ -30,6 +31,7 @@ Status = TypeVar(
     ReceiverStatus,
     ImageRepositoryStatus,
     ImagePolicyStatus,
+    ImageUpdateAutomationStatus,
 )
 
 

@@ -32,9 +32,10 @@ class Message(NamedTuple):
         found = cls(parse(template or DEFAULT))
         for fields, line in _asked(found.template, narrowed=False):
             if fields[:1] == ("Updated",) or fields[:2] == ("Changed", "ImageResult"):
+                gone = fields[:1] if fields[0] == "Updated" else fields[:2]
                 raise RemovedField(
                     line,
-                    f".{'.'.join(fields[:2])} was removed: write .Changed.FileChanges, .Changed.Objects or "
+                    f".{'.'.join(gone)} was removed: write .Changed.FileChanges, .Changed.Objects or "
                     ".Changed.Changes, as docs/automation.md shows",
                 )
         return found

@@ -1,6 +1,7 @@
 """All files of a directory or a commit: which of them change, what came up, and which wishes nobody has a place for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from trimtab.base.errors import Terminal
@@ -49,8 +50,15 @@ def may_be_edited(path: str) -> bool:
     return path.endswith(_SUFFIXES) or path.rpartition("/")[2] in _NAMES
 
 
-def sweep(files: Iterable[tuple[str, bytes]], wishes: Mapping[Wish, Image]) -> Sweep:
-    """Edit `files`, which come one at a time. Raises Terminal beyond the limits: never a part of the files."""
+def sweep(
+    files: Iterable[tuple[str, bytes]],
+    wishes: Mapping[Wish, Image],
+    spared: Mapping[str, Collection[Wish]] = MappingProxyType({}),
+) -> Sweep:
+    """Edit `files`, which come one at a time; `spared` says what of the wishes is not for which file.
+
+    Raises Terminal beyond the limits: never a part of the files.
+    """
     found: dict[str, Edited] = {}
     originals: dict[str, bytes] = {}
     served: set[Wish] = set()
@@ -63,8 +71,9 @@ def sweep(files: Iterable[tuple[str, bytes]], wishes: Mapping[Wish, Image]) -> S
                 f"there are more than {MOST_FILES:,} files or {MOST_BYTES >> 20} MiB of YAML to look into: name a "
                 "directory with less in it (spec.update.path)",
             )
-        edited = edit(data, wishes)
-        served |= edited.served
+        without = spared.get(path, ())
+        edited = edit(data, {wish: image for wish, image in wishes.items() if wish not in without})
+        served |= edited.served | set(without)
         if edited.changes:
             kept += len(data) + len(edited.data)
             if kept > MOST_CHANGED:

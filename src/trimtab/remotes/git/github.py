@@ -1,7 +1,7 @@
-"""Signing in as a GitHub App: a signed statement of who we are, for a token that reads for an hour.
+"""Signing in as a GitHub App: a signed statement of who we are, for a token that reads, or writes, for an hour.
 
 The private key signs here and goes nowhere: not over the wire, not into messages. The token is asked for with the right
-to read contents alone, and is kept in memory until shortly before it expires.
+to read contents alone, or to write them, and is kept in memory until shortly before it expires.
 """
 
 import base64
@@ -45,6 +45,7 @@ _AHEAD = timedelta(minutes=5)
 _CLOCKS_DIFFER_S = 60
 _STATEMENT_LASTS_S = 540  # GitHub takes ten minutes at most, by its own clock
 _MOST_TOKENS = 1000
+_WRITES = ":writes"
 _MOST_CONTEXTS = 200
 _LONGEST_HOLD_S = 3600.0
 
@@ -130,31 +131,35 @@ class Apps:
         self._tokens: dict[str, _Token] = {}
         self._contexts: dict[str, ssl.SSLContext] = {}
 
-    async def credentials(self, app: App, *, timeout: float = 60.0) -> Credentials:
-        """Credentials that read what `app` may read. Raises AuthenticationFailed and Transient (GitOperationFailed)."""
-        known = self._tokens.get(app.account)
+    async def credentials(self, app: App, *, timeout: float = 60.0, writes: bool = False) -> Credentials:
+        """Credentials that read what `app` may read, or with `writes` what it may write.
+
+        Raises AuthenticationFailed and Transient (GitOperationFailed).
+        """
+        account = app.account + (_WRITES if writes else "")
+        known = self._tokens.get(account)
         if known is None or known.expires_at - self._clock.now() < _AHEAD:
-            known = await self._fresh(app, timeout)
+            known = await self._fresh(app, timeout, writes=writes)
             if len(self._tokens) >= _MOST_TOKENS:
                 self._tokens.clear()
-            self._tokens[app.account] = known
+            self._tokens[account] = known
         return Credentials(
             username="x-access-token",
             password=known.token,
             ca=app.tls.ca,
             proxy=app.tls.proxy,
-            account=app.account,
+            account=account,
         )
 
     def forget(self, account: str) -> None:
         """The token of `account` did not help: the next one is asked for anew."""
         self._tokens.pop(account, None)
 
-    async def _fresh(self, app: App, timeout: float) -> _Token:
+    async def _fresh(self, app: App, timeout: float, *, writes: bool) -> _Token:
         installation = app.installation or await self._installation(app, timeout)
         path = f"/app/installations/{installation}/access_tokens"
-        # Less than the App may do: nothing here writes.
-        wish = msgspec.json.encode({"permissions": {"contents": "read"}})
+        # Less than the App may do: what reads cannot write.
+        wish = msgspec.json.encode({"permissions": {"contents": "write" if writes else "read"}})
         token = await self._ask(app, "POST", path, _Token, timeout, wish)
         sane = token.token.isascii() and token.token.isprintable() and " " not in token.token
         if not token.token or not sane or len(token.token) > _TOKEN_CHARS:

@@ -1,0 +1,406 @@
+"""The story of an ImageUpdateAutomation: what policies chose is written into a repository, as commits."""
+
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from trimtab.api import annotations, names
+from trimtab.api.gvk import IMAGE_UPDATE_AUTOMATION
+from trimtab.api.image import ImagePolicy
+from trimtab.api.imageupdate import HeldImage, ImageUpdateAutomation, ImageUpdateAutomationStatus
+from trimtab.api.names import ConditionType, Reason
+from trimtab.api.source import GitRepository
+from trimtab.base.clock import Clock, rfc3339
+from trimtab.base.errors import Terminal, Transient, TrimtabError
+from trimtab.commits import ReadOnly, Refused, Repository, Writers
+from trimtab.commits.changes import inside
+from trimtab.controllers import bumping, progress
+from trimtab.controllers.access import Access
+from trimtab.controllers.automation import Automation
+from trimtab.controllers.bumping import Place
+from trimtab.controllers.offering import about
+from trimtab.controllers.state import ObjectState
+from trimtab.controllers.wanted import Wanted
+from trimtab.controllers.writeaccess import WriteAccess
+from trimtab.controllers.writingback import LOOKBACK, Proposal, Pushed, Ran, Run
+from trimtab.kube.client import Client
+from trimtab.kube.errors import ApiError, NotFound
+from trimtab.kube.informer import Informer
+from trimtab.manifests.conditions import find
+from trimtab.manifests.refs import Key
+from trimtab.remotes.forges.dialects import Wish
+from trimtab.remotes.forges.pulls import Pulls
+from trimtab.runtime.controller import Again, Done, Result
+from trimtab.runtime.events import EventType, Recorder
+from trimtab.runtime.finalizers import drop, ensure
+from trimtab.runtime.status import merge_difference, patch_status
+
+log = logging.getLogger(__name__)
+
+LEAST_INTERVAL_S: Final = 1.0
+UP_TO_DATE: Final = "repository up-to-date"
+_SAY_AGAIN_S: Final = 600.0
+"""So often at most a run that found nothing is told in the status: at rest nothing is written."""
+_PATIENCE_S: Final = 300.0
+"""So long at least nothing is sent where the server refused, unless there is something new to send."""
+_LONGEST_BACKOFF_S: Final = 300.0
+_MOST_HELD: Final = 200
+_REVISION: Final = "image.toolkit.fluxcd.io/revision"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the controller of ImageUpdateAutomations works with."""
+
+    client: Client
+    objects: Informer[ImageUpdateAutomation]
+    policies: Informer[ImagePolicy]
+    sources: Informer[GitRepository]
+    access: Access
+    writing: WriteAccess
+    writers: Writers
+    pulls: Pulls
+    recorder: Recorder
+    clock: Clock
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of one automation: the status last written, and under which terms all was as it should be.
+
+    `read_only` is a credential that could not write, and what was said: it is not tried again at once.
+    """
+
+    uid: str
+    status: ImageUpdateAutomationStatus
+    settled: tuple[Any, ...] | None = None
+    told_at: float = float("-inf")
+    read_only: tuple[str, float, ReadOnly] | None = None
+    strange: list[str] = field(default_factory=list)
+    shared: bool = False
+
+
+class ImageUpdates:
+    """Reconciles every ImageUpdateAutomation."""
+
+    def __init__(self, world: Surroundings) -> None:
+        self._world = world
+        self._known: dict[Key, _Known] = {}
+
+    def backoff_cap(self, key: Key) -> float:
+        """The longest wait between two tries: the interval, and not so long that a Secret is repaired in vain."""
+        item = self._world.objects.store.get(key)
+        return min(_interval(item), _LONGEST_BACKOFF_S) if item else 60.0
+
+    def state(self, key: Key) -> ObjectState | None:
+        """How `key` is doing; None if it is gone."""
+        item, known = self._world.objects.store.get(key), self._known.get(key)
+        if item is None:
+            return None
+        status = known.status if known else item.status
+        condition = find(status.conditions, ConditionType.READY)
+        ready = None if condition is None or condition.status == "Unknown" else condition.true
+        return ObjectState(ready, status.last_push_commit, item.spec.suspend, _interval(item))
+
+    def concerned(self, policy: ImagePolicy) -> list[Key]:
+        """The automations that may have to write what `policy` chose."""
+        return [key for key in self._world.objects.store if key.namespace == policy.metadata.namespace]
+
+    def on(self, source: Key) -> list[Key]:
+        """The automations that write to `source`."""
+        return [item.key for item in self._world.objects.store.values() if item.source_key == source]
+
+    async def reconcile(self, key: Key) -> Result:
+        """One pass. What it raises decides when the next one is; the status says the same before."""
+        item = self._world.objects.store.get(key)
+        if item is None:
+            self._known.pop(key, None)
+            return Done()
+        if item.metadata.deleted:
+            resource = await self._world.client.discovery.find(IMAGE_UPDATE_AUTOMATION)
+            await drop(self._world.client, resource, item.metadata, names.FINALIZER)
+            return Done()
+        known = self._remember(item)
+        if item.spec.suspend:
+            return Done()
+        self._tell_strangers(item, known)
+        try:
+            automation = Automation.of(item)
+            if names.FINALIZER not in item.metadata.finalizers:
+                resource = await self._world.client.discovery.find(IMAGE_UPDATE_AUTOMATION)
+                await ensure(self._world.client, resource, item.metadata, names.FINALIZER)
+            return await self._pass(item, known, automation)
+        except TrimtabError as failure:
+            known.settled = None
+            await self._tell_failure(item, known, failure)
+            if failure.reason == Reason.ACCESS_DENIED:
+                return Again(_interval(item))  # nobody tells of what a namespace allows
+            if isinstance(failure, Refused):
+                raise Transient(
+                    failure.reason, failure.message, retry_after=max(_interval(item), _PATIENCE_S), hopeless=True
+                ) from failure
+            raise
+        except ApiError as refusal:
+            told = Transient(Reason.READ_OPERATION_FAILED, str(refusal))
+            await self._tell_failure(item, known, told)
+            raise told from refusal
+
+    async def _pass(self, item: ImageUpdateAutomation, known: _Known, automation: Automation) -> Result:
+        world, now = self._world, self._world.clock.now()
+        source = await self._source(item)
+        if (open_ := automation.windows.open_until(now)) is not None:
+            until, window = open_
+            words = f"no commits until {rfc3339(until)}: the window {window} of {names.Annotation.FREEZE} is open"
+            await self._tell(item, known, words, None, None)
+            return Again(min(_interval(item), max((until - now).total_seconds(), LEAST_INTERVAL_S)))
+        wanted = Wanted.among(world.policies.store.values(), item.metadata.namespace, automation.selects)
+        repository = await world.writing.repository(item, automation, source)
+        self._check_read_only(item, known, repository)
+        self._tell_shared(item, known, automation, source)
+        branch = automation.branch(source)
+        writer = world.writers.of(repository, branch, lookback=LOOKBACK)
+        terms = (item.metadata.generation, _notes(item), source.spec, wanted, branch)
+        if known.settled is not None and known.settled[:-1] == terms and known.settled[-1] == await writer.head():
+            await self._tell_idle(item, known)
+            return Again(_interval(item))
+        signer = await world.writing.signer(item, automation)
+        run = Run(
+            item.key,
+            automation,
+            writer,
+            signer,
+            inside(automation.path),
+            wanted.images,
+            _still_held(known.status, wanted),
+            wanted.released,
+        )
+        try:
+            ran = await run.carry_out()
+        except ReadOnly as failure:
+            assert repository.write is not None  # noqa: S101 - it always has one here
+            known.read_only = (repository.write.digest, world.clock.monotonic(), failure)
+            raise
+        for push in ran.pushed:
+            self._tell_push(item, push)
+        await self._tell(item, known, UP_TO_DATE, wanted, (branch, ran))
+        await self._propose(item, automation, source, branch, ran.proposals)
+        known.settled = (*terms, ran.head) if ran.head else None
+        return Again(_interval(item))
+
+    async def _source(self, item: ImageUpdateAutomation) -> GitRepository:
+        """The repository that is written to. Raises Terminal (AccessDenied) and Transient (SourceManagerFailed)."""
+        key = item.source_key
+        await self._world.access.check_source(item.metadata.namespace, key.namespace)
+        source: GitRepository | None = self._world.sources.store.get(key)
+        if source is None:
+            raise Transient(
+                Reason.SOURCE_MANAGER_FAILED, f"GitRepository {key} does not exist: create it, or change spec.sourceRef"
+            )
+        return source
+
+    async def _propose(
+        self,
+        item: ImageUpdateAutomation,
+        automation: Automation,
+        source: GitRepository,
+        branch: str,
+        proposals: tuple[Proposal, ...],
+    ) -> None:
+        """See to it that there is a pull request for each branch that waits."""
+        if not automation.forge or not proposals:
+            return
+        forge = await self._world.writing.forge(item, automation, source)
+        for proposal in proposals:
+            title, _, rest = proposal.message.text.partition("\n")
+            trailers = "\n".join(f"{key}: {value}" for key, value in proposal.message.trailers)
+            body = "\n\n".join(part for part in (rest.strip(), trailers) if part)
+            opened = await self._world.pulls.ensure(forge, Wish(proposal.branch, branch, title, body))
+            if opened is not None and opened.news:
+                where = f" at {opened.url}" if opened.url else ""
+                words = f"pull request {opened.number} from '{proposal.branch}' to '{branch}' is open{where}"
+                self._event(item, "Normal", Reason.PULL_REQUEST_OPENED, words)
+
+    def _check_read_only(self, item: ImageUpdateAutomation, known: _Known, repository: Repository) -> None:
+        """Raise again what a credential that cannot write was answered with: without asking again for a while."""
+        if known.read_only is None or repository.write is None:
+            return
+        digest, at, failure = known.read_only
+        asked = item.metadata.requested_at not in ("", known.status.last_handled_reconcile_at)
+        age = self._world.clock.monotonic() - at
+        if digest == repository.write.digest and age < _PATIENCE_S and not asked:
+            raise ReadOnly(failure.message)
+        known.read_only = None
+
+    # --- what is said
+
+    async def _tell(
+        self,
+        item: ImageUpdateAutomation,
+        known: _Known,
+        message: str,
+        wanted: Wanted | None,
+        ran: tuple[str, Ran] | None,
+    ) -> None:
+        now, generation = self._world.clock.now(), item.metadata.generation
+        status = progress.ready(known.status, generation, Reason.SUCCEEDED, message, now)
+        status = msgspec.structs.replace(status, last_automation_run_time=rfc3339(now))
+        if wanted is not None and ran is not None:
+            status = _after(status, wanted, ran[0], ran[1], now)
+            status = self._noted(item, known, status, wanted, ran[1], now)
+        await self._write(item, known, status)
+        known.told_at = self._world.clock.monotonic()
+
+    def _noted(
+        self,
+        item: ImageUpdateAutomation,
+        known: _Known,
+        status: ImageUpdateAutomationStatus,
+        wanted: Wanted,
+        ran: Ran,
+        now: datetime,
+    ) -> ImageUpdateAutomationStatus:
+        """What is left alone, and what fits nothing, as conditions; an event where it is new."""
+        generation = item.metadata.generation
+        undone = [
+            f"{wanted.images[place.policy]} of {place.policy} was undone in {place.path}"
+            f"{f' {who}' if who else ''}: it is left so until there is another image, or until the ImagePolicy has "
+            f"{names.Annotation.UNHOLD}: {wanted.images[place.policy]}"
+            for place, who in ran.undone.items()
+            if place.policy in wanted.images
+        ]
+        held = [*(f"{policy} has {why}" for policy, why in wanted.held.items()), *undone]
+        strange = [f"the choice of {policy} cannot be written: {why}" for policy, why in wanted.strange.items()]
+        if ran.bumped is not None and (words := bumping.unmatched(ran.bumped, wanted.images, wanted.held.keys())):
+            strange.append(words)
+        reason = Reason.REVERTED if undone else names.Annotation.HOLD.rpartition("/")[2].capitalize()
+        for kind, found, why in (
+            (ConditionType.HELD, held, reason),
+            (ConditionType.UNMATCHED, strange, Reason.UNMATCHED),
+        ):
+            if not found:
+                status = progress.unflagged(status, kind)
+                continue
+            status = progress.flagged(status, kind, generation, why, "; ".join(found), now)
+        fresh = {(one.policy, one.path) for one in status.held} - {(one.policy, one.path) for one in known.status.held}
+        for words, place in zip(undone, [one for one in ran.undone if one.policy in wanted.images], strict=True):
+            if (str(place.policy), place.path) in fresh:
+                self._event(item, "Warning", Reason.REVERTED, words)
+        return status
+
+    async def _tell_idle(self, item: ImageUpdateAutomation, known: _Known) -> None:
+        now, monotonic = self._world.clock.now(), self._world.clock.monotonic()
+        ready = find(known.status.conditions, ConditionType.READY)
+        asked = item.metadata.requested_at not in ("", known.status.last_handled_reconcile_at)
+        if not asked and ready is not None and ready.true and monotonic - known.told_at < _SAY_AGAIN_S:
+            return
+        status = progress.ready(known.status, item.metadata.generation, Reason.SUCCEEDED, UP_TO_DATE, now)
+        await self._write(item, known, msgspec.structs.replace(status, last_automation_run_time=rfc3339(now)))
+        known.told_at = monotonic
+
+    async def _tell_failure(self, item: ImageUpdateAutomation, known: _Known, failure: TrimtabError) -> None:
+        now = self._world.clock.now()
+        stalled = isinstance(failure, Terminal) or (isinstance(failure, Transient) and failure.hopeless)
+        status = progress.failed(
+            known.status, item.metadata.generation, failure.reason, failure.message, now, stalled=stalled
+        )
+        news = find(status.conditions, "Ready") != find(known.status.conditions, "Ready")
+        if await self._write(item, known, status) and news:
+            self._event(item, "Warning", failure.reason, failure.message)
+
+    def _tell_push(self, item: ImageUpdateAutomation, push: Pushed) -> None:
+        written = push.written
+        log.info("pushed %s to %s: %s", written.commit[:7], written.branch, ", ".join(written.paths))
+        words = f"pushed commit '{written.commit[:7]}' to branch '{written.branch}'\n{push.message.text}"
+        revision = {_REVISION: f"{written.branch}@sha1:{written.commit}"}
+        self._world.recorder.record(about(item), "Normal", Reason.SUCCEEDED, words, revision)
+        for note in written.notes:
+            self._event(item, "Warning", Reason.GIT_OPERATION_FAILED, note)
+
+    def _tell_shared(
+        self, item: ImageUpdateAutomation, known: _Known, automation: Automation, source: GitRepository
+    ) -> None:
+        """Say once that what reads the repository also writes to it."""
+        if automation.write_secret or source.spec.secret_ref is None or known.shared:
+            return
+        known.shared = True
+        words = (
+            f"Secret {source.metadata.namespace}/{source.spec.secret_ref.name} reads the repository and also writes "
+            f"to it: name one that only this automation has with {names.Annotation.WRITE_SECRET}"
+        )
+        self._event(item, "Normal", Reason.SHARED_CREDENTIAL, words)
+
+    def _tell_strangers(self, item: ImageUpdateAutomation, known: _Known) -> None:
+        strange = annotations.strangers(IMAGE_UPDATE_AUTOMATION.kind, item.metadata.annotations)
+        if strange and strange != known.strange:
+            self._event(item, "Warning", annotations.UNKNOWN, "; ".join(strange))
+        known.strange = strange
+
+    def _event(self, item: ImageUpdateAutomation, type_: EventType, reason: str, message: str) -> None:
+        self._world.recorder.record(about(item), type_, reason, message, {})
+
+    def _remember(self, item: ImageUpdateAutomation) -> _Known:
+        known = self._known.get(item.key)
+        if known is None or known.uid != item.metadata.uid:
+            known = self._known[item.key] = _Known(item.metadata.uid, item.status)
+        return known
+
+    async def _write(self, item: ImageUpdateAutomation, known: _Known, status: ImageUpdateAutomationStatus) -> bool:
+        requested = item.metadata.requested_at or status.last_handled_reconcile_at
+        status = msgspec.structs.replace(status, last_handled_reconcile_at=requested)
+        change = merge_difference(msgspec.to_builtins(known.status), msgspec.to_builtins(status))
+        if not change:
+            return False
+        resource = await self._world.client.discovery.find(IMAGE_UPDATE_AUTOMATION)
+        try:
+            await patch_status(self._world.client, resource, item.key, change, manager=names.AUTOMATION_MANAGER)
+        except NotFound:
+            return False
+        known.status = status
+        return True
+
+
+def _after(
+    status: ImageUpdateAutomationStatus, wanted: Wanted, branch: str, ran: Ran, now: datetime
+) -> ImageUpdateAutomationStatus:
+    """The status with what a run found and did."""
+    commit, at = status.last_push_commit, status.last_push_time
+    if ran.pushed:
+        commit, at = ran.pushed[-1].written.commit, rfc3339(now)
+    elif ran.before is not None and ran.before.commit != commit:
+        # pushed by a process that was gone before it could say so
+        commit, at = ran.before.commit, rfc3339(datetime.fromtimestamp(ran.before.at, now.tzinfo))
+    held = [
+        HeldImage(policy=str(place.policy), image=str(wanted.images[place.policy]), path=place.path)
+        for place in ran.undone
+        if place.policy in wanted.images
+    ]
+    return msgspec.structs.replace(
+        status,
+        last_push_commit=commit,
+        last_push_time=at,
+        observed_policies=dict(wanted.observed),
+        observed_source_revision=f"{branch}@sha1:{ran.head}" if ran.head else status.observed_source_revision,
+        held=tuple(held[:_MOST_HELD]),
+    )
+
+
+def _still_held(status: ImageUpdateAutomationStatus, wanted: Wanted) -> dict[Place, str]:
+    """What was undone before, of the images that are still the choice."""
+    images = {str(policy): (policy, str(image)) for policy, image in wanted.images.items()}
+    held: dict[Place, str] = {}
+    for one in status.held:
+        policy, image = images.get(one.policy, (None, ""))
+        if policy is not None and image == one.image and policy not in wanted.released:
+            held[Place(policy, one.path)] = ""
+    return held
+
+
+def _notes(item: ImageUpdateAutomation) -> dict[str, str]:
+    return {key: value for key, value in item.metadata.annotations.items() if key.startswith(names.OURS)}
+
+
+def _interval(item: ImageUpdateAutomation) -> float:
+    return max(item.spec.interval_s, LEAST_INTERVAL_S)

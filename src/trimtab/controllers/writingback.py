@@ -1,0 +1,155 @@
+"""One run of an automation against its repository: what was undone is left alone, the rest becomes commits.
+
+Nothing here knows of status or events. A run may be repeated at any time: what is on the branch already is not written
+again, so that a run that was cut off after a push makes no second commit.
+"""
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from trimtab.base.errors import Transient
+from trimtab.commits import Already, Logged, Message, Nothing, Order, Person, Push, Signer, Writer, Written
+from trimtab.controllers import bumping
+from trimtab.controllers.automation import Automation
+from trimtab.controllers.bumping import Bumped, Bumping, Place, Undoing
+from trimtab.images.message import DEFAULT
+from trimtab.images.reference import Image
+from trimtab.manifests.refs import Key
+
+LOOKBACK: Final = 50
+"""So many commits are looked through for what was written, and undone, before."""
+OWN: Final = "trimtab/"
+"""Branches below this are made anew from the branch that is edited."""
+
+
+class Pushed(NamedTuple):
+    """A commit that is on a branch now."""
+
+    written: Written
+    message: Message
+
+
+class Proposal(NamedTuple):
+    """A branch whose changes wait to be merged, and what they are."""
+
+    branch: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What came of a run. `before` is the last commit of this automation that was there already."""
+
+    head: str
+    pushed: tuple[Pushed, ...]
+    proposals: tuple[Proposal, ...]
+    undone: Mapping[Place, str]
+    bumped: Bumped | None
+    before: Logged | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`spared` is what was undone before, as it is remembered; `released` are policies of which that does not count."""
+
+    key: Key
+    automation: Automation
+    writer: Writer
+    signer: Signer | None
+    within: str
+    images: Mapping[Key, Image]
+    spared: Mapping[Place, str]
+    released: frozenset[Key]
+
+    async def carry_out(self) -> Ran:
+        """Look, leave alone, write. Raises what writers raise; commits that were pushed before stay."""
+        log = await self._log()
+        undone = await self._undone(log)
+        batches = await self._batches(undone)
+        own = self.writer.branch
+        head = "" if any(branch == own for branch, _ in batches) else await self.writer.head()
+        pushed: list[Pushed] = []
+        proposals: list[Proposal] = []
+        last: Bumped | None = None
+        for branch, images in batches:
+            bump = self._bumping(images, undone)
+            outcome = await self.writer.write(bump, self._order(bump, branch))
+            last = bump.last
+            message = last.message if last is not None else None
+            match outcome:
+                case Written(commit):
+                    head = commit if branch == own else head
+                    pushed += [Pushed(outcome, message)] if message is not None else []
+                case Nothing(at) | Already(_, at) if branch == own:
+                    head = at
+            if branch != own and message is not None:
+                proposals.append(Proposal(branch, message))
+        if len(batches) != 1 or batches[0][1].keys() != self.images.keys():
+            last = await self._looked(self._bumping(self.images, undone))
+        before = bumping.by(self.key, log) if self.automation.push_branch in ("", own) else None
+        return Ran(head, tuple(pushed), tuple(proposals), undone, last, before)
+
+    async def _log(self, path: str = "") -> list[Logged]:
+        """The last commits of where it is written to, and of where that comes from, the last one first."""
+        target = self.automation.push_branch
+        log: list[Logged] = []
+        if target and target != self.writer.branch and not target.startswith(OWN):
+            with contextlib.suppress(Transient):  # not made yet; if it is anything else, the next request says so
+                log += await self.writer.recent(LOOKBACK, path, target)
+        known = {one.commit for one in log}
+        return [*log, *(one for one in await self.writer.recent(LOOKBACK, path) if one.commit not in known)]
+
+    async def _undone(self, log: list[Logged]) -> dict[Place, str]:
+        """Where an image that we wrote is not there any more, and by whom that was."""
+        images = {policy: image for policy, image in self.images.items() if policy not in self.released}
+        again = bumping.repeated(images, log)
+        again |= {place.policy: images[place.policy] for place in self.spared if place.policy in images}
+        looked = await self._looked(self._bumping(again, ())) if again else None
+        found: dict[Place, str] = {}
+        doubtful: dict[Place, Undoing] = {}
+        for place in looked.places if looked is not None else ():
+            later = bumping.later(place, again[place.policy], await self._log(place.path))
+            if place in self.spared:
+                found[place] = later.who if later is not None else ""
+            elif later is not None:
+                doubtful[place] = later
+        if doubtful:
+            bump = self._bumping(again, ())
+            bump.before = {place: one.commit for place, one in doubtful.items()}
+            await self._looked(bump)
+            found |= {place: doubtful[place].who for place in bump.undone}
+        return found
+
+    async def _batches(self, undone: Mapping[Place, str]) -> list[tuple[str, Mapping[Key, Image]]]:
+        """What is written together, and on which branch: all, or one policy after the other."""
+        target = self.automation.push_branch or self.writer.branch
+        if not self.automation.each_policy:
+            return [(target, self.images)]
+        looked = await self._looked(self._bumping(self.images, undone))
+        asked = list(dict.fromkeys(place.policy for place in looked.places)) if looked is not None else []
+        apart = target != self.writer.branch  # a pull request for each, so a branch for each
+        return [(f"{target}-{policy.name}" if apart else target, {policy: self.images[policy]}) for policy in asked]
+
+    async def _looked(self, bump: Bumping) -> Bumped | None:
+        """What would change, with nothing written."""
+        await self.writer.write(bump, self._order(bump, self.writer.branch, dry=True))
+        return bump.last
+
+    def _bumping(self, images: Mapping[Key, Image], spared: Iterable[Place]) -> Bumping:
+        return Bumping(self.key, self.automation, self.within, images, tuple(spared))
+
+    def _order(self, bump: Bumping, branch: str, *, dry: bool = False) -> Order:
+        automation = self.automation
+        push = Push(branch if branch != self.writer.branch else "", automation.options, automation.refspec)
+        return Order(
+            message=Message(DEFAULT),
+            author=Person(*automation.author),
+            reads=bump.reads,
+            signer=self.signer,
+            within=self.within,
+            push=push,
+            past=tuple(dict.fromkeys(bump.before.values())),
+            dry=dry,
+        )
