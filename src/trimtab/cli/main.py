@@ -25,6 +25,7 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
         "get": Lazy("trimtab.cli.get", "List sources, apps, generators and Receivers: revision, readiness, message."),
         "tree": Lazy("trimtab.cli.tree", "Show what an app consists of, and the state of every object."),
         "inventory": Lazy("trimtab.cli.inventory", "Show what an app has on record, and whether it is still there."),
+        "coverage": Lazy("trimtab.cli.coverage", "Count what is managed, unmanaged and orphaned."),
     },
     "The four questions": {
         "preview": Lazy("trimtab.cli.preview", "Say whether a branch or a working tree will succeed, and why not."),
@@ -37,6 +38,7 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
         "reconcile": Lazy("trimtab.cli.reconcile", "Look at a source or converge an app now."),
         "suspend": Lazy("trimtab.cli.suspend", "Stop looking after a source or an app."),
         "resume": Lazy("trimtab.cli.suspend", "Look after it again."),
+        "export": Lazy("trimtab.cli.export", "Print objects as they could stand in git; also what no app manages."),
     },
     "Offline": {
         "build": Lazy("trimtab.cli.build", "Render a directory as the controller would."),

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from trimtab.api import names
 from trimtab.base.abreast import abreast
 from trimtab.diff import fields
 from trimtab.diff.report import Finding, State
@@ -18,7 +19,8 @@ from trimtab.manifests.refs import Body, Key, Ref
 from trimtab.targets.kubernetes.desired import MANAGER, PREFIX, Owner
 from trimtab.targets.kubernetes.inventory import SUFFIX
 
-_HELM: Final = "helm.toolkit.fluxcd.io/"
+PREFIXES: Final = (PREFIX, names.RELEASE_OWNER_NAME.removesuffix("name"), names.APPLIED)
+"""Of the labels that say whose an object is: of a Kustomization, of a HelmRelease, of an app of `trimtab apply`."""
 _NOBODYS_KINDS: Final = frozenset(
     {
         ("", "Endpoints"),
@@ -57,9 +59,9 @@ class Record(NamedTuple):
 
 async def unmanaged(client: Client, namespaces: Iterable[str], wanted: Collection[Ref]) -> list[Finding]:
     """What is in `namespaces`, is not `wanted`, and carries the labels of no app; and what could not be listed."""
-    survey = await _survey(client, sorted(set(namespaces) - {""}))
-    extra = [live for live in survey.found if live.ref not in wanted and _is_unmanaged(live)]
-    return [*survey.blind, *(Finding(live.ref, State.EXTRA, note="no app manages it") for live in extra)]
+    seen = await survey(client, sorted(set(namespaces) - {""}))
+    extra = [live for live in seen.found if live.ref not in wanted and _is_unmanaged(live)]
+    return [*seen.blind, *(Finding(live.ref, State.EXTRA, note="no app manages it") for live in extra)]
 
 
 async def orphans(client: Client, records: Mapping[Key, Record], namespace: str | None) -> list[Finding]:
@@ -74,9 +76,9 @@ async def orphans(client: Client, records: Mapping[Key, Record], namespace: str 
         selector = ",".join(f"{name}={value}" for name, value in Owner(PREFIX, key).labels.items())
     elif namespace:
         selector = f"{PREFIX}name,{PREFIX}namespace={namespace}"
-    survey = await _survey(client, [""], selector, namespaced_only=False)
-    found: list[Finding] = list(survey.blind)
-    for live in survey.found:
+    seen = await survey(client, [""], selector, namespaced_only=False)
+    found: list[Finding] = list(seen.blind)
+    for live in seen.found:
         owner = Owner.of(live.body)
         if owner is None or _is_controlled(live) or fields.owned_entry(live.body, MANAGER) is None:
             continue
@@ -93,27 +95,28 @@ async def orphans(client: Client, records: Mapping[Key, Record], namespace: str 
 
 
 @dataclass(slots=True)
-class _Survey:
+class Survey:
     """What was listed, and what could not be."""
 
     found: list[Live] = field(default_factory=list)
     blind: list[Finding] = field(default_factory=list)
 
 
-async def _survey(
+async def survey(
     client: Client, namespaces: Sequence[str], selector: str = "", *, namespaced_only: bool = True
-) -> _Survey:
-    survey = _Survey()
+) -> Survey:
+    """The metadata of what there is in `namespaces`, an empty name standing for all of them."""
+    seen = Survey()
     try:
         resources = await client.discovery.all()
     except (ApiError, Unreachable) as failure:
-        survey.blind += [
+        seen.blind += [
             Finding(Ref("", "Object", namespace, ""), State.UNKNOWN, note=str(failure)) for namespace in namespaces
         ]
-        return survey
+        return seen
     for group, version in sorted(client.discovery.silent):
         note = f"the server behind the API {group}/{version} does not answer, so its kinds are unknown"
-        survey.blind.append(Finding(Ref(group, "Object", "", ""), State.UNKNOWN, note=note))
+        seen.blind.append(Finding(Ref(group, "Object", "", ""), State.UNKNOWN, note=note))
     kinds = [
         resource
         for resource in resources
@@ -125,15 +128,15 @@ async def _survey(
     async def look(place: tuple[Resource, str]) -> None:
         resource, namespace = place
         try:
-            survey.found += await _listed(client, resource, namespace, selector)
+            seen.found += await _listed(client, resource, namespace, selector)
         except NotFound:
             return  # the kind has just gone
         except (ApiError, Unreachable) as failure:
             ref = Ref(resource.gvk.group, resource.gvk.kind, namespace, "")
-            survey.blind.append(Finding(ref, State.UNKNOWN, note=str(failure)))
+            seen.blind.append(Finding(ref, State.UNKNOWN, note=str(failure)))
 
     await abreast(look, [(resource, namespace) for resource in kinds for namespace in namespaces])
-    return survey
+    return seen
 
 
 async def _listed(client: Client, resource: Resource, namespace: str, selector: str) -> list[Live]:
@@ -163,12 +166,18 @@ async def _pages(client: Client, resource: Resource, namespace: str, selector: s
 
 
 def _is_unmanaged(live: Live) -> bool:
-    labels, notes = live.metadata.get("labels") or {}, live.metadata.get("annotations") or {}
-    if live.metadata.get("ownerReferences") or any(f"{prefix}name" in labels for prefix in (PREFIX, _HELM)):
+    labels = live.metadata.get("labels") or {}
+    if live.metadata.get("ownerReferences") or any(f"{prefix}name" in labels for prefix in PREFIXES):
         return False
+    return not is_nobodys(live)
+
+
+def is_nobodys(live: Live) -> bool:
+    """Whether the cluster makes such an object for itself, or keeps in it what somebody has applied."""
+    notes = live.metadata.get("annotations") or {}
     if live.ref.kind == "Secret" and (_OF_AN_ACCOUNT in notes or live.ref.name.startswith(_RELEASE)):
-        return False
-    return (live.ref.kind, live.ref.name) not in _NOBODYS_NAMES and not live.ref.name.endswith(SUFFIX)
+        return True
+    return (live.ref.kind, live.ref.name) in _NOBODYS_NAMES or live.ref.name.endswith(SUFFIX)
 
 
 def _is_controlled(live: Live) -> bool:
