@@ -1,8 +1,8 @@
-"""Selectors over labels or annotations, in the text form of Kubernetes (`app=web,tier in (a, b),!legacy`)."""
+"""Selectors over labels or annotations: as text (`app=web,tier in (a, b),!legacy`), or as objects have them."""
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Selects: TypeAlias = Callable[[Mapping[str, str]], bool]
 
@@ -43,3 +43,29 @@ def _requirement(found: re.Match[str]) -> Selects:
     if found["sign"] == "!=":
         return lambda values: values.get(key) != value
     return lambda values: values.get(key) == value
+
+
+def selected(selector: Mapping[str, Any], labels: Mapping[str, Any]) -> bool:
+    """Whether a LabelSelector, as objects have it, selects `labels`. What it says wrongly selects nothing."""
+    wanted = selector.get("matchLabels")
+    if isinstance(wanted, dict) and any(labels.get(name) != value for name, value in wanted.items()):
+        return False
+    expressions = selector.get("matchExpressions")
+    return all(_holds(one, labels) for one in expressions) if isinstance(expressions, list) else True
+
+
+def _holds(expression: Any, labels: Mapping[str, Any]) -> bool:
+    if not isinstance(expression, dict):
+        return False
+    key, values = str(expression.get("key")), expression.get("values") or ()
+    match expression.get("operator"):
+        case "In":
+            return key in labels and labels[key] in values
+        case "NotIn":
+            return key not in labels or labels[key] not in values
+        case "Exists":
+            return key in labels
+        case "DoesNotExist":
+            return key not in labels
+        case _:
+            return False
