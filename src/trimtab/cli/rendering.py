@@ -19,8 +19,7 @@ from trimtab.cli.offline import offline
 if TYPE_CHECKING:
     from trimtab.api.kustomize import KustomizationSpec
     from trimtab.manifests.refs import Body, Key
-    from trimtab.render.files import Files
-    from trimtab.render.local import Ignored
+    from trimtab.render.local import Ignored, LocalFiles
     from trimtab.render.options import Options
     from trimtab.render.render import Rendered, Renderer
     from trimtab.render.variables import Variables
@@ -145,6 +144,26 @@ async def rendered(
         raise AssertionError("there is always a root")
 
 
+async def built(
+    build: "Renderer", path: Path, root: Path | None, spec: "KustomizationSpec | None", variables: "Variables"
+) -> "tuple[Rendered, tuple[str, ...], Path]":
+    """The objects of the directory at `path`, the files that were read for them, and the directory that these are
+    relative to. Raises Terminal, Failure for a path that is not below `root`."""
+    from trimtab.render.closure import Outside
+
+    with closing(_places(path, root, spec)) as places:
+        for place in places:
+            try:
+                found = await build.render(place.files, place.path, place.options, variables)
+            except Outside:
+                if place.last:
+                    raise
+                continue
+            files = build.closure(place.files, place.path, place.options).files
+            return found, files, place.files.root
+        raise AssertionError("there is always a root")
+
+
 def kustomization(path: Path, recipe: Recipe, spec: "KustomizationSpec | None") -> "Body":
     """The kustomization of the directory at `path`, with the fields of `spec` worked in. Raises Failure."""
     with renderer() as build, closing(_places(path, recipe.root, spec)) as places:
@@ -157,7 +176,7 @@ def kustomization(path: Path, recipe: Recipe, spec: "KustomizationSpec | None") 
 class _Place(NamedTuple):
     """A view of what is built: `last` is the widest there is."""
 
-    files: "Files"
+    files: "LocalFiles"
     path: str
     options: "Options"
     last: bool
@@ -208,11 +227,15 @@ def _stdin() -> bytes:
     return data
 
 
+def repository(path: Path) -> Path | None:
+    """The root of the repository that `path` lies in, if it lies in one."""
+    return next((above for above in (path, *path.parents) if (above / ".git").exists()), None)
+
+
 def _roots(path: Path) -> list[Path]:
     """Where the artifact may begin: the repository if there is one, else `path` and, as it needs them, the parents."""
-    for above in (path, *path.parents):
-        if (above / ".git").exists():
-            return [above]
+    if (above := repository(path)) is not None:
+        return [above]
     return [path, *(above for above in path.parents if above != Path(above.anchor))]
 
 

@@ -1,0 +1,1 @@
+"""Whether manifests are fit to be committed: schemas, names, duplicates, references, policies. No server."""
