@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import command_line
+from tests.cli.conftest import Cluster, command_line
 from tests.e2e.world import until
 from tests.registry.server import RegistryServer
 from trimtab.cluster.plane import ControlPlane
+from trimtab.manifests.inventory import encode_id
+from trimtab.manifests.refs import Ref
 
 Done = subprocess.CompletedProcess[str]
 APP = "kustomize.toolkit.fluxcd.io"
@@ -100,8 +102,11 @@ class Shop:
             path = self.root / "shop" / f"{name}.yaml"
             path.write_bytes(body if isinstance(body, bytes) else json.dumps(body, indent=1).encode())
 
-    def commit(self, files: dict[str, Any]) -> None:
+    def commit(self, files: dict[str, Any], more: dict[str, list[Any]] = {}) -> None:  # noqa: B006
         self.write(files)
+        for name, bodies in more.items():
+            (self.root / name).parent.mkdir(exist_ok=True)
+            (self.root / name).write_text("---\n".join(json.dumps(body) + "\n" for body in bodies))
         git(self.root, "add", "--all")
         git(self.root, "commit", "--quiet", "--message", "a change")
 
@@ -113,7 +118,15 @@ class Shop:
     def preview(self, *arguments: str, path: str = "shop", kubeconfig: Path | None = None) -> Done:
         command, env = command_line(
             kubeconfig or self.served.kubeconfig,
-            *("preview", path, "-n", self.namespace, "--insecure-registry", self.registry.host, *arguments),
+            *(
+                "preview",
+                *([path] if path else []),
+                "-n",
+                self.namespace,
+                "--insecure-registry",
+                self.registry.host,
+                *arguments,
+            ),
         )
         env["DOCKER_CONFIG"] = str(self.root)
         return subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, timeout=60)
@@ -143,8 +156,10 @@ def test_four_branches_get_four_verdicts(shop: Shop) -> None:
     shop.branch("breach", {"web": deployment(shop.image("1"), 6)})
     shop.branch("fine", {"web": deployment(shop.image("2"), 4)})
     answers = {}
+    found: dict[str, Any] = {}
     for branch in ("bad-schema", "missing-image", "breach", "fine"):
-        code, objects = shop.found("--base", "main", "--head", branch)
+        code, found[branch] = shop.found("--base", "main", "--head", branch)
+        objects = found[branch]
         assert list(objects) == ["Deployment/web"]
         answers[branch] = code, objects["Deployment/web"]["verdict"]
         assert objects["Deployment/web"]["origin"] == {"file": "shop/web.yaml", "line": 1}
@@ -154,8 +169,7 @@ def test_four_branches_get_four_verdicts(shop: Shop) -> None:
         "breach": (2, "refused-policy"),
         "fine": (0, "restart"),
     }
-    _, refused = shop.found("--head", "breach")
-    [judgement] = [one for one in refused["Deployment/web"]["judgements"] if one["verdict"] == "refused-policy"]
+    [judgement] = [one for one in found["breach"]["Deployment/web"]["judgements"] if one["verdict"] == "refused-policy"]
     name = f"few-replicas-{shop.namespace}"
     assert (judgement["policy"], judgement["binding"], judgement["message"]) == (name, name, "at most 5 replicas")
     told = shop.preview("--head", "fine")
@@ -163,3 +177,180 @@ def test_four_branches_get_four_verdicts(shop: Shop) -> None:
     assert f"✔ fine: spec.template.spec.containers[name=web].image: {shop.image('2')} is sha256:" in told.stdout
     assert "! restart: spec.template: 3 Pods are replaced: the template changes" in told.stdout
     assert told.stderr.startswith("✔ it will succeed")
+
+
+def test_what_is_missing_is_named_and_what_comes_with_the_change_counts_as_there(shop: Shop) -> None:
+    other = f"{shop.namespace}-other"
+    far = deployment(shop.image("1"), serviceAccountName="robot")
+    far["metadata"] = {"name": "far", "namespace": other}
+    pod = far["spec"]["template"]["spec"]
+    pod["containers"][0]["envFrom"] = [{"configMapRef": {"name": "far-settings"}}]
+    pod["containers"][0]["env"] = [secret_key("password", "there"), secret_key("password", "gone")]
+    kind = {"kind": "Widget", "plural": "widgets", "singular": "widget"}
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}}}}}
+    versions = [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}]
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.preview.example.org"},
+        "spec": {"group": "preview.example.org", "names": kind, "scope": "Namespaced", "versions": versions},
+    }
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "password", "namespace": other}}
+    files = {
+        "namespace": {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other}},
+        "far": far,
+        "far-settings": {**config_map(), "metadata": {"name": "far-settings", "namespace": other}},
+        "secret": {**secret, "stringData": {"there": "correct horse"}},
+        "definition": definition,
+        "good": {
+            "apiVersion": "preview.example.org/v1",
+            "kind": "Widget",
+            "metadata": {"name": "good"},
+            "spec": {"size": 1},
+        },
+        "bad": {
+            "apiVersion": "preview.example.org/v1",
+            "kind": "Widget",
+            "metadata": {"name": "bad"},
+            "spec": {"size": "big"},
+        },
+        "alien": {"apiVersion": "nowhere.example.org/v1", "kind": "Alien", "metadata": {"name": "alien"}},
+        "lost": {**config_map("lost"), "metadata": {"name": "lost", "namespace": "t-preview-nowhere"}},
+        "settings": config_map("renamed"),
+    }
+    shop.branch("leaning", files)
+    code, objects = shop.found("--base", "main", "--head", "leaning")
+    assert code == 2
+    verdicts = {name: one["verdict"] for name, one in objects.items()}
+    assert verdicts == {
+        "Namespace/t-preview-other": "fine",
+        "Deployment/far": "reference-missing",
+        "ConfigMap/settings": "kept",  # and so it is there for the Deployment that names it
+        "ConfigMap/far-settings": "fine",
+        "ConfigMap/renamed": "fine",
+        "ConfigMap/lost": "reference-missing",
+        "Secret/password": "fine",
+        "CustomResourceDefinition/widgets.preview.example.org": "fine",
+        "Widget/good": "fine",
+        "Widget/bad": "refused-schema",
+        "Alien/alien": "reference-missing",
+    }
+    said = {one["message"] for one in objects["Deployment/far"]["judgements"] if one["verdict"] == "reference-missing"}
+    assert said == {
+        f"ServiceAccount/{other}/robot does not exist, and nothing here makes it",
+        f"Secret/{other}/password has no entry gone",
+    }
+    assert "correct horse" not in json.dumps(objects)
+
+
+def secret_key(name: str, key: str) -> dict[str, Any]:
+    return {"name": key.upper(), "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
+
+
+def test_what_cannot_change_what_finds_no_room_and_what_is_warned_of_are_told_apart(shop: Shop) -> None:
+    namespace = f"{shop.namespace}-tight"
+    shop.kubectl("create", "namespace", namespace)
+    shop.kubectl("create", "quota", "tight", "-n", namespace, "--hard=requests.memory=4Gi")
+    until(
+        lambda: (
+            "requests.memory" in shop.kubectl("get", "quota", "tight", "-n", namespace, "-o", "jsonpath={.status.hard}")
+        ),
+        "the quota is counted",
+    )
+    large = deployment(shop.image("1"))
+    large["metadata"] = {"name": "large", "namespace": namespace}
+    container = large["spec"]["template"]["spec"]["containers"][0]
+    container |= {"resources": {"requests": {"memory": "2Gi"}}, "envFrom": []}
+    other = deployment(shop.image("1"), 5)
+    other["spec"]["selector"] = {"matchLabels": {"app": "other"}}
+    other["spec"]["template"]["metadata"] = {"labels": {"app": "other"}}
+    shop.branch("tight", {"large": large, "web": other})
+    code, objects = shop.found("--head", "tight")
+    assert code == 2
+    web, big = objects["Deployment/web"], objects["Deployment/large"]
+    assert (web["verdict"], big["verdict"]) == ("immutable", "quota-exceeded")
+    assert web["judgements"][0]["path"] == "spec.selector"
+    assert [one["message"] for one in big["judgements"] if one["verdict"] == "quota-exceeded"] == [
+        "6Gi more requests.memory, and the quota tight has 4Gi left of 4Gi"
+    ]
+    shop.branch("warned", {"web": deployment(shop.image("1"), 5)})
+    code, objects = shop.found("--head", "warned")
+    [warning] = [one for one in objects["Deployment/web"]["judgements"] if one["verdict"] == "warning"]
+    assert (code, warning["policy"], warning["message"]) == (
+        0,
+        f"fewer-replicas-{shop.namespace}",
+        "at most 4 replicas",
+    )
+
+
+def test_without_rights_what_is_forbidden_is_unknown_and_the_rest_is_judged(shop: Shop) -> None:
+    user = "preview-reader"
+    rights = ("--verb=get,patch", "--resource=deployments.apps")
+    shop.kubectl("create", "role", user, "-n", shop.namespace, *rights)
+    shop.kubectl("create", "rolebinding", user, "-n", shop.namespace, f"--role={user}", f"--user={user}")
+    file = shop.root.parent / "reader.kubeconfig"
+    file.write_bytes(shop.served.kubeconfig_for(user))
+    code, objects = shop.found("--no-images", kubeconfig=file)
+    assert (code, objects["ConfigMap/settings"]["verdict"]) == (3, "unknown")
+    assert "Deployment/web" not in objects
+    shop.branch("few-rights", {"web": deployment(shop.image("1"), 6)})
+    code, objects = shop.found("--no-images", "--head", "few-rights", kubeconfig=file)
+    assert (code, objects["Deployment/web"]["verdict"]) == (2, "refused-policy")
+
+
+def test_an_app_is_followed_into_the_tree_and_what_leaves_it_meets_the_guards_of_the_controller(
+    shop: Shop, cluster: Cluster
+) -> None:
+    ns = cluster.namespace
+    git(shop.root, "switch", "--quiet", "--create", "fleet", "main")
+    variables = {**config_map("variables", COLOUR="red"), "metadata": {"name": "variables", "namespace": ns}}
+    filled = {"substituteFrom": [{"kind": "ConfigMap", "name": "variables"}]}
+    cluster.source("shop")
+    cluster.app("fleet", path="./fleet")
+    cluster.app("inner", path="./inner", targetNamespace=ns, postBuild=filled)
+    inner = {"apiVersion": f"{APP}/v1", "kind": "Kustomization", "metadata": {"name": "inner", "namespace": ns}}
+    inner["spec"] = cluster.get("kustomization", "inner")["spec"]
+    afar = {**inner, "metadata": {"name": "afar", "namespace": ns}}
+    afar["spec"] = {**inner["spec"], "path": "./afar"}
+    web = deployment(shop.image("1"))
+    web["spec"]["template"]["spec"]["containers"][0]["envFrom"] = [{"configMapRef": {"name": "old"}}]
+    shop.commit(
+        {}, {"fleet/all.yaml": [inner, afar, variables], "inner/app.yaml": [web, config_map(colour="${COLOUR}")]}
+    )
+    labels = {f"{APP}/name": "inner", f"{APP}/namespace": ns}
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    data = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}, "spec": claim}
+    entries = []
+    for body in (config_map(colour="blue"), config_map("old"), data):
+        body["metadata"] |= {"namespace": ns, "labels": labels}
+        manager = "--field-manager=kustomize-controller"
+        cluster.kubectl("apply", "--server-side", manager, "-f", "-", stdin=json.dumps(body))
+        entries.append({"id": encode_id(Ref.of(body)), "v": "v1"})
+    cluster.ready("kustomization", "inner", inventory={"entries": entries})
+    code, objects = shop.found("--head", "fleet", path="fleet")
+    git(shop.root, "switch", "--quiet", "main")
+    assert code == 2
+    assert {name: one["verdict"] for name, one in objects.items()} == {
+        "Kustomization/inner": "fine",
+        "Kustomization/afar": "build-failed",
+        "ConfigMap/variables": "fine",
+        "ConfigMap/settings": "fine",
+        "ConfigMap/old": "pruned",
+        "PersistentVolumeClaim/data": "held",
+        "Deployment/web": "reference-missing",
+    }
+    assert objects["ConfigMap/settings"]["differences"] == [
+        {"path": "data.colour", "kind": "changed", "before": "blue", "after": "red"}
+    ]
+    assert objects["ConfigMap/settings"]["app"] == {"namespace": ns, "name": "inner"}
+    [held] = objects["PersistentVolumeClaim/data"]["judgements"]
+    assert held["message"].startswith(
+        "its deletion is held: it holds data; to approve exactly these 1, set the annotation"
+    )
+    [judgement] = [one for one in objects["Deployment/web"]["judgements"] if one["verdict"] == "reference-missing"]
+    assert judgement["message"] == f"ConfigMap/{ns}/old is deleted by the same change"
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(variables))
+    git(shop.root, "switch", "--quiet", "fleet")
+    code, objects = shop.found("--app", f"{ns}/inner", "--no-images", path="")
+    git(shop.root, "switch", "--quiet", "main")
+    assert set(objects) == {"ConfigMap/settings", "ConfigMap/old", "PersistentVolumeClaim/data", "Deployment/web"}

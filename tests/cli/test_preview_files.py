@@ -1,0 +1,216 @@
+"""`trimtab preview --offline`: what can be known of files alone, and what is no good to be asked about."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.cli.test_preview import config_map, deployment, git
+from trimtab.cli.preview import preview
+
+Preview = Callable[..., Result]
+NO_CLUSTER = (
+    "no cluster is asked: what is live, what would be pruned, and whether schema, policies, quotas and fields that "
+    "cannot change allow it is not known"
+)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with one commit: an app `shop`."""
+    root = tmp_path / "a repository; $(touch owned)"
+    (root / "shop").mkdir(parents=True)
+    git(root, "init", "--quiet")
+    write(root, web=deployment("web:1"), settings=config_map(colour="blue"))
+    commit(root)
+    return root
+
+
+@pytest.fixture
+def offline(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Preview:
+    """The command, called in the repository, without a cluster."""
+    monkeypatch.chdir(repository)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(preview, ["--offline", *arguments])
+
+    return run
+
+
+def write(root: Path, **files: Any) -> None:
+    for name, body in files.items():
+        path = root / "shop" / f"{name}.yaml"
+        path.write_bytes(body if isinstance(body, bytes) else json.dumps(body, indent=1).encode())
+
+
+def commit(root: Path) -> str:
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "a change")
+    return git(root, "rev-parse", "HEAD").strip()
+
+
+def objects(done: Result) -> dict[str, Any]:
+    return {f"{one['kind']}/{one['name']}": one for one in json.loads(done.stdout)["objects"]}
+
+
+def test_a_tree_that_declares_what_its_base_declares_needs_nobody_to_be_asked(offline: Preview) -> None:
+    done = offline("shop", "--base", "main")
+    assert (done.exit_code, done.stderr) == (0, "✔ it will succeed: 0 of 2 objects change\n")
+
+
+def test_what_changes_is_told_by_path_and_what_nobody_was_asked_is_unknown(offline: Preview, repository: Path) -> None:
+    write(repository, web=deployment("web:2"), settings=config_map(colour="red"))
+    done = offline("shop", "--base", "HEAD")
+    assert done.exit_code == 3
+    assert done.stdout.splitlines() == [
+        "~ Deployment/web (shop/web.yaml:1): changes [restart]",
+        "    ! restart: spec.template: 3 Pods are replaced: the template changes",
+        '    spec.template.spec.containers[name=web].image: "web:1" → "web:2"',
+        "~ ConfigMap/settings (shop/settings.yaml:1): changes",
+        '    data.colour: "blue" → "red"',
+        "? no registry is asked: whether the images exist is not known",
+        f"? {NO_CLUSTER}",
+    ]
+
+
+def test_what_fails_in_any_case_fails_without_a_cluster(offline: Preview, repository: Path) -> None:
+    (repository / "shop" / "settings.yaml").unlink()
+    removed = offline("shop", "--base", "HEAD", "-o", "json")
+    assert removed.exit_code == 2
+    [judgement] = objects(removed)["Deployment/web"]["judgements"]
+    assert judgement["verdict"] == "reference-missing"
+    assert judgement["message"] == "ConfigMap/settings is deleted by the same change"
+    write(repository, settings=b"data: [\n")
+    broken = offline("shop", "-o", "json")
+    assert broken.exit_code == 2
+    [one] = json.loads(broken.stdout)["objects"]
+    assert (one["verdict"], one["kind"], one["name"]) == ("build-failed", "Directory", "shop")
+    assert "shop/settings.yaml:2" in one["judgements"][0]["message"]
+
+
+def test_line_ends_of_windows_and_a_byte_order_mark_change_nothing(offline: Preview, repository: Path) -> None:
+    text = json.dumps(config_map(colour="blue"), indent=1).replace("\n", "\r\n")
+    write(repository, settings=b"\xef\xbb\xbf" + text.encode())
+    assert offline("shop", "--base", "HEAD").exit_code == 0
+
+
+def test_a_detached_head_and_names_with_signs_of_a_shell_are_names_like_others(
+    offline: Preview, repository: Path
+) -> None:
+    first = git(repository, "rev-parse", "HEAD").strip()
+    git(repository, "switch", "--quiet", "--create", "a;touch${IFS}owned&&`x`'\"", "main")
+    write(repository, **{"$(touch owned) & more": config_map("odd")})
+    commit(repository)
+    git(repository, "switch", "--quiet", "--detach", "HEAD")
+    for base, head in (("main", "HEAD"), (first[:12], "a;touch${IFS}owned&&`x`'\""), ("HEAD~1", "")):
+        done = offline("shop", "--base", base, *(["--head", head] if head else []), "-o", "json")
+        assert [(one, found["origin"]["file"]) for one, found in objects(done).items()] == [
+            ("ConfigMap/odd", "shop/$(touch owned) & more.yaml")
+        ]
+    assert [path.name for path in repository.iterdir() if path.name != ".git"] == ["shop"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--base", "--upload-pack=touch owned"), "looks like an option"),
+        (("--head=-x",), "looks like an option"),
+        (("--base", ""), "names no commit"),
+        (("--base", "main:shop"), "is not the name of one commit"),
+        (("--base", "main..HEAD"), "is not the name of one commit"),
+        (("--base", "ma\u200bin"), "is not the name of one commit"),
+        (("--base", "nowhere"), "there is no such commit"),
+        (("--base", "f" * 40), "there is no such commit"),
+        (("--base", "both"), "is ambiguous, it names refs/heads/both and refs/tags/both"),
+        (("--app", "a/b/c"), "name a Kustomization as NAMESPACE/NAME"),
+        (("--app", "team-a/none"), "declares no kustomization team-a/none"),
+    ],
+    ids=[
+        "an option",
+        "an option behind a sign",
+        "nothing",
+        "a file of a commit",
+        "two commits",
+        "what cannot be seen",
+        "no commit",
+        "no object",
+        "a branch and a tag",
+        "no app",
+        "an app that is not there",
+    ],
+)
+def test_what_names_no_commit_or_app_is_a_mistake_and_starts_nothing(
+    offline: Preview, repository: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    if "both" in arguments:
+        git(repository, "branch", "both")
+        write(repository, settings=config_map(colour="red"))
+        commit(repository)
+        git(repository, "tag", "both")
+    done = offline("shop", *arguments)
+    assert done.exit_code in (1, 2)
+    assert words in done.stderr
+    assert not done.stdout
+    assert not (repository / "owned").exists()
+
+
+def test_what_is_no_repository_or_leads_out_of_it_is_refused(
+    offline: Preview, repository: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "all.yaml").write_text(json.dumps(config_map()))
+    assert offline(str(tmp_path / "plain")).exit_code == 3
+    outside = offline(str(tmp_path / "plain"), "--base", "main")
+    assert (outside.exit_code, "is in no git repository" in outside.stderr) == (1, True)
+    (repository / "out").symlink_to(tmp_path / "plain")
+    led_out = offline("out", "--base", "main")
+    assert (led_out.exit_code, "is in no git repository" in led_out.stderr) == (1, True)
+    rooted = offline("shop", "--root", str(tmp_path / "plain"))
+    assert (rooted.exit_code, "is not below" in rooted.stdout) == (2, True)
+
+
+def test_files_with_conflicts_are_nobody_s_wish_and_a_commit_can_be_asked_about_meanwhile(
+    offline: Preview, repository: Path
+) -> None:
+    git(repository, "switch", "--quiet", "--create", "other")
+    write(repository, settings=config_map(colour="red"))
+    commit(repository)
+    git(repository, "switch", "--quiet", "main")
+    write(repository, settings=config_map(colour="green"))
+    commit(repository)
+    merge = ["git", "-c", "user.name=Dev", "-c", "user.email=dev@example.org", "merge", "--quiet", "other"]
+    assert subprocess.run(merge, cwd=repository, capture_output=True, env=dict(os.environ)).returncode == 1
+    done = offline("shop", "--base", "main~1")
+    assert (done.exit_code, "a merge is in progress" in done.stderr, "settings.yaml" in done.stderr) == (1, True, True)
+    assert offline("shop", "--base", "main~1", "--head", "other").exit_code == 3
+
+
+def test_hooks_filters_and_attributes_of_a_repository_do_nothing(offline: Preview, repository: Path) -> None:
+    for hook in ("post-checkout", "pre-commit"):
+        path = repository / ".git" / "hooks" / hook
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\ntouch '{repository}/owned'\n")
+        path.chmod(0o755)
+    git(repository, "config", "filter.evil.smudge", "touch owned; cat")
+    git(repository, "config", "core.fsmonitor", "touch owned")
+    (repository / ".gitattributes").write_text("*.yaml filter=evil export-ignore\n")
+    git(repository, "add", ".gitattributes")
+    git(repository, "commit", "--quiet", "--no-verify", "--message", "attributes")
+    (repository / "owned").unlink(missing_ok=True)
+    assert offline("shop", "--base", "main", "--head", "HEAD~1").exit_code == 0
+    assert not (repository / "owned").exists()
+
+
+def test_a_huge_change_is_told_in_bounded_forms(offline: Preview, repository: Path) -> None:
+    lines = "\n".join(f"line {number} @everyone `code` <b> [x](https://evil.example.org)" for number in range(20_000))
+    write(repository, settings=config_map(text=lines), **{f"m{n}": config_map(f"m{n}") for n in range(1_500)})
+    done = offline("shop", "--base", "HEAD", "-o", "markdown")
+    assert done.exit_code == 3
+    assert len(done.stdout) <= 60_000
+    assert "more parts" in done.stdout
+    assert len(offline("shop", "--base", "HEAD").stdout) < 2_000_000
