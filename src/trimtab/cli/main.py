@@ -34,6 +34,9 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
     "Converge once": {
         "apply": Lazy("trimtab.cli.apply", "Make a cluster equal to a directory, without custom resources."),
     },
+    "Change by git": {
+        "rollback": Lazy("trimtab.cli.rollback", "Bring an app back to an earlier state, by a commit."),
+    },
     "Change the loop": {
         "reconcile": Lazy("trimtab.cli.reconcile", "Look at a source or converge an app now."),
         "suspend": Lazy("trimtab.cli.suspend", "Stop looking after a source or an app."),
