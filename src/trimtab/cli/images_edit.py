@@ -130,7 +130,7 @@ def _json(result: Sweep, *, written: bool) -> dict[str, object]:
 
 def _tell(result: Sweep, path: Path) -> bool:
     """Say on stderr what else there is to know. Returns whether everything that was asked for could be done."""
-    refused = result.notes(Kind.REFUSED)
+    refused = result.notes(Kind.REFUSED, Kind.PAUSED)
     for name, note in refused:
         say("✗", f"{name}:{note.line}: {note.text}")
     for wish in result.unused:
@@ -138,7 +138,7 @@ def _tell(result: Sweep, path: Path) -> bool:
             f'there is no marker # {{"$imagepolicy": "{_label(wish)}"}}' if isinstance(wish, Key) else "it is not found"
         )
         say("✗", f"{_label(wish)}: {what} below {path}")
-    others = [one for one in result.notes() if one[1].kind is not Kind.REFUSED]
+    others = [one for one in result.notes() if one not in refused]
     for name, note in others[:_MOST_NOTES]:
         place = f"{name}:{note.line}" if note.line else name
         click.echo(f"! {escape(place)}: {escape(note.text)}", err=True)

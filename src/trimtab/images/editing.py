@@ -4,6 +4,7 @@ Values are replaced in the text, so comments, order, quotes, line ends and every
 handed out, it is parsed again: it has to consist of the same events as before, but for the values that were meant.
 """
 
+from collections.abc import Collection
 from collections.abc import Mapping as Dictionary
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,7 +12,9 @@ from typing import Final, NamedTuple, TypeAlias
 
 from trimtab.images.events import Unreadable, events, signature
 from trimtab.images.marks import TOKEN, Mark, Part, find_marks
-from trimtab.images.nodes import Mapping, Stream, identity, object_of, parse, path_of
+from trimtab.images.nodes import Mapping, Scalar, Stream, identity, object_of, parse, path_of
+from trimtab.images.pauses import Kind as Paused
+from trimtab.images.pauses import Pause, annotations_of, pause_of
 from trimtab.images.places import Where, find, may_have
 from trimtab.images.reference import Image
 from trimtab.images.shapes import Misfit, Setting, in_parts
@@ -38,6 +41,7 @@ class Kind(StrEnum):
     REFUSED = "refused"  # what was asked for and cannot be done
     UNKNOWN = "unknown policy"  # a marker of a policy that is not among those asked for
     BROKEN = "marks nothing"  # a marker that cannot be read, or stands where there is no value
+    PAUSED = "paused"  # what is kept as it is by a lock or a hold on its object
     CAUTION = "caution"  # a value that is right, and is read as something else
     SKIPPED = "skipped"  # a file that was not looked into
 
@@ -75,8 +79,11 @@ def concerns(data: bytes, wishes: Dictionary[Wish, Image]) -> bool:
     return _MARK in data or any(not isinstance(wish, Key) and may_have(data, wish) for wish in wishes)
 
 
-def edit(data: bytes, wishes: Dictionary[Wish, Image]) -> Edited:
-    """`data` with everything set that `wishes` ask for. It never raises: what cannot be done is in the notes."""
+def edit(data: bytes, wishes: Dictionary[Wish, Image], over: Collection[Paused] = ()) -> Edited:
+    """`data` with everything set that `wishes` ask for. It never raises: what cannot be done is in the notes.
+
+    What is locked, held or ignored stays as it is, but for what is only so in a way that `over` names.
+    """
     if len(data) > MAX_BYTES:
         return Edited(data, notes=(Note(0, Kind.SKIPPED, f"has more than the {MAX_BYTES:,} bytes that are read"),))
     if not concerns(data, wishes):
@@ -87,7 +94,7 @@ def edit(data: bytes, wishes: Dictionary[Wish, Image]) -> Edited:
         stream = parse(text)
     except Unreadable as problem:
         return Edited(data, notes=(Note(problem.line, Kind.SKIPPED, f"{problem}: the file is left alone"),))
-    plan = _Plan(text, stream, locked=_is_locked(data, stream))
+    plan = _Plan(text, stream, locked=_is_locked(data, stream), over=over)
     for mark in find_marks(text, stream):
         plan.add_mark(mark, wishes)
     for wish, image in wishes.items():
@@ -113,6 +120,7 @@ class _Plan:
     text: str
     stream: Stream
     locked: bool
+    over: Collection[Paused] = ()
     intents: dict[int, _Intent] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     served: set[Wish] = field(default_factory=set)
@@ -161,6 +169,11 @@ class _Plan:
             except Unwritable as problem:
                 self._refuse(scalar.line, f"{path_of(scalar)}, which {setter} asks for, {problem}", wish)
                 return
+            if piece is not None and (pause := self._pause(scalar)) is not None:
+                self.notes.append(
+                    Note(scalar.line, Kind.PAUSED, f"{path_of(scalar)}, which {setter} asks for, is {pause}")
+                )
+                return
             if piece is not None and (self.locked or has_sealed(scalar.value.encode())):
                 self._refuse(line, f"what {setter} asks for {_ENCRYPTED}", wish)
                 return
@@ -192,6 +205,11 @@ class _Plan:
             pieces, changes = [], []
         result = bom + edited.encode() if pieces else data
         return Edited(result, tuple(changes), tuple(sorted(self.notes)), frozenset(self.served))
+
+    def _pause(self, scalar: Scalar) -> Pause | None:
+        body = object_of(scalar)
+        pause = pause_of(annotations_of(body)) if body is not None else None
+        return pause if pause is not None and pause.kind not in self.over else None
 
     def _doubt(self, edited: str) -> str:
         """Why `edited` is not read as what was there before, but for what was meant; nothing if it is."""
