@@ -12,12 +12,12 @@ from trimtab.images.reference import Image
 from trimtab.images.shapes import Misfit, Setting, beside, in_entry, in_values
 
 HELM_RELEASE: Final = "HelmRelease"
-_POD: Final = (
+POD: Final = (
     ("spec",),
     ("spec", "template", "spec"),
     ("spec", "jobTemplate", "spec", "template", "spec"),
 )
-_LISTS: Final = ("containers", "initContainers")
+LISTS: Final = ("containers", "initContainers")
 _KUSTOMIZATIONS: Final = frozenset({"Kustomization", "Component"})
 _IMAGE: Final = "image"
 
@@ -112,8 +112,8 @@ def _containers(body: Mapping, where: InWorkload) -> Iterator[_Holder | Misfit]:
         return
     found: list[_Holder] = []
     everything: list[_Holder] = []
-    for path in _POD:
-        for name in _LISTS:
+    for path in POD:
+        for name in LISTS:
             items = _reach(body, (*path, name))
             if isinstance(items, Misfit):
                 yield items
@@ -122,7 +122,7 @@ def _containers(body: Mapping, where: InWorkload) -> Iterator[_Holder | Misfit]:
                 if isinstance(item, Alias):
                     yield Misfit(item.line, "is a container by an alias: write it out")
                 elif isinstance(item, Mapping):
-                    if name == _LISTS[0]:
+                    if name == LISTS[0]:
                         everything.append(_Holder(item, _IMAGE))
                     if where.container and item.text("name") == where.container:
                         found.append(_Holder(item, _IMAGE))
