@@ -29,7 +29,9 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
     },
     "The four questions": {
         "preview": Lazy("trimtab.cli.preview", "Say whether a branch or a working tree will succeed, and why not."),
+        "wait": Lazy("trimtab.cli.wait", "Wait until a revision is fetched, rendered, applied and healthy."),
         "diff": Lazy("trimtab.cli.diff", "Show where what is declared and what is live differ."),
+        "reconcile": Lazy("trimtab.cli.reconcile", "Look at a source or converge an app now."),
     },
     "Converge once": {
         "apply": Lazy("trimtab.cli.apply", "Make a cluster equal to a directory, without custom resources."),
@@ -38,7 +40,6 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
         "rollback": Lazy("trimtab.cli.rollback", "Bring an app back to an earlier state, by a commit."),
     },
     "Change the loop": {
-        "reconcile": Lazy("trimtab.cli.reconcile", "Look at a source or converge an app now."),
         "suspend": Lazy("trimtab.cli.suspend", "Stop looking after a source or an app."),
         "resume": Lazy("trimtab.cli.suspend", "Look after it again."),
         "export": Lazy("trimtab.cli.export", "Print objects as they could stand in git; also what no app manages."),

@@ -3,8 +3,12 @@
 Names and messages come from a cluster, which other people write to: control characters are made visible.
 """
 
+import re
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import click
 import msgspec
@@ -17,8 +21,9 @@ from trimtab.manifests.refs import Body
 Form: TypeAlias = Literal["text", "json", "yaml"]
 FORMS = ("text", "json", "yaml")
 
-__all__ = ["FORMS", "Form", "document", "escape", "listing", "presentable", "say", "table"]
+__all__ = ["FORMS", "Form", "document", "escape", "hanging", "listing", "presentable", "say", "table"]
 
+_STYLED: Final = re.compile(r"(\x1b\[[0-9;]*m)")
 _COLOURS = {"✔": "green", "✗": "red", "►": "blue", "◎": "yellow"}
 
 
@@ -52,6 +57,42 @@ def presentable(body: Body) -> Body:
     """`body` without managedFields, which nobody reads in a terminal."""
     metadata = {name: value for name, value in body.get("metadata", {}).items() if name != "managedFields"}
     return {**body, "metadata": metadata}
+
+
+def hanging(label: str, text: str) -> list[str]:
+    """`label` and then `text`, which on a terminal is broken into lines that begin below its own first word.
+
+    Colour in the label counts for nothing; control characters in both are made visible. Elsewhere it is one line, so
+    that it can be searched.
+    """
+    shown = f"{_escaped(label)} {escape(text)}".rstrip()
+    width = _columns()
+    if not width or len(click.unstyle(shown)) <= width:
+        return [shown]
+    indent = len(click.unstyle(label)) + 1
+    if indent > width // 2:
+        indent = len(label) - len(label.lstrip()) + 4
+    bare = click.unstyle(_escaped(label))
+    lines = textwrap.wrap(
+        f"{bare} {escape(text)}",
+        max(width, indent + 20),
+        subsequent_indent=" " * indent,
+        drop_whitespace=True,
+        break_on_hyphens=False,
+    )
+    if lines and lines[0].startswith(bare):
+        lines[0] = _escaped(label) + lines[0][len(bare) :]
+    return lines
+
+
+def _escaped(label: str) -> str:
+    """`label` with its colours, and nothing else that a terminal obeys."""
+    return "".join(part if part.startswith("\x1b[") else escape(part) for part in _STYLED.split(label))
+
+
+def _columns() -> int:
+    """How wide the terminal is that is written to; 0 where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
 
 def say(sign: Literal["►", "✔", "◎", "✗"], text: str, *, quiet: bool = False) -> None:

@@ -173,7 +173,7 @@ def _name(name: str, option: str) -> str:
     if not name and source is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError(f"{option} names no commit: it is empty")
     if name:
-        from trimtab.cli.commits import check_name
+        from trimtab.cli.committed import check_name
 
         try:
             check_name(name, option)

@@ -15,7 +15,7 @@ from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Terminal
 from trimtab.base.http import AiohttpTransport
 from trimtab.cli import against, departing, judging, rendering
-from trimtab.cli.commits import Commits, Repository, commits
+from trimtab.cli.committed import Commits, Repository, commits
 from trimtab.cli.connect import Code, Failure, Options
 from trimtab.cli.imagery import Imagery, docker_config
 from trimtab.cli.judging import Part

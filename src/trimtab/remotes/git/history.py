@@ -1,5 +1,6 @@
 """Questions about the commits in a mirror: what is in them, which come after which, and who descends from whom."""
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -13,6 +14,7 @@ always the old one is among the last few, and only for the answer "no" is a whol
 _BATCH = 500
 _MOST_BYTES = 64 << 20
 _HEAD_CHARS = 100
+_BLAMED = re.compile(rb"^([0-9a-f]{40}) \d+ \d+", re.MULTILINE)
 
 
 class Descent(StrEnum):
@@ -78,6 +80,26 @@ class History:
             return False
         said = await self._ask("rev-list", ["--max-count=1", check_commit(ancestor), f"^{check_commit(head)}"])
         return not said.strip()
+
+    async def begins(self, head: str, digits: str) -> bool:
+        """Whether the id of a commit in the past of `head`, as far as that is here, begins with `digits`."""
+        said = await self._ask("rev-list", [check_commit(head)])
+        return any(oid.startswith(digits) for oid in said.decode().split())
+
+    async def last_change(self, head: str, path: str, first: int, last: int) -> str:
+        """The newest commit that wrote one of the lines from `first` to `last` of the file at `path` in `head`.
+
+        It may be one of `cut`: then it is that commit or one before it. Needs a mirror with files. Raises ValueError.
+        """
+        if path.startswith(":") or "\0" in path or not 0 < first <= last:
+            raise ValueError(f"{path[:80]!a}: not a file in a commit")
+        lines = f"-L{first},{last}"
+        said = await self._ask("blame", ["--porcelain", lines, check_commit(head), "--", path])
+        found = dict.fromkeys(match[1].decode() for match in _BLAMED.finditer(said))
+        if not found:
+            raise GitFailed("blame", f"nothing is known of lines {first} to {last} of {path}")
+        newest = await self._ask("rev-list", ["--topo-order", "--max-count=1", *map(check_commit, found)])
+        return check_commit(newest.decode().strip())
 
     async def between(self, head: str, base: str, *, first_parent: bool, most: int) -> list[str]:
         """The commits in the past of `head`, itself in front, without `base` and the past of that; all without a base.

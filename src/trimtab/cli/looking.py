@@ -1,0 +1,157 @@
+"""Reads what an app consists of and depends on, for commands that say how far it is and what it waits for."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from trimtab.api.gvk import HELM_CHART, HELM_RELEASE, KUSTOMIZATION
+from trimtab.api.kustomize import HealthExpr, Kustomization
+from trimtab.base.abreast import abreast
+from trimtab.controllers.reading import look
+from trimtab.health.blockers import KINDS, Blocker, Known, blockers, needs
+from trimtab.health.checks import Checks, compiled
+from trimtab.health.context import Context
+from trimtab.health.expressions import ExpressionError
+from trimtab.health.shape import section, sections
+from trimtab.health.stages import Laggard, Objects, Source
+from trimtab.health.verdict import State, Verdict
+from trimtab.kube.errors import ApiError, NotFound, StaleGroup, UnknownKind
+from trimtab.manifests.inventory import decode_id
+from trimtab.manifests.refs import Body, Gvk, Ref
+from trimtab.targets.kubernetes.inventory import read
+
+if TYPE_CHECKING:
+    from trimtab.kube.client import Client
+
+_REFUSALS: Final = (ApiError, UnknownKind, StaleGroup)
+_NONE: Final = Checks()
+_MOST: Final = 200
+"""So many objects are looked at to find what blocks one."""
+
+
+class Listed(NamedTuple):
+    """An object of an app, and the version it was applied in."""
+
+    ref: Ref
+    version: str
+
+
+def source_ref(app: Body) -> Ref:
+    """Where `app` comes from, as its spec says; the chart that is made for a release by its name."""
+    spec, metadata = section(app, "spec"), section(app, "metadata")
+    home = str(metadata.get("namespace") or "")
+    if app.get("kind") != HELM_RELEASE.kind:
+        return _referred(section(spec, "sourceRef"), home)
+    if section(spec, "chartRef"):
+        return _referred(section(spec, "chartRef"), home)
+    namespace, _, name = str(section(app, "status").get("helmChart") or "").partition("/")
+    of = section(spec, "chart", "spec", "sourceRef")
+    namespace, name = namespace or str(of.get("namespace") or home), name or f"{home}-{metadata.get('name')}"
+    return Ref(HELM_CHART.group, HELM_CHART.kind, namespace, name)
+
+
+def _referred(reference: Body, home: str) -> Ref:
+    kind = str(reference.get("kind") or "")
+    group = KINDS[kind].group if kind in KINDS else ""
+    return Ref(group, kind, str(reference.get("namespace") or home), str(reference.get("name") or ""))
+
+
+@dataclass(slots=True)
+class Looking:
+    """Looks with the rights of whoever runs the command. What may not be looked at is a finding; silence is raised."""
+
+    client: "Client"
+    _known: dict[Ref, Known] = field(default_factory=dict)
+
+    async def of(self, ref: Ref, version: str = "") -> Known:
+        """The object `ref` as it is. Raises Unreachable."""
+        gvk = Gvk(ref.group, version, ref.kind) if version else KINDS.get(ref.kind)
+        try:
+            if gvk is None:
+                return Known(problem=f"there is no kind {ref.kind!r} here")
+            resource = await self.client.discovery.find(gvk)
+            body: Body = await self.client.get(resource, ref.name, ref.namespace, type=dict)
+        except NotFound:
+            return Known()
+        except _REFUSALS as failure:
+            return Known(problem=str(failure))
+        # an object in an answer need not say what it is
+        return Known({"apiVersion": gvk.api_version, "kind": gvk.kind, **body})
+
+    async def source(self, app: Body) -> Source:
+        """Where `app` comes from."""
+        ref = source_ref(app)
+        body, problem = await self.of(ref)
+        return Source(ref, body, problem)
+
+    # --- the objects of an app
+
+    async def objects(self, app: Body) -> Objects:
+        """A look at all objects of `app`. Raises Unreachable."""
+        if section(app, "spec").get("kubeConfig"):
+            return Objects(problem="its objects are in another cluster (spec.kubeConfig)")
+        try:
+            listed = await self._listed(app)
+        except (*_REFUSALS, ValueError) as failure:
+            return Objects(problem=f"the list of its objects cannot be read: {failure}")
+        if listed is None:
+            return Objects(problem="its status lists no objects")
+        return Objects(len(listed), await self._lagging(app, listed))
+
+    async def again(self, app: Body, before: Objects) -> Objects:
+        """A look at those that lagged behind `before`."""
+        lagging = {one.ref for one in before.laggards}
+        try:
+            listed = [one for one in await self._listed(app) or () if one.ref in lagging]
+        except (*_REFUSALS, ValueError) as failure:
+            return Objects(problem=f"the list of its objects cannot be read: {failure}")
+        return before._replace(laggards=await self._lagging(app, listed))
+
+    async def _listed(self, app: Body) -> list[Listed] | None:
+        recorded = section(app, "status", "inventory")
+        if app.get("kind") != KUSTOMIZATION.kind:
+            entries = sections(recorded, "entries")
+            return [Listed(decode_id(one["id"]), one.get("v", "v1")) for one in entries] if recorded else None
+        reading = await look(self.client, msgspec.convert(app, Kustomization), apart=False)
+        if reading.problem:
+            raise ValueError(reading.problem)
+        return [Listed(entry.ref, entry.version or "v1") for entry in read(reading.lines).values()]
+
+    async def _lagging(self, app: Body, listed: Sequence[Listed]) -> list[Laggard]:
+        checks = _checks(app)
+
+        async def one(item: Listed) -> Laggard:
+            return Laggard(item.ref, self.verdict(await self.of(item.ref, item.version), checks))
+
+        return [found for found in await abreast(one, listed) if not found.verdict.good]
+
+    def verdict(self, known: Known, checks: Checks = _NONE) -> Verdict:
+        """How an object is doing."""
+        if known.body is None:
+            return Verdict(State.Unknown, known.problem) if known.problem else Verdict(State.NotFound, "is not there")
+        return checks.assess(known.body, Context(now=self.client.clock.now()))
+
+    # --- what an object depends on
+
+    async def blockers(self, start: Ref, version: str = "") -> tuple[Blocker, ...]:
+        """What stands in the way of an object of ours. Raises Unreachable."""
+        known: dict[Ref, Known] = {start: await self.of(start, version)}
+        ahead = [start]
+        while ahead and len(known) < _MOST:
+            new = dict.fromkeys(ref for one in ahead for ref in needs(known[one].body or {}) if ref not in known)
+            looked = await asyncio.gather(*(self.of(ref) for ref in new))
+            known.update(zip(new, looked, strict=True))
+            ahead = list(new)
+        return blockers(start, known)
+
+
+def _checks(app: Body) -> Checks:
+    """How `app` wants the health of its objects to be read. What makes no sense its controller refuses."""
+    written = section(app, "spec").get("healthCheckExprs") or ()
+    try:
+        return compiled(msgspec.convert(written, tuple[HealthExpr, ...]))
+    except (msgspec.ValidationError, ExpressionError):
+        return Checks()
