@@ -88,14 +88,7 @@ class Token:
             inner = self.key.sign(signed)
         else:
             r, s = utils.decode_dss_signature(self.key.sign(signed, ec.ECDSA(hashes.SHA256())))
-            inner = b"".join(
-                string(
-                    number.to_bytes(33, "big").lstrip(b"\0")
-                    if number.to_bytes(32, "big")[0] < 128
-                    else number.to_bytes(33, "big")
-                )
-                for number in (r, s)
-            )
+            inner = b"".join(string(number.to_bytes(number.bit_length() // 8 + 1, "big")) for number in (r, s))
         signature = string(self.kind.encode()) + string(inner) + seen
         blob = b"SSHSIG" + struct.pack(">I", 1) + string(self.blob)
         blob += string(b"git") + string(b"") + string(b"sha512") + string(signature)
