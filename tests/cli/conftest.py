@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from tests.cli.calling import Done, called
 from trimtab.base.http import AiohttpTransport
 from trimtab.cli import local
 from trimtab.cluster.plane import ControlPlane
 from trimtab.kube import config
 from trimtab.kube.client import Client
 
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Command = Callable[..., Done]
 
 
 def command_line(kubeconfig: Path, *arguments: str) -> tuple[list[str], dict[str, str]]:
@@ -43,9 +43,8 @@ def served(plane: ControlPlane) -> ControlPlane:
 def trimtab(served: ControlPlane) -> Command:
     """`trimtab("get", "ks")`: what the command says to the cluster's administrator."""
 
-    def run(*arguments: str, kubeconfig: Path | None = None) -> "subprocess.CompletedProcess[str]":
-        command, env = command_line(kubeconfig or served.kubeconfig, *arguments)
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    def run(*arguments: str, kubeconfig: Path | None = None) -> Done:
+        return called(*arguments, env={"KUBECONFIG": str(kubeconfig or served.kubeconfig), "NO_COLOR": ""})
 
     return run
 

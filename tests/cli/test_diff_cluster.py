@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.cli.calling import Done, called
 from tests.cli.conftest import command_line
 from trimtab.cluster.plane import ControlPlane
 
-Done = subprocess.CompletedProcess[str]
 PASSWORD = "correct horse"
 MANAGER = "--field-manager=kustomize-controller"
 
@@ -37,10 +37,8 @@ class Shop:
         self.kubectl("apply", "-n", self.namespace, "-f", str(self.directory), *how)
 
     def diff(self, *arguments: str, kubeconfig: Path | None = None) -> Done:
-        command, env = command_line(
-            kubeconfig or self.plane.kubeconfig, "diff", str(self.directory), "-n", self.namespace, *arguments
-        )
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+        env = {"KUBECONFIG": str(kubeconfig or self.plane.kubeconfig), "NO_COLOR": ""}
+        return called("diff", self.directory, "-n", self.namespace, *arguments, env=env)
 
     def of(self, user: str, *verbs: str) -> Path:
         """The kubeconfig of a user who may do this to all but Secrets."""

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-Done = "subprocess.CompletedProcess[str]"
+from tests.cli.calling import Done, called
+
 Diff = Callable[..., Done]
 
 PASSWORD = "correct horse"
@@ -79,14 +80,9 @@ def diff(tmp_path: Path) -> Diff:
 
     def run(wanted: Any, live: Any, *arguments: str) -> Done:
         files = [written("wanted.yaml", wanted), "--live", written("live.yaml", live)]
-        return called(tmp_path, "diff", *files, *arguments)
+        return called("diff", *files, *arguments, cwd=tmp_path)
 
     return run
-
-
-def called(where: Path, *arguments: str, stdin: str = "") -> Done:
-    command = [sys.executable, "-m", "trimtab.cli.main", *arguments]
-    return subprocess.run(command, cwd=where, input=stdin, capture_output=True, text=True, timeout=60)
 
 
 def listed(*bodies: dict[str, Any]) -> dict[str, Any]:
@@ -180,15 +176,15 @@ def test_a_directory_is_rendered_and_a_stream_is_read(tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "web.yaml").write_text(DEPLOYMENT)
     (tmp_path / "live.json").write_text(json.dumps(listed(live(replicas=2))))
-    done = called(tmp_path, "diff", "app", "--root", ".", "--live", "-", stdin=(tmp_path / "live.json").read_text())
+    done = called("diff", "app", "--root", ".", "--live", "-", stdin=(tmp_path / "live.json").read_text(), cwd=tmp_path)
     assert done.stdout.splitlines()[0] == "~ Deployment/shop/web (app/web.yaml:1)"
-    done = called(tmp_path, "diff", "-", "--live", "live.json", stdin=DEPLOYMENT)
+    done = called("diff", "-", "--live", "live.json", stdin=DEPLOYMENT, cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()[0]) == (2, "~ Deployment/shop/web (stdin.yaml:1)")
 
 
 def test_offline_without_anything_live_says_what_is_not_known(tmp_path: Path) -> None:
     (tmp_path / "web.yaml").write_text(DEPLOYMENT)
-    done = called(tmp_path, "diff", "web.yaml", "--offline")
+    done = called("diff", "web.yaml", "--offline", cwd=tmp_path)
     assert done.returncode == 3
     assert done.stdout.startswith("? Deployment/shop/web (web.yaml:1): unknown: offline, and nothing live")
 
@@ -246,7 +242,7 @@ def test_a_value_of_a_secret_is_hidden_where_it_was_put_into(tmp_path: Path) -> 
     (tmp_path / "live.json").write_text(json.dumps(config_map(data={"url": "postgres://u:before@db"})))
     arguments = ("--live", "live.json", "--kustomization-file", "ks.yaml", "--substitute-from", "vars.yaml")
     for form in ("text", "json"):
-        done = called(tmp_path, "diff", "app.yaml", *arguments, "-o", form)
+        done = called("diff", "app.yaml", *arguments, "-o", form, cwd=tmp_path)
         assert done.returncode == 2
         assert "data.url" in done.stdout
         assert not any(word in done.stdout + done.stderr for word in (PASSWORD, "before@db", "postgres"))
@@ -261,7 +257,7 @@ def test_a_value_of_a_secret_is_hidden_where_it_was_put_into_once(tmp_path: Path
     (tmp_path / "live.json").write_text(json.dumps(there))
     arguments = ("--live", "live.json", "--kustomization-file", "ks.yaml", "--substitute-from", "vars.yaml")
     for form in ("text", "json", "html"):
-        done = called(tmp_path, "diff", "app.yaml", *arguments, "-o", form)
+        done = called("diff", "app.yaml", *arguments, "-o", form, cwd=tmp_path)
         assert done.returncode == 2
         assert "postgres://u:++++++++@db" in done.stdout
         assert PASSWORD not in done.stdout + done.stderr
@@ -360,7 +356,7 @@ def test_kubediff_4_nothing_overlooked(diff: Diff, wanted: dict[str, Any], there
 def test_kubediff_5_two_environments_with_different_tags_are_never_equal(tmp_path: Path) -> None:
     (tmp_path / "staging.yaml").write_text(DEPLOYMENT.replace("shop:1.0", "shop:1.1"))
     (tmp_path / "production.yaml").write_text(DEPLOYMENT)
-    done = called(tmp_path, "diff", "staging.yaml", "--live", "production.yaml")
+    done = called("diff", "staging.yaml", "--live", "production.yaml", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout.splitlines()[1:] == [
         '    spec.template.spec.containers[name=app].image: "shop:1.0" → "shop:1.1"'

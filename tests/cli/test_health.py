@@ -1,11 +1,11 @@
 """`trimtab health`: verdicts offline, in both forms, with rules of the user's own, and what the exit code says."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.cli.calling import Done, called
 
 JOB = """apiVersion: batch/v1
 kind: Job
@@ -28,9 +28,8 @@ RULES = """- apiVersion: example.com/v1
 """
 
 
-def health(*arguments: str, cwd: Path, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "trimtab.cli.main", "health", *arguments]
-    return subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, text=True, timeout=30)
+def health(*arguments: str, cwd: Path, stdin: str = "") -> Done:
+    return called("health", *arguments, cwd=cwd, stdin=stdin)
 
 
 @pytest.fixture

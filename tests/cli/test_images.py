@@ -1,16 +1,13 @@
 """`trimtab images`: choices and edits offline, in both forms, and what the exit code says."""
 
-import contextlib
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from click.testing import CliRunner
 
-from trimtab.cli.main import cli
+from tests.cli.calling import Done, called
 
 POLICY = """apiVersion: image.toolkit.fluxcd.io/v1
 kind: ImagePolicy
@@ -40,19 +37,8 @@ NEW = "ghcr.io/acme/shop:1.4.2"
 SET = ("--set", f"flux-system:shop={NEW}")
 
 
-class Done(NamedTuple):
-    """What a command left behind."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 def images(*arguments: object, cwd: Path, stdin: str = "") -> Done:
-    """The command in this process: a process of its own costs most of a second."""
-    with contextlib.chdir(cwd):
-        done = CliRunner().invoke(cli, ["images", *map(str, arguments)], input=stdin, prog_name="trimtab")
-    return Done(done.exit_code, done.stdout, done.stderr)
+    return called("images", *arguments, cwd=cwd, stdin=stdin)
 
 
 @pytest.fixture
