@@ -1,5 +1,6 @@
 """`trimtab preview` against a real API server and a real registry: four branches get four verdicts, and the like."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -8,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
 from tests.cli.conftest import Cluster, command_line
 from tests.e2e.world import until
 from tests.registry.server import RegistryServer
+from trimtab.cli.main import cli
 from trimtab.cluster.plane import ControlPlane
 from trimtab.manifests.inventory import encode_id
 from trimtab.manifests.refs import Ref
 
-Done = subprocess.CompletedProcess[str]
 APP = "kustomize.toolkit.fluxcd.io"
 
 
@@ -115,28 +117,19 @@ class Shop:
         self.commit(files)
         git(self.root, "switch", "--quiet", "main")
 
-    def preview(self, *arguments: str, path: str = "shop", kubeconfig: Path | None = None) -> Done:
-        command, env = command_line(
-            kubeconfig or self.served.kubeconfig,
-            *(
-                "preview",
-                *([path] if path else []),
-                "-n",
-                self.namespace,
-                "--insecure-registry",
-                self.registry.host,
-                *arguments,
-            ),
-        )
-        env["DOCKER_CONFIG"] = str(self.root)
-        return subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, timeout=60)
+    def preview(self, *arguments: str, path: str = "shop", kubeconfig: Path | None = None) -> Result:
+        """The command in this process: to import all of it again each time takes longer than what it does."""
+        words = ["preview", *([path] if path else []), "-n", self.namespace, "--insecure-registry", self.registry.host]
+        env = {"KUBECONFIG": str(kubeconfig or self.served.kubeconfig), "DOCKER_CONFIG": str(self.root)}
+        with contextlib.chdir(self.root):
+            return CliRunner(env=env).invoke(cli, [*words, *arguments])
 
     def found(self, *arguments: str, **more: Any) -> tuple[int, dict[str, Any]]:
         """The exit code, and the objects by kind and name."""
         done = self.preview(*arguments, "-o", "json", **more)
         assert done.stdout, done.stderr
         objects = json.loads(done.stdout)["objects"]
-        return done.returncode, {f"{one['kind']}/{one['name']}": one for one in objects}
+        return done.exit_code, {f"{one['kind']}/{one['name']}": one for one in objects}
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +165,9 @@ def test_four_branches_get_four_verdicts(shop: Shop) -> None:
     [judgement] = [one for one in found["breach"]["Deployment/web"]["judgements"] if one["verdict"] == "refused-policy"]
     name = f"few-replicas-{shop.namespace}"
     assert (judgement["policy"], judgement["binding"], judgement["message"]) == (name, name, "at most 5 replicas")
-    told = shop.preview("--head", "fine")
+    command, env = command_line(shop.served.kubeconfig, "preview", "shop", "--head", "fine", "-n", shop.namespace)
+    command += ["--insecure-registry", shop.registry.host]
+    told = subprocess.run(command, cwd=shop.root, env=env, capture_output=True, text=True, timeout=60)
     assert told.returncode == 0
     assert f"✔ fine: spec.template.spec.containers[name=web].image: {shop.image('2')} is sha256:" in told.stdout
     assert "! restart: spec.template: 3 Pods are replaced: the template changes" in told.stdout
@@ -281,6 +276,26 @@ def test_what_cannot_change_what_finds_no_room_and_what_is_warned_of_are_told_ap
         f"fewer-replicas-{shop.namespace}",
         "at most 4 replicas",
     )
+
+
+def test_pods_that_would_never_be_admitted_are_told_though_their_workload_would_be_taken(shop: Shop) -> None:
+    namespace = f"{shop.namespace}-strict"
+    shop.kubectl("create", "namespace", namespace)
+    shop.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    strict = deployment(shop.image("1"), priorityClassName="not-there")
+    strict["metadata"] = {"name": "strict", "namespace": namespace}
+    strict["spec"]["template"]["spec"]["containers"][0]["envFrom"] = []
+    shop.branch("strict", {"strict": strict})
+    code, objects = shop.found("--head", "strict", "--no-images")
+    said = {one["verdict"]: one for one in objects["Deployment/strict"]["judgements"]}
+    assert code == 2
+    assert "PriorityClass/not-there does not exist" in said["reference-missing"]["message"]
+    del strict["spec"]["template"]["spec"]["priorityClassName"]
+    shop.branch("stricter", {"strict": strict})
+    code, objects = shop.found("--head", "stricter", "--no-images")
+    [refused] = [one for one in objects["Deployment/strict"]["judgements"] if one["verdict"] == "refused-policy"]
+    assert (code, refused["policy"]) == (2, 'PodSecurity "restricted:latest"')
+    assert refused["message"].startswith("of its Pods: allowPrivilegeEscalation != false")
 
 
 def test_without_rights_what_is_forbidden_is_unknown_and_the_rest_is_judged(shop: Shop) -> None:

@@ -93,6 +93,32 @@ def test_what_fails_in_any_case_fails_without_a_cluster(offline: Preview, reposi
     assert "shop/settings.yaml:2" in one["judgements"][0]["message"]
 
 
+def test_what_stays_encrypted_is_unknown_unless_it_is_declared_as_before(offline: Preview, repository: Path) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "data": {"a": "ENC[AES256_GCM,data:x]"}}
+    write(repository, secret={**secret, "sops": {"mac": "ENC[AES256_GCM,data:one]"}})
+    assert objects(offline("shop", "--base", "HEAD", "-o", "json"))["Secret/db"]["verdict"] == "unknown"
+    commit(repository)
+    assert offline("shop", "--base", "HEAD").exit_code == 0
+    write(repository, secret={**secret, "sops": {"mac": "ENC[AES256_GCM,data:two]"}})
+    assert objects(offline("shop", "--base", "HEAD", "-o", "json"))["Secret/db"]["verdict"] == "unknown"
+
+
+def test_what_two_apps_declare_is_a_conflict(offline: Preview, repository: Path) -> None:
+    spec = {"interval": "1h", "prune": True, "sourceRef": {"kind": "GitRepository", "name": "shop"}}
+    api = "kustomize.toolkit.fluxcd.io/v1"
+    for name in ("one", "two"):
+        metadata = {"name": name, "namespace": "team"}
+        app = {"apiVersion": api, "kind": "Kustomization", "metadata": metadata, "spec": {**spec, "path": f"./{name}"}}
+        write(repository, **{name: app})
+        (repository / name).mkdir()
+        (repository / name / "all.yaml").write_text(json.dumps(config_map("shared")))
+    done = offline("shop", "--app", "team/one", "--app", "team/two", "-o", "json")
+    found = json.loads(done.stdout)["objects"]
+    assert done.exit_code == 2
+    assert [(one["app"]["name"], one["verdict"]) for one in found] == [("one", "conflict"), ("two", "conflict")]
+    assert found[0]["judgements"][0]["message"] == "it is declared by team/two too: only one can own it"
+
+
 def test_line_ends_of_windows_and_a_byte_order_mark_change_nothing(offline: Preview, repository: Path) -> None:
     text = json.dumps(config_map(colour="blue"), indent=1).replace("\n", "\r\n")
     write(repository, settings=b"\xef\xbb\xbf" + text.encode())

@@ -16,6 +16,7 @@ def named(body: dict[str, Any]) -> set[str]:
 def test_all_that_a_pod_cannot_start_without_is_needed() -> None:
     body = deployment(
         serviceAccountName="robot",
+        priorityClassName="high",
         imagePullSecrets=[{"name": "pull"}],
         container={
             "env": [
@@ -36,7 +37,14 @@ def test_all_that_a_pod_cannot_start_without_is_needed() -> None:
         ],
     )
     assert named(body) == {
-        *("ServiceAccount/robot", "Secret/pull", "Secret/db[password]", "ConfigMap/settings", "Secret/early"),
+        *(
+            "ServiceAccount/robot",
+            "PriorityClass/high",
+            "Secret/pull",
+            "Secret/db[password]",
+            "ConfigMap/settings",
+            "Secret/early",
+        ),
         *("ConfigMap/files[one]", "Secret/tls", "PersistentVolumeClaim/data", "Secret/part", "ConfigMap/rest"),
     }
     [need] = [one for one in needs(body, "shop") if one.ref.name == "db"]

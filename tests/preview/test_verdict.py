@@ -45,6 +45,7 @@ def test_every_verdict_has_a_weight_and_a_meaning() -> None:
     assert failing == {
         Verdict.HELD,
         Verdict.BUILD_FAILED,
+        Verdict.CONFLICT,
         Verdict.REFUSED_SCHEMA,
         Verdict.REFUSED_POLICY,
         Verdict.IMMUTABLE,

@@ -1,8 +1,9 @@
 """Every object of a change, judged: what the server says, what it leans on, its images, its Pods, and what leaves."""
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.abreast import abreast
@@ -28,6 +29,9 @@ from trimtab.targets.kubernetes.desired import PREFIX, Desired, Owner
 from trimtab.targets.kubernetes.gate import Providers
 from trimtab.targets.kubernetes.previewing import Looked, Terms
 from trimtab.targets.kubernetes.surroundings import Change, Surroundings
+
+_AT_ONCE: Final = 8
+"""So many apps are looked at side by side; the requests among them are bounded further by the client."""
 
 
 class Part(NamedTuple):
@@ -63,8 +67,11 @@ class Found(NamedTuple):
     unasked: list[str]
 
 
-def sealed(finding: Finding) -> Step:
-    """An object that stays encrypted: that it is so is a judgement, not a note."""
+def sealed(finding: Finding, *, as_before: bool) -> Step:
+    """An object that stays encrypted. Where it is declared `as_before`, nothing is asked of it."""
+    if as_before:
+        note = "it is encrypted, and declared as in the base"
+        return Step(finding._replace(state=State.SKIPPED, note=note), declared=Declared.SAME)
     return Step(finding._replace(note=""), (Judgement(Verdict.UNKNOWN, finding.note),))
 
 
@@ -83,13 +90,14 @@ async def alone(parts: Sequence[Part], imagery: Imagery | None) -> list[Step]:
     items = [item for part in parts for item in part.items]
     change = _change(parts)
     definitions = Providers.of(items).definitions
+    twice = conflicts(parts)
 
     async def one(pair: tuple[Part, Desired]) -> Step:
         part, item = pair
         before = _before(part, item)
         differences = compare(before, item.body) if before is not None else []
         state = State.MISSING if before is None else State.DIFFERS if differences else State.SAME
-        judgements = change.complaints(item.body, item.ref.namespace)
+        judgements = [*twice.get((part.unit.key, item.ref), ()), *change.complaints(item.body, item.ref.namespace)]
         if complaint := definitions.complaint(item):
             judgements.append(Judgement(Verdict.REFUSED_SCHEMA, item.told(complaint)))
         judgements += disruption(before, item.body)
@@ -137,6 +145,10 @@ class _InCluster:
         change.leaving = {step.finding.ref for step in left if step.verdict in (Verdict.PRUNED, Verdict.HELD)}
         around = Surroundings(self.client, change)
         alive = [one for one in objects if one.looked.finding.state is not State.SKIPPED]
+        twice = conflicts(self.parts)
+        for one in alive:
+            self._of(one).extend(self._owned(one))
+            self._of(one).extend(twice.get((one.part.unit.key, one.looked.item.ref), ()))
         pods = [one for one in alive if one.looked.after is not None and pod_of(one.looked.after) is not None]
         missing = await around.missing([(one.looked.item.ref, one.looked.item.body) for one in alive])
         self._add(alive, missing)
@@ -160,18 +172,19 @@ class _InCluster:
         return await _of_images(one.looked.item, before, self.imagery)
 
     async def _looked(self) -> list[_Object]:
-        found: list[_Object] = []
-        for part in self.parts:
+        items = [item for part in self.parts for item in part.items]
+        with contextlib.suppress(*NO_ANSWER):  # what has no answer is said of each object
+            await self.client.discovery.refresh()
+        brought = await previewing.providers(self.client, items, self.terms.until)
+
+        async def one(part: Part) -> list[_Object]:
             unit = part.unit
-            terms = self.terms._replace(
-                app=unit.key,
-                stamped=unit.key is not None,
-                force=unit.spec is not None and unit.spec.force,
-            )
-            others = [item for other in self.parts if other is not part for item in other.items]
-            looked = await previewing.look(self.client, part.items, others, terms)
-            found += [_Object(part, one) for one in looked]
-        return found
+            stamped, force = unit.key is not None, unit.spec is not None and unit.spec.force
+            terms = self.terms._replace(app=unit.key, stamped=stamped, force=force)
+            looked = await previewing.look(self.client, part.items, brought, terms)
+            return [_Object(part, found) for found in looked]
+
+        return [found for those in await abreast(one, self.parts, _AT_ONCE) for found in those]
 
     def _of(self, one: _Object) -> list[Judgement]:
         return self.more.setdefault(id(one.looked), [])
@@ -179,6 +192,15 @@ class _InCluster:
     def _add(self, objects: Iterable[_Object], found: Mapping[Ref, Sequence[Judgement]]) -> None:
         for one in objects:
             self._of(one).extend(found.get(one.looked.item.ref, ()))
+
+    def _owned(self, one: _Object) -> list[Judgement]:
+        """Whose the live object is, where that is an app that is not looked into."""
+        owner = Owner.of(one.looked.live) if one.looked.live is not None else None
+        mine = one.part.unit.key
+        if owner is None or mine is None or owner.key == mine or owner.key in {part.unit.key for part in self.parts}:
+            return []
+        words = f"it is of the app {owner.key}, which is not looked into: if that still declares it, the two conflict"
+        return [Judgement(Verdict.WARNING, words)]
 
     def _step(self, one: _Object) -> Step:
         judgements = (*one.looked.judgements, *self.more.get(id(one.looked), ()))
@@ -235,6 +257,21 @@ class _InCluster:
             finding = Finding(departing.of_app(unit.key), State.SAME, unit.origin, app=unit.key)
             found.append(Step(finding, (Judgement(Verdict.HELD, words),)))
         return found
+
+
+def conflicts(parts: Sequence[Part]) -> dict[tuple[Key | None, Ref], list[Judgement]]:
+    """What more than one app of the change declares."""
+    wishing: dict[Ref, list[Part]] = {}
+    for part in parts:
+        for item in part.items:
+            wishing.setdefault(item.ref, []).append(part)
+    found: dict[tuple[Key | None, Ref], list[Judgement]] = {}
+    for ref, those in wishing.items():
+        for part in those if len(those) > 1 else ():
+            others = ", ".join(str(other.unit.key or "the files themselves") for other in those if other is not part)
+            words = f"it is declared by {others} too: only one can own it"
+            found.setdefault((part.unit.key, ref), []).append(Judgement(Verdict.CONFLICT, words))
+    return found
 
 
 def _change(parts: Sequence[Part]) -> Change:

@@ -257,7 +257,8 @@ class _Previewing:
                 except (Terminal, *_NO_ANSWER) as failure:
                     self.unasked.append(f"the base cannot be read, so all counts as new: {failure}")
         live = self.lives.get(unit.key) if unit.key is not None else None
-        return Part(unit, built.wish, tuple(items), tuple(judging.sealed(one) for one in sealed), old, live)
+        shut = tuple(judging.sealed(one, as_before=_as_before(one.ref, built, before)) for one in sealed)
+        return Part(unit, built.wish, tuple(items), shut, old, live)
 
     async def _items(self, wish: against.Wanted, unit: Unit) -> tuple[list[Finding], list[Desired]]:
         sealed, manifests = against.unsealed(wish, unit.key)
@@ -306,6 +307,14 @@ class _Previewing:
         if self.base is None:
             return live
         return self.base.name if self.client is None else f"{live} and {self.base.name}"
+
+
+def _as_before(ref: Ref, built: Built, before: Built | None) -> bool:
+    """Whether both sides declare an object in the same words."""
+    if before is None or before.wish is None or built.wish is None:
+        return False
+    now, then = ([one.body for one in wish.rendered.manifests if one.ref == ref] for wish in (built.wish, before.wish))
+    return bool(now) and now == then
 
 
 def _with_notes(steps: Iterable[Step], notes: Iterable[Note]) -> list[Step]:

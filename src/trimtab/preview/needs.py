@@ -16,6 +16,10 @@ _CRON: Final = ("spec", "jobTemplate", "spec", "template", "spec")
 _CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
 _OF_NAMESPACES: Final = (("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt"))
 """What the cluster makes in every namespace."""
+_CLASSES: Final = {
+    "priorityClassName": Ref("scheduling.k8s.io", "PriorityClass", "", ""),
+    "runtimeClassName": Ref("node.k8s.io", "RuntimeClass", "", ""),
+}
 _SEALED: Final = ("bitnami.com", "SealedSecret")
 _EXTERNAL: Final = ("external-secrets.io", "ExternalSecret")
 _CERTIFICATE: Final = ("cert-manager.io", "Certificate")
@@ -122,6 +126,9 @@ def _needs(body: Body, namespace: str) -> Iterator[Need]:
         return
     if account := pod.spec.get("serviceAccountName"):
         yield from _need("ServiceAccount", namespace, account, (*pod.path, "serviceAccountName"))
+    for field, ref in _CLASSES.items():
+        if isinstance(name := pod.spec.get(field), str) and name:
+            yield Need(ref._replace(name=name), format_path((*pod.path, field)))
     for item, at in _named(pod.spec, "imagePullSecrets", pod.path):
         yield from _need("Secret", namespace, item.get("name"), at)
     for volume, at in _named(pod.spec, "volumes", pod.path):

@@ -30,6 +30,7 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
     HELD = "held"  # nothing happens until a person allows it
     BUILD_FAILED = "build-failed"  # it cannot be rendered, or is refused before any request
+    CONFLICT = "conflict"  # two apps declare it
     REFUSED_SCHEMA = "refused-schema"
     REFUSED_POLICY = "refused-policy"
     IMMUTABLE = "immutable"
@@ -62,6 +63,7 @@ MEANINGS: Final[Mapping[Verdict, str]] = {
     Verdict.UNKNOWN: "It could not be found out",
     Verdict.HELD: "Nothing happens until a person allows it",
     Verdict.BUILD_FAILED: "It cannot be rendered, or is refused before any request",
+    Verdict.CONFLICT: "Two apps declare the object, and one of them only can own it",
     Verdict.REFUSED_SCHEMA: "The object is not valid",
     Verdict.REFUSED_POLICY: "A policy refuses the object",
     Verdict.IMMUTABLE: "A field that cannot change would",

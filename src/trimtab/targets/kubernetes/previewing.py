@@ -5,20 +5,25 @@ judged as the gate does it: by schema.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import contextlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from trimtab.base.abreast import abreast
-from trimtab.diff.compare import Difference
+from trimtab.diff.compare import Difference, same
 from trimtab.diff.declared import declared_changes
 from trimtab.diff.mask import shown
 from trimtab.diff.report import Finding, State
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import NO_ANSWER, ApiError, Forbidden, Invalid, NotFound, UnknownKind, Unreachable
-from trimtab.manifests.refs import Body, Key
+from trimtab.manifests import codec
+from trimtab.manifests.pointers import format_path, get
+from trimtab.manifests.refs import Body, Gvk, Key, Ref
 from trimtab.preview import refusal
+from trimtab.preview.needs import pod_of
 from trimtab.preview.verdict import Judgement, Verdict, Weight
 from trimtab.targets.kubernetes import autoscaling, gate, recreate
 from trimtab.targets.kubernetes.apply import read, rehearse
@@ -29,6 +34,9 @@ from trimtab.targets.kubernetes.fights import without_parts
 from trimtab.targets.kubernetes.gate import Deferred, Providers, Refused
 
 _DEFINITION: Final = "CustomResourceDefinition"
+_POD: Final = Gvk("", "v1", "Pod")
+_STEM: Final = 200
+_COMES: Final = re.compile(r"error looking up service account|no PriorityClass with name|RuntimeClass .* not found")
 
 
 class Terms(NamedTuple):
@@ -60,17 +68,30 @@ class Looked(NamedTuple):
         return any(judgement.verdict.weight is Weight.FAILS for judgement in self.judgements)
 
 
-async def look(client: Client, items: Sequence[Desired], others: Collection[Desired], terms: Terms) -> list[Looked]:
-    """What would become of each of `items`, of one app. `others` is all that comes with the same change.
+async def providers(client: Client, items: Sequence[Desired], until: float | None) -> Providers:
+    """What `items`, all that comes with one change, bring for each other.
+
+    Of a definition that the cluster has in the very form that is wished, it is the server who judges objects.
+    """
+    defining = [item for item in items if item.ref.kind == _DEFINITION]
+    looking = _Looking(client, Terms(), Providers.of(items))
+    known: set[Ref] = set()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(until):
+            looked = await abreast(looking.one, defining)
+        known = {one.item.ref for one in looked if one.finding.state is State.SAME}
+    return Providers.of(items, lambda item: item.ref in known)
+
+
+async def look(client: Client, items: Sequence[Desired], brought: Providers, terms: Terms) -> list[Looked]:
+    """What would become of each of `items`, of one app. `brought` is what comes with the same change.
 
     Never raises for what the server or the network says.
     """
-    looking = _Looking(client, terms, Providers.of([*items, *others]))
+    looking = _Looking(client, terms, brought)
     try:
         async with asyncio.timeout_at(terms.until):
-            await client.discovery.refresh()
             looking.scaled = await autoscaling.scaled(client, items)
-            await looking.know_definitions([*items, *others])
             return await abreast(looking.one, items)
     except TimeoutError:
         words = f"no answer within {terms.timeout_s:g} s (--timeout)"
@@ -88,14 +109,6 @@ class _Looking:
     providers: Providers
     scaled: Scaled = field(default_factory=lambda: Scaled({}, {}))
     done: dict[int, Looked] = field(default_factory=dict)
-
-    async def know_definitions(self, items: Iterable[Desired]) -> None:
-        """Find out which definitions the cluster has in the very form that is wished: of their kinds it can judge."""
-        defining = [item for item in items if item.ref.kind == _DEFINITION]
-        if defining:
-            looked = await abreast(self._looked, defining)
-            known = {one.item.ref for one in looked if one.finding.state is State.SAME}
-            self.providers = Providers.of([*items], lambda item: item.ref in known)
 
     async def one(self, item: Desired) -> Looked:
         """What is to be said of `item`."""
@@ -145,12 +158,46 @@ class _Looking:
         except (*NO_ANSWER, StaleGroup, UnknownKind) as failure:
             return self.unknown(item, item.told(str(failure)))
         judgements = [refusal.warned(item.told(text)) for text in warned]
+        judgements += await self._of_pods(item, live, answer)
         if live is None:
             return self._said(item, State.MISSING, judgements, after=answer)
         found = with_left(item, live, between(live, answer))
         state = State.DIFFERS if found else State.SAME
         note = self.scaled.problems.get(item.ref.namespace, "") if _replicas(found) else ""
         return self._said(item, state, judgements, found, live=live, after=answer, note=note)
+
+    async def _of_pods(self, item: Desired, live: Body | None, answer: Body) -> list[Judgement]:
+        """What is said of the Pods that `item` would make: a workload is taken though its Pods never would be.
+
+        Quotas count what is there while it is replaced, so they are judged elsewhere; accounts and classes may come
+        with the same change.
+        """
+        pod, before = pod_of(answer), pod_of(live) if live is not None else None
+        if pod is None or item.ref.kind == "Pod" or (before is not None and same(before.spec, pod.spec)):
+            return []
+        template = get(answer, pod.path[:-1])
+        metadata = template.get("metadata") if isinstance(template, dict) else None
+        named = {name: (metadata or {}).get(name) or {} for name in ("labels", "annotations")}
+        body = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {**named, "generateName": f"{item.ref.name[:_STEM]}-", "namespace": item.ref.namespace},
+            "spec": pod.spec,
+        }
+        try:
+            resource = await self.client.discovery.find(_POD)
+            await self.client.create(
+                resource, codec.clone(body), item.ref.namespace, dry_run=True, field_manager=item.manager
+            )
+        except ApiError as failure:
+            judgement = refusal.judged(failure, item.told(failure.message))
+            if judgement.verdict is Verdict.QUOTA_EXCEEDED or _COMES.search(failure.message):
+                return []
+            words = f"of its Pods: {judgement.message}"
+            return [judgement._replace(message=words, path=format_path(pod.path[:-1]))]
+        except (*NO_ANSWER, StaleGroup, UnknownKind) as failure:
+            return [Judgement(Verdict.UNKNOWN, f"of its Pods: {failure}")]
+        return []
 
     async def _of_refusal(self, item: Desired, live: Body | None, failure: ApiError) -> Looked:
         judgement = refusal.judged(failure, item.told(failure.message))
