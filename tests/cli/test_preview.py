@@ -1,8 +1,10 @@
 """`trimtab preview` against a real API server and a real registry: four branches get four verdicts, and the like."""
 
+import base64
 import contextlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -369,3 +371,31 @@ def test_an_app_is_followed_into_the_tree_and_what_leaves_it_meets_the_guards_of
     code, objects = shop.found("--app", f"{ns}/inner", "--no-images", path="")
     git(shop.root, "switch", "--quiet", "main")
     assert set(objects) == {"ConfigMap/settings", "ConfigMap/old", "PersistentVolumeClaim/data", "Deployment/web"}
+
+
+@pytest.mark.parametrize("form", ["text", "json", "markdown", "sarif"])
+def test_values_of_secrets_are_in_no_form_of_what_is_told_and_are_told_to_no_registry(
+    shop: Shop, cluster: Cluster, form: str
+) -> None:
+    ns, value = cluster.namespace, "correct-horse-battery"
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "variables", "namespace": ns}}
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps({**secret, "stringData": {"VALUE": value}}))
+    cluster.source("shop")
+    cluster.app("hush", path="./hush", postBuild={"substituteFrom": [{"kind": "Secret", "name": "variables"}]})
+    bodies = [
+        config_map("plain", a="${VALUE}"),
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "b"}, "stringData": {"b": "${VALUE}"}},
+        deployment("127.0.0.1:1/${VALUE}:1", hostname="${VALUE}_", nodeName="${VALUE}"),
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"type": "${VALUE}"}},
+    ]
+    for body in bodies:
+        body["metadata"]["namespace"] = ns
+    (shop.root / "hush").mkdir(exist_ok=True)
+    (shop.root / "hush" / "all.yaml").write_text("---\n".join(json.dumps(body) + "\n" for body in bodies))
+    done = shop.preview("--app", f"{ns}/hush", "-o", form, path="")
+    assert done.exit_code == 2
+    assert "refused-schema" in done.output
+    assert "its images are not asked for" in done.output
+    told = re.sub(r"[^a-zA-Z0-9]", "", done.output)
+    assert "correcthorsebattery" not in told
+    assert base64.b64encode(value.encode()).decode().rstrip("=") not in told

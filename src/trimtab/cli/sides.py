@@ -18,6 +18,7 @@ from trimtab.cli.offline import entries_of
 from trimtab.cli.rendering import Declared, Recipe
 from trimtab.controllers import supported
 from trimtab.controllers.decrypting import Decrypting
+from trimtab.controllers.hiding import NOTHING
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import NO_ANSWER, NotFound, UnknownKind
@@ -26,7 +27,7 @@ from trimtab.preview.verdict import Judgement, Verdict
 from trimtab.remotes.outbound import Outbound
 from trimtab.render.files import normal
 from trimtab.render.options import Options
-from trimtab.render.render import Rendered, Renderer
+from trimtab.render.render import NO_VARIABLES, Rendered, Renderer
 from trimtab.render.variables import Found, Variables, collected
 from trimtab.sops.keyring import Keyring
 
@@ -163,6 +164,7 @@ class Builder:
                 waiting += self._declared(found.wish.rendered.manifests)
 
     async def _one(self, unit: Unit) -> Built:
+        variables = NO_VARIABLES
         try:
             if unit.app is not None:
                 supported.check(unit.app)
@@ -177,7 +179,7 @@ class Builder:
         except (TrimtabError, Failure) as failure:
             cause = failure.__cause__ if isinstance(failure, Failure) else failure
             verdict = Verdict.UNKNOWN if isinstance(cause, Transient) else Verdict.BUILD_FAILED
-            return Built(unit, failure=Judgement(verdict, str(failure)))
+            return Built(unit, failure=Judgement(verdict, NOTHING.follow(variables).text(str(failure))))
         return Built(unit, against.Wanted(rendered, variables, Declared(unit.key, unit.spec), shut))
 
     def _declared(self, manifests: Iterable[Manifest]) -> Iterator[Unit]:
