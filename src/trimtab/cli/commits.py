@@ -7,7 +7,7 @@ its Secret, if that may be read. What cannot be asked is not known, with the rea
 import contextlib
 import re
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -19,12 +19,14 @@ from trimtab.api.source import GitRepository
 from trimtab.artifacts.store import Store
 from trimtab.base.errors import TrimtabError
 from trimtab.base.http import AiohttpTransport
+from trimtab.cli.chronicle import Commit
 from trimtab.controllers.gitaccess import GitAccess
 from trimtab.health.revisions import digest_of
+from trimtab.health.shape import section
 from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
 from trimtab.manifests.refs import Body
 from trimtab.remotes.git.github import Apps
-from trimtab.remotes.git.history import STEPS, History
+from trimtab.remotes.git.history import STEPS, History, TooLong
 from trimtab.remotes.git.names import COMMIT
 from trimtab.remotes.git.said import Said, said_in
 from trimtab.sources.git import Credentials, GitSource, GitSpec, Head
@@ -85,6 +87,31 @@ class Commits:
                 if await history.whole(head.commit):
                     return False
         return Unknown("its history is too long")
+
+    async def log(self, repository: Body, revisions: Sequence[str]) -> "list[Commit] | Unknown":
+        """The commits of the branch from what it has now back to the oldest of `revisions` that is in its past.
+
+        The line of first parents: what was merged came with its merge. Raises nothing.
+        """
+        wanted = {digest_of(revision) for revision in revisions}
+        revision = str(section(repository, "status", "artifact").get("revision") or "")
+        try:
+            spec, credentials, head = await self._reach(repository, revision)
+            oids: list[str] = []
+            for depth in STEPS[:-1]:
+                deeper = depth != STEPS[0]
+                async with self.source.history(spec, credentials, head, depth=depth, deeper=deeper) as (_, history):
+                    oids = await history.first_parents(head.commit)
+                    whole = history.cut.isdisjoint(oids)
+                    if whole or wanted <= {*oids}:
+                        break
+            last = max((place for place, oid in enumerate(oids) if oid in wanted), default=0)
+            kept = oids[: last + 1]
+            async with self.source.history(spec, credentials, head) as (_, history):
+                raws = await history.contents(kept)
+        except (*_PROBLEMS, TooLong) as problem:
+            return Unknown(str(problem))
+        return [Commit(oid, *said_in(raw)) for oid, raw in zip(kept, raws, strict=True)]
 
     async def last_change(
         self, repository: Body, revision: str, path: str, first: int, last: int

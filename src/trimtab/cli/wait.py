@@ -202,7 +202,8 @@ def told(
     what = "waits" if outcome is Outcome.WAITING else "is stuck" if outcome is Outcome.STUCK else "is unknown"
     if outcome is Outcome.REACHED:
         later = f", which contains {wish}" if wish and not stations.wish.exactly(at) else ""
-        lines = [f"{of} is {goal} at {at}{later}"]
+        reached = "fetched" if stations.kind in SOURCES else goal.value
+        lines = [f"{of} is {reached} at {at}{later}"]
     else:
         lines = [f"{of} {what}: not {goal}{f' at {wish}' if wish else ''}"]
     lines += stages(view)

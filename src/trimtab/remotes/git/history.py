@@ -86,6 +86,10 @@ class History:
         said = await self._ask("rev-list", [check_commit(head)])
         return any(oid.startswith(digits) for oid in said.decode().split())
 
+    async def first_parents(self, head: str) -> list[str]:
+        """`head` and its first parents, as far as they are here."""
+        return (await self._ask("rev-list", ["--first-parent", check_commit(head)])).decode().split()
+
     async def last_change(self, head: str, path: str, first: int, last: int) -> str:
         """The newest commit that wrote one of the lines from `first` to `last` of the file at `path` in `head`.
 
