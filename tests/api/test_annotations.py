@@ -52,6 +52,8 @@ FREE = {
     names.REQUESTED_AT: "any text asks",
     names.FORCE_AT: "any text asks",
     names.RESET_AT: "any text asks",
+    names.Annotation.REQUESTED_BY: "any text is a name",
+    names.Annotation.CORRECT_AT: "any text asks",
     names.EVENT_PREFIX: "any text is handed on",
 }
 NO_ANNOTATION = {

@@ -237,6 +237,8 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
     # any text is a request, and any text may be handed on to who listens to events
     names.REQUESTED_AT: _rule(" ".join(sorted(_OURS)), "any text", _any),
+    names.Annotation.REQUESTED_BY: _rule(" ".join(sorted(_OURS)), "any text", _any),
+    names.Annotation.CORRECT_AT: _rule(_RELEASES, "any text", _any),
     names.FORCE_AT: _rule("HelmRelease", "any text", _any),
     names.RESET_AT: _rule("HelmRelease", "any text", _any),
     names.EVENT_PREFIX: _rule(" ".join(sorted(_OURS)), "any text", _any),

@@ -388,7 +388,7 @@ class Assembly:
         tasks.keep(kustomizations.orphans().run, name="orphans")
         if settings.recheck_every_s:
             tasks.keep(Backstop(places, self._clock, settings.recheck_every_s).run, name="backstop")
-        self._attach(tasks, controller, apps, "Kustomization", kustomizations.state)
+        self._attach(tasks, controller, apps, "Kustomization", kustomizations.state, recorder=world.recorder)
         return controller
 
     async def _informer(self, gvk: Gvk, struct: type[T]) -> Informer[T]:

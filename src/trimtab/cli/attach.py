@@ -2,21 +2,24 @@
 
 from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
+from trimtab.api.names import REQUESTED_AT, correction_asked, requester
 from trimtab.base.clock import Clock
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject, Telemetry
-from trimtab.controllers.offering import Named
+from trimtab.controllers.offering import Named, about
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.informer import Applied, Event, Informer
 from trimtab.manifests.refs import Key
 from trimtab.runtime import server
 from trimtab.runtime.controller import Controller, Pass
+from trimtab.runtime.events import Recorder
 from trimtab.runtime.queue import Priority
 from trimtab.runtime.watchdog import Watchdog
 
 T = TypeVar("T", bound=Named)
+REASON: Final = "ReconcileRequested"
 
 
 def attach(
@@ -29,8 +32,9 @@ def attach(
     telemetry: Telemetry,
     clock: Clock,
     checks: MutableMapping[str, server.Check],
+    recorder: Recorder | None = None,
 ) -> None:
-    """Connect a controller with what feeds it and what watches over it."""
+    """Connect a controller with what feeds it and what watches over it; `recorder` tells who asked for something."""
 
     def measure(done: Pass[Key]) -> None:
         subject = Subject(kind, done.key.namespace, done.key.name)
@@ -51,6 +55,8 @@ def attach(
         return {key: now.interval_s for key, now in states.items() if now is not None and not now.suspended}
 
     informer.add_handler(feed(controller))
+    if recorder is not None:
+        informer.add_handler(requests(recorder))
     controller.on_pass(measure)
     telemetry.watch_queue(controller.name, depth=controller.queue.__len__, oldest=controller.queue.oldest)
     watchdog = Watchdog(controller, intervals, clock, telemetry=telemetry)
@@ -76,6 +82,26 @@ def feed(controller: Controller[Key]) -> Callable[[Event[T]], None]:
             controller.queue.add(new.key, priority=Priority.REQUEST)
         elif old is None or _meaning(old) != _meaning(new):
             controller.queue.add(new.key)
+
+    return hear
+
+
+def requests(recorder: Recorder) -> Callable[[Event[T]], None]:
+    """Tell of every request for a reconcile that says who made it.
+
+    Others are not told of: a webhook, or somebody who asks three hundred apps at once, would cost an event for each.
+    """
+
+    def hear(event: Event[T]) -> None:
+        if not isinstance(event, Applied) or event.old is None:
+            return
+        annotations = event.new.metadata.annotations
+        if annotations.get(REQUESTED_AT) == event.old.metadata.requested_at:
+            return
+        if who := requester(annotations):
+            more = ", and that drift is corrected" if correction_asked(annotations, "") else ""
+            words = f"{who} asked for a reconcile{more}"
+            recorder.record(about(event.new), "Normal", REASON, words, {})
 
     return hear
 

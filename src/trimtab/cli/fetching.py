@@ -97,7 +97,7 @@ class Fetching:
             concurrency=_WORKERS,
             backoff_cap=sources.backoff_cap,
         )
-        self.attach(tasks, controller, objects, gvk.kind, sources.state)
+        self.attach(tasks, controller, objects, gvk.kind, sources.state, recorder=self.recorder)
         if gvk == GIT_REPOSITORY:
             self._includes.follow(objects, controller.queue.add)
         self._charts.follow(gvk, objects, controller)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from trimtab.api.names import FORCE_AT, REQUESTED_AT, RESET_AT
+from trimtab.api.names import FORCE_AT, REQUESTED_AT, RESET_AT, Annotation
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
 from trimtab.cli.kinds import (
@@ -31,15 +31,31 @@ from trimtab.manifests.refs import Body
 if TYPE_CHECKING:
     from trimtab.kube.client import Client
 
+_LONGEST_NAME = 200
+_EXAMPLES = """\b
+Examples:
+  trimtab reconcile shop --with-source
+  trimtab reconcile source git shop -n team-a
+  trimtab reconcile shop --correct
+  trimtab reconcile helmrelease podinfo --force
+"""
 
-@click.command("reconcile", epilog="\b\nExample:\n  trimtab reconcile shop --with-source")
+
+@click.command("reconcile", epilog=_EXAMPLES)
 @click.argument("words", nargs=-1, required=True, metavar=NAMED)
 @click.option("--with-source", is_flag=True, help="Look at the source of the app, or of the release's chart, first.")
+@click.option("--correct", is_flag=True, help="Also undo drift, once, where it is only told of.")
 @click.option("--force", is_flag=True, help="Of a HelmRelease: make a new revision, even if nothing is new.")
 @click.option("--reset", is_flag=True, help="Of a HelmRelease: forget its failures, and try again.")
 @cluster_options
-def reconcile(options: Options, words: tuple[str, ...], with_source: bool, force: bool, reset: bool) -> None:
+def reconcile(
+    options: Options, words: tuple[str, ...], with_source: bool, correct: bool, force: bool, reset: bool
+) -> None:
     """Ask for a reconcile now and wait for its end.
+
+    An app that only tells of drift (trimtab.dev/drift: alert or ignore) applies what is new and tells of drift;
+    --correct has it undo the drift as well, once. What is suspended is not asked. Who asked, as the API server knows
+    them, is noted with the request (trimtab.dev/requested-by), in an event, and in the history of the app.
 
     Exit codes: 0 it is ready, 2 it failed or is not ready in time, 3 the cluster cannot be asked.
     """
@@ -50,12 +66,16 @@ def reconcile(options: Options, words: tuple[str, ...], with_source: bool, force
         also = (*((FORCE_AT,) if force else ()), *((RESET_AT,) if reset else ()))
         if also and kind is not RELEASE:
             raise Failure(Code.WRONG, f"--force and --reset are for HelmReleases, and {name} is a {kind.gvk.kind}")
+        if correct and kind not in (APP, RELEASE):
+            raise Failure(Code.WRONG, f"--correct is for apps and HelmReleases, and {name} is a {kind.gvk.kind}")
+        also = (*also, *((Annotation.CORRECT_AT,) if correct else ()))
         teller = Teller(quiet=options.quiet)
         async with deadline(options.timeout_s, f"{kind.gvk.kind} {name}"):
             sources = await _sources_of(client, kind, options.namespace, name) if with_source else ()
+            by = await requester(client)
             for of, namespace, source in sources:
-                await reconcile_one(client, of, namespace, source, teller)
-            await reconcile_one(client, kind, options.namespace, name, teller, also)
+                await reconcile_one(client, of, namespace, source, teller, by=by)
+            await reconcile_one(client, kind, options.namespace, name, teller, also, by=by)
         return Code.OK
 
     perform(options, work)
@@ -116,11 +136,19 @@ def judge(body: Body, token: str = "") -> Pending | Ready | Broken:
 
 
 async def reconcile_one(
-    client: "Client", kind: Kind, namespace: str, name: str, teller: Teller, also: Sequence[str] = ()
+    client: "Client",
+    kind: Kind,
+    namespace: str,
+    name: str,
+    teller: Teller,
+    also: Sequence[str] = (),
+    *,
+    by: str = "",
 ) -> None:
     """Annotate one object and wait until the request is honoured. Raises Failure when it did not end well.
 
-    `also` are annotations that ask for more than a look, by the same token.
+    `also` are annotations that ask for more than a look, by the same token; `by` is who asks, empty where that is not
+    known: then what is said of an earlier request goes.
     """
     resource = await client.discovery.find(kind.gvk)
     body = await client.get(resource, name, namespace, type=dict)
@@ -132,10 +160,26 @@ async def reconcile_one(
         return
     teller.say("►", f"annotating {kind.gvk.kind} {name} in {namespace} namespace")
     token = datetime.now(UTC).isoformat(timespec="microseconds")
-    patch = {"metadata": {"annotations": dict.fromkeys((REQUESTED_AT, *also), token)}}
+    asks: dict[str, str | None] = dict.fromkeys((REQUESTED_AT, *also), token)
+    asks[Annotation.REQUESTED_BY] = f"{by} at {token}" if by else None
+    patch = {"metadata": {"annotations": asks}}
     await client.merge_patch(resource, name, namespace, patch, field_manager="trimtab", type=dict)
     teller.say("✔", f"{kind.gvk.kind} annotated")
     await wait_for(client, kind, namespace, name, teller, token=token)
+
+
+async def requester(client: "Client") -> str:
+    """Who the API server takes us for; nothing where it does not say. Nobody is guessed."""
+    from trimtab.kube.errors import ApiError
+    from trimtab.manifests.codec import decode, encode
+
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    try:
+        answer = decode(await client.request("POST", path, body=encode(review)))
+        return str(answer["status"]["userInfo"]["username"])[:_LONGEST_NAME]
+    except (ApiError, KeyError, TypeError, ValueError):
+        return ""
 
 
 async def wait_for(client: "Client", kind: Kind, namespace: str, name: str, teller: Teller, *, token: str = "") -> None:

@@ -110,7 +110,8 @@ class Releases:
         target.add_rewind_handler(self.set_back.set)
         own = Place(self.client, target, (home,), True, settings.namespace)
         places = Places(own, self.transport, self.clock, tasks, furnish, wake)
-        scribe = ReleaseScribe(self.client, self.record(HELM_MANAGER), self.clock)
+        recorder = self.record(HELM_MANAGER)
+        scribe = ReleaseScribe(self.client, recorder, self.clock)
         releases = HelmReleases(
             helmrelease.Surroundings(
                 client=self.client,
@@ -161,7 +162,7 @@ class Releases:
         if settings.watched_configs:
             await Configs(reader, settings.watched_configs, releases.stirred).start(tasks)
         tasks.keep(places.run, name="helm places")
-        self.attach(tasks, controller, objects, HELM_RELEASE.kind, releases.state)
+        self.attach(tasks, controller, objects, HELM_RELEASE.kind, releases.state, recorder=recorder)
         objects.start(tasks)
         return Joined(controller, objects.synced)
 

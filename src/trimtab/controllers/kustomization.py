@@ -298,6 +298,8 @@ class Kustomizations:
 
     def _wish(self, ks: Kustomization, app: App, build: Build, client: Client) -> Wish:
         mode = ks.metadata.annotations.get(names.Annotation.DRIFT, names.DriftMode.CORRECT)
+        if names.correction_asked(ks.metadata.annotations, app.status.last_handled_reconcile_at):
+            mode = names.DriftMode.CORRECT
         each = ks.metadata.annotations.get(names.Annotation.GATE) == names.GateMode.EACH
         owner, force = Owner(PREFIX, ks.key), ks.spec.force
         before = drifting.applied_before(app, build)

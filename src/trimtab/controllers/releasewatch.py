@@ -23,6 +23,8 @@ _MODES: Final = {
 
 def mode_of(hr: HelmRelease) -> DriftDetectionMode:
     """What happens to drift of the objects of `hr`: what the annotation says counts more than the spec."""
+    if names.correction_asked(hr.metadata.annotations, hr.status.last_handled_reconcile_at):
+        return DriftDetectionMode.ENABLED
     said = hr.metadata.annotations.get(names.Annotation.DRIFT, "").lower()
     return _MODES[DriftMode(said)] if said in set(DriftMode) else DriftDetectionMode(hr.spec.drift_mode)
 

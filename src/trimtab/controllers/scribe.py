@@ -87,7 +87,7 @@ class Scribe:
         if published is not None:
             status = msgspec.structs.replace(status, last_attempted_revision=published.artifact.revision)
             if not isinstance(failure, Waiting):
-                status = self._failed(app, failure.reason, published, status)
+                status = self._failed(ks, app, failure.reason, published, status)
         wrote = await self._write(app, _handled(ks, status), failing=True)
         if wrote and not isinstance(failure, Waiting):
             self._event(ks, "Warning", failure.reason, failure.message)
@@ -102,7 +102,7 @@ class Scribe:
         reason = names.Reason.RECONCILIATION_SUCCEEDED
         news = not tells(status.history, build.digest, reason)
         if news:
-            told = described(published.artifact, app.trial)
+            told = described(published.artifact, app.trial, self._requester(ks, app))
             history = record(status.history, build.digest, reason, told, now, seconds)
             status = msgspec.structs.replace(status, history=history)
         if not news and self.on_record(app) and _differ_in_revision_only(app.status, status):
@@ -180,13 +180,20 @@ class Scribe:
             self._event(ks, "Warning", plaintext.REASON, told, revision)
         app.exposed = build.digest if told else ""
 
-    def _failed(self, app: App, reason: str, published: Published, status: KustomizationStatus) -> KustomizationStatus:
+    def _requester(self, ks: Kustomization, app: App) -> str:
+        """Who asked for this attempt, if it was asked for and that is said."""
+        asked = app.attempt is not None and app.attempt.requested_at
+        return names.requester(ks.metadata.annotations) if asked else ""
+
+    def _failed(
+        self, ks: Kustomization, app: App, reason: str, published: Published, status: KustomizationStatus
+    ) -> KustomizationStatus:
         """`status` with the failure in its history, if it is one of a state that was built; a repeated one is there."""
         build = app.build
         if not app.tried or build is None or tells(status.history, build.digest, reason):
             return status
         seconds = max(self._clock.monotonic() - app.began, 0.0)
-        told = described(published.artifact, app.trial)
+        told = described(published.artifact, app.trial, self._requester(ks, app))
         history = record(status.history, build.digest, reason, told, self._clock.now(), seconds)
         return msgspec.structs.replace(status, history=history)
 
