@@ -33,9 +33,11 @@ from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
 from trimtab.kube.services import Service, ServiceTransport
-from trimtab.manifests.refs import Key, Ref
+from trimtab.manifests.refs import Key, Origin, Ref
 from trimtab.remotes.checked import Checked
 from trimtab.remotes.outbound import Outbound
+from trimtab.render.files import normal
+from trimtab.render.kustomization import FILE_NAMES
 from trimtab.render.options import Options
 from trimtab.render.render import Rendered, Renderer
 from trimtab.render.variables import Variables
@@ -70,6 +72,19 @@ async def find(client: Client, name: str, namespace: str) -> list[Kustomization]
         raise Failure(Code.WRONG, words) from None
 
 
+class Trace(NamedTuple):
+    """One object of an app: how it compares with what is wished, and where that is written.
+
+    `revision` is the one that was rendered, `lines` are the first and the last of its document in `finding.origin`, (0,
+    0) where that is not known. `layers` is the kustomization that may have changed it on the way, if there is one.
+    """
+
+    finding: Finding
+    revision: str
+    lines: tuple[int, int] = (0, 0)
+    layers: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Apps:
     """Looks at apps. `path` is a directory to take in place of what the source of an app has published."""
@@ -93,13 +108,7 @@ class Apps:
         terms = self.terms._replace(app=ks.key)
         recorded = await self._recorded(ks)
         try:
-            supported.check(ks)
-            if ks.spec.kube_config is not None:
-                raise Terminal(
-                    names.Reason.BUILD_FAILED,
-                    "its objects go to another cluster (spec.kubeConfig): compare its directory with "
-                    "--kustomization-file and the kubeconfig of that cluster",
-                )
+            _check(ks)
             wish = await self._wish(ks)
             found = await against.cluster(self.client, wish, terms, namespace=ks.metadata.namespace)
         except (TrimtabError, Failure, *_REFUSALS) as failure:
@@ -111,6 +120,27 @@ class Apps:
         else:
             found += await self._leaving(ks, recorded.entries, wished)
         return Look(found, ks.key, Record({*recorded.refs, *wished}, recorded.problem))
+
+    async def trace(self, ks: Kustomization, ref: Ref) -> "Trace | str":
+        """What `ks` wishes of `ref` by now, or why that is not known. Nothing else of the app is compared."""
+        try:
+            _check(ks)
+            artifact = await self._artifact(ks)
+            wish = await self._wish(ks)
+            mine = tuple(one for one in wish.rendered.manifests if _is(one.ref, ref))
+            if not mine:
+                return f"{artifact.revision} of its source declares no such object any more"
+            wish = wish._replace(rendered=wish.rendered._replace(manifests=mine))
+            terms = self.terms._replace(app=ks.key)
+            found = await against.cluster(self.client, wish, terms, namespace=ks.metadata.namespace)
+            snapshot = await self._fetched(artifact)
+            origin, path = mine[0].origin, normal(ks.spec.path)
+            layers = next((name for name in FILE_NAMES if snapshot.exists(_below(path, name))), "")
+            return Trace(
+                found[0], artifact.revision, _document(snapshot, origin), _below(path, layers) if layers else ""
+            )
+        except (TrimtabError, Failure, *_REFUSALS) as failure:
+            return str(failure)
 
     # --- what it wishes
 
@@ -217,6 +247,38 @@ async def apps(client: Client, terms: Terms, recipe: Recipe, path: Path | None) 
             yield Apps(client, out, Store(Path(directory)), renderer, terms, recipe, path)
     finally:
         await transport.close()
+
+
+def _check(ks: Kustomization) -> None:
+    """Raise Terminal for an app that cannot be rendered or compared here."""
+    supported.check(ks)
+    if ks.spec.kube_config is not None:
+        raise Terminal(
+            names.Reason.BUILD_FAILED,
+            "its objects go to another cluster (spec.kubeConfig): compare its directory with "
+            "--kustomization-file and the kubeconfig of that cluster",
+        )
+
+
+def _is(rendered: Ref, live: Ref) -> bool:
+    """Whether an object that was rendered is the live one: it need not say which namespace it goes to."""
+    return rendered._replace(namespace="") == live._replace(namespace="") and rendered.namespace in (live.namespace, "")
+
+
+def _document(snapshot: Snapshot, origin: Origin) -> tuple[int, int]:
+    """The lines of the document at `origin`; (0, 0) where they cannot be told."""
+    try:
+        text = snapshot.read(origin.file).decode(errors="replace").splitlines()
+    except (OSError, TrimtabError):
+        return 0, 0
+    if not 0 < origin.line <= len(text):
+        return 0, 0
+    rest = enumerate(text[origin.line :], start=origin.line)
+    return origin.line, next((number for number, line in rest if line.startswith("---")), len(text))
+
+
+def _below(directory: str, name: str) -> str:
+    return f"{directory}/{name}" if directory else name
 
 
 def _of(ks: Kustomization, why: str) -> Finding:

@@ -7,10 +7,10 @@ its Secret, if that may be read. What cannot be asked is not known, with the rea
 import contextlib
 import re
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -38,6 +38,9 @@ _STEPS: Final = (20, 300)
 """So many generations are fetched with their files, one number after the other, to find who wrote some lines."""
 _DIGITS: Final = re.compile(r"[0-9a-f]{4,40}", re.ASCII)
 _PROBLEMS: Final = (TrimtabError, ValueError, ApiError, UnknownKind, StaleGroup, Unreachable)
+
+
+Find: TypeAlias = Callable[[History, str], Awaitable[str]]
 
 
 class Unknown(NamedTuple):
@@ -117,6 +120,16 @@ class Commits:
         self, repository: Body, revision: str, path: str, first: int, last: int
     ) -> "Change | Unknown":
         """The newest commit that wrote lines `first` to `last` of the file at `path` in `revision`. Raises nothing."""
+        return await self._newest(
+            repository, revision, lambda history, head: history.last_change(head, path, first, last)
+        )
+
+    async def last_touch(self, repository: Body, revision: str, directory: str) -> "Change | Unknown":
+        """The newest commit that changed something in `directory` of `revision`. Raises nothing."""
+        return await self._newest(repository, revision, lambda history, head: history.last_touch(head, directory))
+
+    async def _newest(self, repository: Body, revision: str, find: Find) -> "Change | Unknown":
+        """What `find` finds, in as much of the past as it takes, and is fetched."""
         try:
             spec, credentials, head = await self._reach(repository, revision)
             change = None
@@ -128,7 +141,7 @@ class Commits:
                 ):
                     if came.commit != head.commit:
                         return Unknown(f"{spec.address} hands out commit {head.commit} no more")
-                    change = await _change(history, head.commit, path, first, last)
+                    change = await _change(history, await find(history, head.commit))
                 if not change.or_before:
                     break
         except _PROBLEMS as problem:
@@ -152,8 +165,7 @@ class Commits:
         return spec, await self.access.credentials(item, spec), Head(revision, commit, ref)
 
 
-async def _change(history: History, head: str, path: str, first: int, last: int) -> Change:
-    found = await history.last_change(head, path, first, last)
+async def _change(history: History, found: str) -> Change:
     [raw] = await history.contents([found])
     return Change(found, said_in(raw), or_before=found in history.cut)
 

@@ -24,6 +24,7 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
     "Look": {
         "get": Lazy("trimtab.cli.get", "List sources, apps, generators and Receivers: revision, readiness, message."),
         "tree": Lazy("trimtab.cli.tree", "Show what an app consists of, and the state of every object."),
+        "why": Lazy("trimtab.cli.why", "Explain an object: origin, commit, drift; or what is in the way of an app."),
         "history": Lazy("trimtab.cli.history", "List what an app has been through: revisions, outcomes, changes."),
         "inventory": Lazy("trimtab.cli.inventory", "Show what an app has on record, and whether it is still there."),
         "coverage": Lazy("trimtab.cli.coverage", "Count what is managed, unmanaged and orphaned."),

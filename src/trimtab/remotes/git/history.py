@@ -105,6 +105,14 @@ class History:
         newest = await self._ask("rev-list", ["--topo-order", "--max-count=1", *map(check_commit, found)])
         return check_commit(newest.decode().strip())
 
+    async def last_touch(self, head: str, directory: str) -> str:
+        """The newest commit that changed something in `directory` of `head`; see `last_change`."""
+        place = ["--", f":(literal){directory}"] if directory else []
+        said = await self._ask("rev-list", ["--max-count=1", check_commit(head), *place])
+        if not said.strip():
+            raise GitFailed("rev-list", f"nothing is known of {directory}")
+        return check_commit(said.decode().strip())
+
     async def between(self, head: str, base: str, *, first_parent: bool, most: int) -> list[str]:
         """The commits in the past of `head`, itself in front, without `base` and the past of that; all without a base.
 
