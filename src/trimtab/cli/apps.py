@@ -109,7 +109,7 @@ class Apps:
         recorded = await self._recorded(ks)
         try:
             _check(ks)
-            wish = await self._wish(ks)
+            wish = await self.wish(ks)
             found = await against.cluster(self.client, wish, terms, namespace=ks.metadata.namespace)
         except (TrimtabError, Failure, *_REFUSALS) as failure:
             found = [_of(ks, f"it cannot be compared: {failure}")]
@@ -126,7 +126,7 @@ class Apps:
         try:
             _check(ks)
             artifact = await self._artifact(ks)
-            wish = await self._wish(ks)
+            wish = await self.wish(ks)
             mine = tuple(one for one in wish.rendered.manifests if _is(one.ref, ref))
             if not mine:
                 return f"{artifact.revision} of its source declares no such object any more"
@@ -142,9 +142,22 @@ class Apps:
         except (TrimtabError, Failure, *_REFUSALS) as failure:
             return str(failure)
 
+    async def object(self, ks: Kustomization, ref: Ref) -> tuple[Finding | None, against.Wanted]:
+        """One object of `ks` compared, None if it declares none such; and the wish. Raises what rendering raises."""
+        _check(ks)
+        wish = await self.wish(ks)
+        mine = tuple(one for one in wish.rendered.manifests if one.ref == ref)
+        alone = wish._replace(rendered=wish.rendered._replace(manifests=mine))
+        found = await against.cluster(self.client, alone, self.terms._replace(app=ks.key), namespace=ref.namespace)
+        return next(iter(found), None), wish
+
     # --- what it wishes
 
-    async def _wish(self, ks: Kustomization) -> against.Wanted:
+    async def keys(self, ks: Kustomization) -> Keyring | None:
+        """What opens its files, as far as it can be had."""
+        return (await self._keys(ks))[0]
+
+    async def wish(self, ks: Kustomization) -> against.Wanted:
         variables = await Substituting(self.client, strict=self.recipe.strict).variables(ks)
         keys, shut = await self._keys(ks)
         if self.path is not None:

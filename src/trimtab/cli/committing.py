@@ -1,6 +1,7 @@
 """How commands write to the repository of an app: where it is, as whom, signed by what, and what is told of it."""
 
 import functools
+import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -164,6 +165,18 @@ def tell(outcome: "Outcome", *, quiet: bool, same: str) -> Code:
                 click.echo(f"    {output.escape(line)}", err=True)
             return Code.DIFFERS
     return Code.OK
+
+
+def requester() -> str:
+    """Who runs the command, and where."""
+    import getpass
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def _branch(source: "GitRepository", clone: "Clone | None", pen: Pen) -> str:

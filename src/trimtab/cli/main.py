@@ -40,6 +40,7 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
     },
     "Change by git": {
         "rollback": Lazy("trimtab.cli.rollback", "Bring an app back to an earlier state, by a commit."),
+        "adopt": Lazy("trimtab.cli.adopt", "Write a live change into the file it belongs to, by a commit."),
     },
     "Change the loop": {
         "suspend": Lazy("trimtab.cli.suspend", "Stop looking after a source or an app."),

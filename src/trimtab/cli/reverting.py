@@ -4,12 +4,11 @@ Pure, over commits that were read already.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import Final, NamedTuple
 
 from trimtab.api.kustomize import Kustomization
-from trimtab.artifacts import tree as artifact
 from trimtab.base.errors import TrimtabError
+from trimtab.cli.gitfiles import GitFiles
 from trimtab.commits.snapshot import Entry, Snapshot
 from trimtab.images.events import Unreadable
 from trimtab.images.marks import find_marks
@@ -19,43 +18,11 @@ from trimtab.manifests.refs import Key
 from trimtab.render.closure import read
 from trimtab.render.files import normal
 from trimtab.render.options import Options
-from trimtab.sources.ignore import IGNORE_FILE, rules
 
 HELD: Final = "Trimtab-Held"
 """The trailer that tells image automation what it must not write again: `NAMESPACE/POLICY VALUE`."""
 
 _MOST_HELD: Final = 100
-
-
-class GitFiles:
-    """A commit, as what is rendered sees it: without what the source leaves out."""
-
-    def __init__(self, snapshot: Snapshot, ignore: str | None) -> None:
-        ignored = rules(ignore, snapshot.contents.get(IGNORE_FILE, b""))
-        self.revision = snapshot.commit
-        self._snapshot = snapshot
-        self._ignored = ignored
-
-    @cached_property
-    def tree(self) -> artifact.Tree:
-        """The listing."""
-        entries: list[artifact.Entry] = []
-        left_out: list[str] = []
-        for path, entry in self._snapshot.entries.items():
-            if self._ignored.excludes(path):
-                continue
-            if entry.regular:
-                # Of a content, git's own name tells as much as a digest: it is only compared.
-                entries.append(artifact.Entry(path, entry.oid, entry.size))
-            else:
-                left_out.append(path)
-        return artifact.Tree.of(entries, left_out)
-
-    def read(self, path: str, /) -> bytes:
-        """The content of a file. Raises FileNotFoundError."""
-        if self.tree.get(path) is None or path not in self._snapshot.contents:
-            raise FileNotFoundError(path)
-        return self._snapshot.contents[path]
 
 
 def closure(files: GitFiles, app: Kustomization) -> set[str]:

@@ -1,13 +1,12 @@
 """`trimtab rollback`: an app goes back to what it was, by a commit that says so."""
 
-import os
 import re
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from trimtab.cli import output
-from trimtab.cli.committing import Desk, Pen, desk, pen_options, source_of, tell
+from trimtab.cli.committing import Desk, Pen, desk, pen_options, requester, source_of, tell
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
 from trimtab.cli.inventory import app
 
@@ -147,7 +146,7 @@ class _Back:
             *(("Trimtab-Rollback-Also", f"Kustomization/{other}") for other in also),
             ("Trimtab-Rollback-From", snapshot.commit),
             ("Trimtab-Rollback-To", commit),
-            ("Trimtab-Requested-By", _requester()),
+            ("Trimtab-Requested-By", requester()),
             *((HELD, value) for value in found.held),
         ]
         return Message(text, tuple(trailers))
@@ -178,14 +177,3 @@ def _theirs(ks: "Kustomization", found: "Reverted") -> Failure:
         f"{ks.key} shares what would go back with {', '.join(apps[:5])}{' and others' if len(apps) > 5 else ''}: "
         f"{told}. --shared takes them back for all of them",
     )
-
-
-def _requester() -> str:
-    import getpass
-    import socket
-
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"

@@ -101,7 +101,7 @@ class Remotely:
         repository = self.repository
         credentials = repository.credentials
         if writing and repository.write is not None:
-            credentials = repository.write
+            credentials = repository.write.over(repository.credentials.proxy)
         if repository.address.over_http:
             # Where it is, is asked with what reads; what writes goes to the same origin and nowhere else.
             remote = await self.reader.locate(

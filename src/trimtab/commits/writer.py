@@ -94,11 +94,21 @@ class Writer:
 
     async def recent(self, most: int = LOOKBACK, path: str = "", branch: str = "") -> list[Logged]:
         """The last commits of the branch (or of another), newest first, as far back as comes along with its head."""
-        name = check_ref(branch or self.branch)
+        name = self._target(Push(branch))
         async with self._at_work() as git:
             heads = await self._way.heads([_HEADS + name])
             head = await self._brought(self._there(heads, name), name)
             return await self._reader(git).log(head, most, path)
+
+    async def probe(self) -> None:
+        """Ask whether the branch could be pushed to, and send nothing. Raises ReadOnly, AuthenticationFailed, …
+
+        What a rule of the server says of a commit is known only when there is one.
+        """
+        async with self._at_work() as git:
+            head = (await self._ground(git, self.branch)).head
+            ground = _Ground(head, self.branch, head)
+            self._judged(await self._pushed(Written(head, head, self.branch, ()), ground, "", ["--dry-run"]), ground)
 
     async def write(self, edit: Edit, order: Order) -> Outcome:
         """Have what `edit` asks for on the branch, as one commit. The package says what is raised.
@@ -126,20 +136,10 @@ class Writer:
                     case Fate.MOVED:
                         said = verdict.said
                         log.info("%s: %s moved while a commit was made for it: %s", self._way.name, target, said)
-                    case Fate.READ_ONLY:
-                        raise ReadOnly(
-                            f"{self._way.name}: the credentials may read and not write. The server said: "
-                            f"{verdict.said}. Give them the right to write here, or use others that have it"
-                        )
-                    case Fate.REFUSED:
-                        raise Refused(
-                            f"{self._way.name}: the branch {target} does not take the commit. The server said: "
-                            f"{verdict.said}. Allow it there, or push to another branch"
-                        )
-                    case Fate.FAILED:
-                        if await self._arrived(made.commit, target):
-                            return Written(made.commit, made.parent, target, made.paths, attempt)
-                        raise self._way.failed(GitFailed("push", verdict.said))
+                    case Fate.FAILED if await self._arrived(made.commit, target):
+                        return Written(made.commit, made.parent, target, made.paths, attempt)
+                    case _:
+                        self._judged(verdict, ground)
         raise Contended(
             f"{self._way.name}: {target} moved {order.attempts} times while a commit was made for it, which is tried "
             f"again later. The last answer: {said}"
@@ -223,13 +223,28 @@ class Writer:
 
     async def _pushed(self, made: Written, ground: _Ground, extra: str, options: list[str]) -> Told:
         async with self._way.git(writing=True) as (git, url):
-            done = await self._mirror.call(
-                git,
-                "push",
-                arguments(url, made.commit, ground.branch, ground.expected, extra, options),
-                timeout=self._way.timeout_s,
-            )
+            words = arguments(url, made.commit, ground.branch, ground.expected, extra, options)
+            try:
+                done = await self._mirror.call(git, "push", words, timeout=self._way.timeout_s)
+            except (GitFailed, ProcessTimeout, OutputTooLarge) as problem:
+                return Told(Fate.FAILED, problem.said if isinstance(problem, GitFailed) else str(problem))
         return told(done, ground.branch)
+
+    def _judged(self, verdict: Told, ground: _Ground) -> None:
+        """Raise what the verdict is for whoever wants to write."""
+        match verdict.fate:
+            case Fate.READ_ONLY:
+                raise ReadOnly(
+                    f"{self._way.name}: the credentials may read and not write. The server said: {verdict.said}. "
+                    "Give them the right to write here, or use others that have it"
+                )
+            case Fate.REFUSED:
+                raise Refused(
+                    f"{self._way.name}: the branch {ground.branch} does not take the commit. The server said: "
+                    f"{verdict.said}. Allow it there, or push to another branch"
+                )
+            case Fate.FAILED:
+                raise self._way.failed(GitFailed("push", verdict.said))
 
     async def _arrived(self, commit: str, target: str) -> bool:
         try:
@@ -241,7 +256,7 @@ class Writer:
         try:
             return check_ref(push.branch or self.branch)
         except ValueError as problem:
-            raise Terminal("UpdateFailed", f"the branch to push to: {problem}") from problem
+            raise Terminal("UpdateFailed", f"the branch {problem}") from problem
 
     def _there(self, heads: Mapping[str, str], branch: str = "") -> str:
         name = branch or self.branch

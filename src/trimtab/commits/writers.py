@@ -1,5 +1,6 @@
 """The writers of a process: they share what is known of servers, and the mirrors."""
 
+import asyncio
 from pathlib import Path
 
 from trimtab.base.clock import Clock
@@ -33,3 +34,16 @@ class Writers:
         if name not in self._mirrors:
             self._mirrors[name] = Mirror(self._mirrors_dir / f"{name}.git", self._clock)
         return Writer(way, branch, self._mirrors[name], self._private, self._clock, lookback=lookback)
+
+    async def sweep(self, unused_s: float = 7 * 86400.0) -> int:
+        """Remove mirrors that nobody used for so many seconds; returns how many."""
+        deadline = self._clock.now().timestamp() - unused_s
+        removed = 0
+        for lock in self._mirrors_dir.glob("*.lock"):
+            if lock.stat().st_mtime < deadline:
+                mirror = self._mirrors.pop(lock.stem, None) or Mirror(lock.with_suffix(".git"), self._clock)
+                async with mirror.locked():
+                    await asyncio.to_thread(mirror.drop)
+                lock.unlink(missing_ok=True)
+                removed += 1
+        return removed
