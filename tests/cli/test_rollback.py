@@ -9,11 +9,13 @@ import pytest
 
 from tests.cli.conftest import Cluster, command_line
 from tests.crypto.signing import SshPair, needs_ssh
-from tests.remotes.world import WHO, Repository
+from tests.e2e.conftest import served
+from tests.remotes.world import WHO, Authority, Repository
 from trimtab.api.kustomize import Kustomization, KustomizationSpec, SourceRef
 from trimtab.api.meta import ObjectMeta
 from trimtab.cli.gitfiles import GitFiles
 from trimtab.cli.reverting import closure, reverted
+from trimtab.cluster.gitserver import GitServer
 from trimtab.cluster.plane import ControlPlane
 from trimtab.commits import Entry, Snapshot
 from trimtab.manifests.refs import Key
@@ -171,8 +173,8 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, cluster: Cluster, served: ControlPlane) -> Shop:
-    return Shop(tmp_path, cluster, served)
+def shop(tmp_path: Path, cluster: Cluster, plane: ControlPlane) -> Shop:
+    return Shop(tmp_path, cluster, plane)
 
 
 @pytest.mark.cluster
@@ -282,3 +284,28 @@ def test_a_clone_tells_the_remote_and_stays_as_it_is(shop: Shop, tmp_path: Path)
     assert refused.returncode == 1
     assert "HEAD is detached" in refused.stderr
     assert (clone / ".git" / "MERGE_HEAD").exists()
+
+
+@pytest.mark.cluster
+def test_the_secret_of_the_source_may_sign_in_and_a_reader_is_told_so(shop: Shop, tmp_path: Path):
+    good = shop.bare.commit({"shop/a.yaml": settings("1")})
+    bad = shop.bare.commit({"shop/a.yaml": settings("2")})
+    shop.app(good)
+    authority = Authority.create(tmp_path)
+    server = GitServer(tmp_path, accounts={"reader": "r", "robot": "w"}, readers={"reader"}, tls=authority.context)
+    with served(server) as url:
+        ns, kubectl = shop.cluster.namespace, shop.cluster.kubectl
+        spec = {"url": f"{url}/shop.git", "secretRef": {"name": "git"}}
+        kubectl("-n", ns, "patch", "gitrepository", "shop", "--type=merge", f"-p={json.dumps({'spec': spec})}")
+        for user, password in (("reader", "r"), ("robot", "w")):
+            data = {"username": user, "password": password, "ca.crt": authority.ca.decode()}
+            body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "git"}, "stringData": data}
+            kubectl("-n", ns, "apply", "-f", "-", stdin=json.dumps(body))
+            done = shop.run("rollback", "shop", "--secret", remote=False)
+            assert "robot:w" not in done.stderr
+            if user == "reader":
+                assert done.returncode == 3
+                assert "may read and not write" in done.stderr
+                assert shop.bare.git("rev-parse", "main") == bad
+    assert done.returncode == 0, done.stderr
+    assert shop.bare.git("rev-parse", "main:shop") == shop.bare.git("rev-parse", f"{good}:shop")

@@ -3,7 +3,7 @@
 import pytest
 
 from trimtab.base.errors import Terminal
-from trimtab.commits import Message, Person, trailers_of
+from trimtab.commits import Message, Person, held_in, trailers_of
 
 
 def test_trailers_follow_the_text_and_are_read_back():
@@ -41,3 +41,9 @@ def test_what_cannot_be_said_is_refused():
             str(message)
     with pytest.raises(Terminal, match="no mail address"):
         Person("A", "<>").line(0)
+
+
+def test_what_a_commit_holds_is_read_from_its_trailers():
+    said = str(Message("Roll back", (("Trimtab-Held", "prod/web r/web:2"), ("Trimtab-Held", "prod/api 7"), ("X", "y"))))
+    assert held_in(said) == (("prod/web", "r/web:2"), ("prod/api", "7"))
+    assert held_in("Trimtab-Held: nonsense") == ()

@@ -185,6 +185,7 @@ def _adoption(
     ks: "Kustomization", source: "GitRepository", ref: "Ref", wish: _Wish, only: Sequence[str], pen: Pen
 ) -> "Adoption":
     from trimtab.cli.adopting import Adoption
+    from trimtab.commits import REQUESTED_BY
 
     chosen = _chosen(ref, wish.values, only)
     what = chosen[0].path if len(chosen) == 1 else f"{len(chosen)} live values"
@@ -192,7 +193,7 @@ def _adoption(
         ("Trimtab-Adopt", str(ref)),
         ("Trimtab-App", f"Kustomization/{ks.key}"),
         *(("Trimtab-Changed-By", manager) for manager in wish.managers),
-        ("Trimtab-Requested-By", requester()),
+        (REQUESTED_BY, requester()),
     )
     title = pen.message or f"Adopt {what} of {ref}"
     return Adoption(ks, ref, chosen, source.spec.ignore, wish.variables, wish.keys, title, trailers)

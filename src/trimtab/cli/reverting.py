@@ -19,9 +19,6 @@ from trimtab.render.closure import read
 from trimtab.render.files import normal
 from trimtab.render.options import Options
 
-HELD: Final = "Trimtab-Held"
-"""The trailer that tells image automation what it must not write again: `NAMESPACE/POLICY VALUE`."""
-
 _MOST_HELD: Final = 100
 
 

@@ -133,8 +133,7 @@ class _Back:
         return Changes(restored=found.restored, message=self._message(snapshot, commit, found))
 
     def _message(self, snapshot: "Snapshot", commit: str, found: "Reverted") -> "Message":
-        from trimtab.cli.reverting import HELD
-        from trimtab.commits import Message
+        from trimtab.commits import HELD, REQUESTED_BY, Message
 
         key = self._ks.key
         text = self._pen.message or (
@@ -146,7 +145,7 @@ class _Back:
             *(("Trimtab-Rollback-Also", f"Kustomization/{other}") for other in also),
             ("Trimtab-Rollback-From", snapshot.commit),
             ("Trimtab-Rollback-To", commit),
-            ("Trimtab-Requested-By", requester()),
+            (REQUESTED_BY, requester()),
             *((HELD, value) for value in found.held),
         ]
         return Message(text, tuple(trailers))

@@ -33,7 +33,7 @@ Transient and Terminal (GitOperationFailed, URLInvalid, UpdateFailed). docs/comm
 
 from trimtab.commits.changes import Changes
 from trimtab.commits.errors import Contended, ReadOnly, Refused, SigningFailed
-from trimtab.commits.message import Message, Person, trailers_of
+from trimtab.commits.message import HELD, REQUESTED_BY, Message, Person, held_in, trailers_of
 from trimtab.commits.outcome import Already, Nothing, Outcome, Planned, Written
 from trimtab.commits.pushing import Push
 from trimtab.commits.signing import Signer, signing_key
@@ -43,6 +43,8 @@ from trimtab.commits.writer import Edit, Order, Writer
 from trimtab.commits.writers import Writers
 
 __all__ = [
+    "HELD",
+    "REQUESTED_BY",
     "Already",
     "Changes",
     "Contended",
@@ -65,6 +67,7 @@ __all__ = [
     "Writer",
     "Writers",
     "Written",
+    "held_in",
     "signing_key",
     "trailers_of",
 ]

@@ -12,6 +12,12 @@ from trimtab.base.errors import Terminal
 CHANGE: Final = "Trimtab-Change"
 """The trailer by which a commit is found again: the id of the change that it makes."""
 
+HELD: Final = "Trimtab-Held"
+"""The trailer that tells image automation what it must not write again: `NAMESPACE/POLICY VALUE`, one line each."""
+
+REQUESTED_BY: Final = "Trimtab-Requested-By"
+"""The trailer that says which account, on which machine, asked for the commit."""
+
 _KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _LINE: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*): ?(.*)")
 _MOST_CHARS: Final = 64 << 10
@@ -69,6 +75,12 @@ def trailers_of(message: str) -> tuple[tuple[str, str], ...]:
         else:
             return ()
     return tuple(found)
+
+
+def held_in(message: str) -> tuple[tuple[str, str], ...]:
+    """What a commit holds, as (`NAMESPACE/POLICY`, value): the values at markers that it undid."""
+    lines = [value.partition(" ") for key, value in trailers_of(message) if key == HELD]
+    return tuple((policy, value) for policy, _, value in lines if "/" in policy and value)
 
 
 def _checked(key: str) -> str:
