@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from tests.cli.calling import Done, called
 from trimtab.base.http import AiohttpTransport
 from trimtab.cli import local
+from trimtab.cli.main import cli
 from trimtab.cluster.plane import ControlPlane
 from trimtab.kube import config
 from trimtab.kube.client import Client
@@ -24,6 +26,14 @@ def command_line(kubeconfig: Path, *arguments: str) -> tuple[list[str], dict[str
     """The command and its environment: nothing of the user's own kubeconfig gets in."""
     env = {**os.environ, "KUBECONFIG": str(kubeconfig), "NO_COLOR": ""}
     return [sys.executable, "-m", "trimtab.cli.main", *arguments], env
+
+
+def in_process(kubeconfig: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """The same as a process of its own would say, without the second that it takes to start one."""
+    done = CliRunner().invoke(cli, ["--kubeconfig", str(kubeconfig), *arguments])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return subprocess.CompletedProcess(list(arguments), done.exit_code, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="session")

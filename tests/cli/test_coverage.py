@@ -1,14 +1,14 @@
 """What is managed is counted, and what is not comes out as manifests that make no difference."""
 
 import json
-import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Command, command_line
+from tests.cli.conftest import Command, in_process
 from tests.cli.test_apply import config, deployment, until
 from trimtab.cluster.plane import ControlPlane
 
@@ -22,6 +22,11 @@ SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "str
 
 
 @pytest.fixture
+def trimtab(served: ControlPlane) -> Command:
+    return partial(in_process, served.kubeconfig)
+
+
+@pytest.fixture
 def place(kubectl: Callable[..., str], namespace: Callable[[], str]) -> str:
     name = namespace()
     kubectl("create", "namespace", name)
@@ -29,7 +34,7 @@ def place(kubectl: Callable[..., str], namespace: Callable[[], str]) -> str:
 
 
 def test_a_namespace_that_grew_by_hand_is_counted_exported_deleted_and_made_anew(
-    served: ControlPlane, trimtab: Command, kubectl: Callable[..., str], place: str, tmp_path: Path
+    trimtab: Command, kubectl: Callable[..., str], place: str, tmp_path: Path
 ) -> None:
     app = tmp_path / "app"
     app.mkdir()
@@ -93,8 +98,7 @@ def test_what_may_not_be_listed_is_unknown(
     file = tmp_path / "few.kubeconfig"
     file.write_bytes(served.kubeconfig_for(f"few-{place}"))
     kubectl("create", "configmap", "there", "-n", place)
-    command, env = command_line(file, "coverage", "-n", place, "--list")
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    done = in_process(file, "coverage", "-n", place, "--list")
     assert done.returncode == 3
     assert "Deployment.apps in" in done.stderr
     assert "ConfigMap/there" in done.stdout

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from trimtab.api.names import Reason
 from trimtab.base.errors import TrimtabError
 from trimtab.base.tasks import Tasks
 from trimtab.cli import comparison, output
@@ -218,6 +219,8 @@ class _Run:
             yield
         except TrimtabError as failure:
             failure.message = self.hiding.text(failure.message)
+            if failure.reason == Reason.HEALTH_CHECK_FAILED:
+                raise Failure(Code.DIFFERS, failure.message) from failure
             raise
 
 
@@ -234,7 +237,11 @@ async def _run(client: Client, asked: Asked) -> AsyncIterator[_Run]:
         output.say("◎", f"app {key} is being applied by {holder}: waiting for it", quiet=options.quiet)
 
     alone = Alone(client, key, _identity(), client.clock, told)
-    app = Application(client, client.clock, tasks, ledgers, key, alone.remaining)
+
+    def awaited(words: str) -> None:
+        output.say("◎", words, quiet=options.quiet)
+
+    app = Application(client, client.clock, tasks, ledgers, key, alone.remaining, awaited)
     try:
         if not origins.is_url(asked.origin):
             local = origins.Local(Path(asked.origin), build)

@@ -52,7 +52,8 @@ class Terms(NamedTuple):
 class Application:
     """One app in one cluster. `remaining` says for how many seconds nobody else can have begun to write.
 
-    `pulse` is set when something moved that matters to the app, `disturbed` when an object is not as it was applied.
+    `pulse` is set when something moved that matters to the app, `disturbed` when an object is not as it was applied;
+    `told` hears what is waited for, where that takes long.
     """
 
     client: Client
@@ -61,6 +62,7 @@ class Application:
     ledgers: Ledgers
     key: Key
     remaining: Callable[[], float]
+    told: Callable[[str], None]
     target: KubernetesTarget = field(init=False)
     pulse: asyncio.Event = field(default_factory=asyncio.Event)
     disturbed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from trimtab.api import names
-from trimtab.base.errors import Terminal, Transient, TrimtabError
+from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import departing, health, verdicts
 from trimtab.controllers.application import Application, Terms
 from trimtab.controllers.departing import Departure
@@ -36,6 +36,8 @@ _AGAIN_S: Final = (0.5, 1.0, 2.0)
 _LOOK_S: Final = 1.0
 """How often what no event tells of is looked at while it is waited for."""
 _SHOWN: Final = 10
+_TELL_S: Final = 10.0
+"""What is waited for is told every so many seconds."""
 _CONVALESCENCE_S: Final = 10.0
 """So long it is not believed that an object is still as bad as it was before, in the same words."""
 
@@ -54,12 +56,18 @@ class Deadline:
         self._app = app
         self._seconds = seconds
         self._end = app.clock.monotonic() + seconds
+        self._tell_at = app.clock.monotonic() + _TELL_S
 
-    async def pause(self, seconds: float, awaited: str, reason: str) -> None:
-        """Wait for news, or `seconds`. Raises Transient when the time is up."""
-        left = self._end - self._app.clock.monotonic()
+    async def pause(self, seconds: float, awaited: str) -> None:
+        """Wait for news, or `seconds`. Raises Waiting when the time is up."""
+        now = self._app.clock.monotonic()
+        left = self._end - now
         if left <= 0:
-            raise Transient(reason, f"timed out after {self._seconds:g} s, waiting for {awaited}")
+            words = f"timed out after {self._seconds:g} s, waiting for {awaited}"
+            raise Waiting(names.Reason.PROGRESSING, words)
+        if now >= self._tell_at:
+            self._tell_at = now + _TELL_S
+            self._app.told(f"waiting for {awaited}")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._app.pulse.wait(), min(seconds, left))
         self._app.pulse.clear()
@@ -138,7 +146,7 @@ async def heal(app: Application, proposal: Proposal, heard: Heard) -> list[Outco
 async def settle(
     app: Application, items: Sequence[Desired], deadline: Deadline, before: dict[Ref, Verdict] | None = None
 ) -> None:
-    """Wait until `items` are healthy. Raises Transient (HealthCheckFailed) when one is not, or not in time."""
+    """Wait until `items` are healthy. Raises Transient (HealthCheckFailed) when one is not, Waiting if not in time."""
     awaited = [item for item in items if item.watched]
     await app.target.observe(app.wish(awaited, {}, Terms()))
     began, before = app.clock.monotonic(), before or {}
@@ -156,7 +164,7 @@ async def settle(
             case health.Health.BAD:
                 raise Transient(names.Reason.HEALTH_CHECK_FAILED, f"health check failed: {judged.message}")
         look = min(app.target.next_look(awaited, _LOOK_S), _LOOK_S)
-        await deadline.pause(look, judged.message, names.Reason.HEALTH_CHECK_FAILED)
+        await deadline.pause(look, judged.message)
 
 
 # --- record
@@ -236,7 +244,7 @@ async def _apply(
             await _bear(app, failures, pauses)
         elif waiting:
             awaited = "; ".join(map(str, waiting[:_SHOWN]))
-            await deadline.pause(_LOOK_S, awaited, names.Reason.RECONCILIATION_FAILED)
+            await deadline.pause(_LOOK_S, awaited)
         else:
             return done
         await app.client.discovery.refresh()
@@ -296,5 +304,5 @@ async def _prune(
             await _bear(app, failures, pauses)
         elif waiting:
             awaited = "; ".join(map(str, waiting[:_SHOWN]))
-            await deadline.pause(_LOOK_S, awaited, names.Reason.PRUNE_FAILED)
+            await deadline.pause(_LOOK_S, awaited)
     return done
