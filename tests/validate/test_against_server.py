@@ -22,7 +22,6 @@ from trimtab.manifests.yaml import load
 from trimtab.validate.catalog import Catalog
 from trimtab.validate.finding import Level
 from trimtab.validate.judging import Terms, Unit, judge
-from trimtab.validate.policies import Policies
 from trimtab.validate.reading import Item, Sources
 
 GOOD = Path(__file__).parent / "good.yaml"
@@ -126,7 +125,7 @@ def strict(plane: ControlPlane) -> Callable[[list[Body]], list[str]]:
 
 
 def without_server(bodies: list[Body]) -> list[list[str]]:
-    terms = Terms(Catalog(bundled()), Sources({}), Policies([]))
+    terms = Terms(Catalog(bundled()), Sources({}))
     found = []
     for body in bodies:
         findings = judge([Unit("one", [Item(body, Origin("file", 1))])], terms)

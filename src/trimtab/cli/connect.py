@@ -13,6 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from trimtab.kube.client import Client
+    from trimtab.kube.errors import ApiError
 
 DEFAULT_NAMESPACE = "flux-system"
 DEFAULT_TIMEOUT_S = 300.0
@@ -127,9 +128,7 @@ async def _connected(options: Options, work: "Callable[[Client], Awaitable[int]]
 def _code_of(run: Callable[[], int]) -> int:
     """The result of `run`, or the exit code of what it raised, said on stderr."""
     from trimtab.base.errors import TrimtabError
-    from trimtab.base.http import TransportError
     from trimtab.base.logs import escape, redact
-    from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
 
     try:
         return run()
@@ -141,17 +140,39 @@ def _code_of(run: Callable[[], int]) -> int:
         return Code.OK
     except Failure as failure:
         code, message = failure.code, failure.message
-    except (Unreachable, TransportError) as failure:
+    except TrimtabError as failure:
+        code, message = _kind_of(failure), str(failure)
+    # what these names stand for is imported when something has failed: the network's part of it takes half a second
+    except _no_answer() as failure:
         code, message = Code.UNKNOWN, f"the cluster cannot be reached: {failure}"
-    except UnknownKind as failure:
+    except _unknown_kind() as failure:
         code, message = Code.WRONG, f"{failure}: `trimtab install` adds the kinds to the cluster"
-    except ApiError as failure:
+    except _refusal() as failure:
         code, message = _judge(failure.status), str(failure)
-    except (TrimtabError, OSError, ValueError) as failure:
+    except (OSError, ValueError) as failure:
         code, message = _kind_of(failure), str(failure)
     for line in message.splitlines() or [""]:
         click.echo(f"✗ {escape(redact(line))}", err=True)
     return code
+
+
+def _no_answer() -> tuple[type[Exception], ...]:
+    from trimtab.base.http import TransportError
+    from trimtab.kube.errors import Unreachable
+
+    return Unreachable, TransportError
+
+
+def _unknown_kind() -> type[Exception]:
+    from trimtab.kube.errors import UnknownKind
+
+    return UnknownKind
+
+
+def _refusal() -> "type[ApiError]":
+    from trimtab.kube.errors import ApiError
+
+    return ApiError
 
 
 def _judge(status: int) -> Code:

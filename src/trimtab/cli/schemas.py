@@ -27,7 +27,6 @@ class Known(NamedTuple):
 
 async def schemas(options: Options, bodies: "Iterable[Body]", *, offline: bool, version: str | None) -> Known:
     """By what `bodies` are judged. Raises Failure for a version that nobody has."""
-    from trimtab.api.crd import PLANNED, crd, crds
     from trimtab.api.gvk import SOURCE_GROUP
     from trimtab.api.kubernetes import LATEST, bundled
     from trimtab.manifests.refs import Gvk
@@ -40,8 +39,14 @@ async def schemas(options: Options, bodies: "Iterable[Body]", *, offline: bool, 
     except ValueError as wrong:
         raise Failure(Code.WRONG, f"--kubernetes-version: {wrong}") from wrong
     toolkit = SOURCE_GROUP.partition(".")[2]
-    ours = [*crds(), *map(crd, PLANNED)] if any(gvk.group.endswith((toolkit, "fluxcd.io")) for gvk in gvks) else []
+    ours = _ours() if any(gvk.group.endswith((toolkit, "fluxcd.io")) for gvk in gvks) else []
     return Known(bundle, ours, f"by the schemas of Kubernetes {bundle.version}")
+
+
+def _ours() -> "list[Body]":
+    from trimtab.api.crd import PLANNED, crd, crds
+
+    return [*crds(), *map(crd, PLANNED)]
 
 
 async def _of_cluster(options: Options, gvks: "set[Gvk]") -> Known | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trimtab.manifests.refs import Body
     from trimtab.validate.finding import Report
     from trimtab.validate.gathering import Gathered
+    from trimtab.validate.policies import Policies
     from trimtab.validate.reading import Item
 
 _Form: TypeAlias = Literal["text", "json", "sarif", "junit"]
@@ -90,7 +91,6 @@ def validate(
         from trimtab.validate.catalog import Catalog
         from trimtab.validate.finding import Report, ordered
         from trimtab.validate.judging import Terms, judge
-        from trimtab.validate.policies import Policies
         from trimtab.validate.reading import Sources
 
         gathered = await _gathered(paths)
@@ -101,7 +101,7 @@ def validate(
         terms = Terms(
             catalog,
             Sources(gathered.contents),
-            Policies(_items(policies, "--policies")),
+            _policies(policies),
             PlaintextSecrets(plaintext_secrets),
             allow_unknown,
         )
@@ -172,6 +172,14 @@ def _items(paths: Sequence[Path], option: str) -> "list[Item]":
     if paths and not found:
         raise Failure(Code.WRONG, f"{option}: no objects in {', '.join(map(str, paths))}")
     return found
+
+
+def _policies(paths: Sequence[Path]) -> "Policies | None":
+    if not paths:
+        return None
+    from trimtab.validate.policies import Policies
+
+    return Policies(_items(paths, "--policies"))
 
 
 def _bodies(paths: Sequence[Path], option: str) -> "list[Body]":

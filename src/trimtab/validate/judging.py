@@ -1,7 +1,7 @@
 """All that is said of a set of objects, unit by unit: a unit is what is applied together."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trimtab.api.names import PlaintextSecrets
 from trimtab.manifests.openapi import is_open
@@ -13,8 +13,11 @@ from trimtab.sops.objects import is_encrypted
 from trimtab.validate import consistency, naming, references
 from trimtab.validate.catalog import Catalog
 from trimtab.validate.finding import Finding, Level, Rule
-from trimtab.validate.policies import Policies
 from trimtab.validate.reading import Item, Sources
+
+if TYPE_CHECKING:
+    # what evaluates expressions takes longer to import than all of the rest
+    from trimtab.validate.policies import Policies
 
 _SSA: Final = "kustomize.toolkit.fluxcd.io/ssa"
 _PARTIAL: Final = "merge"
@@ -36,7 +39,7 @@ class Terms(NamedTuple):
 
     catalog: Catalog
     sources: Sources
-    policies: Policies
+    policies: "Policies | None" = None
     plaintext: PlaintextSecrets = PlaintextSecrets.WARN
     allow_unknown: bool = False
     """A kind that nobody knows here is only told of."""
@@ -131,7 +134,7 @@ def _exposed(unit: Unit, policy: PlaintextSecrets) -> Iterator[Finding]:
 
 
 def _refused(items: Sequence[Item], terms: Terms) -> Iterator[Finding]:
-    if not len(terms.policies):
+    if terms.policies is None:
         return
     gvks = {Gvk.of(item.body["apiVersion"], item.body["kind"]) for item in items}
     plurals = {gvk: where.plural for gvk in gvks if (where := terms.catalog.where(gvk)) is not None}

@@ -39,9 +39,6 @@ class Policies:
         self._params = [one.body for one in items if not _is(one.body, BINDING) and not _is(one.body, POLICY)]
         self._policies = [_Policy(one.body, _bound(one.body, bindings)) for one in items if _is(one.body, POLICY)]
 
-    def __len__(self) -> int:
-        return len(self._policies)
-
     def judge(
         self, items: Iterable[Item], resources: Mapping[Gvk, str], namespaces: Mapping[str, Body]
     ) -> Iterator[Answer]:
