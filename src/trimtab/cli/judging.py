@@ -10,7 +10,7 @@ from trimtab.base.abreast import abreast
 from trimtab.cli import against, departing
 from trimtab.cli.departing import App, Departing
 from trimtab.cli.imagery import Asked, Imagery
-from trimtab.cli.sides import Unit
+from trimtab.cli.previewed import Unit
 from trimtab.controllers.hiding import NOTHING
 from trimtab.diff.compare import compare
 from trimtab.diff.mask import shown

@@ -34,6 +34,7 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
         "wait": Lazy("trimtab.cli.wait", "Wait until a revision is fetched, rendered, applied and healthy."),
         "diff": Lazy("trimtab.cli.diff", "Show where what is declared and what is live differ."),
         "reconcile": Lazy("trimtab.cli.reconcile", "Look at a source or converge an app now."),
+        "compare": Lazy("trimtab.cli.compare", "Show what one environment has and another has not."),
     },
     "Converge once": {
         "apply": Lazy("trimtab.cli.apply", "Make a cluster equal to a directory, without custom resources."),

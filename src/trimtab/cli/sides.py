@@ -1,275 +1,277 @@
-"""The two sides of a change: the files of a commit or of the working tree, and the apps that are built from them."""
+"""What `trimtab compare` compares: the objects of a path, of a path at a git ref, or of a cluster's apps."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
+from trimtab.cli import rendering
+from trimtab.cli.connect import Code, Failure, Options
 
-from trimtab.api.gvk import KUSTOMIZATION
-from trimtab.api.kustomize import Kustomization, KustomizationSpec, SourceKind
-from trimtab.artifacts.snapshot import Snapshot
-from trimtab.artifacts.tree import Tree
-from trimtab.base.errors import Terminal, Transient, TrimtabError
-from trimtab.cli import against, rendering
-from trimtab.cli.connect import Code, Failure
-from trimtab.cli.offline import entries_of
-from trimtab.cli.rendering import Declared, Recipe
-from trimtab.controllers import supported
-from trimtab.controllers.decrypting import Decrypting
-from trimtab.controllers.hiding import NOTHING
-from trimtab.kube.client import Client
-from trimtab.kube.discovery import StaleGroup
-from trimtab.kube.errors import NO_ANSWER, NotFound, UnknownKind
-from trimtab.manifests.refs import Body, Gvk, Key, Manifest, Origin, Ref
-from trimtab.preview.verdict import Judgement, Verdict
-from trimtab.remotes.outbound import Outbound
-from trimtab.render.files import normal
-from trimtab.render.options import Options
-from trimtab.render.render import NO_VARIABLES, Rendered, Renderer
-from trimtab.render.variables import Found, Variables, collected
-from trimtab.sops.keyring import Keyring
+if TYPE_CHECKING:
+    from trimtab.api.kustomize import Kustomization, KustomizationSpec
+    from trimtab.artifacts.snapshot import Snapshot
+    from trimtab.artifacts.store import Store
+    from trimtab.diff.promotion import Declared
+    from trimtab.kube.client import Client
+    from trimtab.manifests.refs import Manifest, Ref
+    from trimtab.render.render import Rendered, Renderer
+    from trimtab.targets.kubernetes.inventory import Entry
 
-_HOLDERS: Final = ("ConfigMap", "Secret")
-_NO_ANSWER: Final = (*NO_ANSWER, UnknownKind, StaleGroup)
-_STDIN: Final = Path("-")
+_CONTEXT: Final = "context:"
+_GIT_S: Final = 60.0
+_AT_ONCE: Final = 16
+_SOURCE: Final = "GitRepository"
+_SEALED: Final = "it is encrypted"
+_MOST_APPS: Final = 1_000
 
 
-class Side(Protocol):
-    """Files that can be built. `name` is what they are called by."""
-
-    @property
-    def name(self) -> str: ...
-
-    def has(self, path: str, /) -> bool:
-        """Whether there is a directory at `path`, from the root."""
-        ...
-
-    async def build(
-        self, path: str | None, spec: KustomizationSpec | None, variables: Variables, keys: Keyring | None, /
-    ) -> Rendered:
-        """The objects of the directory `path`, from the root; None is what was asked about. Raises Failure."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class WorkingTree:
-    """The files as they are on disk."""
-
-    asked: Path
-    root: Path
-    recipe: Recipe
-    name: str = "the working tree"
-
-    def has(self, path: str) -> bool:
-        """Whether there is a directory at `path`."""
-        return (self.root / path).is_dir()
-
-    async def build(
-        self, path: str | None, spec: KustomizationSpec | None, variables: Variables, keys: Keyring | None
-    ) -> Rendered:
-        """See `Side`."""
-        if path is None:
-            return await rendering.rendered(self.asked, self.recipe, spec, variables, keys)
-        return await rendering.rendered(self.root / path, self.recipe._replace(root=self.root), spec, variables, keys)
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """The files of a commit. `asked` is the path that was asked about, from the root."""
+class Side(NamedTuple):
+    """What was found on a side, by its name; `missing` says what could not be read."""
 
     name: str
-    snapshot: Snapshot
-    asked: str
-    renderer: Renderer
+    objects: "list[Declared]"
+    missing: list[str]
 
-    def has(self, path: str) -> bool:
-        """Whether there is something below `path`."""
-        return not path or self.snapshot.tree.has_directory(path)
 
-    async def build(
-        self, path: str | None, spec: KustomizationSpec | None, variables: Variables, keys: Keyring | None
-    ) -> Rendered:
-        """See `Side`."""
-        place, files = self.asked if path is None else path, self.snapshot
-        if (file := files.tree.get(place)) is not None:
-            place, files = place.rpartition("/")[0], Snapshot(files.store, Tree.of([file]), files.revision)
-        elif not self.has(place):
-            raise Failure(Code.WRONG, f"{place or 'the root'} is not in {self.name}")
-        options = Options() if spec is None else Options.from_spec(spec)
+async def side(word: str, options: Options) -> Side:
+    """The side that `word` names. Raises Failure."""
+    if word.startswith(_CONTEXT):
+        return await _of_cluster(word, options)
+    if Path(word).exists():
+        path = Path(word).resolve()
+        with rendering.renderer() as renderer:
+            return await _Declaring(renderer, rendering.repository(path), word).all(path)
+    ref, colon, inside = word.partition(":")
+    if not colon or not ref:
+        raise Failure(
+            Code.WRONG, f"{word}: there is no such path; a git ref is written REF:PATH, a cluster context:NAME"
+        )
+    async with _checked_out(ref, inside, word) as (root, place), _rendering() as renderer:
+        return await _Declaring(renderer, root, word).all(place)
+
+
+@asynccontextmanager
+async def _rendering() -> "AsyncIterator[Renderer]":
+    with rendering.renderer() as renderer:
+        yield renderer
+
+
+class _Declaring:
+    """The objects of a directory, and of the directories that the Kustomizations among them name."""
+
+    def __init__(self, renderer: "Renderer", root: Path | None, name: str) -> None:
+        """Without a `root`, it is as far up as what is first built needs."""
+        self._renderer = renderer
+        self._root = root
+        self._name = name
+        self._objects: dict[Ref, Declared] = {}
+        self._missing: list[str] = []
+        self._done: set[Path] = set()
+
+    async def all(self, path: Path) -> Side:
+        """What is declared at `path`, which lies below the root."""
+        from trimtab.base.errors import TrimtabError
+
         try:
-            return await self.renderer.render(files, place, options, variables, keys)
-        except TrimtabError as error:
-            raise Failure(Code.WRONG, str(error)) from error
+            rendered = await self._built(path, None)
+        except TrimtabError as wrong:
+            raise Failure(Code.WRONG, f"{self._name}: {wrong}") from wrong
+        waiting = self._take(rendered)
+        while waiting and len(self._done) < _MOST_APPS:
+            waiting = await self._follow(waiting.pop(), waiting)
+        return Side(self._name, list(self._objects.values()), self._missing)
 
+    async def _follow(self, manifest: "Manifest", waiting: "list[Manifest]") -> "list[Manifest]":
+        import msgspec
 
-class Unit(NamedTuple):
-    """Something that is built as one: an app, or the files that were asked about (no key). `path` is its directory.
+        from trimtab.api.kustomize import KustomizationSpec
+        from trimtab.base.errors import TrimtabError
+        from trimtab.render.files import normal
 
-    `app` is the object as it is declared or live; `origin` is where it is declared.
-    """
-
-    key: Key | None = None
-    spec: KustomizationSpec | None = None
-    path: str | None = None
-    app: Kustomization | None = None
-    origin: Origin | None = None
-
-
-class Built(NamedTuple):
-    """What came of a unit: its objects, or what went wrong."""
-
-    unit: Unit
-    wish: against.Wanted | None = None
-    failure: Judgement | None = None
-
-
-class Note(NamedTuple):
-    """What is to be said of an app whose objects are not looked into."""
-
-    ref: Ref
-    origin: Origin
-    judgement: Judgement
-
-
-@dataclass(slots=True)
-class Builder:
-    """Builds one side: what was asked about, and every app that is declared there and lies in the same files.
-
-    `client` is None where no cluster is asked. `source` is the source of what was asked about, if that is an app.
-    """
-
-    side: Side
-    recipe: Recipe
-    client: Client | None
-    out: Outbound
-    namespace: str
-    source: tuple[str, Key] | None = None
-    built: dict[Key | None, Built] = field(default_factory=dict)
-    notes: list[Note] = field(default_factory=list)
-    _bodies: dict[tuple[str, Key], Body] = field(default_factory=dict)
-
-    async def build(self, units: Iterable[Unit]) -> None:
-        """Build `units` and what they declare."""
-        waiting = list(units)
-        while waiting:
-            unit = waiting.pop(0)
-            if unit.key in self.built:
-                continue
-            found = await self._one(unit)
-            self.built[unit.key] = found
-            if found.wish is not None:
-                self._keep(found.wish.rendered.manifests)
-                waiting += self._declared(found.wish.rendered.manifests)
-
-    async def _one(self, unit: Unit) -> Built:
-        variables = NO_VARIABLES
         try:
-            if unit.app is not None:
-                supported.check(unit.app)
-            if unit.spec is not None and unit.spec.kube_config is not None:
-                words = "its objects go to another cluster (spec.kubeConfig): ask that one"
-                return Built(unit, failure=Judgement(Verdict.UNKNOWN, words))
-            variables = await self._variables(unit)
-            keys, shut = await self._keys(unit)
-            rendered = await self.side.build(unit.path, unit.spec, variables, keys)
-        except _Unread as unread:
-            return Built(unit, failure=Judgement(Verdict.UNKNOWN, str(unread)))
-        except (TrimtabError, Failure) as failure:
-            cause = failure.__cause__ if isinstance(failure, Failure) else failure
-            verdict = Verdict.UNKNOWN if isinstance(cause, Transient) else Verdict.BUILD_FAILED
-            return Built(unit, failure=Judgement(verdict, NOTHING.follow(variables).text(str(failure))))
-        return Built(unit, against.Wanted(rendered, variables, Declared(unit.key, unit.spec), shut))
-
-    def _declared(self, manifests: Iterable[Manifest]) -> Iterator[Unit]:
-        """The apps among `manifests`, as far as they lie in the same files."""
-        for manifest in manifests:
-            if (manifest.gvk.group, manifest.gvk.kind) != (KUSTOMIZATION.group, KUSTOMIZATION.kind):
-                continue
-            try:
-                app = msgspec.convert(manifest.body, Kustomization)
-            except msgspec.ValidationError:
-                continue  # the server says what is wrong with it
-            if not app.metadata.namespace:
-                app = msgspec.structs.replace(
-                    app, metadata=msgspec.structs.replace(app.metadata, namespace=self.namespace)
-                )
-            path = normal(app.spec.path)
-            if (other := self._elsewhere(app, path)) is None:
-                yield Unit(app.key, app.spec, path, app, manifest.origin)
-            elif app.key not in self.built:
-                ref = Ref(KUSTOMIZATION.group, KUSTOMIZATION.kind, *app.key)
-                self.notes.append(Note(ref, manifest.origin, other))
-
-    def _elsewhere(self, app: Kustomization, path: str) -> Judgement | None:
-        """Why an app is not looked into; None if it is."""
-        kind, key = app.spec.source_ref.kind, app.source_key
-        same = self.source is None or self.source == (kind, key)
-        if kind != SourceKind.GIT_REPOSITORY or not same:
-            return Judgement(Verdict.WARNING, f"what it deploys comes from {kind} {key}, and is not looked into")
-        if self.side.has(path):
-            return None
-        words = f"its directory {path or '.'} is not here"
-        if self.source is None:
-            return Judgement(Verdict.UNKNOWN, f"{words}: what it deploys comes from GitRepository {key}")
-        return Judgement(Verdict.BUILD_FAILED, f"{words}, and it is of the same source, GitRepository {key}")
-
-    def _keep(self, manifests: Iterable[Manifest]) -> None:
-        for manifest in manifests:
-            if manifest.gvk.group == "" and manifest.gvk.kind in _HOLDERS:
-                ref = manifest.ref
-                self._bodies.setdefault((ref.kind, Key(ref.namespace or self.namespace, ref.name)), manifest.body)
-
-    async def _variables(self, unit: Unit) -> Variables:
-        """What expressions are filled with: from what the same side declares, else from the cluster.
-
-        Raises _Unread, Terminal, Failure.
-        """
-        if unit.key is None or unit.spec is None or unit.spec.post_build is None:
-            return self.recipe.variables(unit.spec)
-        found: list[Found] = []
-        for ref in unit.spec.post_build.substitute_from:
-            named = f"{ref.kind} {unit.key.namespace}/{ref.name}"
-            if ref.kind not in _HOLDERS:
-                words = f"{named}, which spec.postBuild.substituteFrom names, is neither a ConfigMap nor a Secret"
-                raise Terminal("BuildFailed", words)
-            key = Key(unit.key.namespace, ref.name)
-            body = self._bodies.get((ref.kind, key)) or await self._live(ref.kind, key)
-            if body is not None:
-                found.append(entries_of(named, body))
-            elif not ref.optional:
-                words = f"{named}, which spec.postBuild.substituteFrom names, does not exist and is not declared before"
-                raise Terminal("BuildFailed", words)
-        return collected(unit.spec.post_build, found, strict=self.recipe.strict)
-
-    async def _live(self, kind: str, key: Key) -> Body | None:
-        if self.client is None:
-            raise _Unread(f"its variables come from {kind} {key}, which is not declared here, and no cluster is asked")
+            spec = msgspec.convert(manifest.body.get("spec"), KustomizationSpec)
+        except msgspec.ValidationError as wrong:
+            self._missing.append(f"{manifest.ref} ({manifest.origin}): {wrong}")
+            return waiting
+        assert self._root is not None  # noqa: S101 - something was built
+        directory = self._root / normal(spec.path)
+        if spec.source_ref.kind != _SOURCE or not directory.is_dir() or directory in self._done:
+            return waiting
         try:
-            resource = await self.client.discovery.find(Gvk("", "v1", kind))
-            return await self.client.get(resource, key.name, key.namespace)
-        except NotFound:
-            return None
-        except _NO_ANSWER as failure:
-            raise _Unread(f"its variables cannot be read from {kind} {key}: {failure}") from failure
+            return [*waiting, *self._take(await self._built(directory, spec))]
+        except TrimtabError as wrong:
+            self._missing.append(f"{manifest.ref} ({manifest.origin}): {wrong}")
+            return waiting
 
-    async def _keys(self, unit: Unit) -> tuple[Keyring | None, str]:
-        """What opens its files: what was given, else what its own Secret has; and why what is left stays shut."""
-        if self.recipe.has_keys:
-            return self.recipe.keys(unit.spec), against.SEALED
-        if self.client is None or unit.app is None:
-            return None, against.SEALED
+    async def _built(self, path: Path, spec: "KustomizationSpec | None") -> "Rendered":
+        from trimtab.render.render import NO_VARIABLES
+        from trimtab.render.variables import collected
+
+        self._done.add(path)
+        post_build = spec.post_build if spec is not None else None
+        fill = post_build is not None and not post_build.substitute_from
+        variables = collected(post_build) if fill else NO_VARIABLES
+        root = self._root if path.is_dir() else None
+        found, _, root = await rendering.built(self._renderer, path, root, spec, variables)
+        self._root = self._root or root
+        return found
+
+    def _take(self, rendered: "Rendered") -> "list[Manifest]":
+        """Keep the objects, and return those that lead to others."""
+        from trimtab.api.gvk import KUSTOMIZATION
+        from trimtab.diff.promotion import Declared
+        from trimtab.sops.objects import is_encrypted, is_switched_off, sealed_entry
+
+        for one in rendered.manifests:
+            sealed = (is_encrypted(one.body) and not is_switched_off(one.body)) or bool(sealed_entry(one.body))
+            secret = one.ref in rendered.secret
+            self._objects.setdefault(one.ref, Declared(one.body, one.origin, secret, _SEALED if sealed else ""))
+        return [one for one in rendered.manifests if one.gvk == KUSTOMIZATION]
+
+
+@asynccontextmanager
+async def _checked_out(ref: str, path: str, word: str) -> AsyncIterator[tuple[Path, Path]]:
+    """A directory with the files of `ref` of the repository we are in, and the place of `path` in it."""
+    from trimtab.artifacts.store import Store
+    from trimtab.remotes.git.git import GitFailed
+    from trimtab.remotes.git.mirror import HostilePath
+
+    here = Path.cwd()
+    if (repository := rendering.repository(here)) is None:
+        raise Failure(Code.WRONG, f"{word}: {here} is in no git repository")
+    if path.startswith(("./", "../")) or path in ("", ".", ".."):
+        # as git has it: what begins with a dot is meant from here
+        path = os.path.relpath(here / path, repository)
+    with tempfile.TemporaryDirectory(prefix="trimtab-compare-") as directory:
+        private = Path(directory)
         try:
-            return await Decrypting(self.client, self.out, self.client.clock).keys(unit.app), against.SEALED
-        except (Transient, *_NO_ANSWER) as failure:
-            return None, f"it is encrypted by SOPS, and its key cannot be had: {failure}"
+            snapshot = await _commit(private, repository / ".git", ref, Store(private / "store"))
+        except (GitFailed, HostilePath) as wrong:
+            raise Failure(Code.WRONG, f"{word}: {wrong}") from wrong
+        root = private / "files"
+        root.mkdir(mode=0o700)
+        snapshot.materialise(root)
+        inside = (root / path).resolve()
+        if not _inside(inside, root) or not inside.exists():
+            raise Failure(Code.WRONG, f"{word}: there is no {path} at {ref}")
+        yield root, inside
 
 
-class _Unread(Exception):
-    """Something that decides what is built could not be read."""
+def _inside(path: Path, root: Path) -> bool:
+    return path.resolve().is_relative_to(root.resolve())
 
 
-def is_stdin(path: Path) -> bool:
-    """Whether `path` stands for standard input."""
-    return path == _STDIN
+async def _commit(private: Path, repository: Path, ref: str, store: "Store") -> "Snapshot":
+    from trimtab.artifacts.snapshot import Snapshot
+    from trimtab.artifacts.tree import Entry, Tree
+    from trimtab.base.clock import SystemClock
+    from trimtab.remotes.git.git import GitFailed, hardened
+    from trimtab.remotes.git.mirror import Mirror
+    from trimtab.sources.checkout import MAX_BYTES, MAX_FILES
+
+    async with hardened(private / "git") as git:
+        arguments = ["--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"]
+        try:
+            commit = (await git.run("rev-parse", arguments, repository=repository)).decode().strip()
+        except GitFailed:
+            raise Failure(Code.WRONG, f"there is no commit {ref} in {repository.parent}: fetch it first") from None
+        mirror = Mirror(repository, SystemClock())
+        listing = await mirror.files(git, commit)
+        size = sum(blob.size for blob in listing.files)
+        if size > MAX_BYTES or len(listing.files) > MAX_FILES:
+            raise Failure(Code.WRONG, f"{ref} has {len(listing.files)} files of {size} bytes, which is too much")
+        kept: dict[str, str] = {}
+        async for batch in mirror.contents(git, {blob.oid: blob.size for blob in listing.files}, timeout=_GIT_S):
+            names = store.put_all([data for _, data in batch])
+            kept |= {oid: name for name, (oid, _) in zip(names, batch, strict=True)}
+    entries = [Entry(blob.path, kept[blob.oid], blob.size, blob.executable) for blob in listing.files]
+    return Snapshot(store, Tree.of(entries, listing.left_out), commit)
+
+
+# --- clusters
+
+
+async def _of_cluster(word: str, options: Options) -> Side:
+    from trimtab.base.http import AiohttpTransport
+    from trimtab.kube import config
+    from trimtab.kube.client import Client
+    from trimtab.kube.errors import ConfigError
+
+    name, app = word.removeprefix(_CONTEXT), ""
+    try:
+        found = config.load(options.kubeconfig, name)
+    except ConfigError as unknown:
+        # a context may have slashes in its name: only what is none can be one with an app
+        context, slash, app = name.rpartition("/")
+        if not slash:
+            raise
+        try:
+            found = config.load(options.kubeconfig, context)
+        except ConfigError:
+            raise unknown from None
+    transport = AiohttpTransport()
+    try:
+        return await _live(Client(found, transport), word, app, options)
+    finally:
+        await transport.close()
+
+
+async def _live(client: "Client", word: str, app: str, options: Options) -> Side:
+    """What the apps of a cluster have on record, as it is live: of each object the fields that its app applied."""
+    from trimtab.base.abreast import abreast
+    from trimtab.cli import apps
+
+    wanted = await apps.find(client, app, options.namespace if app else options.asked)
+    if not wanted:
+        raise Failure(Code.WRONG, f"{word}: there are no kustomizations in {options.asked or 'any namespace'}")
+    missing: list[str] = []
+    entries: list[Entry] = []
+    for ks in wanted:
+        entries += await _recorded(client, ks, missing)
+
+    async def one(entry: "Entry") -> "Declared | str":
+        return await _seen(client, entry)
+
+    looks = await abreast(one, entries, _AT_ONCE)
+    missing += [look for look in looks if isinstance(look, str) and look]
+    return Side(word, [look for look in looks if not isinstance(look, str)], missing)
+
+
+async def _recorded(client: "Client", ks: "Kustomization", missing: list[str]) -> "Iterable[Entry]":
+    from trimtab.controllers.reading import look
+    from trimtab.kube.errors import ApiError, Unreachable
+    from trimtab.targets.kubernetes.inventory import read
+
+    try:
+        reading = await look(client, ks, apart=False)
+        if reading.problem:
+            missing.append(f"kustomization {ks.key}: its inventory cannot be trusted: {reading.problem}")
+        return read(reading.lines).values()
+    except (ApiError, Unreachable, ValueError) as failure:
+        missing.append(f"kustomization {ks.key}: its inventory cannot be read: {failure}")
+        return ()
+
+
+async def _seen(client: "Client", entry: "Entry") -> "Declared | str":
+    """The object, or why it is not known; nothing where it is gone."""
+    from trimtab.diff.fields import owned_entry, project
+    from trimtab.diff.promotion import Declared
+    from trimtab.kube.errors import ApiError, NotFound, StaleGroup, UnknownKind, Unreachable
+    from trimtab.targets.kubernetes.prune import served
+
+    try:
+        live = await client.get(await served(client, entry), entry.ref.name, entry.ref.namespace)
+    except NotFound:
+        return ""
+    except (ApiError, UnknownKind, StaleGroup, Unreachable) as failure:
+        return f"{entry.ref}: {failure}"
+    owned = owned_entry(live)
+    if owned is None:
+        return f"{entry.ref}: nothing of it was applied by its app"
+    fields = project(live, owned)
+    named = {name: live["metadata"][name] for name in ("name", "namespace") if name in live["metadata"]}
+    identity = {"apiVersion": live["apiVersion"], "kind": live["kind"]}
+    return Declared({**fields, **identity, "metadata": {**fields.get("metadata", {}), **named}})

@@ -75,6 +75,19 @@ def left_behind(live: Body, wished: Body, before: Body) -> list[Difference]:
     return found
 
 
+def both_ways(one: Body, other: Body) -> list[Difference]:
+    """Every difference between two declarations, but for what is only written differently."""
+    return [change for change in compare(_as_sent(one), _as_sent(other)) if not _only_written(change)]
+
+
+def _only_written(change: Difference) -> bool:
+    parts = parse_path(change.path)
+    if change.kind == "changed":
+        return _equal_quantities(change.before, change.after, parts)
+    value = change.after if change.kind == "added" else change.before
+    return _is_key(parts) or value in (None, "", {}, [])
+
+
 def _is_key(parts: tuple[Part, ...]) -> bool:
     """Whether this is what an item of a list is known by: the server fills it in where it is left out."""
     return len(parts) > 1 and isinstance(parts[-2], Keys) and parts[-1] in dict(parts[-2].pairs)
