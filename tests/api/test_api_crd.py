@@ -186,6 +186,8 @@ def test_names_categories_and_columns_are_flux_s() -> None:
         "ExternalArtifact": ["Age", "Ready", "Status", "Source"],
         "ArtifactGenerator": ["Age", "Ready", "Status"],
         "HelmRelease": ["Age", "Ready", "Status"],
+        "ImageRepository": ["Image", "Tags", "Ready", "Status", "Last scan", "Age"],
+        "ImagePolicy": ["Image", "Tag", "Ready", "Status", "Age"],
     }
 
 
@@ -460,14 +462,14 @@ def test_every_field_of_a_release_is_in_the_schema() -> None:
     ids=["ImageRepository", "ImagePolicy", "ImageUpdateAutomation"],
 )
 def test_every_field_of_the_kinds_of_images_is_in_the_schema(struct: type[Any], spec: str, status: str) -> None:
-    properties = root(next(one for one in PLANNED if one.struct is struct))["properties"]
+    properties = root(next(one for one in (*DEFINITIONS, *PLANNED) if one.struct is struct))["properties"]
     assert [path for path in spec.split() if not has(properties["spec"], path)] == []
     assert [path for path in status.split() if not has(properties["status"], path)] == []
 
 
 def test_the_kinds_of_images_have_flux_s_names_and_columns() -> None:
     shown = {}
-    for definition in PLANNED:
+    for definition in (*DEFINITIONS, *PLANNED):
         spec = crd(definition)["spec"]
         if spec["names"]["categories"][-1] == "fluxcd-images":
             columns = spec["versions"][0]["additionalPrinterColumns"]

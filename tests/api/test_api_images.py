@@ -1,4 +1,4 @@
-"""The definitions of the kinds of images on a real API server, where they are not installed yet: for these tests."""
+"""The definitions of the kinds of images on a real API server: those that are installed, and those that will be."""
 
 import json
 import subprocess
@@ -8,12 +8,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from trimtab.api.crd import PLANNED, crd
+from trimtab.api import crd as definitions
+from trimtab.api.crd import crd
 from trimtab.manifests.codec import encode
 from trimtab.manifests.refs import Body
 
 GOLDEN = Path(__file__).parent / "golden"
-DEFINITIONS = [one for one in PLANNED if one.category == "fluxcd-images"]
+EVERY = (*definitions.DEFINITIONS, *definitions.PLANNED)
+DEFINITIONS = [one for one in EVERY if one.category == "fluxcd-images"]
 Kubectl = Callable[..., str]
 
 POLICY: Body = {"imageRepositoryRef": {"name": "app"}, "policy": {"semver": {"range": "*"}}}
@@ -34,7 +36,7 @@ def served(kubectl: Kubectl) -> Iterator[Kubectl]:
     )
     kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
     yield kubectl
-    kubectl("delete", *names)
+    kubectl("delete", *(f"crd/{crd(one)['metadata']['name']}" for one in definitions.PLANNED))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from trimtab.api.crd import DEFINITIONS
-from trimtab.api.install import APPLIER, DEFAULT_NAMESPACE, READER, SYNC, install_manifests, superseded
+from trimtab.api.install import APPLIER, AUTOMATE, DEFAULT_NAMESPACE, READER, SYNC, install_manifests, superseded
 from trimtab.cluster.plane import ControlPlane
 from trimtab.manifests.codec import encode
 from trimtab.manifests.refs import Body, Ref
@@ -61,7 +61,7 @@ def rights(kubectl: Kubectl, account: str, namespace: str) -> list[str]:
 
 def chapter(kubectl: Kubectl, tenancy: str) -> str:
     text = ""
-    for account in (SYNC, READER, APPLIER):
+    for account in (SYNC, READER, APPLIER, AUTOMATE):
         for namespace in (DEFAULT_NAMESPACE, "default"):
             text += f"# {tenancy}: {account} in {namespace}\n"
             text += "".join(f"{line}\n" for line in rights(kubectl, account, namespace)) + "\n"
@@ -187,19 +187,20 @@ def test_everything_hangs_together() -> None:
 @pytest.mark.parametrize("multi_tenant", [False, True])
 def test_the_pod_s_arguments_are_ones_the_command_knows(multi_tenant: bool) -> None:
     bodies = install_manifests(image=IMAGE, multi_tenant=multi_tenant, deny_private=multi_tenant)
-    deployment = next(body for body in bodies if body["kind"] == "Deployment")
-    command, *arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert command == "run"
-    help_ = trimtab(command, "--help").stdout
-    for argument in arguments:
-        assert argument.partition("=")[0] in help_
-    assert ("--deny-private-addresses" in arguments) is multi_tenant
+    help_ = trimtab("run", "--help").stdout
+    for deployment in [body for body in bodies if body["kind"] == "Deployment"]:
+        command, *arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+        assert command == "run"
+        for argument in arguments:
+            assert argument.partition("=")[0] in help_
+        assert ("--deny-private-addresses" in arguments) is multi_tenant
+        assert ("--multi-tenant" in arguments) is multi_tenant
 
 
 def test_multi_tenancy_binds_nobody_to_cluster_admin() -> None:
     bodies = install_manifests(image=IMAGE, multi_tenant=True)
     bound = {body["roleRef"]["name"] for body in bodies if body["kind"] == "ClusterRoleBinding"}
-    assert bound == {"trimtab-sync"}
+    assert bound == {"trimtab-sync", "trimtab-automate"}
     deployment = next(body for body in bodies if body["kind"] == "Deployment")
     arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     assert "--multi-tenant" in arguments

@@ -63,7 +63,7 @@ class ImageRepositorySpec(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     ] = None
     exclusion_list: Annotated[
         tuple[str, ...],
-        doc("Regular expressions (RE2); tags in which one is found are left out.", default=(SIGNATURES,), maxItems=25),
+        doc("Regular expressions (RE2); tags in which one is found are left out.", default=[SIGNATURES], maxItems=25),
     ] = (SIGNATURES,)
     provider: Annotated[
         str,

@@ -32,8 +32,9 @@ def install(
     """Install Trimtab on a cluster, or print what that takes.
 
     Applies with server-side apply, so it may be repeated and also upgrades, and waits until the API server serves our
-    kinds. Under --multi-tenant the administrator lets a tenant in by two RoleBindings in the tenant's namespace: of the
-    ClusterRole trimtab-tenant to the service account trimtab-sync, and of trimtab-reader to trimtab-reader.
+    kinds. Under --multi-tenant the administrator lets a tenant in by RoleBindings in the tenant's namespace: of the
+    ClusterRole trimtab-tenant to the service account trimtab-sync, of trimtab-reader to trimtab-reader, and, for
+    images, of trimtab-automate-tenant to trimtab-automate.
     """
     from trimtab.api.install import install_manifests, superseded
     from trimtab.manifests.emit import to_yaml
