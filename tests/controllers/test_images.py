@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.controllers.imageworld import HOME, POLICY, REPOSITORY, Answer, Images, listing
+
 from trimtab.api.gvk import IMAGE_POLICY, IMAGE_REPOSITORY
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.runtime.controller import Again
@@ -218,9 +218,7 @@ async def test_an_etag_saves_the_list(images: Images) -> None:
     ],
     ids=["scheme", "tag", "digest", "capitals", "credentials"],
 )
-async def test_what_names_no_repository_is_refused_and_nothing_is_asked(
-    images: Images, image: str, words: str
-) -> None:
+async def test_what_names_no_repository_is_refused_and_nothing_is_asked(images: Images, image: str, words: str) -> None:
     images.repository(image=image)
     failure = await images.look()
     assert failure.reason == "ImageURLInvalid"
@@ -265,12 +263,12 @@ async def test_who_holds_a_policy_keeps_what_was_chosen_and_sees_what_would_be(i
     images.policy(annotations=note)
     await images.look(asked=True)
     word = {"hold": "on hold", "lock": "locked"}[name]
+    words = f"Latest image tag for 127.0.0.1:5000/app stays 1.1.0: {word}: the launch is on Monday"
     assert images.latest() == "1.1.0"
     assert images.ready(IMAGE_POLICY) == (
         "True",
         "Succeeded",
-        f"Latest image tag for 127.0.0.1:5000/app stays 1.1.0: {word}: the launch is on Monday "
-        "(127.0.0.1:5000/app:2.0.0 would be chosen)",
+        f"{words} (127.0.0.1:5000/app:2.0.0 would be chosen)",
     )
     images.policy()
     await images.choose()
@@ -374,9 +372,7 @@ async def test_credentials_come_from_the_secret_and_not_from_another_registry_s_
 
 ACTIONS = st.lists(
     st.one_of(
-        st.sampled_from(
-            ["wait", "error", "empty", "shrink", "honest", "restart", "lose", "silent", "half", "choose"]
-        ),
+        st.sampled_from(["wait", "error", "empty", "shrink", "honest", "restart", "lose", "silent", "half", "choose"]),
         st.tuples(st.just("push"), st.integers(0, 9)),
         st.tuples(st.just("delete"), st.integers(0, 9)),
         st.tuples(st.just("hide"), st.integers(0, 9)),

@@ -261,3 +261,36 @@ def test_a_restart_asks_for_nothing_that_is_known_and_the_command_shows_it(
     done = subprocess.run(asked, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     looked.chosen(ns, "1.0.1")
+
+
+def test_the_look_at_a_workload_shows_what_it_runs_and_why_another_is_chosen(
+    looked: Looked, ns: str, registry: RegistryServer, kubeconfig: Path
+) -> None:
+    for day, version in enumerate(("1.0.0", "1.0.1", "1.1.0", "2.0.0"), 1):
+        push(registry, "cart", version, f"2026-01-0{day}T00:00:00Z")
+    looked.repository(ns, f"{registry.host}/cart")
+    looked.policy(ns, policy={"semver": {"range": "1.x"}})
+    looked.chosen(ns, "1.1.0")
+    pod = {"containers": [{"name": "app", "image": f"{registry.host}/cart:1.0.0"}, {"name": "side", "image": "busybox"}]}
+    template = {"metadata": {"labels": {"app": "cart"}}, "spec": pod}
+    spec = {"replicas": 0, "selector": {"matchLabels": {"app": "cart"}}, "template": template}
+    looked.api.create(f"/apis/apps/v1/namespaces/{ns}/deployments", {"metadata": {"name": "cart"}, "spec": spec})
+
+    def images(*arguments: str) -> str:
+        command = [sys.executable, "-m", "trimtab", "--kubeconfig", str(kubeconfig), "images", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    table = [line.split() for line in images("-n", ns).splitlines()]
+    assert table[1:] == [
+        ["Deployment/cart", "app", f"{registry.host}/cart", "1.0.0", "1.1.0", f"{ns}/app"],
+        ["Deployment/cart", "side", "busybox", "latest", "-", "-"],
+    ]
+    said = images("cart", "-n", ns)
+    assert f"{ns}/app: 1.1.0\nthe highest version in 1.x, of 3 that are left of 4 tags; next 1.0.1" in said
+    assert ["1.1.0", "1.1.0", "2026-01-03T00:00:00Z"] in [line.split() for line in said.splitlines()]
+    assert "'2.0.0' is not in the range 1.x" in said
+    assert "Deployment/cart runs 1.0.0; 2 candidates are better, 2 days between them" in said
+    [app, _] = json.loads(images("deployment/cart", "-n", ns, "-o", "json"))
+    assert (app["tag"], app["choice"]["tag"], app["state"]) == ("1.0.0", "1.1.0", "another is chosen")

@@ -12,6 +12,7 @@ from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
 from trimtab.cli.kinds import (
     APP,
     EXTERNAL,
+    POLICY,
     Kind,
     condition,
     on_one_line,
@@ -112,7 +113,7 @@ class Columns:
         """The names of the columns."""
         source = ["SOURCE"] if self._sources and kind is APP else []
         # nobody here looks after what another producer writes, so that it cannot be suspended
-        third = "SOURCE" if kind is EXTERNAL else "SUSPENDED"
+        third = "SOURCE" if kind is EXTERNAL else "TAG" if kind is POLICY else "SUSPENDED"
         return [
             *(["NAMESPACE"] if self._namespaced else []),
             "NAME",
@@ -127,12 +128,18 @@ class Columns:
         """The cells of one object."""
         ready = _STATIC if static(body) else condition(body, "Ready")
         metadata = body["metadata"]
+        second, third = shortened(revision(body)), str(suspended(body))
+        if kind is EXTERNAL:
+            third = _source(body)
+        elif kind is POLICY:
+            latest = body.get("status", {}).get("latestRef") or {}
+            second, third = str(latest.get("name", "")), str(latest.get("tag", ""))
         return [
             *([metadata.get("namespace", "")] if self._namespaced else []),
             title(body) if self._titled else metadata["name"],
             *([_source(body)] if self._sources and kind is APP else []),
-            *([shortened(revision(body))] if kind.column else []),
-            _source(body) if kind is EXTERNAL else str(suspended(body)),
+            *([second] if kind.column else []),
+            third,
             ready.get("status", "Unknown"),
             on_one_line(ready.get("message", "waiting to be reconciled")),
         ]

@@ -1,8 +1,19 @@
-"""`trimtab images`: what the automation would choose and write, without a controller, a registry or a cluster."""
+"""`trimtab images`: which images run and what is chosen of them; and choices and edits without a cluster."""
 
 from pathlib import Path
 
 import click
+
+from trimtab.cli import output as forms
+from trimtab.cli.connect import Options, cluster_options
+
+_LOOK = """\b
+Examples:
+  trimtab images -n shop
+  trimtab images -A
+  trimtab images cart -n shop
+  trimtab images StatefulSet/queue -n shop -o json
+"""
 
 _CHOOSE = """\b
 Examples:
@@ -34,9 +45,40 @@ A marker names the policy behind a value:
 """
 
 
-@click.group()
+class _Images(click.Group):
+    """A group whose own name is a command too: what is none of its commands is a workload."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        known = (*self.commands, *ctx.help_option_names)
+        return super().parse_args(ctx, args if args and args[0] in known else ["look", *args])
+
+
+@click.group(cls=_Images)
 def images() -> None:
-    """Choose an image by a policy, and write it into manifests."""
+    """Show which images run and what is chosen of them; choose and edit without a cluster.
+
+    `trimtab images WORKLOAD` is short for `trimtab images look WORKLOAD`.
+    """
+
+
+@images.command(epilog=_LOOK, short_help="Show which images workloads run, what is chosen of them, and why.")
+@click.argument("workload", default="", metavar="[[KIND/]WORKLOAD]")
+@click.option("-A", "--all-namespaces", is_flag=True, help="In every namespace.")
+@click.option("--show", type=click.IntRange(0), default=5, help="Rows of candidates and of dropped tags (5).")
+@click.option("-o", "--output", "form", type=click.Choice(forms.FORMS), default="text", help="How to print.")
+@cluster_options
+def look(options: Options, workload: str, all_namespaces: bool, show: int, form: forms.Form) -> None:
+    """Show which images workloads run, what is chosen of them, and why.
+
+    Without WORKLOAD a line for each container and each ImagePolicy that chooses from its image. With it also the
+    candidates, the tags that were dropped and by which filter, when images were created, and how far what runs is
+    behind: for that the registry is asked from here, with the credentials that the ImageRepository names.
+    """
+    from trimtab.cli.connect import perform
+    from trimtab.cli.images_look import Asked, looked
+
+    asked = Asked(workload, "" if all_namespaces else options.namespace, show, form)
+    perform(options, lambda client: looked(client, asked))
 
 
 @images.command(epilog=_CHOOSE, short_help="Choose one of many tags by an ImagePolicy, and say why.")

@@ -1,7 +1,8 @@
 """What `trimtab images choose` does: an ImagePolicy from a file, tags from a file, and the choice in words or JSON."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 from trimtab.api.crd import schema_of
 from trimtab.api.gvk import IMAGE_GROUP, IMAGE_POLICY, IMAGE_REPOSITORY
 from trimtab.api.image import SIGNATURES, ImagePolicy, ImageRepository
+from trimtab.base.clock import rfc3339
 from trimtab.cli.connect import Code, Failure
 from trimtab.cli.output import document, table
 from trimtab.images import listing
@@ -28,7 +30,7 @@ async def chosen(policy_file: Path, tags_file: Path, show: int, output: str) -> 
     tags = _tags(tags_file)
     rules = Rules.of(policy, exclusions=exclusions, created=tags.created)
     choice = rules.choose(tags.tags)
-    click.echo(document(_json(policy, choice), "json") if output == "json" else _text(policy, choice, show))
+    click.echo(document(reasons(policy, choice), "json") if output == "json" else explained(policy, choice, show))
     return Code.OK if choice.tag is not None else Code.DIFFERS
 
 
@@ -89,7 +91,8 @@ def _tags(file: Path) -> listing.Listing:
         raise Failure(Code.WRONG, f"{name}: {wrong}") from wrong
 
 
-def _json(policy: ImagePolicy, choice: Choice) -> Body:
+def reasons(policy: ImagePolicy, choice: Choice) -> Body:
+    """A choice with every tag, as JSON says it."""
     best = choice.candidates[0] if choice.candidates else None
     return {
         "policy": str(policy.key),
@@ -102,10 +105,15 @@ def _json(policy: ImagePolicy, choice: Choice) -> Body:
     }
 
 
-def _text(policy: ImagePolicy, choice: Choice, show: int) -> str:
+def explained(policy: ImagePolicy, choice: Choice, show: int, *, created: Mapping[str, datetime] | None = None) -> str:
+    """A choice in words; `created` says when images were created, where that is known."""
     lines = [f"{policy.key}: {choice.tag or 'no tag'}", choice.why]
     if choice.candidates and show:
-        lines += ["", table(("CANDIDATE", "ORDERED BY"), choice.candidates[:show])]
+        header, rows = ["CANDIDATE", "ORDERED BY"], [list(one) for one in choice.candidates[:show]]
+        if created is not None:
+            header.append("CREATED")
+            rows = [[*row, rfc3339(created[row[0]]) if row[0] in created else "-"] for row in rows]
+        lines += ["", table(header, rows)]
         lines += _more(len(choice.candidates), show)
     if choice.dropped and show:
         lines += ["", table(("DROPPED", "BY", "WHY"), choice.dropped[:show]), *_more(len(choice.dropped), show)]

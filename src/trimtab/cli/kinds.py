@@ -117,7 +117,7 @@ POLICY = Kind(
     ),
     "image policy",
     "chose",
-    "LATEST",
+    "IMAGE",
 )
 IMAGES = (REPOSITORY, POLICY)
 ALL = (*SOURCES, GENERATOR, APP, RELEASE, HOOK, *IMAGES)

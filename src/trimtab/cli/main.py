@@ -53,7 +53,7 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
         "validate": Lazy("trimtab.cli.validate", "Judge manifests before they are committed."),
         "envsubst": Lazy("trimtab.cli.envsubst", "Replace ${NAME} and the like in a text, as spec.postBuild does."),
         "health": Lazy("trimtab.cli.health", "Judge objects: done, at work, or broken, and why."),
-        "images": Lazy("trimtab.cli.images", "Choose an image by a policy, and write it into manifests."),
+        "images": Lazy("trimtab.cli.images", "Show which images run and what is chosen; choose and edit offline."),
     },
     "Run": {
         "run": Lazy("trimtab.cli.run", "Run the controllers."),
