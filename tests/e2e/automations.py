@@ -1,15 +1,19 @@
 """What the tests of automations have in common: the kinds, policies whose choice the test makes, and repositories."""
 
+import asyncio
 import json
 import subprocess
+import threading
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import served_now
 from tests.e2e.world import SOURCES, Repo, World, condition, until
+from tests.remotes.pull_forge import PullForge
 from trimtab.api.crd import DEFINITIONS, PLANNED, crd
 
 IMAGES = "/apis/image.toolkit.fluxcd.io/v1"
@@ -37,6 +41,20 @@ def key_pair(directory: Path, passphrase: str = "") -> tuple[str, str]:
     file = directory / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", "robot", "-f", str(file)], check=True)
     return file.read_text(), file.with_suffix(".pub").read_text()
+
+
+@contextmanager
+def played(forge: PullForge) -> Iterator[PullForge]:
+    """A double of a forge in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(forge.__aenter__(), loop).result(10)
+    yield forge
+    asyncio.run_coroutine_threadsafe(forge.__aexit__(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
 
 
 class Automating(World):

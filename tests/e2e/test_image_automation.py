@@ -17,9 +17,14 @@ from tests.e2e.automations import (
     install,
     key_pair,
     message,
+    played,
     shown,
 )
+from tests.e2e.conftest import served
 from tests.e2e.world import SOURCES, Api, Controller, Repo, until
+from tests.remotes.pull_forge import TOKEN, PullForge
+from tests.remotes.world import Authority
+from trimtab.cluster.gitserver import GitServer
 
 APP = """# who edits this by hand keeps the marker
 apiVersion: apps/v1
@@ -33,6 +38,7 @@ spec:
               image: 'ghcr.io/acme/app:1.0.0'   # {"$imagepolicy": "NS:app"}
 """
 TEMPLATE = "{{ range .Changed.Changes }}{{ .OldValue }} -> {{ .NewValue }}{{ end }}\n\nby {{ .Values.who }}"
+PULL = "Update {{ len .Changed.Changes }} image\n\nto {{ (index .Changed.Changes 0).NewValue }}"
 NEW, NEWER = "ghcr.io/acme/app:1.1.0", "ghcr.io/acme/app:1.2.0"
 
 
@@ -300,3 +306,66 @@ def test_a_run_that_finds_nothing_writes_nothing(auto: Automating, ns: str, repo
     runs = auto.runs(ns)
     until(lambda: auto.runs(ns) >= runs + 2, "two more runs")
     assert auto.get_automation(ns)["metadata"]["resourceVersion"] == before
+
+
+def test_a_key_that_may_only_read_is_told_and_not_tried_again(
+    auto: Automating, ns: str, git_root: Path, tmp_path: Path
+) -> None:
+    authority = Authority.create(tmp_path)
+    server = GitServer(
+        git_root,
+        accounts={"reader": "not-to-be-seen", "writer": "not-to-be-seen"},
+        readers=frozenset({"reader"}),
+        tls=authority.context,
+    )
+    repo = auto.repo(ns)
+    repo.commit({"apps/app.yaml": APP.replace("NS", ns)})
+    with served(server) as url:
+        auto.secret(ns, "read", username="reader", password="not-to-be-seen", ca__crt=authority.ca.decode())
+        auto.source(ns, f"{url}/{ns}.git", secretRef={"name": "read"})
+        auto.policy(ns, "app", NEW)
+        auto.automation(ns, interval="1s")
+        assert "the credentials may read and not write" in auto.fails(ns, "ReadOnly")
+        assert "not-to-be-seen" not in auto.controller.log
+        until(lambda: auto.events(ns, "SharedCredential"), "what reads also writes")
+        asked, runs = len(server.requests), auto.runs(ns)
+        until(lambda: auto.runs(ns) >= runs + 2, "two more runs")
+        assert len(server.requests) == asked
+        assert count(repo) == 1
+        # a key for writing, which is the automation's alone
+        auto.secret(ns, "write", username="writer", password="not-to-be-seen", ca__crt=authority.ca.decode())
+        path = f"{IMAGES}/namespaces/{ns}/imageupdateautomations/auto"
+        auto.api.merge(path, {"metadata": {"annotations": {"trimtab.dev/write-secret": "write"}}})
+        commits(auto, ns, repo, 2)
+        auto.is_ready(ns)
+
+
+def test_a_branch_of_its_own_becomes_a_pull_request_that_is_kept_up_to_date(
+    auto: Automating, ns: str, tmp_path: Path
+) -> None:
+    authority = Authority.create(tmp_path)
+    repo = auto.repo("acme/shop")
+    base = repo.commit({"apps/app.yaml": APP.replace("NS", ns)})
+    auto.source(ns, repo.url)
+    with played(PullForge("github", authority.context)) as forge:
+        auto.secret(ns, "forge", token=TOKEN, address=forge.url, ca__crt=authority.ca.decode())
+        auto.policy(ns, "app", NEW)
+        auto.automation(
+            ns,
+            annotations={"trimtab.dev/pull-request": "github", "trimtab.dev/pull-request-secret": "forge"},
+            push={"branch": "trimtab/shop"},
+            commit={"messageTemplate": PULL},
+        )
+        until(lambda: forge.pulls, lambda: auto.why(ns))
+        assert (head(repo), git(repo, "rev-parse", "trimtab/shop~1")) == (base, base)
+        pull = forge.pulls[0]
+        assert (pull["head"], pull["base"], pull["title"]) == ("trimtab/shop", "main", "Update 1 image")
+        assert pull["body"].startswith(f"to {NEW}\n\nTrimtab-Policy: {ns}/app {NEW} (was ")
+        until(lambda: auto.events(ns, "PullRequestOpened"), lambda: auto.why(ns))
+        auto.choose(ns, "app", NEWER)
+        until(lambda: NEWER in forge.pulls[0]["body"], lambda: auto.why(ns))
+        assert (len(forge.pulls), git(repo, "rev-parse", "trimtab/shop~1")) == (1, base)
+        # who merges it ends it
+        git(repo, "update-ref", "refs/heads/main", "trimtab/shop")
+        auto.poke_automation(ns)
+        assert auto.is_ready(ns)["observedSourceRevision"] == f"main@sha1:{head(repo)}"
