@@ -174,9 +174,6 @@ DEFINITIONS: Final = (
         "fluxcd-images",
         (Column("Image", ".status.latestRef.name"), Column("Tag", ".status.latestRef.tag"), READY, STATUS, AGE),
     ),
-)
-
-PLANNED: Final = (
     Definition(
         gvk.IMAGE_UPDATE_AUTOMATION,
         ImageUpdateAutomation,
@@ -186,6 +183,8 @@ PLANNED: Final = (
         (READY, STATUS, Column("Last run", ".status.lastAutomationRunTime", wide=True), AGE),
     ),
 )
+
+PLANNED: Final[tuple[Definition, ...]] = ()
 """Kinds whose controller is not there yet: they are not installed, so that nobody is half served."""
 
 

@@ -9,8 +9,9 @@ Who may do what:
 - `trimtab-reader`: reads everything, for the shared watches. Under multi-tenancy the administrator binds it.
 - `trimtab-applier`: writes for apps without an account of their own. Bound to cluster-admin, as nearly every existing
   repository expects; not bound at all under multi-tenancy, so that such an app gets an error.
-- `trimtab-automate`, the account of the process that looks at images: the status of its own kinds, Events, its Lease,
-  the look of namespaces. It may write nothing else in the cluster, and act for nobody.
+- `trimtab-automate`, the account of the process that looks at images and writes them to git: the status of its own
+  kinds, Events, its Leases, the look of namespaces and GitRepositories. It may write nothing else in the cluster, and
+  act for nobody. What writes to git are Secrets that it is told the names of.
 - `trimtab-automate-tenant`, a role for that account: read a Secret it is told the name of, and the names of Secrets in
   a service account. Bound as `trimtab-tenant` is.
 """
@@ -27,6 +28,7 @@ from trimtab.api.gvk import (
     SOURCE_GROUP,
 )
 from trimtab.api.names import (
+    AUTOMATION_LEASE,
     HELM_LEASE,
     KUSTOMIZE_LEASE,
     NOTIFICATION_LEASE,
@@ -152,6 +154,8 @@ def _roles(*, multi_tenant: bool) -> list[Body]:
         tenant.append(_rule("", ["secrets"], ["list", "create", "patch", "delete"]))
     automate = [
         *(rule for plural in images for rule in _own(IMAGE_GROUP, plural)),
+        # where commits go; what is there is nobody's to change but git's
+        _rule(SOURCE_GROUP, ["gitrepositories"], _WATCH),
         _rule("", ["events"], ["create", "patch"]),
         _rule("", ["namespaces"], _WATCH),
     ]
@@ -192,7 +196,7 @@ def _bindings(namespace: str, *, multi_tenant: bool) -> list[Body]:
     here = [
         _object(f"{_RBAC}/v1", "Role", SYNC, namespace) | {"rules": leases + switch},
         _binding("RoleBinding", SYNC, "Role", SYNC, SYNC, namespace),
-        _object(f"{_RBAC}/v1", "Role", AUTOMATE, namespace) | {"rules": _leases(REFLECTOR_LEASE)},
+        _object(f"{_RBAC}/v1", "Role", AUTOMATE, namespace) | {"rules": _leases(REFLECTOR_LEASE, AUTOMATION_LEASE)},
         _binding("RoleBinding", AUTOMATE, "Role", AUTOMATE, AUTOMATE, namespace),
     ]
     if multi_tenant:
@@ -280,10 +284,10 @@ def _arguments(namespace: str, *, multi_tenant: bool, deny_private: bool) -> lis
 
 
 def _automate(namespace: str, image: str, *, multi_tenant: bool, deny_private: bool) -> Body:
-    """The process that looks at images: with an account of its own, and no port but that of its metrics."""
+    """The process that looks at images and writes them to git: with an account of its own, no port but for metrics."""
     arguments = [
         "run",
-        "--controllers=image-reflector",
+        "--controllers=image-reflector,image-automation",
         "--storage-path=/data",
         f"--metrics-addr=:{METRICS_PORT}",
         *(["--multi-tenant"] if multi_tenant else []),

@@ -57,7 +57,7 @@ def get(
 
     KIND is one of: all (the default), sources all, source git, source oci, source bucket, source helm, source chart,
     source external, artifact generators (ag), kustomizations (ks), helmreleases (hr), receivers, images all,
-    image repositories (imgrepo), image policies (imgpol).
+    image repositories (imgrepo), image policies (imgpol), image updates (iua).
     """
 
     async def work(client: "Client") -> int:

@@ -13,6 +13,7 @@ from trimtab.api.gvk import (
     HELM_REPOSITORY,
     IMAGE_POLICY,
     IMAGE_REPOSITORY,
+    IMAGE_UPDATE_AUTOMATION,
     KUSTOMIZATION,
     OCI_REPOSITORY,
     RECEIVER,
@@ -119,11 +120,25 @@ POLICY = Kind(
     "chose",
     "IMAGE",
 )
-IMAGES = (REPOSITORY, POLICY)
+UPDATE = Kind(
+    IMAGE_UPDATE_AUTOMATION,
+    (
+        *((word, update) for word in _IMAGE_WORDS for update in ("update", "updates")),
+        ("imageupdateautomation",),
+        ("imageupdateautomations",),
+        ("iua",),
+        ("imgupd",),
+        ("imgauto",),
+    ),
+    "image update",
+    "is up to date, last pushed",
+    "LAST PUSH",
+)
+IMAGES = (REPOSITORY, POLICY, UPDATE)
 ALL = (*SOURCES, GENERATOR, APP, RELEASE, HOOK, *IMAGES)
 NAMED = (
     "APP | source git|oci|bucket|helm|chart NAME | artifact generator NAME | kustomization NAME | helmrelease NAME | "
-    "receiver NAME | image repository|policy NAME"
+    "receiver NAME | image repository|policy|update NAME"
 )
 """How commands say what they take."""
 
@@ -189,6 +204,8 @@ def revision(body: Body) -> str:
         return str((status.get("lastScanResult") or {}).get("scanTime", ""))
     if body.get("kind") == POLICY.gvk.kind:
         return image(status.get("latestRef"))
+    if body.get("kind") == UPDATE.gvk.kind:
+        return str(status.get("lastPushCommit", ""))
     return str((status.get("artifact") or {}).get("revision", ""))
 
 
@@ -259,5 +276,6 @@ def _split(words: Sequence[str]) -> tuple[Kind | None, list[str]]:
 def _known() -> str:
     return (
         "source git, source oci, source bucket, source helm, source chart, source external, artifact generator (ag), "
-        "kustomization (ks), helmrelease (hr), receiver, image repository (imgrepo), image policy (imgpol)"
+        "kustomization (ks), helmrelease (hr), receiver, image repository (imgrepo), image policy (imgpol), "
+        "image update (iua)"
     )
