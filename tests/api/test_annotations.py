@@ -29,6 +29,11 @@ SAMPLES = {
     "trimtab.dev/policy": (["newest"], ["", "semver", "Newest"]),
     "trimtab.dev/hold": (["release 4.2 is broken"], [" "]),
     "trimtab.dev/lock": (["incident 17"], ["\t"]),
+    "trimtab.dev/unhold": (["ghcr.io/acme/app:1.2"], ["", " "]),
+    "trimtab.dev/commits": (["run", "policy"], ["", "Policy", "each"]),
+    "trimtab.dev/pull-request": (["github", "gitlab", "gitea", "forgejo"], ["", "true", "GitHub"]),
+    "trimtab.dev/pull-request-secret": (["forge-token"], ["", "ns/name"]),
+    "trimtab.dev/skip-ci": (["true", "false"], ["yes", ""]),
     "trimtab.dev/filter-glob": (["v1.*"], ["", " "]),
     "trimtab.dev/freeze": (
         ["0 18 * * fri 60h Europe/Berlin", "*/15 0-6,22 1 jan-mar 1-5 30m UTC; 0 0 24 12 * 72h Etc/GMT+1"],

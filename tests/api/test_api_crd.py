@@ -188,6 +188,7 @@ def test_names_categories_and_columns_are_flux_s() -> None:
         "HelmRelease": ["Age", "Ready", "Status"],
         "ImageRepository": ["Image", "Tags", "Ready", "Status", "Last scan", "Age"],
         "ImagePolicy": ["Image", "Tag", "Ready", "Status", "Age"],
+        "ImageUpdateAutomation": ["Ready", "Status", "Last run", "Age"],
     }
 
 

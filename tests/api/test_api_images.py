@@ -1,8 +1,8 @@
-"""The definitions of the kinds of images on a real API server: those that are installed, and those that will be."""
+"""The definitions of the kinds of images on a real API server."""
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,8 +14,7 @@ from trimtab.manifests.codec import encode
 from trimtab.manifests.refs import Body
 
 GOLDEN = Path(__file__).parent / "golden"
-EVERY = (*definitions.DEFINITIONS, *definitions.PLANNED)
-DEFINITIONS = [one for one in EVERY if one.category == "fluxcd-images"]
+DEFINITIONS = [one for one in definitions.DEFINITIONS if one.category == "fluxcd-images"]
 Kubectl = Callable[..., str]
 
 POLICY: Body = {"imageRepositoryRef": {"name": "app"}, "policy": {"semver": {"range": "*"}}}
@@ -24,7 +23,7 @@ AUTOMATION: Body = {"sourceRef": {"name": "fleet"}, "interval": "1m"}
 
 
 @pytest.fixture(scope="module")
-def served(kubectl: Kubectl) -> Iterator[Kubectl]:
+def served(kubectl: Kubectl) -> Kubectl:
     bodies = [crd(definition) for definition in DEFINITIONS]
     names = [f"crd/{body['metadata']['name']}" for body in bodies]
     kubectl(
@@ -35,8 +34,7 @@ def served(kubectl: Kubectl) -> Iterator[Kubectl]:
         stdin=encode({"apiVersion": "v1", "kind": "List", "items": bodies}).decode(),
     )
     kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
-    yield kubectl
-    kubectl("delete", *(f"crd/{crd(one)['metadata']['name']}" for one in definitions.PLANNED))
+    return kubectl
 
 
 @pytest.fixture

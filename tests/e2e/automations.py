@@ -14,25 +14,15 @@ from typing import Any
 from tests.e2e.conftest import served_now
 from tests.e2e.world import SOURCES, Repo, World, condition, until
 from tests.remotes.pull_forge import PullForge
-from trimtab.api.crd import DEFINITIONS, PLANNED, crd
 
 IMAGES = "/apis/image.toolkit.fluxcd.io/v1"
-DEFINED = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 EMAIL = "robot@example.org"
 
 
-def install(world_api: Any) -> list[str]:
-    """Install the kinds of images where they are not; the names of those that were not."""
-    made = []
-    for definition in (*DEFINITIONS, *PLANNED):
-        body = crd(definition)
-        name = body["metadata"]["name"]
-        if definition.category == "fluxcd-images" and world_api.get(f"{DEFINED}/{name}") is None:
-            world_api.create(DEFINED, body)
-            made.append(name)
+def installed(api: Any) -> None:
+    """Wait until the kinds of images are served."""
     for plural in ("imagerepositories", "imagepolicies", "imageupdateautomations"):
-        until(lambda plural=plural: served_now(world_api, f"{IMAGES}/{plural}"), f"{plural} are served")
-    return made
+        until(lambda plural=plural: served_now(api, f"{IMAGES}/{plural}"), f"{plural} are served")
 
 
 def key_pair(directory: Path, passphrase: str = "") -> tuple[str, str]:

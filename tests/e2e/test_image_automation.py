@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.automations import (
-    DEFINED,
     EMAIL,
     IMAGES,
     Automating,
     count,
     git,
     head,
-    install,
+    installed,
     key_pair,
     message,
     played,
@@ -46,15 +45,13 @@ NEW, NEWER = "ghcr.io/acme/app:1.1.0", "ghcr.io/acme/app:1.2.0"
 def auto(
     api: Api, kubeconfig: Path, git_root: Path, git_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Automating]:
-    made = install(api)
+    installed(api)
     directory = tmp_path_factory.mktemp("automation")
     controller = Controller(kubeconfig, directory, "--controllers=image-automation", "--no-leader-elect")
     controller.start()
     yield Automating(api, git_url, git_root, controller)
     assert controller.stop() == 0, controller.log[-3000:]
     assert "Traceback" not in controller.log, controller.log[-6000:]
-    for name in made:
-        api.delete(f"{DEFINED}/{name}")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import bcrypt
 import pytest
 from aiohttp import web
 
-from tests.e2e.automations import EMAIL, IMAGES, Automating, count, git, head, key_pair, message
+from tests.e2e.automations import EMAIL, IMAGES, Automating, count, git, head, installed, key_pair, message
 from tests.e2e.conftest import served
 from tests.e2e.test_images import push
 from tests.e2e.test_least_rights import create
@@ -103,6 +103,7 @@ def kubeconfig_of(api: Api, account: str, directory: Path) -> Path:
 @pytest.fixture
 def whole(world: World, api: Api, git_root: Path, tmp_path: Path) -> Iterator[Whole]:
     world.controller.stop()
+    installed(api)
     for body in install_manifests(namespace="flux-system", image="trimtab:test"):
         if body["kind"] in ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"):
             create(api, body)
