@@ -17,6 +17,8 @@ from trimtab.manifests.refs import Key
 AUTOMATION: Final = "Trimtab-Automation"
 POLICY: Final = "Trimtab-Policy"
 """Trailers: which automation made a commit, and for each policy which image it wrote, and in the place of what."""
+HELD: Final = "Trimtab-Held"
+"""Trailer of rollbacks: a policy, and the value that was undone and is not to be written again."""
 _MOST_OLD: Final = 200
 _SHOWN: Final = 10
 _ANOTHER: Final = Image("another.invalid/one", "another")
@@ -137,6 +139,24 @@ def repeated(images: Mapping[Key, Image], log: Iterable[Logged]) -> dict[Key, Im
     """Those of `images` that were written once already: if they are not there, somebody may have undone that."""
     before = {(policy, image) for one in log for policy, image in written(one.message).items()}
     return {policy: image for policy, image in images.items() if (policy, str(image)) in before}
+
+
+def rolled_back(images: Mapping[Key, Image], log: Iterable[Logged]) -> dict[Key, str]:
+    """Those of `images` that a rollback took back, and by which commit that was. `log` has the last commit first."""
+    settled: set[Key] = set()
+    found: dict[Key, str] = {}
+    for one in log:
+        settled |= written(one.message).keys()
+        for key, value in trailers_of(one.message):
+            name, _, said = value.partition(" ")
+            policy = Key(*name.partition("/")[::2]) if key == HELD else None
+            if policy is None or policy in settled or policy not in images:
+                continue
+            image = images[policy]
+            forms = {str(image), f"{image.name}:{image.tag}", image.version, image.tag, image.digest}
+            if said and said in forms:
+                found.setdefault(policy, f"by commit {one.commit[:7]} of {one.author}")
+    return found
 
 
 class Undoing(NamedTuple):

@@ -106,10 +106,15 @@ class Run:
         images = {policy: image for policy, image in self.images.items() if policy not in self.released}
         again = bumping.repeated(images, log)
         again |= {place.policy: images[place.policy] for place in self.spared if place.policy in images}
+        back = bumping.rolled_back(images, log)
+        again |= {policy: images[policy] for policy in back}
         looked = await self._looked(self._bumping(again, ())) if again else None
         found: dict[Place, str] = {}
         doubtful: dict[Place, Undoing] = {}
         for place in looked.places if looked is not None else ():
+            if place.policy in back:
+                found[place] = back[place.policy]
+                continue
             later = bumping.later(place, again[place.policy], await self._log(place.path))
             if place in self.spared:
                 found[place] = later.who if later is not None else ""
