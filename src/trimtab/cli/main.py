@@ -40,6 +40,11 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
         "apply": Lazy("trimtab.cli.apply", "Make a cluster equal to a directory, without custom resources."),
     },
     "Change by git": {
+        "release": Lazy("trimtab.cli.release", "Give workloads another image."),
+        "hold": Lazy("trimtab.cli.pause", "Keep the automation from the images of an object."),
+        "unhold": Lazy("trimtab.cli.pause", "Let the automation go on, also with an image that was undone."),
+        "lock": Lazy("trimtab.cli.pause", "Keep everybody from the images of an object."),
+        "unlock": Lazy("trimtab.cli.pause", "Take that back."),
         "rollback": Lazy("trimtab.cli.rollback", "Bring an app back to an earlier state, by a commit."),
         "adopt": Lazy("trimtab.cli.adopt", "Write a live change into the file it belongs to, by a commit."),
     },

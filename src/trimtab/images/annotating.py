@@ -7,7 +7,6 @@ but for those of the annotation that was meant.
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
 from collections.abc import Mapping as Dictionary
 from typing import Any, Final, NamedTuple
 
@@ -51,18 +50,11 @@ class Annotated(NamedTuple):
     before: Dictionary[str, str | None]
 
 
-def may_hold(data: bytes, named: Named) -> bool:
-    """Whether a file could have the object at all: a quick look before it is parsed."""
-    return named.name.encode() in data
+def annotate(data: bytes, named: Named, wanted: Dictionary[str, str | None], *, line: int = 0) -> Annotated:
+    """`data` with these annotations on the one object of that name, or at that line; None takes one away.
 
-
-def lines_of(data: bytes, named: Named) -> list[int]:
-    """The lines at which objects of this name begin. Raises Unreadable."""
-    return [body.line for body in _bodies(parse(_decoded(data)), named)]
-
-
-def annotate(data: bytes, named: Named, wanted: Dictionary[str, str | None]) -> Annotated:
-    """`data` with these annotations on the one object of that name; None takes one away. Raises Unfit, Unreadable."""
+    Raises Unfit, Unreadable.
+    """
     if len(data) > MAX_BYTES:
         raise Unfit(0, f"the file has more than the {MAX_BYTES:,} bytes that are read")
     if is_encrypted(data, Format.YAML) or is_encrypted(data, Format.JSON):
@@ -72,10 +64,9 @@ def annotate(data: bytes, named: Named, wanted: Dictionary[str, str | None]) -> 
     bom = _BOM if data.startswith(_BOM) else b""
     text = _decoded(data)
     before: dict[str, str | None] = {}
-    line = 0
     for name, value in wanted.items():
         stream = parse(text)
-        body = _one(stream, named)
+        body = _one(stream, named, line)
         line = body.line
         edit = _edit(text, stream, body, name, value)
         if edit is not None:
@@ -111,8 +102,9 @@ def _check(name: str, value: str | None) -> None:
         raise Unfit(0, "what is to be written has a line break in it, or another character that is not seen")
 
 
-def _one(stream: Stream, named: Named) -> Mapping:
-    found = list(_bodies(stream, named))
+def _one(stream: Stream, named: Named, line: int) -> Mapping:
+    bodies = objects(stream.documents)
+    found = [body for body in bodies if (body.line == line if line else named.fits(body))]
     if not found:
         raise Unfit(0, f"there is no {named}")
     if len(found) > 1:
@@ -121,10 +113,6 @@ def _one(stream: Stream, named: Named) -> Mapping:
             found[0].line, f"{named} is there {len(found)} times (lines {lines}): say which, KIND/NAMESPACE/NAME"
         )
     return found[0]
-
-
-def _bodies(stream: Stream, named: Named) -> Iterator[Mapping]:
-    return (body for body in objects(stream.documents) if named.fits(body))
 
 
 def _edit(text: str, stream: Stream, body: Mapping, name: str, value: str | None) -> _Edit | None:

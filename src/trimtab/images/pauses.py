@@ -72,25 +72,9 @@ def words_of(reason: str, user: str) -> str:
     return f"{reason} ({user})" if user else reason
 
 
-def holding(text: str) -> dict[str, str | None]:
-    """What holds an object."""
-    return {Annotation.HOLD: text}
-
-
-def unholding() -> dict[str, str | None]:
-    """What lets it go."""
-    return {Annotation.HOLD: None}
-
-
-def locking(text: str) -> dict[str, str | None]:
-    """What locks an object."""
-    return {Annotation.LOCK: text}
-
-
-def unlocking() -> dict[str, str | None]:
-    """What unlocks it: also what Flux v1 wrote."""
-    old = [prefix + name for prefix in V1 for name in (_LOCKED, "locked_msg", "locked_user")]
-    return {Annotation.LOCK: None, **dict.fromkeys(old)}
+def unlocking() -> tuple[str, ...]:
+    """The annotations that have to go for an object to be unlocked: also those that Flux v1 wrote."""
+    return (Annotation.LOCK, *(prefix + name for prefix in V1 for name in (_LOCKED, "locked_msg", "locked_user")))
 
 
 def _texts(node: Node | None) -> dict[str, str]:

@@ -9,14 +9,24 @@ from collections.abc import Mapping as Dictionary
 from typing import Final, NamedTuple
 
 from trimtab.images.events import Unreadable
-from trimtab.images.nodes import Mapping, Scalar, Sequence, Stream, parse
+from trimtab.images.marks import TOKEN, Mark, find_marks
+from trimtab.images.nodes import Mapping, Node, Scalar, Sequence, Stream, parse
 from trimtab.images.sweep import may_be_edited
+from trimtab.manifests.refs import Key
 
 KUSTOMIZATIONS: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+_BOM: Final = b"\xef\xbb\xbf"
 _LEADING: Final = ("resources", "bases", "components")
 _DEEPEST: Final = 64
 MOST_REACHED: Final = 50_000
 """Files, counted once for each way to them."""
+
+
+class Marked(NamedTuple):
+    """The policy that a marker names, and what stands at the marker."""
+
+    policy: Key
+    value: str
 
 
 class Entry(NamedTuple):
@@ -28,6 +38,7 @@ class Entry(NamedTuple):
     new_name: str
     tag: str
     digest: str
+    mark: Marked | None = None
 
 
 class Reached(NamedTuple):
@@ -46,6 +57,7 @@ class Files:
         self.unread: dict[str, str] = {}
         """Files that are no YAML, and why."""
         self._streams: dict[str, Stream | None] = {}
+        self._marks: dict[str, dict[int, Mark]] = {}
         self._directories = {path.rpartition("/")[0] for path in self.contents if _is_kustomization(path)}
 
     def stream(self, path: str) -> Stream | None:
@@ -53,6 +65,20 @@ class Files:
         if path not in self._streams:
             self._streams[path] = self._parsed(path)
         return self._streams[path]
+
+    def mark(self, path: str, *nodes: Node | None) -> Marked | None:
+        """The marker at the first of `nodes` that has one."""
+        stream = self.stream(path)
+        if stream is None or TOKEN.encode() not in self.contents[path]:
+            return None
+        if path not in self._marks:
+            marks = find_marks(self.contents[path].removeprefix(_BOM).decode(), stream)
+            self._marks[path] = {id(mark.target): mark for mark in marks if mark.target is not None}
+        for node in nodes:
+            mark = self._marks[path].get(id(node))
+            if mark is not None and mark.policy is not None:
+                return Marked(mark.policy, mark.target.value if isinstance(mark.target, Scalar) else "")
+        return None
 
     def tops(self, within: str) -> list[str]:
         """The directories that apps are made of: those below `within` that no other of them leads to, and itself."""
@@ -82,7 +108,7 @@ class Files:
         path, body = self._kustomization(place)
         if body is None:
             return
-        entries = (*entries, *_entries(path, body))
+        entries = (*entries, *self._entries(path, body))
         namespace = namespace or body.text("namespace")
         for target in self._targets(place, body):
             if target in self.contents and not _is_kustomization(target):
@@ -127,22 +153,22 @@ class Files:
                 return path, document if isinstance(document, Mapping) else None
         return "", None
 
+    def _entries(self, path: str, body: Mapping) -> Iterator[Entry]:
+        images = body.get("images")
+        for item in images.items if isinstance(images, Sequence) else ():
+            if isinstance(item, Mapping):
+                name, new_name, tag, digest = (item.text(key) for key in ("name", "newName", "newTag", "digest"))
+                mark = self.mark(path, item.get("newTag"), item, item.get("digest"))
+                yield Entry(path, item.line, name, new_name, tag, digest, mark)
+
     def _parsed(self, path: str) -> Stream | None:
         try:
-            return parse(self.contents[path].removeprefix(b"\xef\xbb\xbf").decode())
+            return parse(self.contents[path].removeprefix(_BOM).decode())
         except Unreadable as problem:
             self.unread[path] = str(problem)
         except UnicodeDecodeError:
             self.unread[path] = "is not UTF-8"
         return None
-
-
-def _entries(path: str, body: Mapping) -> Iterator[Entry]:
-    images = body.get("images")
-    for item in images.items if isinstance(images, Sequence) else ():
-        if isinstance(item, Mapping):
-            said = [item.text(key) for key in ("name", "newName", "newTag", "digest")]
-            yield Entry(path, item.line, *said)
 
 
 def _is_kustomization(path: str) -> bool:

@@ -12,9 +12,9 @@ from trimtab.base.errors import Terminal
 from trimtab.images.editing import Change, Kind, Wish, edit
 from trimtab.images.named import Named
 from trimtab.images.pauses import Kind as Paused
-from trimtab.images.reaching import Files
+from trimtab.images.reaching import Files, Marked
 from trimtab.images.reference import Image, name_of
-from trimtab.images.workloads import Container, Slot, Workload, workloads
+from trimtab.images.workloads import Container, Slot, Workload, WorkloadKey, workloads
 
 _HUB: Final = "docker.io"
 _HUBS: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
@@ -29,9 +29,10 @@ class Choice(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why there is no tag to run."""
+    """Why there is no tag to run. `mild`: nobody asked for one either, unless this container was meant."""
 
     why: str
+    mild: bool = False
 
 
 Chosen: TypeAlias = Choice | Refusal
@@ -87,7 +88,14 @@ class Step(NamedTuple):
     line: int
     current: str
     image: Image
+    key: WorkloadKey
     why: str = ""
+    mark: Marked | None = None
+
+    @property
+    def version(self) -> str:
+        """What is left behind."""
+        return self.current[len(name_of(self.current)) :].removeprefix(":").removeprefix("@")
 
     @property
     def new(self) -> str:
@@ -103,6 +111,7 @@ class Result(NamedTuple):
     reason: str
     steps: tuple[Step, ...] = ()
     place: str = ""
+    paused: bool = False
 
 
 def canonical(name: str) -> str:
@@ -180,15 +189,18 @@ def carry_out(
     """Make the steps, all or none. Raises Terminal: for what is there by now, or for what cannot be written."""
     steps = list(steps)
     now = {
-        (container.slot, container.name): container.image
+        (container.slot, container.name): (container.image, workload)
         for workload in workloads(Files(contents), within)
         for container in workload.containers
     }
     by_path: dict[str, dict[Wish, Image]] = {}
     for step in steps:
-        current = now.get((step.slot, step.container))
-        if current is None:
+        found = now.get((step.slot, step.container))
+        if found is None:
             raise _faster(step, "it is not there any more")
+        current, workload = found
+        if (pause := workload.pause) is not None and not (force and pause.kind is Paused.HOLD):
+            raise Terminal("UpdateFailed", f"{workload} is {pause}; nothing is released")
         if current == step.new:
             continue  # somebody released just that
         if current != step.current:
@@ -257,20 +269,26 @@ def _result(workload: Workload, asked: Asked, choose: Callable[[Workload, Contai
     if not containers:
         return Result(name, Status.IGNORED, "it does not use the image", place=place)
     if why := _blocked(workload, asked):
-        return Result(name, Status.SKIPPED, why, place=place)
+        return Result(name, Status.SKIPPED, why, place=place, paused=True)
     steps: list[Step] = []
-    same: list[str] = []
+    undecided: list[str] = []
+    same = 0
     for container in containers:
         made = _step(workload, container, asked, choose)
-        if isinstance(made, Refusal):
-            return Result(name, Status.FAILED, f"{container.name}: {made.why}", place=place)
-        if made is None:
-            same.append(container.name)
-        else:
+        if isinstance(made, Step):
             steps.append(made)
-    if not steps:
-        return Result(name, Status.SKIPPED, "it is up to date", place=place)
-    return Result(name, Status.RELEASE, "", tuple(steps), place)
+        elif made is None:
+            same += 1
+        elif made.mild and not asked.images and not only:
+            undecided.append(f"{container.name}: {made.why}")
+        else:
+            return Result(name, Status.FAILED, f"{container.name}: {made.why}", place=place)
+    words = "; ".join(undecided)
+    if steps:
+        return Result(name, Status.RELEASE, words, tuple(steps), place)
+    if same:
+        return Result(name, Status.SKIPPED, "; ".join(["it is up to date", *undecided]), place=place)
+    return Result(name, Status.FAILED if asked.workloads else Status.IGNORED, words, place=place)
 
 
 def _step(
@@ -279,25 +297,54 @@ def _step(
     """The step that `container` takes; nothing if it is where it should be."""
     full = canonical(name_of(container.image))
     pick = next((pick for pick in asked.images if canonical(pick.name) == full and pick.tag), None)
-    chosen = Choice(pick.tag, pick.digest) if pick is not None else choose(workload, container)
+    chosen = choose(workload, container)
+    if pick is not None:
+        known = chosen.digest if isinstance(chosen, Choice) and chosen.tag == pick.tag else ""
+        chosen = Choice(pick.tag, pick.digest or known)
     if isinstance(chosen, Refusal):
         return chosen
+    return stepped(workload, container, chosen, pin=pick is not None and bool(pick.digest))
+
+
+def stepped(workload: Workload, container: Container, chosen: Choice, *, pin: bool = False) -> Step | Refusal | None:
+    """The step to `chosen`; nothing if that is there. `pin` it to its digest also where no digest is written."""
     pinned = container.is_pinned
-    if not chosen.digest and pinned:
+    if pinned and not chosen.digest:
         if container.version.partition("@")[0] == chosen.tag:
             return None
         return Refusal(
             f"it is pinned to a digest, and that of {chosen.tag} is not known: give --image {name_of(container.image)}:"
             f"{chosen.tag}@sha256:..."
         )
-    digest = chosen.digest if pinned or (pick is not None and pick.digest) else ""
     try:
-        image = Image.of(container.slot.name, chosen.tag, digest)
+        image = Image.of(container.slot.name, chosen.tag, chosen.digest if pinned or pin else "")
     except ValueError as problem:
         return Refusal(str(problem))
     if container.version == image.version:
         return None
-    return Step(str(workload), container.name, container.slot, container.line, container.image, image, chosen.why)
+    return Step(
+        str(workload),
+        container.name,
+        container.slot,
+        container.line,
+        container.image,
+        image,
+        workload.key(container),
+        chosen.why,
+        container.mark,
+    )
+
+
+def sharers(found: Iterable[Workload], steps: Iterable[Step]) -> list[str]:
+    """The workloads that change as well, because they get an image from a place that is set."""
+    slots = {step.slot for step in steps}
+    own = {step.workload for step in steps}
+    others = {
+        str(workload)
+        for workload in found
+        if str(workload) not in own and any(container.slot in slots for container in workload.containers)
+    }
+    return sorted(others)
 
 
 def _place(workload: Workload) -> str:

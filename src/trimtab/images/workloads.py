@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator
 from collections.abc import Mapping as Dictionary
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-from trimtab.images.marks import Mark, find_marks
 from trimtab.images.named import Named
 from trimtab.images.nodes import Mapping, Node, Scalar, Sequence, followed, objects
 from trimtab.images.pauses import Pause, annotations_of, pause_of
 from trimtab.images.places import HELM_RELEASE, LISTS, POD, InKustomization, InWorkload, Where
-from trimtab.images.reaching import Files, Reached
+from trimtab.images.reaching import Files, Marked, Reached
 from trimtab.images.reference import name_of
-from trimtab.manifests.refs import Key
 
 _DEEPEST: Final = 6
 """Levels of a chart's values in which images are looked for."""
@@ -33,7 +31,7 @@ class Container(NamedTuple):
     image: str
     line: int
     slot: Slot
-    policy: Key | None = None
+    mark: Marked | None = None
 
     @property
     def version(self) -> str:
@@ -44,6 +42,10 @@ class Container(NamedTuple):
     def is_pinned(self) -> bool:
         """Whether it is said by a digest."""
         return "@" in self.image
+
+
+WorkloadKey: TypeAlias = tuple[str, str, int, str]
+"""Tells containers apart: app, file, line of the workload, name."""
 
 
 class Workload(NamedTuple):
@@ -62,6 +64,10 @@ class Workload(NamedTuple):
     def pause(self) -> Pause | None:
         """What keeps its images as they are."""
         return pause_of(self.annotations)
+
+    def key(self, container: Container) -> WorkloadKey:
+        """Tells one of its containers from all others."""
+        return self.top, self.path, self.line, container.name
 
     def fits(self, named: Named) -> bool:
         """Whether it is called that."""
@@ -93,26 +99,24 @@ def _in_file(files: Files, top: str, reached: Reached) -> Iterator[Workload]:
     stream = files.stream(reached.path)
     if stream is None:
         return
-    text = files.contents[reached.path].removeprefix(b"\xef\xbb\xbf").decode()
-    marks = {id(mark.target): mark for mark in find_marks(text, stream) if mark.target is not None}
     for body in objects(stream.documents):
         kind, name = body.text("kind"), body.text("metadata", "name")
         if not kind or not name:
             continue
         namespace = reached.namespace or body.text("metadata", "namespace")
-        found = tuple(_containers(body, reached, marks))
+        found = tuple(_containers(files, body, reached))
         if found:
             yield Workload(top, reached.path, body.line, kind, namespace, name, annotations_of(body), found)
 
 
-def _containers(body: Mapping, reached: Reached, marks: Dictionary[int, Mark]) -> Iterator[Container]:
+def _containers(files: Files, body: Mapping, reached: Reached) -> Iterator[Container]:
     kind, namespace, name = body.text("kind"), body.text("metadata", "namespace"), body.text("metadata", "name")
 
     def container(called: str, image: str, node: Node) -> Container:
         where = InWorkload(kind, namespace, name, called)
-        mark = marks.get(id(node))
+        parts = (node.get("tag"), node.get("repository")) if isinstance(node, Mapping) else ()
         slot = Slot(reached.path, where, name_of(image))
-        made = Container(called, image, node.line, slot, mark.policy if mark is not None else None)
+        made = Container(called, image, node.line, slot, files.mark(reached.path, node, *parts))
         return made if kind == HELM_RELEASE else _through(made, reached)
 
     if kind == HELM_RELEASE:
@@ -140,7 +144,7 @@ def _through(container: Container, reached: Reached) -> Container:
             tag = f":{entry.tag}" if entry.tag else ""
             version = f"{tag}@{entry.digest}" if entry.digest else tag
             slot = Slot(entry.path, InKustomization(entry.name), entry.new_name or entry.name)
-            container = container._replace(slot=slot, line=entry.line)
+            container = container._replace(slot=slot, line=entry.line, mark=entry.mark)
     return container._replace(image=f"{name}{version}")
 
 

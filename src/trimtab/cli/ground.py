@@ -1,0 +1,151 @@
+"""Which repository a command changes: that of an app, of a GitRepository, or of a clone; and what is in it now."""
+
+import functools
+import getpass
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import click
+
+from trimtab.cli.connect import Code, Failure, Options, perform, perform_alone
+
+if TYPE_CHECKING:
+    from trimtab.api.source import GitRepository
+    from trimtab.cli.committing import Desk, Pen
+    from trimtab.commits import Changes, Edit, Message, Outcome, Snapshot
+    from trimtab.kube.client import Client
+
+
+class Where(NamedTuple):
+    """What was said about the repository."""
+
+    app: str
+    source: str
+    path: str
+
+
+class Ground(NamedTuple):
+    """A repository, and the directory in it that is meant; empty: all of it. Without a cluster there is no client."""
+
+    desk: "Desk"
+    within: str
+    client: "Client | None"
+
+    async def look(self) -> "Snapshot":
+        """The head of the branch, with all its YAML."""
+        from trimtab.commits import Changes, Message, Order
+        from trimtab.images.sweep import may_be_edited
+
+        found: list[Snapshot] = []
+
+        def keep(snapshot: "Snapshot") -> "Changes":
+            found.append(snapshot)
+            return Changes()
+
+        author = self.desk.author
+        await self.desk.writer.write(keep, Order(Message("Look"), author, reads=may_be_edited, push=self.desk.push))
+        return found[-1]
+
+    async def write(self, edit: "Edit", message: "Message", *, dry: bool) -> "Outcome":
+        """Commit what `edit` makes of the YAML files."""
+        from trimtab.commits import Order
+        from trimtab.images.sweep import may_be_edited
+
+        desk = self.desk
+        order = Order(message, desk.author, reads=may_be_edited, signer=desk.signer, push=desk.push, dry=dry)
+        return await desk.writer.write(edit, order)
+
+
+def requester() -> str:
+    """Who runs the command, and where."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let `command(…, where=…)` take which repository is meant."""
+
+    @click.option("--app", default="", help="The app (a Kustomization) whose repository and path are meant.")
+    @click.option("--source", default="", metavar="NAME", help="The GitRepository whose repository is meant.")
+    @click.option("--path", default="", metavar="DIRECTORY", help="Look below this directory of the repository only.")
+    def with_where(*arguments: Any, app: str, source: str, path: str, **rest: Any) -> Any:
+        return command(*arguments, where=Where(app, source, path), **rest)
+
+    options = with_where.__click_params__  # type: ignore[attr-defined]
+    wrapped = functools.update_wrapper(with_where, command)
+    wrapped.__click_params__ = [*getattr(command, "__click_params__", ()), *options]  # type: ignore[attr-defined]
+    return wrapped
+
+
+def perform_on(options: Options, where: Where, pen: "Pen", work: "Callable[[Ground], Awaitable[int]]") -> None:
+    """Run `work` on the repository that is meant, and leave with its code. Raises UsageError if none is."""
+    if where.app and where.source:
+        raise click.UsageError("--app has its own source: give --app or --source")
+    if where.app or where.source:
+
+        async def on_cluster(client: "Client") -> int:
+            async with _of_cluster(client, options, where, pen) as ground:
+                return await work(ground)
+
+        perform(options, on_cluster)
+        return
+    if pen.repo is None:
+        raise click.UsageError("say in which repository: --app APP, --source GITREPOSITORY, or --repo DIRECTORY")
+    repo = pen.repo
+
+    async def on_clone() -> int:
+        async with _of_clone(repo, options, where, pen) as ground:
+            return await work(ground)
+
+    perform_alone(on_clone)
+
+
+@asynccontextmanager
+async def _of_cluster(client: "Client", options: Options, where: Where, pen: "Pen") -> AsyncIterator[Ground]:
+    from trimtab.cli.committing import desk, source_of
+    from trimtab.cli.inventory import app
+    from trimtab.commits.changes import inside
+
+    if where.app:
+        ks = await app(client, options.namespace, (where.app,))
+        source, path = await source_of(client, ks), where.path or ks.spec.path
+    else:
+        source, path = await _named(client, options.namespace, where.source), where.path
+    async with desk(client, source, pen, options.timeout_s) as at:
+        yield Ground(at, inside(path), client)
+
+
+@asynccontextmanager
+async def _of_clone(repo: Path, options: Options, where: Where, pen: "Pen") -> AsyncIterator[Ground]:
+    from trimtab.api.meta import ObjectMeta
+    from trimtab.api.source import GitRef, GitRepository, GitRepositorySpec
+    from trimtab.cli.committing import desk
+    from trimtab.commits.changes import inside
+    from trimtab.commits.own import Clone
+
+    clone = await Clone.at(repo)
+    if not clone.branch:
+        raise Failure(Code.WRONG, f"{repo}: HEAD is detached, so there is no branch to commit to: check one out")
+    spec = GitRepositorySpec(url=clone.remote or "https://unknown", interval="1m", ref=GitRef(branch=clone.branch))
+    source = GitRepository(metadata=ObjectMeta(name=repo.name or "clone"), spec=spec)
+    # a clone has no Secret to read, so that nobody asks the cluster
+    async with desk(cast("Client", None), source, pen, options.timeout_s) as at:
+        yield Ground(at, inside(where.path), None)
+
+
+async def _named(client: "Client", namespace: str, name: str) -> "GitRepository":
+    from trimtab.api.gvk import GIT_REPOSITORY
+    from trimtab.api.source import GitRepository
+    from trimtab.kube.errors import NotFound
+
+    try:
+        return await client.get(await client.discovery.find(GIT_REPOSITORY), name, namespace, type=GitRepository)
+    except NotFound:
+        raise Failure(Code.WRONG, f"there is no GitRepository {name} in namespace {namespace}") from None
