@@ -1,9 +1,6 @@
 """Which repository a command changes: that of an app, of a GitRepository, or of a clone; and what is in it now."""
 
 import functools
-import getpass
-import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -58,15 +55,6 @@ class Ground(NamedTuple):
         desk = self.desk
         order = Order(message, desk.author, reads=may_be_edited, signer=desk.signer, push=desk.push, dry=dry)
         return await desk.writer.write(edit, order)
-
-
-def requester() -> str:
-    """Who runs the command, and where."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
 
 
 def where_options(command: Callable[..., Any]) -> Callable[..., Any]:

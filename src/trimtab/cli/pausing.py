@@ -9,10 +9,10 @@ import click
 from trimtab.api.names import Annotation
 from trimtab.base.errors import Terminal
 from trimtab.cli import output
-from trimtab.cli.committing import Pen, tell
+from trimtab.cli.committing import Pen, requester, tell
 from trimtab.cli.connect import Code
-from trimtab.cli.ground import Ground, requester
-from trimtab.commits import Changes, Message, Snapshot, Written
+from trimtab.cli.ground import Ground
+from trimtab.commits import REQUESTED_BY, Changes, Message, Snapshot, Written
 from trimtab.images.named import Named
 from trimtab.images.objects import POLICY, Subject, annotated, find
 from trimtab.images.pauses import unlocking, words_of
@@ -21,7 +21,6 @@ from trimtab.images.reference import Image
 
 UNHOLD: Final = "trimtab.dev/unhold"
 """On an ImagePolicy: the image, as IMAGE:TAG, that the automation may write again although somebody undid it."""
-REQUESTED: Final = "Trimtab-Requested-By"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class Pausing:
         whom = ", ".join(names) if len(names) <= 3 else f"{len(names)} objects"
         text = f"{self.verb} {whom}" + (f"\n\n{words.strip()}" if words.strip() else "")
         trailers = [(f"Trimtab-{self.verb}", name) for name in names]
-        return Message(text, (*trailers, (REQUESTED, self.user or requester())))
+        return Message(text, (*trailers, (REQUESTED_BY, self.user or requester())))
 
 
 def holding(names: Iterable[str], reason: str, user: str) -> Pausing:

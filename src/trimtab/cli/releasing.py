@@ -7,10 +7,9 @@ import click
 
 from trimtab.cli import output
 from trimtab.cli.candidates import Candidates
-from trimtab.cli.committing import Pen, tell
+from trimtab.cli.committing import Pen, requester, tell
 from trimtab.cli.connect import Code, Failure
-from trimtab.cli.ground import requester
-from trimtab.commits import Changes, Message, Planned, Snapshot, Written
+from trimtab.commits import HELD, REQUESTED_BY, Changes, Message, Planned, Snapshot, Written
 from trimtab.images.deciding import Policies
 from trimtab.images.named import Named
 from trimtab.images.reaching import Files
@@ -38,9 +37,7 @@ if TYPE_CHECKING:
     from trimtab.manifests.refs import Key
 
 RELEASE: Final = "Trimtab-Release"
-REQUESTED: Final = "Trimtab-Requested-By"
-HELD: Final = "Trimtab-Held"
-"""Trailers: one line for each container that changed; who asked for it; what the automation is not to write again."""
+"""The trailer that says which container changed, one line each."""
 _COLUMNS: Final = ("WORKLOAD", "CONTAINER", "IMAGE", "STATUS", "UPDATES")
 _MOST_TOLD: Final = 50
 
@@ -127,7 +124,7 @@ def message_of(steps: Sequence[Step], text: str, who: str) -> Message:
     held = [(HELD, f"{step.mark.policy} {step.mark.value or step.current}") for step in steps if step.mark is not None]
     body = "\n".join(lines)
     words = text or (f"Release {what} to {whom}\n\n{body}" if len(steps) > 1 else f"Release {what} to {whom}")
-    return Message(words, (*told, *dict.fromkeys(held), (REQUESTED, who)))
+    return Message(words, (*told, *dict.fromkeys(held), (REQUESTED_BY, who)))
 
 
 def _bounded(files: Files, within: str) -> Any:
