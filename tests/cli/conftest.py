@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from tests.cli.calling import Done, called
 from trimtab.base.http import AiohttpTransport
 from trimtab.cli import local
-from trimtab.cli.main import cli
 from trimtab.cluster.plane import ControlPlane
 from trimtab.kube import config
 from trimtab.kube.client import Client
@@ -28,12 +26,9 @@ def command_line(kubeconfig: Path, *arguments: str) -> tuple[list[str], dict[str
     return [sys.executable, "-m", "trimtab.cli.main", *arguments], env
 
 
-def in_process(kubeconfig: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """The same as a process of its own would say, without the second that it takes to start one."""
-    done = CliRunner().invoke(cli, ["--kubeconfig", str(kubeconfig), *arguments])
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return subprocess.CompletedProcess(list(arguments), done.exit_code, done.stdout, done.stderr)
+def as_user_of(kubeconfig: Path, *arguments: object) -> Done:
+    """What the command says to whoever has this kubeconfig, and nothing of the user's own."""
+    return called(*arguments, env={"KUBECONFIG": str(kubeconfig), "NO_COLOR": ""})
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +49,7 @@ def trimtab(served: ControlPlane) -> Command:
     """`trimtab("get", "ks")`: what the command says to the cluster's administrator."""
 
     def run(*arguments: str, kubeconfig: Path | None = None) -> Done:
-        return called(*arguments, env={"KUBECONFIG": str(kubeconfig or served.kubeconfig), "NO_COLOR": ""})
+        return as_user_of(kubeconfig or served.kubeconfig, *arguments)
 
     return run
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import command_line, in_process
+from tests.cli.conftest import as_user_of, command_line
 from trimtab.cluster.plane import ControlPlane
 
 Done = subprocess.CompletedProcess[str]
@@ -46,7 +46,7 @@ class Ground:
 
     def apply(self, app: str, *arguments: str, kubeconfig: Path | None = None) -> Done:
         words = ("apply", str(self.root / app), "--app", app, "-n", self.namespace, "--yes", *arguments)
-        return in_process(kubeconfig or self.plane.kubeconfig, *words)
+        return as_user_of(kubeconfig or self.plane.kubeconfig, *words)
 
     def get(self, kind: str, name: str) -> Any:
         found = self.kubectl("get", kind, name, "-n", self.namespace, "-o", "json", "--ignore-not-found")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Command, in_process
+from tests.cli.conftest import Command, as_user_of
 from tests.cli.test_apply import config, deployment, until
 from trimtab.cluster.plane import ControlPlane
 
@@ -23,7 +23,7 @@ SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "str
 
 @pytest.fixture
 def trimtab(served: ControlPlane) -> Command:
-    return partial(in_process, served.kubeconfig)
+    return partial(as_user_of, served.kubeconfig)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_what_may_not_be_listed_is_unknown(
     file = tmp_path / "few.kubeconfig"
     file.write_bytes(served.kubeconfig_for(f"few-{place}"))
     kubectl("create", "configmap", "there", "-n", place)
-    done = in_process(file, "coverage", "-n", place, "--list")
+    done = as_user_of(file, "coverage", "-n", place, "--list")
     assert done.returncode == 3
     assert "Deployment.apps in" in done.stderr
     assert "ConfigMap/there" in done.stdout

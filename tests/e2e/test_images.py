@@ -271,7 +271,9 @@ def test_the_look_at_a_workload_shows_what_it_runs_and_why_another_is_chosen(
     looked.repository(ns, f"{registry.host}/cart")
     looked.policy(ns, policy={"semver": {"range": "1.x"}})
     looked.chosen(ns, "1.1.0")
-    pod = {"containers": [{"name": "app", "image": f"{registry.host}/cart:1.0.0"}, {"name": "side", "image": "busybox"}]}
+    pod = {
+        "containers": [{"name": "app", "image": f"{registry.host}/cart:1.0.0"}, {"name": "side", "image": "busybox"}]
+    }
     template = {"metadata": {"labels": {"app": "cart"}}, "spec": pod}
     spec = {"replicas": 0, "selector": {"matchLabels": {"app": "cart"}}, "template": template}
     looked.api.create(f"/apis/apps/v1/namespaces/{ns}/deployments", {"metadata": {"name": "cart"}, "spec": spec})

@@ -19,8 +19,8 @@ from trimtab.cli.committed import Commits, Repository, commits
 from trimtab.cli.connect import Code, Failure, Options
 from trimtab.cli.imagery import Imagery, docker_config
 from trimtab.cli.judging import Part
-from trimtab.cli.rendering import Recipe
 from trimtab.cli.previewed import Builder, Built, Commit, Note, Side, Unit, WorkingTree, is_stdin
+from trimtab.cli.rendering import Recipe
 from trimtab.diff.report import Finding, State
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
