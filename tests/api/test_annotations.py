@@ -79,6 +79,8 @@ NO_ANNOTATION = {
     "COMMIT_AUTHOR": "in the metadata of artifacts, for people",
     "COMMIT_SUBJECT": "in the metadata of artifacts, for people",
     "COMMIT_TIME": "in the metadata of artifacts, for people",
+    "APPLIED": "the prefix of labels that we write",
+    "APPLIED_RECORD": "a label that we write",
     "OURS": "the prefix of the others",
     "SHARED_SOURCES_LABEL": "a label on namespaces, read where they are",
     "KUBECTL_LAST_APPLIED": "of kubectl, removed and not read",
