@@ -2,17 +2,21 @@
 
 import base64
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import as_user_of, command_line
+from tests.cli.conftest import Cluster, as_user_of, command_line
+from tests.e2e.conftest import served as listening
+from tests.e2e.world import Repo, until
+from trimtab.cluster.gitserver import GitServer
 from trimtab.cluster.plane import ControlPlane
 
 Done = subprocess.CompletedProcess[str]
@@ -266,29 +270,96 @@ def test_who_may_not_write_is_told_and_it_is_unknown_what_there_is(ground: Groun
     assert (done.returncode, "forbidden" in done.stderr) == (3, True), done.stderr
 
 
-def test_an_agent_brings_back_what_drifts_takes_what_is_new_and_ends_cleanly(ground: Ground) -> None:
-    ground.write("shop", settings=config("settings"), web=deployment())
-    command, env = ground.line("shop", "--yes", "--prune", "--watch", "--interval", "1s")
-    agent = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        until(lambda: ground.record("shop") == {"settings", "web"} and ground.get("deployment", "web"))
-        until(lambda: "readyReplicas" in ground.get("deployment", "web")["status"])
-        patch = '{"data": {"colour": "red"}}'
-        ground.kubectl("patch", "configmap", "settings", "-n", ground.namespace, "--type=merge", "-p", patch)
-        until(lambda: ground.get("configmap", "settings")["data"] == {"colour": "blue"})
-        ground.write("shop", web=None, new=config("new"))
-        until(lambda: ground.mine("shop") == {"settings", "new"} == ground.record("shop"))
-        agent.send_signal(signal.SIGTERM)
-        told, _ = agent.communicate(timeout=20)
-    finally:
-        agent.kill()
+def test_an_agent_follows_a_branch_brings_back_what_drifts_and_ends_cleanly(ground: Ground) -> None:
+    served_from = ground.root.parent / "git"
+    served_from.mkdir()
+    with listening(GitServer(served_from)) as url:
+        repo = Repo(served_from, "shop", url)
+        repo.commit(
+            {"deploy/settings.yaml": json.dumps(config("settings")), "deploy/old.yaml": json.dumps(config("old"))}
+        )
+        words = ("apply", repo.url, "--path", "deploy", "--app", "shop", "-n", ground.namespace, "--yes", "--prune")
+        command, env = command_line(ground.plane.kubeconfig, *words, "--watch", "--interval", "1s")
+        agent = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            until(lambda: ground.mine("shop") == {"settings", "old"} == ground.record("shop"), "all is applied")
+            patch = '{"data": {"colour": "red"}}'
+            ground.kubectl("patch", "configmap", "settings", "-n", ground.namespace, "--type=merge", "-p", patch)
+            until(lambda: ground.get("configmap", "settings")["data"] == {"colour": "blue"}, "the drift is undone")
+            repo.commit({"deploy/bad.yaml": json.dumps(deployment(replicas=-1))})
+            repo.commit(
+                {"deploy/bad.yaml": None, "deploy/old.yaml": None, "deploy/new.yaml": json.dumps(config("new"))}
+            )
+            until(lambda: ground.mine("shop") == {"settings", "new"} == ground.record("shop"), "the branch is followed")
+            agent.send_signal(signal.SIGTERM)
+            told, _ = agent.communicate(timeout=20)
+        finally:
+            agent.kill()
     assert agent.returncode == 0, told
-    lease = ground.get("lease", "shop.apply.trimtab.dev")
-    assert lease["spec"]["holderIdentity"] == "", told
+    assert ground.get("lease", "shop.apply.trimtab.dev")["spec"]["holderIdentity"] == "", told
     assert 'data.colour: "red" → "blue"' in told
 
 
-def until(holds: Callable[[], Any], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to be"
+def test_what_a_kustomization_has_is_left_to_it(served: ControlPlane, ground: Ground, cluster: Cluster) -> None:
+    ground.namespace = cluster.namespace
+    cluster.app("shop")
+    ground.write("shop", settings=config("settings"))
+    same = ground.apply("shop")
+    assert (same.returncode, "is a Kustomization, which its controller applies" in same.stderr) == (1, True)
+    ground.write("other", settings=config("settings", colour="red"))
+    theirs = config("settings")
+    labels = {"name": "shop", "namespace": cluster.namespace}
+    theirs["metadata"]["labels"] = {f"kustomize.toolkit.fluxcd.io/{name}": value for name, value in labels.items()}
+    how = ("apply", "--server-side", "--field-manager=kustomize-controller", "-n", cluster.namespace, "-f", "-")
+    ground.kubectl(*how, stdin=json.dumps(theirs))
+    entry = {"id": f"{cluster.namespace}_settings__ConfigMap", "v": "v1"}
+    cluster.status("kustomization", "shop", inventory={"entries": [entry]})
+    held = ground.apply("other")
+    assert (held.returncode, ground.get("configmap", "settings")["data"]) == (1, {"colour": "blue"}), held.stderr
+    assert f"is managed by Kustomization {cluster.namespace}/shop" in held.stderr
+    cluster.status("kustomization", "shop", inventory={"entries": []})
+    taken = ground.apply("other")
+    assert (taken.returncode, ground.get("configmap", "settings")["data"]) == (0, {"colour": "red"}), taken.stderr
+    assert "kustomize.toolkit.fluxcd.io/name" not in ground.get("configmap", "settings")["metadata"]["labels"]
+
+
+def test_at_a_terminal_it_is_asked_and_no_means_no(ground: Ground) -> None:
+    ground.write("shop", settings=config("settings"))
+    command, env = ground.line("shop")
+    for answer, code, there in ((b"n\n", 2, set[str]()), (b"y\n", 0, {"settings"})):
+        ours, theirs = pty.openpty()
+        os.write(ours, answer)
+        done = subprocess.run(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs, timeout=60)
+        os.close(theirs)
+        told = os.read(ours, 1 << 16).decode()
+        os.close(ours)
+        assert (done.returncode, ground.mine("shop")) == (code, there), told
+        assert "1 to apply, 0 to delete?" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--app", "Shop;rm"), "is no name for an app"),
+        (("--app", "shop", "--branch", "main"), "go with a URL"),
+        (("--app", "shop", "--allow-empty"), "go with --prune"),
+        (("--app", "shop", "--watch", "--dry-run"), "looks once"),
+        (("--app", "shop", "--prune", "--deletion-budget", "many"), "neither a number"),
+        (("--app", "shop", "--watch", "--interval", "1ms"), "is the least"),
+    ],
+    ids=["name", "branch", "empty", "watch", "budget", "interval"],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_asked(
+    tmp_path: Path, words: tuple[str, ...], told: str
+) -> None:
+    done = as_user_of(tmp_path / "none", "apply", str(tmp_path), *words)
+    assert (done.returncode, told in done.stderr) == (1, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("origin", "told"),
+    [("nowhere", "no directory nowhere"), ("ftp://example.org/x", "ftp"), ("https://user@", "https://")],
+)
+def test_an_origin_that_is_none_is_refused(plane: ControlPlane, origin: str, told: str) -> None:
+    done = as_user_of(plane.kubeconfig, "apply", origin, "--app", "shop", "--yes")
+    assert (done.returncode, told in done.stderr) == (1, True), done.stderr

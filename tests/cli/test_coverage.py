@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Command, as_user_of
-from tests.cli.test_apply import config, deployment, until
+from tests.cli.test_apply import config, deployment
+from tests.e2e.world import until
 from trimtab.cluster.plane import ControlPlane
 
 SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}
@@ -45,7 +46,7 @@ def test_a_namespace_that_grew_by_hand_is_counted_exported_deleted_and_made_anew
     orphan = config("orphan")
     orphan["metadata"]["labels"] = {"apply.trimtab.dev/name": "gone", "apply.trimtab.dev/namespace": place}
     kubectl("apply", "-n", place, "--server-side", "-f", "-", stdin=json.dumps(orphan))
-    until(lambda: "web-" in kubectl("get", "pods", "-n", place, "-o", "name"))
+    until(lambda: "web-" in kubectl("get", "pods", "-n", place, "-o", "name"), "the Deployment has a Pod")
 
     counted = trimtab("coverage", "-n", place, "-o", "json")
     assert counted.returncode == 0, counted.stderr

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
+from trimtab.cli.connect import Options, cluster_options, perform
 from trimtab.cli.rendering import Recipe, build_options
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def apply(
         budget = Budget.parse(deletion_budget) if deletion_budget else Budget()
         interval_s = parse_duration(interval)
     except ValueError as wrong:
-        raise Failure(Code.WRONG, str(wrong)) from None
+        raise click.UsageError(str(wrong)) from None
     if interval_s < applying.LEAST_INTERVAL_S:
         raise click.UsageError(f"--interval {interval}: {applying.LEAST_INTERVAL_S:g} s is the least")
     asked: Asked = applying.Asked(

@@ -294,6 +294,7 @@ class _Agent:
             if f"{place.revision or rendered.digest} {rendered.digest}" == before and not self._again():
                 await self._heal()
                 return
+        run.app.disturbed.clear()  # whatever it was, a pass over everything sees it
         proposal = await run.propose()
         carrying.admit(proposal)
         if not proposal.quiet:
@@ -314,7 +315,10 @@ class _Agent:
                 self.run.say("►", str(outcome.drift or outcome))
 
     async def _rest(self, seconds: float) -> None:
-        """Wait for the next look; drift ends it."""
+        """Wait for the next look; drift ends it, unless the last one failed."""
+        if self._failures:
+            await self.run.app.clock.sleep(seconds)
+            return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.run.app.disturbed.wait(), seconds)
 
