@@ -105,6 +105,8 @@ def test_what_is_declared_comes_to_be_and_a_second_apply_writes_nothing(ground: 
     many = len(ground.plane.audit_log.read_text().splitlines())
     again = ground.apply("shop", "--prune")
     assert (again.returncode, again.stdout) == (0, ""), again.stderr
+    same = in_process(ground.plane.kubeconfig, "diff", str(ground.root / "shop"), "-n", ground.namespace)
+    assert (same.returncode, same.stdout) == (0, "")
     asked = [json.loads(line) for line in ground.plane.audit_log.read_text().splitlines()[many:]]
     writes = [one["requestURI"] for one in asked if one["verb"] in ("create", "patch", "update", "delete")]
     assert [uri for uri in writes if ground.namespace in uri and "dryRun" not in uri] == []
@@ -363,3 +365,25 @@ def test_what_makes_no_sense_is_refused_before_anything_is_asked(
 def test_an_origin_that_is_none_is_refused(plane: ControlPlane, origin: str, told: str) -> None:
     done = as_user_of(plane.kubeconfig, "apply", origin, "--app", "shop", "--yes")
     assert (done.returncode, told in done.stderr) == (1, True), done.stderr
+
+
+def test_an_account_with_the_rights_that_the_docs_list_applies_and_prunes(
+    served: ControlPlane, ground: Ground, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "apply.md").read_text()
+    rules = page.partition("## Rights")[2].partition("```yaml\n")[2].partition("```")[0]
+    user = f"ci-{ground.namespace}"
+    roles = rules.replace("shop", ground.namespace).replace("trimtab-apply", user)
+    ground.kubectl("apply", "-f", "-", stdin=roles)
+    ground.kubectl("create", "role", "objects", "-n", ground.namespace, "--verb=*", "--resource=configmaps")
+    for role in (user, "objects"):
+        ground.kubectl("create", "rolebinding", role, "-n", ground.namespace, f"--role={role}", f"--user={user}")
+    ground.kubectl("create", "clusterrolebinding", user, f"--clusterrole={user}", f"--user={user}")
+    account = tmp_path / "ci.kubeconfig"
+    account.write_bytes(served.kubeconfig_for(user))
+    ground.write("shop", settings=config("settings"), old=config("old"))
+    first = ground.apply("shop", "--prune", kubeconfig=account)
+    assert (first.returncode, ground.mine("shop")) == (0, {"settings", "old"}), first.stderr
+    ground.write("shop", old=None)
+    second = ground.apply("shop", "--prune", kubeconfig=account)
+    assert (second.returncode, ground.mine("shop")) == (0, {"settings"}), second.stderr

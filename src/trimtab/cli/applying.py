@@ -31,12 +31,12 @@ from trimtab.controllers import carrying
 from trimtab.controllers.alone import Alone
 from trimtab.controllers.application import Application, Terms
 from trimtab.controllers.hiding import NOTHING, Hiding
-from trimtab.controllers.ledger import About, Ledger, Ledgers
+from trimtab.controllers.ledger import About, Ledger, Ledgers, cluster_of
 from trimtab.controllers.proposing import Proposal, propose
 from trimtab.diff.report import Report, State, gathered
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
-from trimtab.manifests.refs import Gvk, Key, Ref
+from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes.desired import placed
 from trimtab.targets.kubernetes.scopes import scopes
@@ -46,7 +46,6 @@ __all__ = ["LEAST_INTERVAL_S", "Asked", "Terms", "once", "stay"]
 LEAST_INTERVAL_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 300.0
 _REFUSALS: Final = (ApiError, UnknownKind, StaleGroup, Unreachable)
-_NAMESPACE: Final = Gvk("", "v1", "Namespace")
 _TOLD: Final = {
     Effect.CREATED: "created",
     Effect.CONFIGURED: "configured",
@@ -101,6 +100,7 @@ async def _stay(client: Client, asked: Asked, interval_s: float) -> Code:
             run.show(proposal)
             carrying.admit(proposal)
             run.ask(proposal)
+        run.app.interval_s = interval_s
         return await run.alone.run(lambda: _Agent(run, interval_s).work(), float("inf"))
 
 
@@ -229,9 +229,8 @@ async def _run(client: Client, asked: Asked) -> AsyncIterator[_Run]:
     options = asked.options
     key = Key(options.asked or client.config.namespace, asked.name)
     build = Build.of(asked.recipe)
-    body = await client.get(await client.discovery.find(_NAMESPACE), "kube-system")
     tasks = Tasks("apply")
-    ledgers = Ledgers(client, str(body["metadata"]["uid"]))
+    ledgers = Ledgers(client, await cluster_of(client))
 
     def told(holder: str) -> None:
         output.say("◎", f"app {key} is being applied by {holder}: waiting for it", quiet=options.quiet)
@@ -308,7 +307,8 @@ class _Agent:
         return departure is not None and bool(departure.held or departure.handed)
 
     async def _heal(self) -> None:
-        if self.standing is None or not self.run.app.disturbed.is_set():
+        app = self.run.app
+        if self.standing is None or not (app.disturbed.is_set() or app.unwatched(self.standing.items)):
             return
         for outcome in await carrying.heal(self.run.app, self.standing, lambda _outcome: None):
             if outcome.drift is not None or outcome.effect in (Effect.CREATED, Effect.CONFIGURED):

@@ -64,12 +64,10 @@ def coverage(
 async def look(client: "Client", namespace: str, *, system: bool = False) -> "Estate":
     """What there is, and how it stands. Raises ApiError, Unreachable where not even the apps can be read."""
     from trimtab.controllers import landscape
-    from trimtab.controllers.ledger import Ledgers
-    from trimtab.manifests.refs import Gvk
+    from trimtab.controllers.ledger import Ledgers, cluster_of
     from trimtab.targets.kubernetes import coverage as covering
 
-    home = await client.get(await client.discovery.find(Gvk("", "v1", "Namespace")), "kube-system")
-    ledgers = Ledgers(client, str(home["metadata"]["uid"]))
+    ledgers = Ledgers(client, await cluster_of(client))
     apps, blind = await landscape.apps(client, ledgers, namespace)
     found = await covering.survey(client, namespace, apps, system=system)
     return found._replace(blind=[*blind, *found.blind])

@@ -53,7 +53,7 @@ class Application:
     """One app in one cluster. `remaining` says for how many seconds nobody else can have begun to write.
 
     `pulse` is set when something moved that matters to the app, `disturbed` when an object is not as it was applied;
-    `told` hears what is waited for, where that takes long.
+    `told` hears what is waited for, where that takes long. What may not be watched is read every `interval_s`.
     """
 
     client: Client
@@ -63,6 +63,7 @@ class Application:
     key: Key
     remaining: Callable[[], float]
     told: Callable[[str], None]
+    interval_s: float = 10.0
     target: KubernetesTarget = field(init=False)
     pulse: asyncio.Event = field(default_factory=asyncio.Event)
     disturbed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -101,7 +102,12 @@ class Application:
 
     def wish(self, items: Sequence[Desired], inventory: Mapping[Ref, Entry], terms: Terms) -> Wish:
         """`items` as a wish of the target, which deletes nothing by itself."""
-        return Wish(self.owner, self.client, tuple(items), inventory, prune=False, force=terms.force)
+        owner, interval_s = self.owner, self.interval_s
+        return Wish(owner, self.client, tuple(items), inventory, False, force=terms.force, interval_s=interval_s)
+
+    def unwatched(self, items: Sequence[Desired]) -> bool:
+        """Whether no event tells of some of `items`, since their kind may not be watched."""
+        return any(self.target.watches.forbidden(item.gvk) for item in items)
 
     # --- the switch that stops every deletion (ENGINE.md, P15)
 

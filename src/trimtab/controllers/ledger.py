@@ -25,7 +25,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound
 from trimtab.manifests import codec
 from trimtab.manifests.inventory import decode_id, encode_id
-from trimtab.manifests.refs import Body, Key, Ref
+from trimtab.manifests.refs import Body, Gvk, Key, Ref
 from trimtab.targets.kubernetes import inventory
 from trimtab.targets.kubernetes.inventory import Entry, Line
 
@@ -33,6 +33,7 @@ TYPE: Final = "trimtab.dev/inventory"
 SUFFIX: Final = f".apply{inventory.SUFFIX}"
 """Ends the name of the head of an app. Those of all parts end with `inventory.SUFFIX`, too."""
 _ABOUT: Final = "app"
+_NAMESPACE: Final = Gvk("", "v1", "Namespace")
 _MANAGER: Final = "trimtab-apply"
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 
@@ -110,6 +111,15 @@ def head_of(key: Key) -> Key:
     return Key(key.namespace, f"{key.name}{SUFFIX}")
 
 
+async def cluster_of(client: Client) -> str:
+    """What records call the cluster; empty for who may not know. Raises what the client raises for anything else."""
+    try:
+        body = await client.get(await client.discovery.find(_NAMESPACE), "kube-system")
+    except Forbidden:
+        return ""
+    return str(body["metadata"]["uid"])
+
+
 class Ledgers:
     """Reads and writes the records of one cluster, which is called `cluster`."""
 
@@ -159,7 +169,7 @@ class Ledgers:
                 ledger.written = (dict(ledger.inventory), ledger.about)
         except (msgspec.DecodeError, ValueError, KeyError) as failure:
             ledger.problem = f"Secret {metadata.key} is damaged: {failure}"
-        if not ledger.problem and ledger.cluster != self._cluster:
+        if not ledger.problem and self._cluster and ledger.cluster and ledger.cluster != self._cluster:
             ledger.problem = f"it was made in another cluster ({ledger.cluster}), and this one is {self._cluster}"
         return ledger
 

@@ -29,7 +29,11 @@ _SCALES: Final = {
 }
 _OF_QUANTITIES: Final = frozenset({"limits", "requests", "capacity", "hard", "default", "defaultRequest", "overhead"})
 """Fields whose values are quantities, which the server writes in a form of its own."""
-OWNER_LABELS: Final = ("kustomize.toolkit.fluxcd.io/name", "kustomize.toolkit.fluxcd.io/namespace")
+OWNER_LABELS: Final = tuple(
+    f"{prefix}/{name}"
+    for prefix in ("kustomize.toolkit.fluxcd.io", "apply.trimtab.dev")
+    for name in ("name", "namespace")
+)
 _OF_THE_SERVER: Final = frozenset(
     {
         *(("metadata", name) for name in ("creationTimestamp", "generation", "resourceVersion", "selfLink", "uid")),
