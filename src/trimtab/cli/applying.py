@@ -269,7 +269,7 @@ class _Agent:
     _said: str = field(default="")
 
     async def work(self) -> Code:
-        """For ever. What goes wrong is said, and tried again."""
+        """For ever. What goes wrong is said, and tried again; what was good last stays enforced meanwhile."""
         while True:
             try:
                 await self._look()
@@ -279,46 +279,49 @@ class _Agent:
                 if (words := str(failure)) != self._said:
                     self._said = words
                     self.run.say("✗", words)
-            pause = self.interval_s
-            if self._failures:
-                pause = min(max(self.interval_s, 2.0**self._failures), max(_LONGEST_PAUSE_S, self.interval_s))
-            await self._rest(pause)
+                with contextlib.suppress(TrimtabError, *_REFUSALS):
+                    await self._heal(always=True)
+            await self._rest()
 
     async def _look(self) -> None:
         """A pass: over everything if something is declared anew, else over what was disturbed."""
-        run, before = self.run, self.run.rendered
+        run, known = self.run, self.run.rendered
         if self.standing is not None and not self._failures:
             place = await run.look()
             rendered = await place.render()
-            if f"{place.revision or rendered.digest} {rendered.digest}" == before and not self._again():
+            if f"{place.revision or rendered.digest} {rendered.digest}" == known and not self._again():
                 await self._heal()
                 return
         run.app.disturbed.clear()  # whatever it was, a pass over everything sees it
         proposal = await run.propose()
         carrying.admit(proposal)
+        standing, self.standing = self.standing, proposal
+        settled = standing is not None and proposal.quiet and proposal.on_record and not self._failures
+        if settled and standing is not None and proposal.departure == standing.departure:
+            return  # what is held stays so, and was told
         if not proposal.quiet:
             run.show(proposal)
         await run.carry_out(proposal, stay=True)
-        self.standing = proposal
 
     def _again(self) -> bool:
         """Deletions that are held, or left to others, may go by now."""
         departure = self.standing.departure if self.standing is not None else None
         return departure is not None and bool(departure.held or departure.handed)
 
-    async def _heal(self) -> None:
+    async def _heal(self, *, always: bool = False) -> None:
         app = self.run.app
-        if self.standing is None or not (app.disturbed.is_set() or app.unwatched(self.standing.items)):
+        if self.standing is None or not (always or app.disturbed.is_set() or app.unwatched(self.standing.items)):
             return
         for outcome in await carrying.heal(self.run.app, self.standing, lambda _outcome: None):
             if outcome.drift is not None or outcome.effect in (Effect.CREATED, Effect.CONFIGURED):
                 self.run.say("►", str(outcome.drift or outcome))
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait for the next look; drift ends it, unless the last one failed."""
+    async def _rest(self) -> None:
+        """Wait for the next look; drift ends it, but after a failure not at once."""
+        seconds = self.interval_s
         if self._failures:
-            await self.run.app.clock.sleep(seconds)
-            return
+            seconds = min(max(seconds, 2.0 ** min(self._failures, 20)), max(_LONGEST_PAUSE_S, seconds))
+            await self.run.app.clock.sleep(LEAST_INTERVAL_S)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.run.app.disturbed.wait(), seconds)
 

@@ -16,7 +16,7 @@ from trimtab.diff.report import Finding, State
 from trimtab.manifests import codec
 from trimtab.manifests.inventory import encode_id
 from trimtab.manifests.refs import Ref
-from trimtab.targets.contract import Action
+from trimtab.targets.contract import Action, Change
 from trimtab.targets.kubernetes import comparing, gate
 from trimtab.targets.kubernetes.desired import Desired
 from trimtab.targets.kubernetes.target import KubePlan
@@ -92,16 +92,15 @@ def told_of(ledger: Ledger, about: About, items: Sequence[Desired]) -> About:
 
 
 def narrowed(plan: KubePlan, todo: Collection[Ref], *, rest: Action | None = None) -> KubePlan:
-    """`plan` for what has to be applied alone; the `rest` is left out, or gets another look."""
-    stages = tuple(
-        tuple(
-            change if change.ref in todo or rest is None else change._replace(action=rest)
-            for change in stage
-            if change.ref in todo or (rest is not None and change.action is not Action.SKIP)
-        )
-        for stage in plan.stages
-    )
-    return KubePlan(stages, ())
+    """`plan` for what has to be applied alone. The `rest` is left out, or gets a look where none was taken yet."""
+    open_ = (Action.APPLY, Action.CORRECT)
+
+    def kept(change: Change[Desired]) -> list[Change[Desired]]:
+        if change.ref in todo:
+            return [change]
+        return [change._replace(action=rest)] if rest is not None and change.action in open_ else []
+
+    return KubePlan(tuple(tuple(one for change in stage for one in kept(change)) for stage in plan.stages), ())
 
 
 def _unsure(ledger: Ledger, found: Finding) -> bool:

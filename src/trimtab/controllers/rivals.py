@@ -46,7 +46,7 @@ class Rivals:
     key: Key
     about: About
     planned: Planned
-    _desires: dict[Key, set[Ref]] = field(default_factory=dict)
+    _desires: dict[Key, set[Ref] | None] = field(default_factory=dict)
     _lists: dict[Key, set[Ref] | None] = field(default_factory=dict)
 
     async def check_name(self) -> None:
@@ -89,7 +89,7 @@ class Rivals:
             if (owner := Owner.of(live, PREFIX)) is not None and await self._lists_it(owner.key, ref):
                 return f"Kustomization {owner.key}"
             owner = Owner.of(live, names.APPLIED)
-            if owner is not None and owner.key != self.key and ref in await self._desired_by(owner.key):
+            if owner is not None and owner.key != self.key and await self._desired_by(owner.key, ref):
                 return f"app {owner.key} of `trimtab apply`"
         if fields.owned_entry(live, names.HELM_MANAGER) is not None:
             owner = Owner.of(live, RELEASE_PREFIX)
@@ -111,14 +111,16 @@ class Rivals:
         refs = {found for line in reading.lines if (found := reading.ref_of(line)) is not None}
         return None if reading.problem else refs
 
-    async def _desired_by(self, key: Key) -> set[Ref]:
+    async def _desired_by(self, key: Key, ref: Ref) -> bool:
+        """Whether the app `key` desires `ref`, or may: one whose record cannot be trusted may desire anything."""
         if key not in self._desires:
             ledger = await self.ledgers.read(key)
             try:
-                self._desires[key] = await self._desired(ledger)
+                self._desires[key] = None if ledger.problem else await self._desired(ledger)
             except TrimtabError:
                 self._desires[key] = ledger.wished
-        return self._desires[key]
+        desired = self._desires[key]
+        return desired is None or ref in desired
 
     # --- before deleting
 
