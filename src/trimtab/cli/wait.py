@@ -12,7 +12,7 @@ import click
 
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
-from trimtab.cli.kinds import APP, RELEASE, SOURCES, Kind, one
+from trimtab.cli.kinds import APP, RELEASE, SOURCES, Kind, on_one_line, one, shortened
 
 if TYPE_CHECKING:
     from trimtab.cli.stations import Stations, View
@@ -147,7 +147,7 @@ def decided(view: "View", goal: "Stage") -> Outcome | None:
     step = view.account.blocked(goal)
     if step is not None and step.mark is Mark.UNKNOWN:
         return Outcome.UNKNOWN
-    return Outcome.STUCK if step is not None and step.stuck else None
+    return Outcome.STUCK if any(step.stuck for step in view.account.upto(goal)) else None
 
 
 def overdue(view: "View", goal: "Stage") -> Outcome:
@@ -175,7 +175,7 @@ class Progress:
         if not self._shown:
             return
         for step in view.account.steps:
-            text = f"{step.stage}{f': {step.message}' if step.message else ''}"
+            text = f"{step.stage}{f': {on_one_line(step.message)}' if step.message else ''}"
             if text not in self._said and (step.mark is Mark.DONE or step.message):
                 self._said.add(text)
                 output.say("✔" if step.mark is Mark.DONE else "✗" if step.mark is Mark.FAILED else "◎", text)
@@ -201,11 +201,11 @@ def told(
     at = view.account.revision
     what = "waits" if outcome is Outcome.WAITING else "is stuck" if outcome is Outcome.STUCK else "is unknown"
     if outcome is Outcome.REACHED:
-        later = f", which contains {wish}" if wish and not stations.wish.exactly(at) else ""
+        later = f", which contains {shortened(wish)}" if wish and not stations.wish.exactly(at) else ""
         reached = "fetched" if stations.kind in SOURCES else goal.value
-        lines = [f"{of} is {reached} at {at}{later}"]
+        lines = output.hanging(of, f"is {reached} at {shortened(at)}{later}")
     else:
-        lines = [f"{of} {what}: not {goal}{f' at {wish}' if wish else ''}"]
+        lines = output.hanging(of, f"{what}: not {goal}{f' at {shortened(wish)}' if wish else ''}")
     lines += stages(view)
     if view.objects is not None:
         for laggard in view.objects.laggards[:_SHOWN]:
@@ -216,9 +216,10 @@ def told(
     if outcome is not Outcome.REACHED:
         for revision, contains in stations.wish.contains.items():
             if contains is False and revision in (view.revision, published(view)):
-                lines.append(f"  {revision} does not contain {wish}")
+                lines += output.hanging("  ✗", f"{shortened(revision)} does not contain {shortened(wish)}")
         for revision, why in view.doubts.items():
-            lines += output.hanging(f"  ? whether {revision} contains {wish} is not known:", why)
+            doubt = f"whether {shortened(revision)} contains {shortened(wish)} is not known: {why}"
+            lines += output.hanging("  ?", doubt)
         lines += blocked(blockers)
     return lines
 
@@ -243,7 +244,8 @@ def stages(view: "View") -> list[str]:
         seen = view.seen.get(step.stage, "")
         when = step.at or (f"seen {seen}" if seen else "")
         sign = click.style(_SIGNS[step.mark], fg=_COLOURS[step.mark])
-        lines += output.hanging(f"  {sign} {step.stage:<9}", "  ".join(filter(None, (when, step.message))))
+        words = "  ".join(filter(None, (when, on_one_line(step.message))))
+        lines += output.hanging(f"  {sign} {step.stage:<9}", words)
     return lines
 
 
@@ -255,7 +257,7 @@ def blocked(blockers: "Sequence[Blocker]") -> list[str]:
         return []
     lines = ["  in the way:"]
     for blocker in blockers:
-        lines += output.hanging(f"    {'  ' * blocker.depth}{blocker.ref}:", blocker.why)
+        lines += output.hanging(f"    {'  ' * blocker.depth}{blocker.ref}:", on_one_line(blocker.why))
     first = root(tuple(blockers))
     if first is not None:
         lines += output.hanging(f"  way out: {first.ref}:", first.way_out)

@@ -85,13 +85,15 @@ class Account(NamedTuple):
 
     def reached(self, stage: Stage) -> bool:
         """Whether it, and all before it, is done."""
-        upto = self.steps[: list(Stage).index(stage) + 1]
-        return all(step.mark is Mark.DONE for step in upto)
+        return all(step.mark is Mark.DONE for step in self.upto(stage))
 
     def blocked(self, stage: Stage) -> Step | None:
         """The first step on the way to `stage` that is not done."""
-        upto = self.steps[: list(Stage).index(stage) + 1]
-        return next((step for step in upto if step.mark is not Mark.DONE), None)
+        return next((step for step in self.upto(stage) if step.mark is not Mark.DONE), None)
+
+    def upto(self, stage: Stage) -> tuple[Step, ...]:
+        """The way to `stage`, itself included."""
+        return self.steps[: list(Stage).index(stage) + 1]
 
 
 _OF_HEALTH: Final = frozenset({Reason.HEALTH_CHECK_FAILED, Reason.HEALTH_CHECK_CANCELED, Reason.TEST_FAILED})
