@@ -61,8 +61,8 @@ D, W, F, U = "done", "waiting", "failed", "unknown"
     ("body", "origin", "wish", "expected", "words"),
     [
         (app(), source(), "", "dddd", ""),
-        (app(), source(), "2222", "dddd", ""),
-        (app(applied=OLD, attempted=OLD), source(OLD), "2222", "wwww", "is at main@sha1:1111"),
+        (app(), source(), "22222222", "dddd", ""),
+        (app(applied=OLD, attempted=OLD), source(OLD), "22222222", "wwww", "is at main@sha1:1111"),
         (app(applied=OLD, attempted=OLD), source(), "", "dwww", "it is at main@sha1:1111"),
         (app("Unknown", "Progressing", "applying revision x", applied=OLD), source(), "", "ddww", "applying"),
         (app("Unknown", "Progressing", "waiting for Deployment/n/web: 0 of 1"), source(), "", "dddw", "0 of 1"),
@@ -75,14 +75,14 @@ D, W, F, U = "done", "waiting", "failed", "unknown"
         (app(generation=2), source(), "", "dwww", "has not looked at generation 2"),
         (app(), source(generation=2), "", "wwdd", "has not looked at generation 2"),
         (app(), source(ready="False"), "", "fwdd", "no route"),
-        (app(), source(ready="False"), "2222", "dddd", ""),
-        (app(), source(OLD), "2222", "dddd", "is at main@sha1:1111"),
+        (app(), source(ready="False"), "22222222", "dddd", ""),
+        (app(), source(OLD), "22222222", "dddd", "is at main@sha1:1111"),
         (app(), Source(REPO), "", "wwdd", "does not exist"),
         (app(), Source(REPO, problem="forbidden"), "", "uwdd", "forbidden"),
-        (app(), Source(REPO, problem="forbidden"), "2222", "dddd", ""),
+        (app(), Source(REPO, problem="forbidden"), "22222222", "dddd", ""),
         (app(suspend=True), source(), "", "dddd", ""),
         (app(suspend=True, applied=OLD, attempted=OLD), source(), "", "dwww", "trimtab resume shop -n n"),
-        (app(applied=OLD, attempted=OLD), source(OLD, suspend=True), "2222", "wwww", "is suspended"),
+        (app(applied=OLD, attempted=OLD), source(OLD, suspend=True), "22222222", "wwww", "is suspended"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -108,7 +108,7 @@ def test_each_state_that_controllers_leave_is_at_its_stage(body, origin, wish, e
     ids=["refused", "retried", "suspended", "refused before", "source refused", "source suspended"],
 )
 def test_what_waiting_cannot_help_is_stuck(body, origin, stuck):
-    step = account(body, origin, Wish("2222"), GOOD).blocked(Stage.HEALTHY)
+    step = account(body, origin, Wish("22222222"), GOOD).blocked(Stage.HEALTHY)
     assert step is not None
     assert step.stuck is stuck
 
@@ -142,15 +142,17 @@ def test_ready_is_healthy_only_when_the_objects_are_or_the_controller_has_waited
 def test_times_are_those_of_the_record_of_that_revision():
     record = {"metadata": {"revision": NEW, "rendered": "T2", "applied": "T3"}, "lastReconciled": "T4"}
     other = {"metadata": {"revision": OLD, "rendered": "T8", "applied": "T9"}, "lastReconciled": "T9"}
-    found = account(app(history=[other, record]), source(), Wish(), GOOD)
-    assert [step.at for step in found.steps] == ["T1", "T2", "T3", "T4"]
+    for waited, healthy in ((True, "T4"), (False, "")):
+        body = app(history=[other, record], wait=waited, also=["Healthy"] if waited else [])
+        found = account(body, source(), Wish(), GOOD)
+        assert [step.at for step in found.steps] == ["T1", "T2", "T3", healthy]
 
 
 def test_a_later_revision_that_contains_the_one_asked_for_is_good_enough():
-    found = account(app(), source(), Wish("1111", {NEW: True}), GOOD)
+    found = account(app(), source(), Wish("11111111", {NEW: True}), GOOD)
     assert found.reached(Stage.HEALTHY)
     assert found.revision == NEW
-    assert not account(app(), source(), Wish("1111", {NEW: None}), GOOD).reached(Stage.FETCHED)
+    assert not account(app(), source(), Wish("11111111", {NEW: None}), GOOD).reached(Stage.FETCHED)
 
 
 def release(ready="True", reason="", *, version="1.2.3", attempted="1.2.3", status="deployed", digest="", **spec):
@@ -192,10 +194,12 @@ def test_a_release_is_at_the_version_of_its_chart(body, published, wish, reached
 
 
 def test_a_source_has_arrived_when_it_is_fetched():
-    assert of_source(source(), Wish("2222")).reached(Stage.HEALTHY)
-    assert not of_source(source(OLD), Wish("2222")).reached(Stage.FETCHED)
+    assert of_source(source(), Wish("22222222")).reached(Stage.HEALTHY)
+    assert not of_source(source(OLD), Wish("22222222")).reached(Stage.FETCHED)
     assert not of_source(source(ready="False"), Wish()).reached(Stage.FETCHED)
     assert not of_source(Source(REPO), Wish()).reached(Stage.FETCHED)
+    charts = Source(Ref("", "HelmRepository", "n", "charts"), {"spec": {"type": "oci"}})
+    assert of_source(charts, Wish()).reached(Stage.HEALTHY)
 
 
 VALUES = st.one_of(st.none(), st.integers(), st.text(max_size=5), st.lists(st.integers(), max_size=2))
@@ -215,7 +219,7 @@ ODD = st.recursive(VALUES, lambda inner: st.dictionaries(st.sampled_from(["statu
     )
 )
 def test_odd_objects_are_read_and_never_taken_for_done(body):
-    found = account(body, Source(REPO, body), Wish("2222"), None)
+    found = account(body, Source(REPO, body), Wish("22222222"), None)
     assert not found.reached(Stage.HEALTHY)
 
 

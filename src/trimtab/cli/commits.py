@@ -5,7 +5,6 @@ its Secret, if that may be read. What cannot be asked is not known, with the rea
 """
 
 import contextlib
-import re
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from trimtab.base.errors import TrimtabError
 from trimtab.base.http import AiohttpTransport
 from trimtab.cli.chronicle import Commit
 from trimtab.controllers.gitaccess import GitAccess
-from trimtab.health.revisions import digest_of
+from trimtab.health.revisions import commit_in, digest_of
 from trimtab.health.shape import section
 from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
 from trimtab.manifests.refs import Body
@@ -30,13 +29,13 @@ from trimtab.remotes.git.history import STEPS, History, TooLong
 from trimtab.remotes.git.names import COMMIT
 from trimtab.remotes.git.said import Said, said_in
 from trimtab.sources.git import Credentials, GitSource, GitSpec, Head
+from trimtab.sources.targets import prefixes
 
 if TYPE_CHECKING:
     from trimtab.kube.client import Client
 
 _STEPS: Final = (20, 300)
 """So many generations are fetched with their files, one number after the other, to find who wrote some lines."""
-_DIGITS: Final = re.compile(r"[0-9a-f]{4,40}", re.ASCII)
 _PROBLEMS: Final = (TrimtabError, ValueError, ApiError, UnknownKind, StaleGroup, Unreachable)
 
 
@@ -76,8 +75,8 @@ class Commits:
         return self._contains[known]
 
     async def _look(self, repository: Body, revision: str, asked: str) -> "bool | Unknown":
-        digits = digest_of(asked) or asked
-        if not _DIGITS.fullmatch(digits):
+        digits = commit_in(asked)
+        if not digits:
             return Unknown(f"{asked} is a name, and says nothing about what came before it")
         spec, credentials, head = await self._reach(repository, revision)
         for depth in STEPS:
@@ -151,7 +150,7 @@ class Commits:
     async def _reach(self, repository: Body, revision: str) -> tuple[GitSpec, Credentials, Head]:
         """How the repository is reached, and the commit that is meant. Raises ValueError for what is none of git's."""
         if repository.get("kind") != GIT_REPOSITORY.kind:
-            raise ValueError(f"a {repository.get('kind')} has no commits to ask for")
+            raise ValueError(f"commits are known to GitRepositories, and it comes from a {repository.get('kind')}")
         item = msgspec.convert(repository, GitRepository)
         if item.spec.include:
             # the files of others lie among its own, under the same revision
@@ -160,8 +159,9 @@ class Commits:
         if not COMMIT.fullmatch(commit):
             raise ValueError(f"{revision} names no commit")
         spec = GitSpec.from_api(item.spec)
-        name = revision.rpartition("@")[0]
-        ref = name if name.startswith("refs/") else f"refs/heads/{name}" if name else ""
+        # for servers that hand out nothing by id
+        wanted = prefixes(spec.target)
+        ref = wanted[0] if len(wanted) == 1 and not wanted[0].endswith("/") else ""
         return spec, await self.access.credentials(item, spec), Head(revision, commit, ref)
 
 

@@ -11,9 +11,9 @@ from trimtab.base.clock import rfc3339
 from trimtab.base.tasks import Tasks
 from trimtab.cli.commits import Commits, Unknown
 from trimtab.cli.follow import follow
-from trimtab.cli.kinds import ALL, SOURCES, Kind
+from trimtab.cli.kinds import ALL, RELEASE, SOURCES, Kind
 from trimtab.cli.looking import Looking, source_ref
-from trimtab.health.revisions import Wish
+from trimtab.health.revisions import Wish, commit_in
 from trimtab.health.shape import section
 from trimtab.health.stages import Account, Mark, Objects, Source, Stage, account, of_source
 from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
@@ -179,8 +179,8 @@ class Stations:
         wish = self.wish
         if not wish.asked or not revision or revision in wish.contains or wish.exactly(revision):
             return
-        if source.body is None:
-            return
+        if source.body is None or not commit_in(wish.asked) or self.kind is RELEASE:
+            return  # what a tag or the version of a chart contains says its name
         answer = await self.commits.contains(source.body, revision, wish.asked)
         if isinstance(answer, Unknown):
             self._doubts[revision] = answer.why

@@ -18,7 +18,7 @@ from trimtab.diff.fields import FIELD_MANAGER, owned_entry
 from trimtab.health.blockers import Blocker, Known
 from trimtab.health.shape import condition, says, section, sections
 from trimtab.health.verdict import Verdict
-from trimtab.kube.errors import NotFound
+from trimtab.kube.errors import ApiError, NotFound, StaleGroup, UnknownKind
 from trimtab.manifests.inventory import encode_id
 from trimtab.manifests.refs import Body, Gvk, Ref
 from trimtab.render.files import parent
@@ -84,8 +84,10 @@ class Traced:
     gone: bool = False
 
 
-async def traced(client: "Client", resource: "Resource", namespace: str, name: str, timeout_s: float) -> Traced | None:
-    """The object traced; None where there is none, and no app has one of the name on record.
+async def traced(
+    client: "Client", resource: "Resource", namespace: str, name: str, timeout_s: float
+) -> Traced | Unknown | None:
+    """The object traced; None where there is none, and no app has one of the name on record (Unknown: perhaps one has).
 
     Raises what the client raises for the object itself; of all else it is said what could not be looked at.
     """
@@ -175,10 +177,14 @@ def _of_release(found: Traced, body: Body, of: Ref) -> Traced:
     return replace(found, drift=(), told=f"as its controller found: {message}")
 
 
-async def _gone(client: "Client", looking: Looking, ref: Ref) -> Traced | None:
+async def _gone(client: "Client", looking: Looking, ref: Ref) -> Traced | Unknown | None:
     """An object that an app has on record and that is not there."""
     wanted = encode_id(ref)
-    for item in (await client.list(await client.discovery.find(KUSTOMIZATION), "", type=dict)).items:
+    try:
+        items = (await client.list(await client.discovery.find(KUSTOMIZATION), "", type=dict)).items
+    except (ApiError, UnknownKind, StaleGroup) as failure:
+        return Unknown(str(failure))
+    for item in items:
         entries = sections(section(item, "status", "inventory"), "entries")
         if any(entry.get("id") == wanted for entry in entries):
             metadata = item["metadata"]

@@ -178,7 +178,7 @@ def _app_told(kind: Kind, ref: "Ref", view: "View", blockers: "Sequence[Blocker]
         words = "  ".join(filter(None, (commit["author"], commit["committedAt"], commit["subject"])))
         lines += output.hanging("  commit   ", f"{shortened(view.revision)}  {words}")
     if (request := request_of(view.app or {})) is not None:
-        by = f" by {request['by']}" if request["by"] else ""
+        by = f" by {request['by']}" if request["by"] else f" (with {request['with']})" if request["with"] else ""
         state = "honoured" if request["honoured"] else "not honoured yet"
         lines += output.hanging("  asked    ", f"for a reconcile{by}, {request['at']}: {state}")
     return [*lines, *blocked(blockers)]
@@ -209,13 +209,23 @@ def request_of(body: dict[str, Any]) -> dict[str, Any] | None:
     if not token:
         return None
     honoured = body.get("status", {}).get("lastHandledReconcileAt") == token
-    return {"at": token, "by": requester(annotations), "honoured": honoured}
+    return {"at": token, "by": requester(annotations), "with": _asked_with(body), "honoured": honoured}
+
+
+def _asked_with(body: dict[str, Any]) -> str:
+    """The program that wrote the request, as the server has it: all that is known where nobody is named."""
+    for entry in body["metadata"].get("managedFields") or ():
+        fields = (entry.get("fieldsV1") or {}).get("f:metadata") or {}
+        if f"f:{REQUESTED_AT}" in (fields.get("f:annotations") or {}):
+            return str(entry.get("manager") or "")
+    return ""
 
 
 # --- any object
 
 
 async def _object(client: "Client", options: Options, asked: Asked, form: output.Form) -> int:
+    from trimtab.cli.commits import Unknown
     from trimtab.cli.tracing import traced
     from trimtab.health.verdict import State
     from trimtab.kube.errors import UnknownKind
@@ -230,6 +240,11 @@ async def _object(client: "Client", options: Options, asked: Asked, form: output
     namespace = asked.namespace or options.asked or client.config.namespace
     async with deadline(options.timeout_s, Ref("", resource.gvk.kind, namespace, asked.name)):
         found = await traced(client, resource, namespace, asked.name, options.timeout_s)
+    if isinstance(found, Unknown):
+        words = (
+            f"there is no {resource.gvk.kind} {asked.name}; whether an app has one on record is unknown: {found.why}"
+        )
+        raise Failure(Code.UNKNOWN, words)
     if found is None:
         place = f" in namespace {namespace}" if resource.namespaced else ""
         words = f"there is no {resource.gvk.kind} {asked.name}{place}, and no app has one on record"

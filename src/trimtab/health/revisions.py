@@ -8,7 +8,9 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-LEAST_DIGITS: Final = 4
+LEAST_DIGITS: Final = 7
+"""Fewer may as well be a tag, or the year in one; as many as git itself shows name one commit."""
+_LONGEST_COMMIT: Final = 40
 _FORM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@:+-]{0,299}", re.ASCII)
 _DIGITS: Final = re.compile(rf"[0-9a-f]{{{LEAST_DIGITS},64}}", re.ASCII)
 
@@ -47,6 +49,13 @@ def names(asked: str, revision: str) -> bool:
     if _DIGITS.fullmatch(wanted_digits) and digits.startswith(wanted_digits):
         return True
     return bool(at) and not wanted_at and not wanted_algorithm and asked == of
+
+
+def commit_in(asked: str) -> str:
+    """The commit, or its beginning, that `asked` names; nothing where it is a tag, a version or another digest."""
+    digits = digest_of(asked) or asked
+    whole = _DIGITS.fullmatch(digits) and len(digits) <= _LONGEST_COMMIT and ("sha256:" not in asked)
+    return digits if whole else ""
 
 
 class Wish(NamedTuple):

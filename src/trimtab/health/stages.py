@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from trimtab.api.gvk import HELM_RELEASE
+from trimtab.api.gvk import HELM_RELEASE, HELM_REPOSITORY
 from trimtab.api.names import ORIGIN_REVISION, Reason
 from trimtab.health.revisions import Wish
 from trimtab.health.shape import condition, number, says, section, sections
@@ -223,6 +223,8 @@ def _at_source(source: Source, *, done: bool, newest: bool) -> Step:
             return step._replace(mark=Mark.UNKNOWN, message=f"{source.ref} cannot be looked at: {source.problem}")
         return step._replace(message=f"{source.ref} does not exist")
     spec, metadata = section(source.body, "spec"), section(source.body, "metadata")
+    if source.ref.kind == HELM_REPOSITORY.kind and spec.get("type") == "oci":
+        return step._replace(mark=Mark.DONE, message="it only says where charts are: there is nothing to fetch")
     ready = condition(source.body, "Ready")
     generation = number(metadata, "generation")
     # a producer of its own kind need not say which generation it looked at
@@ -294,7 +296,8 @@ def _healthy(app: _App, before: Step, objects: Objects | None) -> Step:
         return step._replace(mark=Mark.FAILED, message=f"{app.reason}: {app.message}", stuck=app.stalled)
     if app.ready != "True":
         return step._replace(message=app.message)
-    at = app.moment("healthy") or (str(app.record.get("lastReconciled") or "") if not app.is_release else "")
+    # where nobody waited for health, the record says only when there was nothing more to apply
+    at = str(app.record.get("lastReconciled") or "") if _vouched(app) else ""
     if objects is None:
         return step._replace(message="its objects are not looked at yet")
     blind = [one for one in objects.laggards if one.verdict.state is State.Unknown]
