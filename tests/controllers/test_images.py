@@ -115,6 +115,24 @@ async def test_what_is_no_list_leaves_the_last_in_force_and_is_told(images: Imag
     assert images.ready()[0] == "True"
 
 
+async def test_what_is_asked_for_while_a_registry_wants_patience_is_put_off_and_not_said_to_be_wrong(
+    images: Images,
+) -> None:
+    other = Key(HOME, "other")
+    images.repository(other, image="127.0.0.1:5000/other")
+    await images.look()
+    images.registry.says = Answer(429, headers={"Retry-After": "30"})
+    images.clock.seconds += 60
+    assert (await images.look()).retry_after == 30
+    assert await images.look(other) == Again(30)
+    assert images.ready(key=other) == ("", "", "")
+    assert len(images.registry.asked) == 2
+    images.registry.says = None
+    images.clock.seconds += 31
+    await images.look(other)
+    assert images.ready(key=other)[0] == "True"
+
+
 async def test_an_empty_list_is_never_believed(images: Images) -> None:
     await images.look()
     images.registry.says, images.registry.tags = listing(), {}
@@ -137,6 +155,9 @@ async def test_a_tag_that_is_not_listed_any_more_leaves_after_a_second_look_and_
     assert "1.1.0, latest, sha256-abc.sig are not listed any more" in images.ready()[2]
     assert images.latest() == "1.1.0"
     images.clock.seconds += 60
+    await images.look(asked=True)
+    assert "1.1.0, latest, sha256-abc.sig are not" in images.ready()[2], "it is too early"
+    images.clock.seconds += 300
     await images.look()
     assert images.registry.asked[-1] == "HEAD app/manifests/1.1.0", "and of no other"
     assert "1.1.0 is not listed any more" in images.ready()[2]
@@ -420,7 +441,7 @@ async def test_whatever_a_registry_says_nothing_older_is_chosen_while_what_was_c
             case "lose":
                 images.start(lost=True)
             case "wait":
-                images.clock.seconds += 61
+                images.clock.seconds += 301
             case "choose":
                 await images.choose()
         await images.look(asked=True)

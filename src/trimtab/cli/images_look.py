@@ -196,7 +196,7 @@ async def _ages(scanner: Scanner, spec: ScanSpec, access: Access, tags: Sequence
     async def look(tag: str) -> None:
         try:
             digest = await scanner.digest(spec, access, tag)
-            async with scanner.asking(spec):
+            async with scanner.asking(spec, access):
                 moment = await creation.created(scanner.registry, spec.repository, access, digest)
         except TrimtabError:
             return

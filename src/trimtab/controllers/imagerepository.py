@@ -20,7 +20,7 @@ from trimtab.controllers.scans import Scan, Scans
 from trimtab.controllers.state import ObjectState
 from trimtab.images.believing import CONFIRM_AFTER_S, Believed, believe
 from trimtab.images.filters import Exclusions
-from trimtab.images.scanning import Scanner, ScanSpec
+from trimtab.images.scanning import Later, Scanner, ScanSpec
 from trimtab.images.tagstore import Seen, TagStore
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, NotFound
@@ -116,6 +116,9 @@ class ImageRepositories:
             return Again(wait)
         try:
             return await self._pass(item, known)
+        except Later as patience:
+            # Nothing is known to be wrong with it. Not all of them at the same moment.
+            return Again(patience.after * (1 + _SPREAD * self._chance()))
         except TrimtabError as failure:
             await self._tell_failure(item, known, failure)
             raise

@@ -53,7 +53,7 @@ class Ages:
     async def _created(self, uid: str, spec: ScanSpec, access: Access, tag: str, digest: str) -> datetime | None:
         found = await asyncio.to_thread(self._store.created, digest)
         if found is None:
-            async with self._scanner.asking(spec):
+            async with self._scanner.asking(spec, access):
                 found = (await creation.created(self._scanner.registry, spec.repository, access, digest),)
         await asyncio.to_thread(self._store.note, uid, tag, digest, found[0])
         return found[0]

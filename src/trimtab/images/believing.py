@@ -10,7 +10,7 @@ were tags: nobody could choose anything from it.
 from collections.abc import Mapping, Set
 from typing import Final, NamedTuple
 
-CONFIRM_AFTER_S: Final = 30.0
+CONFIRM_AFTER_S: Final = 300.0
 """Between the look that misses a tag first and one that may confirm that it is gone."""
 
 
