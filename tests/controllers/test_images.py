@@ -185,10 +185,42 @@ async def test_a_lost_cache_is_filled_again_and_nothing_older_is_chosen_meanwhil
     images.registry.says = listing("1.0.0")
     await images.look()
     assert images.latest() == "1.1.0", "it was chosen, so that it was there"
+    images.start()
+    await images.look()
+    assert images.latest() == "1.1.0", "and is not forgotten before the next look"
     images.registry.says = None
     images.clock.seconds += 60
     await images.look()
     assert (images.latest(), images.ready(IMAGE_POLICY)[0]) == ("1.1.0", "True")
+
+
+async def test_what_one_policy_says_that_it_chose_is_put_before_no_other(images: Images) -> None:
+    """Whoever may write a status must not make others choose a tag that is not there."""
+    mine = Key(HOME, "mine")
+    images.policy(mine)
+    claim = {"name": "127.0.0.1:5000/app", "tag": "99.0.0"}
+    images.cluster.bodies[IMAGE_POLICY, mine]["status"]["latestRef"] = claim
+    images.start()
+    for seconds in (0, 60, 301):
+        images.clock.seconds += seconds
+        await images.look(asked=True)
+        assert images.latest() == "1.1.0"
+        assert "99.0.0" not in json.dumps(images.cluster.bodies[IMAGE_REPOSITORY, REPOSITORY])
+    assert images.registry.asked[-1] == "HEAD app/manifests/99.0.0"
+    assert images.latest(mine) == "1.1.0"
+
+
+async def test_what_is_chosen_by_those_who_may_not_is_not_even_asked_for(images: Images) -> None:
+    stranger = Key("tenant", "app")
+    images.cluster.bodies[NAMESPACE, Key("", "tenant")] = {"metadata": {"labels": {}}}
+    images.policy(stranger, imageRepositoryRef={"name": "app", "namespace": HOME})
+    claim = {"name": "127.0.0.1:5000/app", "tag": "99.0.0"}
+    images.cluster.bodies[IMAGE_POLICY, stranger]["status"]["latestRef"] = claim
+    images.start()
+    for seconds in (0, 301, 301):
+        images.clock.seconds += seconds
+        await images.look(asked=True)
+    assert images.registry.asked == ["GET app/tags/list"] * 3
 
 
 async def test_tags_that_are_lost_while_running_are_asked_for_again(images: Images) -> None:
@@ -438,6 +470,7 @@ async def test_whatever_a_registry_says_nothing_older_is_chosen_while_what_was_c
                 registry.heads = Answer(502)
             case "restart":
                 images.start()
+                await images.look()
             case "lose":
                 images.start(lost=True)
             case "wait":

@@ -85,10 +85,20 @@ class ImagePolicies:
         for key in self._of.get(repository, ()):
             self._wake(key)
 
-    def chosen(self, repository: Key, image: str) -> frozenset[str]:
-        """The tags that were chosen of `image`."""
-        refs = (self._latest(key) for key in self._of.get(repository, ()))
-        return frozenset(ref.tag for ref in refs if ref is not None and ref.name == image)
+    async def chosen(self, repository: ImageRepository) -> frozenset[str]:
+        """The tags that were chosen of it, by those who may choose from it."""
+        found: dict[str, set[str]] = {}
+        for key in self._of.get(repository.key, ()):
+            if (ref := self._latest(key)) is not None and ref.name == repository.spec.image:
+                found.setdefault(key.namespace, set()).add(ref.tag)
+        tags: set[str] = set()
+        for namespace, chosen in found.items():
+            try:
+                await self._world.access.check_images(namespace, repository.key, repository.spec.access_from)
+            except Terminal:
+                continue
+            tags |= chosen
+        return frozenset(tags)
 
     def backoff_cap(self, key: Key) -> float:
         """The longest wait between two tries: an answer of the registry is asked for as often as its tags."""
@@ -176,6 +186,9 @@ class ImagePolicies:
                 world.scans.lost(other)
                 words = f"the tags of ImageRepository {other} were lost from the cache; it is looked at again"
                 raise _waiting(names.Reason.DEPENDENCY_NOT_READY, words)
+            latest = self._latest(item.key)
+            if latest is not None and latest.name == scan.image and latest.tag in scan.unlisted:
+                tags |= {latest.tag}  # it was there for us, and for nobody else
             rules = Rules.of(item, exclusions=scan.exclusions)
             if rules.by_age:
                 wanted = await asyncio.to_thread(rules.in_question, tags)

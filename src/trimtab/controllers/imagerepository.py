@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Awaitable, Callable, Iterable, Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,6 +27,7 @@ from trimtab.kube.errors import ApiError, NotFound
 from trimtab.kube.informer import Informer
 from trimtab.manifests.conditions import find
 from trimtab.manifests.refs import Key
+from trimtab.remotes.oci.reference import TAG
 from trimtab.remotes.oci.registry import Listed
 from trimtab.remotes.oci.wire import Access
 from trimtab.runtime.controller import Again, Done, Result
@@ -39,20 +40,21 @@ TELL_EVERY_S = 600.0
 """So often the time of the last look is written where nothing is new: not at each look, which would be all the load."""
 _LATEST = 10
 _SHOWN = 5
+_MOST_ASKED = 50
 _SPREAD = 0.1
 _SPREAD_OF_FIRST = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the controller works with. `chosen` tells the tags that ImagePolicies chose of an image of a repository."""
+    """What the controller works with. `chosen` tells the tags that ImagePolicies chose of a repository."""
 
     client: Client
     objects: Informer[ImageRepository]
     scanner: Scanner
     store: TagStore
     scans: Scans
-    chosen: Callable[[Key, str], frozenset[str]]
+    chosen: Callable[[ImageRepository], Awaitable[frozenset[str]]]
     recorder: Recorder
     clock: Clock
 
@@ -109,7 +111,7 @@ class ImageRepositories:
             await drop(self._world.client, resource, item.metadata, names.FINALIZER)
             return Done()
         known = await self._remember(item)
-        self._offer(item, known)
+        await self._offer(item, known)
         if item.spec.suspend:
             return Done()
         if (wait := self._wait(item, known)) > 0:
@@ -170,22 +172,23 @@ class ImageRepositories:
         doubts = dict(seen.doubts) if seen else {}
         tags = frozenset(listed.tags) if listed is not None else held - doubts.keys()
         known.strange_names = listed.strange if listed is not None else known.strange_names
-        believed = believe(held, doubts, tags, self._chosen(item, exclusions), now.timestamp())
+        believed = believe(held, doubts, tags, await self._chosen(item, exclusions), now.timestamp())
         if believed.ask:
-            absent = {tag for tag in sorted(believed.ask) if await world.scanner.is_gone(spec, access, tag)}
+            asked_for = sorted(believed.ask)[:_MOST_ASKED]
+            absent = {tag for tag in asked_for if await world.scanner.is_gone(spec, access, tag)}
             believed = believed.without(absent)
         known.seen = _seen(item, listed, seen, believed, now)
         await asyncio.to_thread(world.store.keep, item.key, known.seen, believed.tags)
         known.kept_at = now
         self._lost.discard(item.key)
         result = await asyncio.to_thread(_result, believed.tags, exclusions, now)
-        self._put(item, known)
-        await self._tell(item, known, spec, result, now, believed)
+        await self._put(item, known)
+        await self._tell(item, known, spec, result, now, believed.tags & believed.doubts.keys(), empty=not tags)
 
-    def _chosen(self, item: ImageRepository, exclusions: Exclusions) -> frozenset[str]:
+    async def _chosen(self, item: ImageRepository, exclusions: Exclusions) -> frozenset[str]:
         """What must not leave unasked. What is left out now has been taken out of the choice by a person."""
-        chosen = self._world.chosen(item.key, item.spec.image)
-        return frozenset(tag for tag in chosen if not exclusions.judge(tag))
+        chosen = await self._world.chosen(item)
+        return frozenset(tag for tag in chosen if TAG.fullmatch(tag) and not exclusions.judge(tag))
 
     def _wait(self, item: ImageRepository, known: _Known) -> float:
         """Seconds until a look is due: a label that somebody set is no reason for one."""
@@ -225,18 +228,20 @@ class ImageRepositories:
             known.seen = None  # of another repository: nothing of it counts
         return known
 
-    def _offer(self, item: ImageRepository, known: _Known) -> None:
+    async def _offer(self, item: ImageRepository, known: _Known) -> None:
         """What was found stays in force, also while nobody looks, or the registry cannot be reached."""
         if known.seen is None:
             self._world.scans.drop(item.key)
         elif item.key not in self._lost:
-            self._put(item, known)
+            await self._put(item, known)
 
-    def _put(self, item: ImageRepository, known: _Known) -> None:
-        if (seen := known.seen) is not None:
-            doubts = hashlib.sha256(msgspec.json.encode(sorted(seen.doubts))).hexdigest() if seen.doubts else ""
-            scan = Scan(item.metadata.uid, item.spec.image, seen.digest + doubts, item.spec.exclusions)
-            self._world.scans.put(item.key, scan)
+    async def _put(self, item: ImageRepository, known: _Known) -> None:
+        if (seen := known.seen) is None:
+            return
+        doubts = hashlib.sha256(msgspec.json.encode(sorted(seen.doubts))).hexdigest() if seen.doubts else ""
+        unlisted = await self._world.chosen(item) & seen.doubts.keys() if seen.doubts else frozenset()
+        scan = Scan(item.metadata.uid, item.spec.image, seen.digest + doubts, item.spec.exclusions, unlisted)
+        self._world.scans.put(item.key, scan)
 
     async def _tell(
         self,
@@ -245,8 +250,11 @@ class ImageRepositories:
         spec: ScanSpec,
         result: ScanResult | None,
         now: datetime,
-        believed: Believed | None = None,
+        missing: Set[str] = frozenset(),
+        *,
+        empty: bool = False,
     ) -> None:
+        """Say how it went; `missing` are the tags in force that were not listed."""
         generation, before = item.metadata.generation, known.status
         requested = item.metadata.requested_at or before.last_handled_reconcile_at
         last = before.last_scan_result
@@ -260,18 +268,15 @@ class ImageRepositories:
             result = last
         assert result is not None  # noqa: S101 - there was one, or it was made
         message = f"successful scan: found {result.tag_count} tags with checksum {result.revision}"
-        doubted = frozenset(known.seen.doubts) if known.seen else frozenset()
-        empty = believed is not None and bool(doubted) and doubted == believed.tags
+        empty = empty and bool(missing)
         if empty:
             message = (
-                f"{spec.repository}: the registry lists no tags, and there were {len(doubted):,}: they stay in force. "
+                f"{spec.repository}: the registry lists no tags, and there were {len(missing):,}: they stay in force. "
                 "If the repository was emptied on purpose, make this object anew"
             )
-        elif doubted:
-            message += (
-                f"; {_shown(doubted)} {'is' if len(doubted) == 1 else 'are'} not listed any more, and "
-                "counted until the registry confirms that"
-            )
+        elif missing:
+            are = "is" if len(missing) == 1 else "are"
+            message += f"; {_shown(missing)} {are} not listed any more, and counted until the registry confirms that"
         if known.strange_names:
             message += f"; {known.strange_names:,} names in the list are no tags, and left out"
         if empty:
@@ -290,9 +295,9 @@ class ImageRepositories:
         wrote = await self._write(item, known, status)
         if wrote and (last is None or last.revision != result.revision):
             self._event(item, "Normal", names.Reason.SUCCEEDED, message)
-        elif wrote and doubted - known.missing:
+        elif wrote and missing - known.missing:
             self._event(item, "Warning", names.Reason.TAGS_MISSING, message)
-        known.missing = doubted
+        known.missing = frozenset(missing)
 
     async def _tell_failure(self, item: ImageRepository, known: _Known, failure: TrimtabError) -> None:
         now, message = self._world.clock.now(), failure.message

@@ -9,13 +9,15 @@ from trimtab.manifests.refs import Key
 class Scan(NamedTuple):
     """The result of a look that is in force. The tags themselves are in the store, under `uid`.
 
-    `digest` tells one set of tags from another; what is left out of them is not counted out.
+    `digest` tells one set of tags from another; what is left out of them is not counted out. `unlisted` are tags that
+    policies say they chose, and that were not listed, without it being certain that they are not there.
     """
 
     uid: str
     image: str
     digest: str
     exclusions: tuple[str, ...]
+    unlisted: frozenset[str] = frozenset()
 
 
 class Scans:

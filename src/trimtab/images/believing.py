@@ -1,10 +1,13 @@
 """How far a list of tags is believed: what is new at once, what is missing not before it is certain. Pure.
 
 A registry that was restored, that answers from another replica, or lost a page, lists fewer tags than there are. Who
-believed it would choose an older image, and write that into git. So a tag that was there, or that a policy has chosen,
-stays in force when it is no longer listed, until a second look some time later does not list it either; and one that is
-chosen until the registry, asked for its manifest, says that there is none. An empty list is never believed where there
-were tags: nobody could choose anything from it.
+believed it would choose an older image, and write that into git. So a tag that was there stays in force when it is no
+longer listed, until a second look some time later does not list it either; and one that is chosen until the registry,
+asked for its manifest, says that there is none. An empty list is never believed where there were tags: nobody could
+choose anything from it.
+
+What a policy says that it chose, and nobody here has seen, as after the loss of the cache, is doubted in the same way.
+But it is in force for that policy alone: a status is a word of its owner, and must not put a tag before others.
 """
 
 from collections.abc import Mapping, Set
@@ -17,14 +20,13 @@ CONFIRM_AFTER_S: Final = 300.0
 class Believed(NamedTuple):
     """What is in force after a look.
 
-    `doubts` are the tags in force that were not listed, and since when (Unix seconds); `ask` are those of them that
-    leave if the registry has no manifest of them; `gone` are those that have left.
+    `doubts` are the tags that were not listed, and since when (Unix seconds); they are in force if they were seen
+    before. `ask` are those of them that leave if the registry has no manifest of them.
     """
 
     tags: frozenset[str]
     doubts: Mapping[str, float]
-    ask: frozenset[str]
-    gone: frozenset[str]
+    ask: frozenset[str] = frozenset()
 
     def without(self, absent: Set[str]) -> "Believed":
         """The same, when the registry has said that there is no manifest of the tags `absent`."""
@@ -32,8 +34,6 @@ class Believed(NamedTuple):
         return Believed(
             self.tags - leaving,
             {tag: since for tag, since in self.doubts.items() if tag not in leaving},
-            frozenset(),
-            self.gone | leaving,
         )
 
 
@@ -42,8 +42,7 @@ def believe(held: Set[str], doubts: Mapping[str, float], listed: Set[str], chose
     missing = (held | chosen) - listed
     since = {tag: min(doubts.get(tag, now), now) for tag in missing}
     if not listed:
-        return Believed(frozenset(missing), since, frozenset(), frozenset())
+        return Believed(frozenset(held), since)
     due = frozenset(tag for tag in missing if tag in doubts and now - since[tag] >= CONFIRM_AFTER_S)
-    gone = due - chosen
-    kept = {tag: moment for tag, moment in since.items() if tag not in gone}
-    return Believed(frozenset(listed | kept.keys()), kept, due & chosen, gone)
+    kept = {tag: moment for tag, moment in since.items() if tag not in due or tag in chosen}
+    return Believed(frozenset(listed | (kept.keys() & held)), kept, due & chosen)
