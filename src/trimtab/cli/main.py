@@ -63,6 +63,7 @@ _COMMANDS: dict[str, dict[str, Lazy]] = {
     "Run": {
         "run": Lazy("trimtab.cli.run", "Run the controllers."),
         "install": Lazy("trimtab.cli.install", "Install Trimtab on a cluster, or print what that takes."),
+        "doctor": Lazy("trimtab.cli.doctor", "Say what is wrong with an installation, and what to do about it."),
         "repair": Lazy("trimtab.cli.repair", "Mend the record of an app, or let a stuck app go."),
         "cluster": Lazy("trimtab.cli.cluster", "A local control plane: up, down, status."),
         "demo": Lazy("trimtab.cli.demo", "See it work: a local cluster, a repository, and what to try."),

@@ -1,0 +1,222 @@
+"""`trimtab doctor` of a real installation: what is fine, what is wrong, what nobody could look at."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import command_line
+from trimtab.api.install import install_manifests
+from trimtab.cluster.plane import ControlPlane
+
+HOME = "doctor"
+Kubectl = Callable[..., str]
+
+
+class Doctor:
+    """Asks in the name of the administrator, or with another kubeconfig."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self.kubeconfig = kubeconfig
+        self.code = -1
+
+    def __call__(self, *checks: str, kubeconfig: Path | None = None) -> dict[str, list[tuple[str, str]]]:
+        """By check, outcome and message of each answer."""
+        command, env = command_line(kubeconfig or self.kubeconfig, "doctor", *checks, "-n", HOME, "-o", "json")
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+        assert done.stdout, done.stderr
+        self.code = done.returncode
+        found: dict[str, list[tuple[str, str]]] = {}
+        for one in json.loads(done.stdout)["findings"]:
+            assert one["wayOut"] or one["outcome"] in ("ok", "note")
+            found.setdefault(one["check"], []).append((one["outcome"], one["message"]))
+        return found
+
+
+@pytest.fixture(scope="module")
+def installed(plane: ControlPlane, kubectl: Kubectl) -> Iterator[None]:
+    """An installation in a namespace of its own; the Pod is run by kwok, which is all that is asked of it here."""
+    bodies = install_manifests(namespace=HOME, image="registry.example.com/trimtab:1")
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(listed(bodies)))
+    kubectl("wait", "--for=condition=Available", f"--namespace={HOME}", "deployment/trimtab", "--timeout=60s")
+    yield
+    kubectl("delete", "namespace", HOME, "--wait=false")
+
+
+def listed(bodies: list[Any]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "List", "items": bodies}
+
+
+@pytest.fixture
+def doctor(plane: ControlPlane, installed: None) -> Doctor:
+    return Doctor(plane.kubeconfig)
+
+
+@pytest.fixture
+def make(kubectl: Kubectl) -> Iterator[Callable[..., None]]:
+    """`make(body, …)`: objects that are gone after the test."""
+    made: list[str] = []
+
+    def create(*bodies: Any) -> None:
+        text = json.dumps(listed(list(bodies)))
+        made.append(text)
+        kubectl("apply", "--server-side", "-f", "-", stdin=text)
+
+    yield create
+    for text in made:
+        kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=text)
+
+
+def lease(controller: str, holder: str, age_s: float) -> dict[str, Any]:
+    renewed = (datetime.now(UTC) - timedelta(seconds=age_s)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": f"{controller}-leader-election", "namespace": HOME},
+        "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": renewed},
+    }
+
+
+def app(name: str, **spec: Any) -> dict[str, Any]:
+    source = {"kind": "GitRepository", "name": "somewhere"}
+    return {
+        "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+        "kind": "Kustomization",
+        "metadata": {"name": name, "namespace": HOME},
+        "spec": {"interval": "1h", "prune": True, "path": "./", "sourceRef": source, **spec},
+    }
+
+
+def test_a_fresh_installation_has_no_problems_but_that_nothing_is_on_a_disk(doctor: Doctor) -> None:
+    found = doctor("server", "clocks", "apis", "definitions", "workload", "rights", "storage")
+    assert {check: {outcome for outcome, _ in answers} for check, answers in found.items()} == {
+        **{key: {"ok"} for key in ("server", "clocks", "apis", "definitions", "workload", "rights")},
+        "storage": {"note"},
+    }
+    assert doctor.code == 0
+    assert "is an emptyDir" in found["storage"][0][1]
+
+
+def test_the_leases_tell_who_drives_what_and_who_is_gone(doctor: Doctor, make: Callable[..., None]) -> None:
+    make(
+        lease("kustomize-controller", "trimtab-7d9_4711", 1),
+        lease("source-controller", "source-controller-5c_8ba1-11ee-9c3d", 3600),
+        lease("helm-controller", "trimtab-7d9_4711", -120),
+    )
+    told = [words for _, words in doctor("leases")["leases"]]
+    assert doctor.code == 2
+    assert any(w.startswith("the controller kustomize is run by Trimtab (trimtab-7d9_4711), renewed") for w in told)
+    assert any(w.startswith("the controller source was run by Flux (source-controller-5c") for w in told)
+    assert any("helm of Trimtab (trimtab-7d9_4711) renews its Lease" in w and "in the future" in w for w in told)
+
+
+def test_a_missing_binding_is_a_right_that_is_lacking(doctor: Doctor, kubectl: Kubectl) -> None:
+    binding = kubectl("get", "clusterrolebinding", "trimtab-reader", "-o", "json")
+    kubectl("delete", "clusterrolebinding", "trimtab-reader")
+    try:
+        found = doctor("rights")["rights"]
+    finally:
+        body = json.loads(binding)
+        for name in ("resourceVersion", "uid", "managedFields", "creationTimestamp"):
+            body["metadata"].pop(name, None)
+        kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(body))
+    assert [answer for answer in found if answer[0] == "problem"] == [
+        ("problem", f"the account {HOME}/trimtab-reader may not list *.*, watch *.*")
+    ]
+    assert doctor.code == 2
+
+
+def test_who_may_not_look_is_told_so_and_gets_the_rest(doctor: Doctor, plane: ControlPlane, tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "nobody"
+    kubeconfig.write_bytes(plane.kubeconfig_for("nobody"))
+    found = doctor(kubeconfig=kubeconfig)
+    assert doctor.code == 3
+    assert [outcome for outcome, _ in found["server"]] == ["ok", "ok"]
+    assert {outcome for outcome, _ in found["leases"] + found["webhooks"] + found["rights"]} == {"unknown"}
+
+
+def test_what_does_not_answer_is_unknown_and_not_waited_for(
+    doctor: Doctor, plane: ControlPlane, tmp_path: Path
+) -> None:
+    kubeconfig = tmp_path / "closed"
+    kubeconfig.write_text(plane.kubeconfig.read_text().replace(plane.server, "https://127.0.0.1:1"))
+    found = doctor(kubeconfig=kubeconfig)
+    assert (doctor.code, len(found)) == (3, 12)
+    assert {outcome for answers in found.values() for outcome, _ in answers} == {"unknown"}
+
+
+def test_references_that_would_be_denied_are_told_with_the_label_that_allows_them(
+    doctor: Doctor, make: Callable[..., None]
+) -> None:
+    make(app("far", sourceRef={"kind": "GitRepository", "name": "a", "namespace": "kube-system"}))
+    found = [words for outcome, words in doctor("references")["references"] if outcome == "problem"]
+    words = "sources of namespace kube-system may not be used from namespace doctor"
+    assert f"Kustomization {HOME}/far: spec.sourceRef is denied: {words}" in found
+
+
+def test_apps_that_act_as_nobody_are_told(doctor: Doctor, make: Callable[..., None]) -> None:
+    make(app("ghost", serviceAccountName="missing"))
+    found = doctor("accounts")["accounts"]
+    assert ("problem", f"there is no ServiceAccount {HOME}/missing, which Kustomization {HOME}/ghost acts as") in found
+
+
+def test_webhooks_without_a_pod_are_a_problem_where_they_may_not_fail(
+    doctor: Doctor, make: Callable[..., None]
+) -> None:
+    def hook(name: str, policy: str) -> dict[str, Any]:
+        return {
+            "name": f"{name}.example.com",
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "failurePolicy": policy,
+            "clientConfig": {"service": {"name": name, "namespace": HOME}},
+            "rules": [
+                {"apiGroups": ["example.com"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["things"]}
+            ],
+        }
+
+    make(
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": "doctor-test"},
+            "webhooks": [hook("hard", "Fail"), hook("soft", "Ignore"), hook("source-controller", "Fail")],
+        }
+    )
+    found = dict(doctor("webhooks")["webhooks"])
+    assert f"hard.example.com (Service {HOME}/hard)" in found["problem"]
+    assert f"soft.example.com (Service {HOME}/soft)" in found["note"]
+    # the Service of the installation has a Pod
+    assert "source-controller.example.com" not in str(found)
+
+
+def test_stalled_failing_and_suspended_objects_are_counted_apart(
+    doctor: Doctor, make: Callable[..., None], kubectl: Kubectl
+) -> None:
+    make(app("stuck"), app("asleep", suspend=True), app("broken"), app("odd"))
+    kubectl("annotate", "kustomizations.kustomize.toolkit.fluxcd.io", "odd", "-n", HOME, "trimtab.dev/drift=perhaps")
+    for name, condition, reason in (("stuck", "Stalled", "AccessDenied"), ("broken", "Ready", "BuildFailed")):
+        status = "True" if condition == "Stalled" else "False"
+        one = {"type": condition, "status": status, "reason": reason, "message": "",
+               "lastTransitionTime": "2026-01-01T00:00:00Z"}  # fmt: skip
+        kubectl("patch", "kustomizations.kustomize.toolkit.fluxcd.io", name, "-n", HOME, "--subresource=status",
+                "--type=merge", "-p", json.dumps({"status": {"conditions": [one]}}))  # fmt: skip
+    told = " | ".join(words for _, words in doctor("objects")["objects"])
+    for part in ("stuck (AccessDenied)", "broken (BuildFailed)", "asleep", "odd: trimtab.dev/drift"):
+        assert part in told
+
+
+def test_a_definition_of_flux_and_one_that_lacks_our_version_are_told(doctor: Doctor, kubectl: Kubectl) -> None:
+    name = "buckets.source.toolkit.fluxcd.io"
+    label = "app.kubernetes.io/part-of"
+    kubectl("label", "crd", name, f"{label}=flux", "--overwrite")
+    try:
+        found = doctor("definitions")["definitions"]
+    finally:
+        kubectl("label", "crd", name, f"{label}=trimtab", "--overwrite")
+    assert ("ok", "the definitions of Bucket are Flux's") in found
+    assert doctor.code == 0
