@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.cli.conftest import Cluster, command_line
 from tests.crypto.signing import SshPair, needs_ssh
 from tests.registry.server import MANIFEST, RegistryServer, descriptor
 from tests.remotes.world import Repository
+from trimtab.api.gvk import GIT_REPOSITORY, IMAGE_POLICY, IMAGE_REPOSITORY
 from trimtab.cli.main import cli
+from trimtab.cluster.plane import ControlPlane
 from trimtab.commits import trailers_of
 
 LOGIN = "reader:right"
@@ -246,3 +249,66 @@ def test_a_release_is_signed_or_not_made(world: World, tmp_path: Path) -> None:
     before = world.head()
     done = world.run("release", "cart", "--sign", str(tmp_path / "broken"))
     assert (done.exit_code, world.head()) == (3, before)
+
+
+OVERLAY = """\
+namespace: shop
+resources: [../base]
+images:
+- name: {host}/acme/cart
+  newTag: 1.4.1
+  digest: {digest}
+"""
+
+
+@pytest.mark.cluster
+def test_an_app_is_released_by_what_its_cluster_and_its_repository_say(
+    world: World, cluster: Cluster, served: ControlPlane
+) -> None:
+    host, ns = world.registry.host, cluster.namespace
+    old, new = (world.registry.call("HEAD", f"/v2/acme/cart/manifests/{tag}", headers={"Accept": MANIFEST})[0]
+                ["Docker-Content-Digest"] for tag in ("1.4.1", "1.5.0"))  # fmt: skip
+    base = (
+        CART.format(host=host).replace(' # {"$imagepolicy": "flux-system:cart"}', "").replace("  namespace: shop\n", "")
+    )
+    world.bare.commit(
+        {
+            "base/kustomization.yaml": b"resources: [cart.yaml]\n",
+            "base/cart.yaml": base.encode(),
+            "prod/kustomization.yaml": OVERLAY.format(host=host, digest=old).encode(),
+            "dev/kustomization.yaml": b"namespace: dev\nresources: [../base]\n",
+        },
+        replace=True,
+    )
+    url = "https://git.example.org/shop"
+    cluster._create(
+        GIT_REPOSITORY.api_version, "GitRepository", "shop", {"url": url, "interval": "1h", "ref": {"branch": "main"}}
+    )
+    cluster.app("shop", path="./prod")
+    login = {"auths": {host: {"username": "reader", "password": "right"}}}
+    secret = {"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": json.dumps(login)}}
+    secret |= {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pull"}}
+    cluster.kubectl("-n", ns, "apply", "-f", "-", stdin=json.dumps(secret))
+    image_ = {"image": f"{host}/acme/cart", "interval": "1h", "insecure": True, "secretRef": {"name": "pull"}}
+    cluster._create(IMAGE_REPOSITORY.api_version, "ImageRepository", "cart", image_)
+    policy = {"imageRepositoryRef": {"name": "cart"}, "policy": {"semver": {"range": "1.x"}}}
+    cluster._create(IMAGE_POLICY.api_version, "ImagePolicy", "cart", policy)
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        words = (*arguments, "--app", "shop", "-n", ns, "--remote", str(world.bare.path))
+        command, env = command_line(served.kubeconfig, *words)
+        env |= {"HOME": str(world.home), "DOCKER_CONFIG": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+
+    done = run("release", "cart:app")
+    assert (done.returncode, done.stdout.strip()) == (0, world.head()), done.stderr
+    assert f"ImagePolicy {ns}/cart: the highest version in 1.x" in done.stderr
+    # the kustomization says the image, pinned; so it is there that the tag and the digest change
+    written = OVERLAY.format(host=host, digest=new).replace("1.4.1", "1.5.0")
+    assert world.file("prod/kustomization.yaml") == written
+    assert world.file("base/cart.yaml") == base
+    shared = run("release", "cart:side", "--image", f"{host}/acme/side:1.0.1", "--no-check", "--dry-run")
+    assert shared.returncode == 2
+    assert "Deployment/dev/cart gets its image from the same place, and changes too" in shared.stderr
+    assert run("lock", "cart", "-m", "audit").returncode == 0
+    assert world.file("base/cart.yaml").count("trimtab.dev/lock") == 1

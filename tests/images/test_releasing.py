@@ -11,12 +11,12 @@ from trimtab.images.releasing import (
     Pick,
     Refusal,
     Status,
-    canonical,
     carry_out,
     plan,
     questions,
     steps_of,
 )
+from trimtab.images.running import canonical
 from trimtab.images.workloads import workloads
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4

@@ -21,7 +21,8 @@ from trimtab.images import naming
 from trimtab.images.ages import Ages
 from trimtab.images.deciding import Decision, Policies
 from trimtab.images.reference import is_tag, name_of
-from trimtab.images.releasing import Asked, Choice, Chosen, Pick, Refusal, canonical
+from trimtab.images.releasing import Asked, Choice, Chosen, Pick, Refusal
+from trimtab.images.running import canonical
 from trimtab.images.scanning import Scanner, ScanSpec
 from trimtab.images.tagstore import TagStore
 from trimtab.images.workloads import Container, Workload, WorkloadKey

@@ -21,7 +21,8 @@ from trimtab.images.pauses import Kind as Paused
 from trimtab.images.pauses import pause_of
 from trimtab.images.reaching import Files
 from trimtab.images.reference import name_of
-from trimtab.images.releasing import Refusal, canonical
+from trimtab.images.releasing import Refusal
+from trimtab.images.running import canonical
 from trimtab.images.workloads import Container, Workload
 from trimtab.manifests.refs import Key
 from trimtab.manifests.semver import Constraint

@@ -6,7 +6,7 @@ a list of steps, each with the image that has to be there: if somebody was faste
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from trimtab.base.errors import Terminal
 from trimtab.images.editing import Change, Kind, Wish, edit
@@ -14,10 +14,8 @@ from trimtab.images.named import Named
 from trimtab.images.pauses import Kind as Paused
 from trimtab.images.reaching import Files, Marked
 from trimtab.images.reference import Image, name_of
+from trimtab.images.running import canonical
 from trimtab.images.workloads import Container, Slot, Workload, WorkloadKey, workloads
-
-_HUB: Final = "docker.io"
-_HUBS: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 
 
 class Choice(NamedTuple):
@@ -112,16 +110,6 @@ class Result(NamedTuple):
     steps: tuple[Step, ...] = ()
     place: str = ""
     paused: bool = False
-
-
-def canonical(name: str) -> str:
-    """A name in full, such as `docker.io/library/nginx` for `nginx`: whether two mean the same is told by it."""
-    host, slash, path = name.partition("/")
-    if not slash or not ("." in host or ":" in host or host == "localhost"):
-        host, path = _HUB, name
-    if host in _HUBS:
-        host, path = _HUB, path if "/" in path else f"library/{path}"
-    return f"{host}/{path}"
 
 
 def questions(found: Iterable[Workload], asked: Asked) -> list[tuple[Workload, Container]]:
