@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple, TypeAlias
 
 from trimtab.images.events import Unreadable, events, signature
+from trimtab.images.following import MARK, Complaint, Follower, followers
 from trimtab.images.marks import TOKEN, Mark, Part, find_marks
 from trimtab.images.nodes import Mapping, Scalar, Stream, identity, object_of, parse, path_of
 from trimtab.images.pauses import Kind as Paused
@@ -75,8 +76,8 @@ class Edited(NamedTuple):
 
 
 def concerns(data: bytes, wishes: Dictionary[Wish, Image]) -> bool:
-    """Whether a file with this content has to be parsed: whether it has a marker, or could have a place."""
-    return _MARK in data or any(not isinstance(wish, Key) and may_have(data, wish) for wish in wishes)
+    """Whether a file with this content has to be parsed: whether it has a marker, a follower, or could have a place."""
+    return _MARK in data or MARK in data or any(not isinstance(wish, Key) and may_have(data, wish) for wish in wishes)
 
 
 def edit(data: bytes, wishes: Dictionary[Wish, Image], over: Collection[Paused] = ()) -> Edited:
@@ -95,8 +96,13 @@ def edit(data: bytes, wishes: Dictionary[Wish, Image], over: Collection[Paused] 
     except Unreadable as problem:
         return Edited(data, notes=(Note(problem.line, Kind.SKIPPED, f"{problem}: the file is left alone"),))
     plan = _Plan(text, stream, locked=_is_locked(data, stream), over=over)
-    for mark in find_marks(text, stream):
+    marks = find_marks(text, stream)
+    for mark in marks:
         plan.add_mark(mark, wishes)
+    if MARK in data:
+        images = {wish: image for wish, image in wishes.items() if isinstance(wish, Key)}
+        for one in followers(stream, images, frozenset(id(mark.target) for mark in marks)):
+            plan.add_follower(one)
     for wish, image in wishes.items():
         if not isinstance(wish, Key):
             plan.add_places(wish, image)
@@ -137,6 +143,18 @@ class _Plan:
             self._add_shape(mark, mark.target, image, mark.policy)
         else:
             self._add([Setting(mark.target, _wanted(image, mark.part))], mark.setter, mark.line, mark.policy)
+
+    def add_follower(self, one: Follower | Complaint) -> None:
+        match one:
+            case Complaint(line, words):
+                self.notes.append(Note(line, Kind.BROKEN, words))
+            case Follower(policy, found, line) if found is not None:
+                self._add(found.settings, ":".join(policy), line, policy)
+            case Follower(policy, _, line, words, mild) if mild:
+                self.notes.append(Note(line, Kind.PAUSED, words))
+                self.served.add(policy)
+            case Follower(policy, _, line, words):
+                self._refuse(line, words, policy)
 
     def add_places(self, where: Where, image: Image) -> None:
         for found in find(self.stream, where, image):

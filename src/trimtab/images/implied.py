@@ -20,7 +20,7 @@ from trimtab.manifests.semver import Constraint
 
 _FILTER: Final = "filter.fluxcd.io/"
 _TAGS: Final = tuple(f"{prefix}tag." for prefix in V1)
-_AUTOMATED: Final = tuple(f"{prefix}automated" for prefix in V1)
+AUTOMATED: Final = tuple(f"{prefix}automated" for prefix in V1)
 _LATEST: Final = "latest"
 _EVERYTHING: Final = "glob:*"
 
@@ -49,6 +49,20 @@ class Implied(NamedTuple):
         except ValueError as problem:
             raise ValueError(f"the annotation {self.annotation}: {problem}") from None
 
+    def refuses(self, tag: str) -> str:
+        """Why `tag` is not one of those that the container takes, whatever is newer; nothing if it is."""
+        rules = self.rules()
+        if isinstance(rules.order, SemVer):
+            place = rules.order.place(tag, tag)
+            return f"{self.annotation}: {place}" if isinstance(place, str) else ""
+        if rules.exclusions is not None and (why := rules.exclusions.judge(tag)):
+            return f"{self.annotation}: {why}"
+        if rules.glob is not None and not rules.glob.admits(tag):
+            return f"{self.annotation}: {rules.glob.text} does not match it"
+        if rules.filter is not None and isinstance(kept := rules.filter.judge(tag), str):
+            return f"{self.annotation}: {kept}"
+        return ""
+
 
 class Reading(NamedTuple):
     """What the annotations of a workload say: whether it is to follow its images, the policies, and what is wrong."""
@@ -61,7 +75,7 @@ class Reading(NamedTuple):
         """The policy of a container. One that is automated and has none takes what was created last."""
         said = next((one for one in self.policies if one.container == container), None)
         if said is None and self.automated:
-            return Implied(container, _EVERYTHING, _AUTOMATED[0])
+            return Implied(container, _EVERYTHING, AUTOMATED[0])
         return said
 
 
@@ -85,7 +99,7 @@ def read(annotations: Mapping[str, str], containers: Iterable[str]) -> Reading:
             continue
         found.setdefault(container, one)
     automated = False
-    for name in _AUTOMATED:
+    for name in AUTOMATED:
         if (said := annotations.get(name)) is None:
             continue
         if said not in ("true", "false"):

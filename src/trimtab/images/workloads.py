@@ -2,18 +2,15 @@
 
 from collections.abc import Iterator
 from collections.abc import Mapping as Dictionary
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
+from trimtab.images.containers import containers_of
 from trimtab.images.named import Named
-from trimtab.images.nodes import Mapping, Node, Scalar, Sequence, followed, objects
+from trimtab.images.nodes import Mapping, objects
 from trimtab.images.pauses import Pause, annotations_of, pause_of
-from trimtab.images.places import HELM_RELEASE, LISTS, POD, InKustomization, InWorkload, Where
+from trimtab.images.places import HELM_RELEASE, InKustomization, InWorkload, Where
 from trimtab.images.reaching import Files, Marked, Reached
 from trimtab.images.reference import name_of
-
-_DEEPEST: Final = 6
-"""Levels of a chart's values in which images are looked for."""
-_TAGS: Final = ("tag", "imageTag")
 
 
 class Slot(NamedTuple):
@@ -112,25 +109,11 @@ def _in_file(files: Files, top: str, reached: Reached) -> Iterator[Workload]:
 def _containers(files: Files, body: Mapping, reached: Reached) -> Iterator[Container]:
     kind, namespace, name = body.text("kind"), body.text("metadata", "namespace"), body.text("metadata", "name")
 
-    def container(called: str, image: str, node: Node) -> Container:
-        where = InWorkload(kind, namespace, name, called)
-        parts = (node.get("tag"), node.get("repository")) if isinstance(node, Mapping) else ()
-        slot = Slot(reached.path, where, name_of(image))
-        made = Container(called, image, node.line, slot, files.mark(reached.path, node, *parts))
-        return made if kind == HELM_RELEASE else _through(made, reached)
-
-    if kind == HELM_RELEASE:
-        for path, image, node in _in_values(_reach(body, ("spec", "values")), ()):
-            yield container(path, image, node)
-        return
-    for pod in POD:
-        for lists in LISTS:
-            items = _reach(body, (*pod, lists))
-            for item in items.items if isinstance(items, Sequence) else ():
-                one = followed(item)
-                said = followed(one.get("image")) if isinstance(one, Mapping) else None
-                if isinstance(one, Mapping) and isinstance(said, Scalar) and said.value:
-                    yield container(one.text("name"), said.value, said)
+    for one in containers_of(body):
+        where = InWorkload(kind, namespace, name, one.container)
+        slot = Slot(reached.path, where, name_of(one.image))
+        made = Container(one.container, one.image, one.node.line, slot, files.mark(reached.path, *one.parts))
+        yield made if kind == HELM_RELEASE else _through(made, reached)
 
 
 def _through(container: Container, reached: Reached) -> Container:
@@ -146,37 +129,3 @@ def _through(container: Container, reached: Reached) -> Container:
             slot = Slot(entry.path, InKustomization(entry.name), entry.new_name or entry.name)
             container = container._replace(slot=slot, line=entry.line, mark=entry.mark)
     return container._replace(image=f"{name}{version}")
-
-
-def _in_values(node: Node | None, path: tuple[str, ...]) -> Iterator[tuple[str, str, Node]]:
-    """The images in a chart's values: `image: name:tag`, `image: name` beside `tag`, or a mapping of the parts."""
-    if not isinstance(node, Mapping) or len(path) >= _DEEPEST:
-        return
-    for key, value in node.values.items():
-        called = ".".join((*path, key))
-        match value:
-            case Mapping() if value.text("repository") and value.get("tag") is not None:
-                yield called, _composed(value), value
-            case Scalar() if key == "image" and value.value and not node.get("repository"):
-                tag = next((text for name in _TAGS if (text := node.text(name))), "")
-                yield (
-                    called,
-                    f"{value.value}:{tag}" if tag and name_of(value.value) == value.value else value.value,
-                    value,
-                )
-            case Mapping():
-                yield from _in_values(value, (*path, key))
-
-
-def _composed(values: Mapping) -> str:
-    registry, repository, tag, digest = (values.text(key) for key in ("registry", "repository", "tag", "digest"))
-    name = f"{registry}/{repository}" if registry else repository
-    return f"{name}{f':{tag}' if tag else ''}{f'@{digest}' if digest else ''}"
-
-
-def _reach(body: Mapping, path: tuple[str, ...]) -> Node | None:
-    node: Node | None = body
-    for key in path:
-        node = followed(node)
-        node = node.get(key) if isinstance(node, Mapping) else None
-    return followed(node)
