@@ -105,7 +105,7 @@ def test_what_is_declared_comes_to_be_and_a_second_apply_writes_nothing(ground: 
     many = len(ground.plane.audit_log.read_text().splitlines())
     again = ground.apply("shop", "--prune")
     assert (again.returncode, again.stdout) == (0, ""), again.stderr
-    same = in_process(ground.plane.kubeconfig, "diff", str(ground.root / "shop"), "-n", ground.namespace)
+    same = as_user_of(ground.plane.kubeconfig, "diff", str(ground.root / "shop"), "-n", ground.namespace)
     assert (same.returncode, same.stdout) == (0, "")
     asked = [json.loads(line) for line in ground.plane.audit_log.read_text().splitlines()[many:]]
     writes = [one["requestURI"] for one in asked if one["verb"] in ("create", "patch", "update", "delete")]

@@ -5,9 +5,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from trimtab.api.image import ImagePolicy, ImageRepository
+from trimtab.api.imageupdate import ImageUpdateAutomation
 from trimtab.cli import demo_repository, demo_root
+from trimtab.commits import Entry, Snapshot
+from trimtab.controllers.automation import Automation
+from trimtab.controllers.bumping import Bumping
+from trimtab.controllers.wanted import Wanted
 from trimtab.manifests.yaml import load, manifests_of
 from trimtab.toolchain import binaries
 
@@ -87,9 +94,27 @@ def test_dependencies_exist_and_form_no_circle() -> None:
 def test_every_yaml_file_belongs_to_something_that_is_deployed() -> None:
     listed = {file for overlay in OVERLAYS for file in _listed(ROOT / overlay)}
     plain = set((ROOT / "infrastructure").glob("*.yaml")) | set((ROOT / demo_root.PATH).glob("*.yaml"))
+    plain |= set((ROOT / "images").glob("*.yaml"))  # applied by hand: see below
     plain |= set((ROOT / "helm").rglob("*.yaml"))  # applied one by one: tests/e2e/test_helm_examples.py
     unused = set(ROOT.rglob("*.yaml")) - listed - plain - set(ROOT.rglob("kustomization.yaml"))
     assert sorted(unused) == []
+
+
+def test_the_example_of_images_writes_one_line_and_says_so() -> None:
+    repository, policy, automation = bodies((ROOT / "images" / "automation.yaml").read_bytes(), "automation.yaml")
+    assert msgspec.convert(repository, ImageRepository).spec.image == "ghcr.io/acme/shop"
+    chosen = {"latestRef": {"name": repository["spec"]["image"], "tag": "1.4.2"}}
+    item = msgspec.convert(automation, ImageUpdateAutomation)
+    wanted = Wanted.among(
+        [msgspec.convert(policy | {"status": chosen}, ImagePolicy)], "flux-system", Automation.of(item).selects
+    )
+    path, data = "clusters/production/app.yaml", (ROOT / "images" / "app.yaml").read_bytes()
+    bump = Bumping(item.key, Automation.of(item), "clusters/production", wanted.images)
+    changes = bump(Snapshot("c" * 40, {path: Entry("100644", "0" * 40)}, {path: data}))
+    assert changes.contents == {path: data.replace(b"shop:1.4.1", b"shop:1.4.2")}
+    assert bump.last is not None
+    assert bump.last.message is not None
+    assert bump.last.message.text == "Use ghcr.io/acme/shop:1.4.2\n\n- Deployment shop in clusters/production/app.yaml"
 
 
 def test_the_api_server_accepts_every_object(kubectl: Callable[..., str]) -> None:
