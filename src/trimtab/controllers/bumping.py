@@ -21,6 +21,7 @@ HELD: Final = "Trimtab-Held"
 """Trailer of rollbacks: a policy, and the value that was undone and is not to be written again."""
 _MOST_OLD: Final = 200
 _SHOWN: Final = 10
+_PAUSED: Final = "paused"
 _ANOTHER: Final = Image("another.invalid/one", "another")
 """An image that is nowhere, so that an edit with it shows all that is marked."""
 
@@ -178,6 +179,11 @@ def later(place: Place, image: Image, log: Iterable[Logged]) -> Undoing | None:
             return Undoing(one.commit, who) if said == str(image) and who else None
         who = who or f"by commit {one.commit[:7]} of {one.author}"
     return None
+
+
+def paused(bumped: Bumped) -> list[str]:
+    """What is kept as it is by what its own object says in git, in words."""
+    return [f"{path}:{note.line}: {note.text}" for path, note in bumped.sweep.notes() if note.kind == _PAUSED][:_SHOWN]
 
 
 def unmatched(bumped: Bumped, images: Mapping[Key, Image], quiet: Collection[Key]) -> str:

@@ -272,6 +272,7 @@ class ImageUpdates:
             if place.policy in wanted.images
         ]
         held = [*(f"{policy} has {why}" for policy, why in wanted.held.items()), *undone]
+        held += bumping.paused(ran.bumped) if ran.bumped is not None else []
         strange = [f"the choice of {policy} cannot be written: {why}" for policy, why in wanted.strange.items()]
         if ran.bumped is not None and (words := bumping.unmatched(ran.bumped, wanted.images, wanted.held.keys())):
             strange.append(words)
