@@ -11,7 +11,7 @@ from trimtab.api.source import GitRepository
 from trimtab.base.errors import Terminal, Transient
 from trimtab.commits import Entry, Logged, Message, Snapshot
 from trimtab.controllers.automation import Automation, selector
-from trimtab.controllers.bumping import Bumping, Place, by, later, repeated, rolled_back, unmatched, written
+from trimtab.controllers.bumping import Bumping, Place, by, later, paused, repeated, rolled_back, unmatched, written
 from trimtab.controllers.wanted import Wanted
 from trimtab.images.reference import Image
 from trimtab.manifests.refs import Key
@@ -162,6 +162,29 @@ def test_a_value_is_undone_if_it_was_there_in_our_commit_and_new_if_it_was_not()
     bump = bumping(before=places)
     bump(now)
     assert bump.undone == {Place(APP, "apps/one.yaml")}
+
+
+FOLLOWS = """\
+kind: Pod
+metadata: {{name: p, annotations: {{fluxcd.io/automated: 'true', filter.fluxcd.io/a: '1.*', x: '{}'}}}}
+spec: {{containers: [{{name: a, image: '{}'}}]}}
+"""
+
+
+def test_a_workload_that_follows_without_a_marker_is_written_undone_and_paused_as_one_with_it() -> None:
+    bump = bumping(before={Place(APP, "apps/one.yaml"): "ours"})
+    changes = bump(snapshot({"ours": snapshot(one=FOLLOWS.format("y", NEW))}, one=FOLLOWS.format("y", OLD)))
+    assert changes.contents == {"apps/one.yaml": FOLLOWS.format("y", NEW).encode()}
+    assert changes.message is not None
+    assert (changes.message.trailers[0]) == ("Trimtab-Policy", f"ns/app {NEW} (was {OLD})")
+    assert bump.undone == {Place(APP, "apps/one.yaml")}
+    held = FOLLOWS.replace("x: '{}'", "trimtab.dev/hold: '{}'")
+    assert bump(snapshot({"ours": snapshot()}, one=held.format("soon (Ann)", OLD))).contents == {}
+    assert bump.last is not None
+    assert paused(bump.last) == [
+        "apps/one.yaml:3: spec.containers[0].image, which ns:app asks for, is held: soon (Ann)"
+    ]
+    assert unmatched(bump.last, bump.images, []) == ""
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import click
 
@@ -18,9 +17,6 @@ from trimtab.images.objects import POLICY, Subject, annotated, find
 from trimtab.images.pauses import unlocking, words_of
 from trimtab.images.reaching import Files
 from trimtab.images.reference import Image
-
-UNHOLD: Final = "trimtab.dev/unhold"
-"""On an ImagePolicy: the image, as IMAGE:TAG, that the automation may write again although somebody undid it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +89,7 @@ def unholding(names: Iterable[str], image: str) -> Pausing:
             return {Annotation.HOLD: None}
         if subject.named.kind != POLICY:
             raise Terminal("UpdateFailed", f"--image is of an {POLICY}, whose choice it is, and {subject} is none")
-        return {Annotation.HOLD: None, UNHOLD: again}
+        return {Annotation.HOLD: None, Annotation.UNHOLD: again}
 
     same = "it is not held; an image that was undone is named by --image"
     return Pausing("Unhold", "is held no more", same, _named(names), wanted)

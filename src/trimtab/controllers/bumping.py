@@ -21,9 +21,6 @@ HELD: Final = "Trimtab-Held"
 """Trailer of rollbacks: a policy, and the value that was undone and is not to be written again."""
 _MOST_OLD: Final = 200
 _SHOWN: Final = 10
-_PAUSED: Final = "paused"
-_ANOTHER: Final = Image("another.invalid/one", "another")
-"""An image that is nowhere, so that an edit with it shows all that is marked."""
 
 
 class Place(NamedTuple):
@@ -92,8 +89,9 @@ class Bumping:
         content = past.contents.get(place.path) if past is not None else None
         if content is None:
             return False
-        marked = edit(content, {place.policy: _ANOTHER}).changes
-        had = {(one.object, one.path): one.old for one in marked}
+        had = {
+            (one.object, one.path): one.value for one in edit(content, {place.policy: self.images[place.policy]}).before
+        }
         ours = [change for path, change in changes if Place(policy_of(change), path) == place]
         return any(had.get((change.object, change.path)) == change.new for change in ours)
 
@@ -183,7 +181,7 @@ def later(place: Place, image: Image, log: Iterable[Logged]) -> Undoing | None:
 
 def paused(bumped: Bumped) -> list[str]:
     """What is kept as it is by what its own object says in git, in words."""
-    return [f"{path}:{note.line}: {note.text}" for path, note in bumped.sweep.notes() if note.kind == _PAUSED][:_SHOWN]
+    return [f"{path}:{note.line}: {note.text}" for path, note in bumped.sweep.notes(Kind.PAUSED)][:_SHOWN]
 
 
 def unmatched(bumped: Bumped, images: Mapping[Key, Image], quiet: Collection[Key]) -> str:

@@ -66,6 +66,14 @@ class Change(NamedTuple):
     setter: str
 
 
+class Stood(NamedTuple):
+    """What was at one of the places, by object and path as in changes, whether it had to change or not."""
+
+    object: str
+    path: str
+    value: str
+
+
 class Edited(NamedTuple):
     """A file with everything set; `data` is the same as before if nothing had to be. `served`: whose places it has."""
 
@@ -73,6 +81,7 @@ class Edited(NamedTuple):
     changes: tuple[Change, ...] = ()
     notes: tuple[Note, ...] = ()
     served: frozenset[Wish] = frozenset()
+    before: tuple[Stood, ...] = ()
 
 
 def concerns(data: bytes, wishes: Dictionary[Wish, Image]) -> bool:
@@ -207,12 +216,14 @@ class _Plan:
     def carried_out(self, data: bytes, bom: bytes) -> Edited:
         pieces: list[tuple[int, int, str]] = []
         changes: list[Change] = []
+        before: list[Stood] = []
         for intent in self.intents.values():
             scalar, new = intent.setting
+            before.append(Stood(identity(object_of(scalar)), path_of(scalar), scalar.value))
             if intent.piece is not None:
                 pieces.append(intent.piece)
-                body = identity(object_of(scalar))
-                changes.append(Change(scalar.line, body, path_of(scalar), scalar.value, new, intent.setter))
+                body, path, old = before[-1]
+                changes.append(Change(scalar.line, body, path, old, new, intent.setter))
             elif scalar.plain and new and scalar.tag is None and not is_text(new):
                 said = f"{path_of(scalar)}: {new} without quotes is read as something else; put it in quotes"
                 self.notes.append(Note(scalar.line, Kind.CAUTION, said))
@@ -222,7 +233,7 @@ class _Plan:
             self.notes.append(Note(changes[0].line, Kind.REFUSED, f"{doubt}: the file is not changed"))
             pieces, changes = [], []
         result = bom + edited.encode() if pieces else data
-        return Edited(result, tuple(changes), tuple(sorted(self.notes)), frozenset(self.served))
+        return Edited(result, tuple(changes), tuple(sorted(self.notes)), frozenset(self.served), tuple(before))
 
     def _pause(self, scalar: Scalar) -> Pause | None:
         body = object_of(scalar)
