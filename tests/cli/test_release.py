@@ -77,9 +77,9 @@ class World:
         (self.home / "config.json").write_text(json.dumps({"auths": {registry.host: {"auth": login}}}))
         subprocess.run(["git", "clone", "-q", self.bare.path, self.clone], check=True)
 
-    def run(self, *arguments: str, **env: str) -> Result:
+    def run(self, *arguments: str, given: str = "", **env: str) -> Result:
         """The command, in the clone."""
-        given = {
+        variables = {
             "HOME": str(self.home),
             "XDG_CONFIG_HOME": str(self.home),
             "DOCKER_CONFIG": str(self.home),
@@ -87,7 +87,7 @@ class World:
             **env,
         }
         words = [*arguments, "--repo", str(self.clone)]
-        return CliRunner().invoke(cli, words, env=given, catch_exceptions=False)
+        return CliRunner().invoke(cli, words, env=variables, input=given, catch_exceptions=False)
 
     def head(self) -> str:
         return self.bare.git("rev-parse", "main")
@@ -153,6 +153,24 @@ def test_without_a_tag_the_policy_or_the_workload_s_own_filter_chooses(world: Wo
         "CronJob/jobs/night": [("job", f"{host}/acme/cart:main-2")],
     }
     assert world.file("jobs/night.yaml").count("main-2") == 1
+    assert world.trailers()["Trimtab-Policy"] == (
+        f"flux-system/cart {host}/acme/cart:1.5.0 (was {host}/acme/cart:1.4.1)"
+    )
+    assert "Trimtab-Held" not in world.trailers()
+
+
+def test_a_person_may_choose_for_each_container(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trimtab.cli.release._on_terminal", lambda: True)
+    before = world.head()
+    assert world.run("release", "--all", "-i", given="q\n").exit_code == 130
+    assert world.run("release", "--all", "-i", given="n\nno\n").exit_code == 0
+    assert world.head() == before
+    done = world.run("release", "--all", "-i", given="main-11\n$(id)\nmain-9\nn\n")
+    assert (done.exit_code, done.stdout.strip().splitlines()[-1]) == (0, world.head()), done.stderr
+    assert "there is no image" in done.stderr
+    assert "'$(id)' is not a tag" in done.stderr
+    assert world.bare.git("diff", "--name-only", before, "main") == "jobs/night.yaml"
+    assert "cart:main-9'" in world.file("jobs/night.yaml")
 
 
 def test_a_dry_run_shows_the_diff_and_commits_nothing(world: World) -> None:

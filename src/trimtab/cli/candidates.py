@@ -85,7 +85,10 @@ class Candidates:
         """A tag that somebody chose by hand, if it is there."""
         if not is_tag(tag):
             return Refusal(f"{tag[:80]!a} is not a tag")
-        return await self._named(workload, container, Pick(name_of(container.image), tag), check=True)
+        try:
+            return await self._named(workload, container, Pick(name_of(container.image), tag), check=True)
+        except Failure as failure:
+            return Refusal(failure.message)
 
     async def _named(self, workload: Workload, container: Container, pick: Pick, *, check: bool) -> Chosen:
         if not check:
@@ -125,7 +128,7 @@ class Candidates:
             digest = ""
             if container.is_pinned:
                 digest = await self._scanner.digest(place.spec, place.access, choice.tag)
-            return Choice(choice.tag, digest, f"{decision.who}: {choice.why}")
+            return Choice(choice.tag, digest, f"{decision.who}: {choice.why}", decision.policy)
         except (Transient, Terminal) as problem:
             return Refusal(f"{decision.who}: {problem.message}")
 

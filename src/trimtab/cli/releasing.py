@@ -10,6 +10,7 @@ from trimtab.cli.candidates import Candidates
 from trimtab.cli.committing import Pen, requester, tell
 from trimtab.cli.connect import Code, Failure
 from trimtab.commits import HELD, REQUESTED_BY, Changes, Message, Planned, Snapshot, Written
+from trimtab.controllers.bumping import POLICY
 from trimtab.images.deciding import Policies
 from trimtab.images.named import Named
 from trimtab.images.reaching import Files
@@ -120,8 +121,15 @@ def message_of(steps: Sequence[Step], text: str, who: str) -> Message:
         (RELEASE, f"{step.workload}:{step.container} {step.new} (was {step.version or 'without a tag'})")
         for step in steps[:_MOST_TOLD]
     ]
-    # what is left behind on purpose is not to come back by the policy that wrote it
-    held = [(HELD, f"{step.mark.policy} {step.mark.value or step.current}") for step in steps if step.mark is not None]
+    # what its policy chose is as if the automation had written it: undone, it is held. What somebody left for another
+    # tag is not to come back by the policy of its marker.
+    held = [
+        (POLICY, f"{step.mark.policy} {step.new} (was {step.current})")
+        if step.policy == step.mark.policy
+        else (HELD, f"{step.mark.policy} {step.mark.value or step.current}")
+        for step in steps
+        if step.mark is not None
+    ]
     body = "\n".join(lines)
     words = text or (f"Release {what} to {whom}\n\n{body}" if len(steps) > 1 else f"Release {what} to {whom}")
     return Message(words, (*told, *dict.fromkeys(held), (REQUESTED_BY, who)))

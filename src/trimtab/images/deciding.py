@@ -35,11 +35,14 @@ Times = Mapping[str, datetime]
 
 
 class Decision(NamedTuple):
-    """Who decides, in words; where the tags are, if an object says so; and the rules, made of times of creation."""
+    """Who decides, in words; where the tags are, if an object says so; the rules, made of times of creation; and the
+    ImagePolicy, if it is one.
+    """
 
     who: str
     repository: ImageRepository | None
     rules: Callable[[Times], Rules]
+    policy: Key | None = None
 
 
 class Policies:
@@ -129,7 +132,7 @@ class Policies:
             rules({})
         except Terminal as problem:
             return Refusal(problem.message)
-        return Decision(f"ImagePolicy {key}", repository, rules)
+        return Decision(f"ImagePolicy {key}", repository, rules, key)
 
     def _is_about(self, key: Key, container: Container) -> bool:
         ref = self._policies[key].spec.image_repository_ref

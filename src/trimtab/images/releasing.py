@@ -16,14 +16,16 @@ from trimtab.images.reaching import Files, Marked
 from trimtab.images.reference import Image, name_of
 from trimtab.images.running import canonical
 from trimtab.images.workloads import Container, Slot, Workload, WorkloadKey, workloads
+from trimtab.manifests.refs import Key
 
 
 class Choice(NamedTuple):
-    """A tag to run, the digest that it stands for where that is known, and why it is this one."""
+    """A tag to run, the digest that it stands for where that is known, why it is this one, and by which ImagePolicy."""
 
     tag: str
     digest: str = ""
     why: str = ""
+    policy: Key | None = None
 
 
 class Refusal(NamedTuple):
@@ -89,6 +91,7 @@ class Step(NamedTuple):
     key: WorkloadKey
     why: str = ""
     mark: Marked | None = None
+    policy: Key | None = None
 
     @property
     def version(self) -> str:
@@ -320,6 +323,7 @@ def stepped(workload: Workload, container: Container, chosen: Choice, *, pin: bo
         workload.key(container),
         chosen.why,
         container.mark,
+        chosen.policy,
     )
 
 
