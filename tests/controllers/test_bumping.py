@@ -11,7 +11,18 @@ from trimtab.api.source import GitRepository
 from trimtab.base.errors import Terminal, Transient
 from trimtab.commits import Entry, Logged, Message, Snapshot
 from trimtab.controllers.automation import Automation, selector
-from trimtab.controllers.bumping import Bumping, Place, by, later, paused, repeated, rolled_back, unmatched, written
+from trimtab.controllers.bumping import (
+    Bumping,
+    Place,
+    by,
+    contested,
+    later,
+    paused,
+    repeated,
+    rolled_back,
+    unmatched,
+    written,
+)
 from trimtab.controllers.wanted import Wanted
 from trimtab.images.reference import Image
 from trimtab.manifests.refs import Key
@@ -153,6 +164,13 @@ def test_a_directory_that_is_not_there_is_told_and_tried_again() -> None:
 def test_only_the_last_word_of_ours_can_have_been_undone(log: list[Logged], who: str | None) -> None:
     found = later(Place(APP, "apps/one.yaml"), NEW, log)
     assert (found.who if found else None) == who
+
+
+def test_who_writes_another_image_each_time_is_not_fought() -> None:
+    other = logged("o", ("Trimtab-Policy", f"{APP} acme/app:0.9 (was {NEW})"))
+    place = Place(APP, "apps/one.yaml")
+    assert contested(place, NEW, [other, BUMP, other, BUMP]) == ""
+    assert contested(place, NEW, [other, BUMP, other, BUMP, other, BUMP]) == "each of the 3 times it was written"
 
 
 def test_a_value_is_undone_if_it_was_there_in_our_commit_and_new_if_it_was_not() -> None:

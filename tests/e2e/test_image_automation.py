@@ -1,5 +1,7 @@
 """Images that policies chose become commits: small, signed, once, and never against what a person has decided."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -282,6 +284,22 @@ def test_what_makes_no_sense_is_told_with_its_reason_and_nothing_is_committed(
     finally:
         auto.api.delete(f"{SOURCES}/namespaces/flux-system/gitrepositories/platform")
     assert count(repo) == 1
+
+
+def test_the_command_line_knows_the_kind(auto: Automating, ns: str, repo: Repo, kubeconfig: Path) -> None:
+    auto.policy(ns, "app", NEW)
+    auto.automation(ns)
+    commits(auto, ns, repo, 2)
+    auto.is_ready(ns)
+
+    def run(*words: str) -> str:
+        command = [sys.executable, "-m", "trimtab", "--kubeconfig", str(kubeconfig), *words, "-n", ns]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    assert head(repo)[:8] in run("get", "image", "updates")
+    assert f"is up to date, last pushed {head(repo)[:8]}" in run("reconcile", "image", "update", "auto")
 
 
 def test_a_window_without_commits_holds_them_back_until_it_is_over(auto: Automating, ns: str, repo: Repo) -> None:

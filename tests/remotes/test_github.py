@@ -90,6 +90,19 @@ async def test_a_token_is_asked_for_once_and_again_shortly_before_it_expires(for
     assert second.digest == first.digest, "the same account: what it fetched before is still its own"
 
 
+async def test_what_reads_cannot_write_and_what_writes_is_a_token_of_its_own(forge, authority, apps):
+    app_ = app(forge, authority)
+    reads = await apps.credentials(app_)
+    writes = await apps.credentials(app_, writes=True)
+    assert (await apps.credentials(app_), await apps.credentials(app_, writes=True)) == (reads, writes)
+    assert reads.password != writes.password
+    assert reads.digest != writes.digest
+    assert forge.bodies == [{"permissions": {"contents": "read"}}, {"permissions": {"contents": "write"}}]
+    apps.forget(writes.account)
+    assert (await apps.credentials(app_)).password == reads.password
+    assert (await apps.credentials(app_, writes=True)).password != writes.password
+
+
 async def test_a_token_that_was_refused_is_asked_for_anew(forge, authority, apps):
     one = app(forge, authority)
     first = await apps.credentials(one)

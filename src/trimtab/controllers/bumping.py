@@ -21,6 +21,7 @@ HELD: Final = "Trimtab-Held"
 """Trailer of rollbacks: a policy, and the value that was undone and is not to be written again."""
 _MOST_OLD: Final = 200
 _SHOWN: Final = 10
+_MOST_TIMES: Final = 3
 
 
 class Place(NamedTuple):
@@ -177,6 +178,12 @@ def later(place: Place, image: Image, log: Iterable[Logged]) -> Undoing | None:
             return Undoing(one.commit, who) if said == str(image) and who else None
         who = who or f"by commit {one.commit[:7]} of {one.author}"
     return None
+
+
+def contested(place: Place, image: Image, log: Iterable[Logged]) -> str:
+    """That somebody writes another image there each time, if that is so: two automations would go on for ever."""
+    times = sum(written(one.message).get(place.policy) == str(image) for one in log)
+    return f"each of the {times} times it was written" if times >= _MOST_TIMES else ""
 
 
 def paused(bumped: Bumped) -> list[str]:

@@ -154,7 +154,7 @@ class ImageUpdates:
         if (open_ := automation.windows.open_until(now)) is not None:
             until, window = open_
             words = f"no commits until {rfc3339(until)}: the window {window} of {names.Annotation.FREEZE} is open"
-            await self._tell(item, known, words, None, None)
+            await self._tell_idle(item, known, words)
             return Again(min(_interval(item), max((until - now).total_seconds(), LEAST_INTERVAL_S)))
         wanted = Wanted.among(world.policies.store.values(), item.metadata.namespace, automation.selects)
         repository = await world.writing.repository(item, automation, source)
@@ -164,7 +164,7 @@ class ImageUpdates:
         writer = world.writers.of(repository, branch, lookback=LOOKBACK)
         terms = (item.metadata.generation, _notes(item), source.spec, wanted, branch)
         if known.settled is not None and known.settled[:-1] == terms and known.settled[-1] == await writer.head():
-            await self._tell_idle(item, known)
+            await self._tell_idle(item, known, UP_TO_DATE)
             return Again(_interval(item))
         signer = await world.writing.signer(item, automation)
         run = Run(
@@ -183,9 +183,13 @@ class ImageUpdates:
             assert repository.write is not None  # noqa: S101 - it always has one here
             known.read_only = (repository.write.digest, world.clock.monotonic(), failure)
             raise
+        except TrimtabError as failure:
+            if failure.reason == Reason.AUTHENTICATION_FAILED:
+                world.writing.refused(repository)
+            raise
         for push in ran.pushed:
             self._tell_push(item, push)
-        await self._tell(item, known, UP_TO_DATE, wanted, (branch, ran))
+        await self._tell(item, known, wanted, branch, ran)
         await self._propose(item, automation, source, branch, ran.proposals)
         known.settled = (*terms, ran.head) if ran.head else None
         return Again(_interval(item))
@@ -236,20 +240,12 @@ class ImageUpdates:
 
     # --- what is said
 
-    async def _tell(
-        self,
-        item: ImageUpdateAutomation,
-        known: _Known,
-        message: str,
-        wanted: Wanted | None,
-        ran: tuple[str, Ran] | None,
-    ) -> None:
+    async def _tell(self, item: ImageUpdateAutomation, known: _Known, wanted: Wanted, branch: str, ran: Ran) -> None:
         now, generation = self._world.clock.now(), item.metadata.generation
-        status = progress.ready(known.status, generation, Reason.SUCCEEDED, message, now)
+        status = progress.ready(known.status, generation, Reason.SUCCEEDED, UP_TO_DATE, now)
         status = msgspec.structs.replace(status, last_automation_run_time=rfc3339(now))
-        if wanted is not None and ran is not None:
-            status = _after(status, wanted, ran[0], ran[1], now)
-            status = self._noted(item, known, status, wanted, ran[1], now)
+        status = _after(status, wanted, branch, ran, now)
+        status = self._noted(item, known, status, wanted, ran, now)
         await self._write(item, known, status)
         known.told_at = self._world.clock.monotonic()
 
@@ -291,13 +287,14 @@ class ImageUpdates:
                 self._event(item, "Warning", Reason.REVERTED, words)
         return status
 
-    async def _tell_idle(self, item: ImageUpdateAutomation, known: _Known) -> None:
+    async def _tell_idle(self, item: ImageUpdateAutomation, known: _Known, message: str) -> None:
         now, monotonic = self._world.clock.now(), self._world.clock.monotonic()
         ready = find(known.status.conditions, ConditionType.READY)
         asked = item.metadata.requested_at not in ("", known.status.last_handled_reconcile_at)
-        if not asked and ready is not None and ready.true and monotonic - known.told_at < _SAY_AGAIN_S:
+        said = ready is not None and ready.true and ready.message == message
+        if said and not asked and monotonic - known.told_at < _SAY_AGAIN_S:
             return
-        status = progress.ready(known.status, item.metadata.generation, Reason.SUCCEEDED, UP_TO_DATE, now)
+        status = progress.ready(known.status, item.metadata.generation, Reason.SUCCEEDED, message, now)
         await self._write(item, known, msgspec.structs.replace(status, last_automation_run_time=rfc3339(now)))
         known.told_at = monotonic
 

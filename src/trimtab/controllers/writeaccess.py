@@ -60,6 +60,12 @@ class WriteAccess:
         writes.check(spec.address)
         return Repository(spec.address, reads, writes, spec.timeout_s)
 
+    def refused(self, repository: Repository) -> None:
+        """The server did not take the credentials: what was made of a Secret is made anew the next time."""
+        for credentials in (repository.credentials, repository.write):
+            if credentials is not None:
+                self._git.refused(credentials)
+
     async def signer(self, item: ImageUpdateAutomation, automation: Automation) -> Signer | None:
         """What signs; None only where no key is asked for. Raises SigningFailed."""
         wanted = automation.signing_key

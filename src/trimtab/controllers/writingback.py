@@ -115,8 +115,11 @@ class Run:
             if place.policy in back:
                 found[place] = back[place.policy]
                 continue
-            later = bumping.later(place, again[place.policy], await self._log(place.path))
-            if place in self.spared:
+            past = await self._log(place.path)
+            later = bumping.later(place, again[place.policy], past)
+            if words := bumping.contested(place, again[place.policy], past):
+                found[place] = words
+            elif place in self.spared:
                 found[place] = later.who if later is not None else ""
             elif later is not None:
                 doubtful[place] = later
