@@ -60,7 +60,21 @@ def objects(done: Result) -> dict[str, Any]:
 
 def test_a_tree_that_declares_what_its_base_declares_needs_nobody_to_be_asked(offline: Preview) -> None:
     done = offline("shop", "--base", "main")
-    assert (done.exit_code, done.stderr) == (0, "✔ it will succeed: 0 of 2 objects change\n")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == "✔ it will succeed: 0 of 2 objects change\n"
+
+
+def test_the_source_may_be_a_part_of_the_repository(offline: Preview, repository: Path) -> None:
+    git(repository, "mv", "shop", "web")
+    (repository / "part").mkdir()
+    git(repository, "mv", "web", "part/shop")
+    commit(repository)
+    (repository / "part" / "shop" / "settings.yaml").write_text(json.dumps(config_map(colour="red")))
+    for head in ((), ("--head", "HEAD")):
+        done = offline("part/shop", "--root", "part", "--base", "HEAD", *head, "-o", "json")
+        places = [found["origin"]["file"] for found in objects(done).values()]
+        assert places == ([] if head else ["shop/settings.yaml"])
+    assert "is not below" in offline(".", "--root", "part", "--base", "HEAD").stderr
 
 
 def test_what_changes_is_told_by_path_and_what_nobody_was_asked_is_unknown(offline: Preview, repository: Path) -> None:

@@ -16,7 +16,7 @@ from trimtab.base.clock import SystemClock
 from trimtab.base.process import OutputTooLarge, ProcessTimeout
 from trimtab.cli.connect import Code, Failure
 from trimtab.remotes.git.git import Git, GitFailed, hardened
-from trimtab.remotes.git.mirror import HostilePath, Mirror
+from trimtab.remotes.git.mirror import HostilePath, Listing, Mirror
 from trimtab.remotes.git.names import COMMIT
 from trimtab.sources.ignore import IGNORE_FILE, rules
 
@@ -87,11 +87,12 @@ class Commits:
             raise self._failed(problem) from problem
         return said.decode().strip()
 
-    async def files(self, commit: str) -> Snapshot:
-        """What is in `commit`, but for what a source leaves out of its artifact. Raises Failure."""
+    async def files(self, commit: str, *, below: str = "") -> Snapshot:
+        """What is in `commit` below a directory, but for what a source leaves out of its artifact. Raises Failure."""
+        prefix = f"{below}/" if below else ""
         mirror = Mirror(self.repository.git_dir, SystemClock())
         try:
-            listing = await mirror.files(self.git, commit)
+            listing = _within(await mirror.files(self.git, commit), prefix)
             own = next((blob for blob in listing.files if blob.path == IGNORE_FILE), None)
             rule = b""
             if own is not None and own.size <= _MAX_BYTES:
@@ -148,6 +149,18 @@ class Commits:
 
     def _failed(self, problem: Exception) -> Failure:
         return Failure(Code.WRONG, f"{self.repository.root}: {problem}")
+
+
+def _within(listing: Listing, prefix: str) -> Listing:
+    """What is below the directory `prefix`, as seen from there."""
+    if not prefix:
+        return listing
+    cut = len(prefix)
+    return Listing(
+        [blob._replace(path=blob.path[cut:]) for blob in listing.files if blob.path.startswith(prefix)],
+        [path[cut:] for path in listing.left_out if path.startswith(prefix)],
+        [one._replace(path=one.path[cut:]) for one in listing.submodules if one.path.startswith(prefix)],
+    )
 
 
 def check_name(name: str, option: str) -> None:

@@ -162,7 +162,7 @@ def _print(found: "Preview") -> None:
                 click.echo(f"    {click.style(output.escape(line), fg=colour)}")
         for line in text.changes(step):
             click.echo(f"    {output.escape(line)}")
-    for words in found.unasked:
+    for words in found.open:
         click.echo(f"{click.style('?', fg='magenta', bold=True)} {output.escape(words)}")
 
 

@@ -206,11 +206,14 @@ class Builder:
         """Why an app is not looked into; None if it is."""
         kind, key = app.spec.source_ref.kind, app.source_key
         same = self.source is None or self.source == (kind, key)
+        if kind == SourceKind.EXTERNAL_ARTIFACT:
+            words = f"what it deploys comes from {kind} {key}, which a generator may make of these files"
+            return Judgement(Verdict.UNKNOWN, words)
         if kind != SourceKind.GIT_REPOSITORY or not same:
             return Judgement(Verdict.WARNING, f"what it deploys comes from {kind} {key}, and is not looked into")
         if self.side.has(path):
             return None
-        words = f"its directory {path or '.'} is not here"
+        words = f"its directory {path or '.'} is not here (--root names the root of the files)"
         if self.source is None:
             return Judgement(Verdict.UNKNOWN, f"{words}: what it deploys comes from GitRepository {key}")
         return Judgement(Verdict.BUILD_FAILED, f"{words}, and it is of the same source, GitRepository {key}")

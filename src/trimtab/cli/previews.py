@@ -89,8 +89,9 @@ async def _sides(asked: Asked, directory: Path, renderer: Renderer) -> AsyncIter
             assert reading is not None  # noqa: S101 - refused above
             assert repository is not None  # noqa: S101
             found = await reading.find(name, option)
-            place = _inside(path, repository.root)
-            return Commit(f"{name} ({found[:_SHOWN]})", await reading.files(found), place, renderer)
+            root = _root(path, asked.recipe.root, repository)
+            files = await reading.files(found, below=_inside(root, repository.root))
+            return Commit(f"{name} ({found[:_SHOWN]})", files, _inside(path, root), renderer)
 
         if asked.head:
             head = await commit(asked.head, "--head")
@@ -115,7 +116,7 @@ def _root(path: Path, root: Path | None, repository: Repository | None) -> Path:
 def _inside(path: Path, root: Path) -> str:
     place = path.resolve()
     if not place.is_relative_to(root):
-        raise Failure(Code.WRONG, f"{path} is not in the repository {root}")
+        raise Failure(Code.WRONG, f"{path} is not below {root}")
     relative = place.relative_to(root).as_posix()
     return "" if relative == "." else relative
 

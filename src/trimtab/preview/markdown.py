@@ -52,7 +52,7 @@ def _top(preview: Preview) -> Iterator[str]:
     yield ""
     told = [f"{count} {verdict}" for verdict, count in preview.counts.items() if count and verdict is not Verdict.FINE]
     yield f"{preview.changing} of {len(preview.steps)} objects change" + (f"; {', '.join(told)}" if told else "")
-    for words in preview.unasked[:_MOST_PROBLEMS]:
+    for words in preview.open[:_MOST_PROBLEMS]:
         yield f"- ❔ {code(words)}"
 
 

@@ -158,6 +158,11 @@ class Preview(NamedTuple):
         return Outcome.SUCCEEDS
 
     @property
+    def open(self) -> tuple[str, ...]:
+        """What could not be known, where that leaves anything open: where nothing changes, nobody had to be asked."""
+        return () if self.outcome is Outcome.SUCCEEDS else self.unasked
+
+    @property
     def changing(self) -> int:
         """How many objects would be created, changed or deleted, as far as that is known."""
         return sum(step.finding.state not in (State.SAME, State.SKIPPED) for step in self.steps)
