@@ -309,3 +309,21 @@ def test_the_secret_of_the_source_may_sign_in_and_a_reader_is_told_so(shop: Shop
                 assert shop.bare.git("rev-parse", "main") == bad
     assert done.returncode == 0, done.stderr
     assert shop.bare.git("rev-parse", "main:shop") == shop.bare.git("rev-parse", f"{good}:shop")
+
+
+@pytest.mark.cluster
+def test_what_another_app_is_rendered_from_goes_back_only_if_that_is_asked_for(shop: Shop):
+    overlay = b"resources: [../base]\n"
+    files = {"base/kustomization.yaml": BASE, "base/settings.yaml": settings("1"), "shop/kustomization.yaml": overlay}
+    good = shop.bare.commit({**files, "beta/kustomization.yaml": overlay})
+    bad = shop.bare.commit({"base/settings.yaml": settings("2")})
+    shop.app(good)
+    shop.cluster.app("beta", path="./beta")
+    refused = shop.run("rollback", "shop")
+    assert refused.returncode == 1
+    beta = f"{shop.cluster.namespace}/beta"
+    assert f"shares what would go back with {beta}: base/settings.yaml. --shared" in refused.stderr
+    assert shop.bare.git("rev-parse", "main") == bad
+    done = shop.run("rollback", "shop", "--shared")
+    assert done.returncode == 0, done.stderr
+    assert f"Trimtab-Rollback-Also: Kustomization/{beta}" in shop.bare.git("log", "-1", "--format=%B", "main")

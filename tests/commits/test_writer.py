@@ -118,6 +118,7 @@ async def test_files_are_created_and_what_was_removed_comes_back(writer: Writer,
     assert isinstance(undone, Written)
     assert undone.paths == ("prod/new dir/$(id);.yaml",)
     assert bare.git("rev-parse", "main^{tree}") == bare.git("rev-parse", f"{old}^{{tree}}")
+    assert [one.commit for one in await writer.recent()] == bare.git("rev-list", "main").split()
 
 
 async def test_a_commit_further_back_than_the_history_that_came_along_is_found(

@@ -198,7 +198,7 @@ class Writer:
         if not COMMIT.fullmatch(commit):
             raise Terminal("UpdateFailed", f"{commit[:80]!a} is not the full id of a commit")
         if await self._reader(git).has(commit):
-            return commit  # fetched again by itself, it would cut the history of the head off behind it
+            return commit  # it came along with the head
         return await self._fetched(commit, self.branch, slot, exact=True, depth=1)
 
     async def _brought(self, commit: str, branch: str) -> str:
