@@ -5,6 +5,7 @@ import pytest
 
 from tests.cli.test_rollback import app
 from trimtab.api.kustomize import Patch, Selector
+from trimtab.cli.adopt import _chosen, _owner
 from trimtab.cli.adopting import Adoption, written
 from trimtab.cli.connect import Failure
 from trimtab.commits import Entry, Snapshot
@@ -164,6 +165,50 @@ def test_what_is_filled_in_from_a_variable_is_refused_by_its_name():
     variables = Variables(values={"COUNT": "2"})
     with pytest.raises(Failure, match=r"filled in from \$\{COUNT\}"):
         adoption(REPLICAS, variables=variables).edit(snapshot(shop__web_yaml=filled))
+
+
+def test_what_is_generated_is_refused_with_the_place_it_is_generated_at():
+    kustomization = (
+        b"generatorOptions: {disableNameSuffixHash: true}\nconfigMapGenerator:\n- name: c\n  literals: [a=1]\n"
+    )
+    wish = Adoption(
+        app("shop", "shop"),
+        Ref("", "ConfigMap", "", "c"),
+        [change("data.a", "2", "1")],
+        None,
+        Variables(),
+        None,
+        "Adopt",
+        (),
+    )
+    with pytest.raises(Failure, match=r"shop/kustomization.yaml:3: does not hold ConfigMap/c itself: it is generated"):
+        wish.edit(snapshot(shop__kustomization_yaml=kustomization))
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "why"),
+    [
+        ("Secret", {"kustomize.toolkit.fluxcd.io/name": "shop"}, "never written to git in clear text"),
+        ("Deployment", {"helm.toolkit.fluxcd.io/name": "web"}, "made by the chart of HelmRelease"),
+        ("Deployment", {}, "belongs to no app"),
+    ],
+    ids=["secret", "release", "nobody"],
+)
+async def test_what_no_file_of_an_app_declares_is_refused(kind: str, labels: dict[str, str], why: str):
+    live = {"metadata": {"labels": labels}}
+    with pytest.raises(Failure, match=why):
+        await _owner(None, live, WEB._replace(kind=kind))  # type: ignore[arg-type]
+
+
+def test_what_was_added_or_removed_there_is_refused_and_the_rest_can_be_chosen():
+    added = Difference("spec.paused", "removed", True, None)
+    values = [REPLICAS, added, Difference("spec.x", "added", None, 1), change("spec.list", [1], [2])]
+    assert _chosen(WEB, values, ["spec.replicas"]) == [REPLICAS]
+    for path, why in (("spec.paused", "was added"), ("spec.x", "was removed"), ("spec.list", "more than one value")):
+        with pytest.raises(Failure, match=f"{path} of {WEB} {why}|{path} of {WEB} is {why}"):
+            _chosen(WEB, values, [path])
+    with pytest.raises(Failure, match=r"does not differ; what does: spec\.replicas"):
+        _chosen(WEB, values, ["spec.other"])
 
 
 def test_an_encrypted_file_a_block_and_an_alias_are_refused():

@@ -123,9 +123,12 @@ def test_bumps_that_are_undone_are_held():
         marked = f'image: r/web:{tag} # {{"$imagepolicy": "prod:web"}}\n'
         return marked.encode() + b'tag: "7" # {"$imagepolicy": "prod:api:tag"}\n'
 
-    now = snapshot("2", shop__web_yaml=image("2"))
-    then = snapshot("1", shop__web_yaml=image("1"))
-    assert reverted(now, then, None, app("shop", "shop"), []).held == ("prod/web r/web:2",)
+    def parts(tag: str) -> bytes:
+        return f'image: # {{"$imagepolicy": "prod:db"}}\n  repository: r/db\n  tag: "{tag}"\n'.encode()
+
+    now = snapshot("2", shop__web_yaml=image("2"), shop__db_yaml=parts("9"))
+    then = snapshot("1", shop__web_yaml=image("1"), shop__db_yaml=parts("8"))
+    assert reverted(now, then, None, app("shop", "shop"), []).held == ("prod/db r/db:9", "prod/web r/web:2")
 
 
 # --- the command

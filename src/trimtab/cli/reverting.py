@@ -3,7 +3,8 @@
 Pure, over commits that were read already.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as Dictionary
 from typing import Final, NamedTuple
 
 from trimtab.api.kustomize import Kustomization
@@ -12,7 +13,7 @@ from trimtab.cli.gitfiles import GitFiles
 from trimtab.commits.snapshot import Entry, Snapshot
 from trimtab.images.events import Unreadable
 from trimtab.images.marks import find_marks
-from trimtab.images.nodes import Scalar, parse
+from trimtab.images.nodes import Mapping, Scalar, parse
 from trimtab.images.sweep import may_be_edited
 from trimtab.manifests.refs import Key
 from trimtab.render.closure import read
@@ -34,8 +35,8 @@ def closure(files: GitFiles, app: Kustomization) -> set[str]:
 class Reverted(NamedTuple):
     """What comes back (None: is taken away), and which of it other apps are rendered from too."""
 
-    restored: Mapping[str, Entry | None]
-    shared: Mapping[str, Sequence[Key]]
+    restored: Dictionary[str, Entry | None]
+    shared: Dictionary[str, Sequence[Key]]
     held: tuple[str, ...]
 
 
@@ -54,7 +55,7 @@ def reverted(
     return Reverted(restored, shared, _held(now, then, restored))
 
 
-def _held(now: Snapshot, then: Snapshot, restored: Mapping[str, Entry | None]) -> tuple[str, ...]:
+def _held(now: Snapshot, then: Snapshot, restored: Dictionary[str, Entry | None]) -> tuple[str, ...]:
     """What stands at markers now and did not then: the values that image automation wrote and that are undone."""
     found: dict[str, None] = {}
     for path in sorted(restored):
@@ -70,8 +71,19 @@ def _marked(data: bytes) -> list[str]:
         marks = find_marks(text, parse(text))
     except (Unreadable, UnicodeDecodeError):
         return []
-    return [
-        f"{mark.policy} {mark.target.value}"
-        for mark in marks
-        if mark.policy is not None and isinstance(mark.target, Scalar)
-    ]
+    values = [(mark.policy, _value(mark.target)) for mark in marks]
+    return [f"{policy} {value}" for policy, value in values if policy is not None and value]
+
+
+def _value(target: Scalar | Mapping | None) -> str:
+    """What a marker marks, in one word: what is written there, or the image that a mapping describes in parts."""
+    match target:
+        case Scalar():
+            return target.value
+        case Mapping():
+            name = next(filter(None, map(target.text, ("newName", "repository", "name"))), "")
+            registry, digest = target.text("registry"), target.text("digest")
+            tag = next(filter(None, map(target.text, ("newTag", "tag", "imageTag"))), "")
+            whole = f"{registry}/{name}" if registry else name
+            return f"{whole}{f':{tag}' if tag else ''}{f'@{digest}' if digest else ''}" if name else ""
+    return ""

@@ -94,17 +94,21 @@ class Clone:
         """Look at the clone that `directory` is in. Raises Terminal."""
         git = Git(_environment({}), ("safe.bareRepository=explicit", *_SETTINGS))
 
+        refused: list[str] = []
+
         async def ask(verb: str, *arguments: str) -> str:
             try:
                 said = await git.run("-C", [str(directory.resolve()), verb, *arguments], timeout=30.0)
-            except GitFailed:
+            except GitFailed as problem:
+                refused.append(problem.said)
                 return ""
             except (ProcessTimeout, OutputTooLarge) as problem:
                 raise Terminal("UpdateFailed", f"{directory}: {problem}") from problem
             return said.decode(errors="surrogateescape").removesuffix("\n")
 
         if not directory.is_dir() or not (place := await ask("rev-parse", "--absolute-git-dir")):
-            raise Terminal("UpdateFailed", f"{directory} is not in a clone of git")
+            said = f": {refused[0]}" if refused else ""
+            raise Terminal("UpdateFailed", f"{directory} is not in a clone of git{said}")
         branch = await ask("symbolic-ref", "--quiet", "--short", "HEAD")
         remote = (await ask("config", "--get", f"branch.{branch}.remote") if branch else "") or "origin"
         listed = await ask("config", "--null", "--get-regexp", _OF_A_CLONE)
