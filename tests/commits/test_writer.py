@@ -213,7 +213,7 @@ async def test_a_race_that_is_lost_each_time_ends(writer: Writer, bare: Bare):
     assert next(counted) == 3
 
 
-RACES = int(os.environ.get("TRIMTAB_RACES", "6"))
+RACES = int(os.environ.get("TRIMTAB_RACES", "4"))
 
 
 async def test_many_writers_and_people_at_once_lose_nothing(

@@ -10,7 +10,7 @@ from tests.cli.conftest import command_line
 from tests.e2e.test_main_job import config, deployment, settings
 from tests.e2e.world import until
 
-STAYS_S = float(os.environ.get("TRIMTAB_STAYS_S", "3"))
+STAYS_S = float(os.environ.get("TRIMTAB_STAYS_S", "2"))
 WHO = {"GIT_AUTHOR_NAME": "Ann", "GIT_AUTHOR_EMAIL": "ann@example.org"}
 
 
@@ -57,5 +57,3 @@ def test_after_a_rollback_the_cluster_stays_at_the_former_state_whatever_drifts(
     print(f"{drifts} edits healed in {STAYS_S:g} s")
     app = world.ready(ns, "shop", done.stdout.strip())
     assert app["status"]["history"][0]["metadata"]["revision"].endswith(done.stdout.strip())
-    again = rollback(world, ns, "--to", good)
-    assert (again.returncode, again.stdout) == (0, "")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from secrets import token_hex
 from typing import Final, NamedTuple
 
 from trimtab.commits.changes import Piece, index_lines
@@ -41,12 +41,12 @@ class Maker:
     async def tree(self, parent: str, pieces: Sequence[Piece]) -> str:
         """The tree of `parent` with `pieces` in it."""
         oids = await self._blobs(pieces)
-        with TemporaryDirectory(prefix="index-", dir=self._mirror.path.parent) as place:
-            environment = {**self._git.environment, "GIT_INDEX_FILE": str(Path(place) / "index")}
-            git = replace(self._git, environment=environment)
-            await self._ask("read-tree", [f"{check_commit(parent)}^{{tree}}"], git=git)
-            await self._ask("update-index", ["-z", "--index-info"], stdin=index_lines(list(pieces), oids), git=git)
-            return check_commit((await self._ask("write-tree", [], git=git)).decode().strip())
+        # In the git's own home, which goes with it, and is wiped where the process was killed.
+        index = str(Path(self._git.environment["HOME"]) / f"index-{token_hex(8)}")
+        git = replace(self._git, environment={**self._git.environment, "GIT_INDEX_FILE": index})
+        await self._ask("read-tree", [f"{check_commit(parent)}^{{tree}}"], git=git)
+        await self._ask("update-index", ["-z", "--index-info"], stdin=index_lines(list(pieces), oids), git=git)
+        return check_commit((await self._ask("write-tree", [], git=git)).decode().strip())
 
     async def tree_of(self, commit: str) -> str:
         """The tree of a commit."""
