@@ -1,7 +1,10 @@
 """`trimtab validate`: what it takes, what it says, and the code it leaves with."""
 
+import io
 import json
 from xml.dom import minidom
+
+import pytest
 
 from tests.validate.conftest import Validate
 
@@ -238,6 +241,22 @@ def test_charts_components_and_what_is_no_manifest_are_left_out(validate: Valida
     }
     said = validate(files)
     assert (said.code, said.findings, said.body["counts"]["leftOut"]) == (0, [], 3)
+
+
+def test_a_stream_is_read_by_the_rules_of_kubectl(validate: Validate, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = GOOD.replace("args: [a]", "tty: yes")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{text}---\n{BAD}".encode())))
+    said = validate({"-": ""}, "-")
+    assert said.findings == [("duplicate", "standard input", 17), ("schema", "standard input", 23),
+                             ("unknown-field", "standard input", 31)]  # fmt: skip
+
+
+def test_annotations_of_ours_that_make_no_sense_are_errors(validate: Validate) -> None:
+    app = (APP % ("./", "")).replace(
+        "namespace: flux-system}", "namespace: a, annotations: {trimtab.dev/drift: maybe}}", 1
+    )
+    said = validate({"app.yaml": app})
+    assert ("consistency", "app.yaml", 3) in said.findings
 
 
 def test_nothing_at_all_is_an_error_of_usage(validate: Validate) -> None:

@@ -22,12 +22,14 @@ _Form: TypeAlias = Literal["text", "json", "sarif", "junit"]
 _FORMS: Final = ("text", "json", "sarif", "junit")
 _COLOURS: Final = {"error": "red", "warning": "yellow", "unknown": "magenta"}
 _FILE_BYTES: Final = 10 << 20
+_STDIN: Final = Path("-")
 
 _EXAMPLES = """\b
 Examples:
   trimtab validate .
   trimtab validate clusters apps --offline --kubernetes-version 1.35
   trimtab validate apps --policies policies --schema crds -o sarif > validate.sarif
+  helm template shop charts/shop | trimtab validate -
 
 \b
 Each finding is told with the file and line of what is wrong:
@@ -36,7 +38,9 @@ Each finding is told with the file and line of what is wrong:
 
 
 @click.command(epilog=_EXAMPLES)
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument(
+    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path, allow_dash=True)
+)
 @click.option("--offline", is_flag=True, help="Ask no cluster for its schemas.")
 @click.option("--kubernetes-version", metavar="X.Y", help="Judge by the schemas of this version, which come along.")
 @click.option(
@@ -72,7 +76,7 @@ def validate(
     allow_unknown: bool,
     form: _Form,
 ) -> None:
-    """Judge the manifests in PATH... before they are committed.
+    """Judge the manifests in PATH... before they are committed; - is standard input.
 
     Kustomizations are built, as are the directories that Flux Kustomizations name, if they are here; other files are
     taken as they are written. Said is what a server that is asked to be strict would refuse: unknown fields, wrong
@@ -137,11 +141,18 @@ async def _gathered(paths: Sequence[Path]) -> "Gathered":
                 # what was named is no repository: its parents may have what it needs
                 return Built(*await rendering.built(renderer, path, None, spec, variables))
 
-        root = partial(_repository, [path.resolve() for path in paths])
+        root = partial(_repository, [path.resolve() for path in paths if path != _STDIN])
         try:
-            return await gather(paths, build, repository=root)
+            return await gather(paths, build, repository=root, stdin=_stdin() if _STDIN in paths else None)
         except TrimtabError as wrong:
             raise Failure(Code.WRONG, str(wrong)) from wrong
+
+
+def _stdin() -> bytes:
+    data = sys.stdin.buffer.read(_FILE_BYTES + 1)
+    if len(data) > _FILE_BYTES:
+        raise Failure(Code.WRONG, f"standard input is larger than {_FILE_BYTES >> 20} MiB")
+    return data
 
 
 def _repository(named: Sequence[Path], path: Path) -> Path:

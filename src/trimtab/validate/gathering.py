@@ -29,6 +29,7 @@ from trimtab.validate.reading import Item, Read, Sources, at_fault, built, read
 _SUFFIXES: Final = (".yaml", ".yml")
 _CHART: Final = "Chart.yaml"
 _COMPONENT: Final = "Component"
+_STDIN: Final = Path("-")
 _GIT: Final = "GitRepository"
 _MOST_FILES: Final = 50_000
 
@@ -60,11 +61,16 @@ class Gathered(NamedTuple):
         return [item for unit in self.units for item in unit.items]
 
 
-async def gather(paths: Iterable[Path], build: Build, *, repository: Callable[[Path], Path]) -> Gathered:
-    """Everything below `paths`. `repository` is the root that a path of a Kustomization begins at."""
+async def gather(
+    paths: Iterable[Path], build: Build, *, repository: Callable[[Path], Path], stdin: bytes | None = None
+) -> Gathered:
+    """Everything below `paths`, and in `stdin`. `repository` is the root that a path of a Kustomization begins at."""
     gathering = _Gathering(build, repository)
     for path in paths:
-        gathering.take(path)
+        if path != _STDIN:
+            gathering.take(path)
+    if stdin is not None:
+        gathering.take_stream(stdin)
     await gathering.build_all()
     gathering.read_rest()
     await gathering.build_apps()
@@ -98,6 +104,12 @@ class _Gathering:
         else:
             self._named.add(resolved)
             self._files[resolved] = None
+
+    def take_stream(self, data: bytes) -> None:
+        """Note what comes by standard input, which is read by the rules of kubectl."""
+        name = "standard input"
+        self._contents[name] = data
+        self._raw[Path(name)] = read(data, name, named=True, dialect="kubernetes")
 
     def _walk(self, top: Path) -> None:
         for place, directories, names in os.walk(top):

@@ -1,8 +1,9 @@
 """All that is said of a set of objects, unit by unit: a unit is what is applied together."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from trimtab.api import annotations
 from trimtab.api.names import PlaintextSecrets
 from trimtab.manifests.openapi import is_open
 from trimtab.manifests.refs import Body, Gvk, Origin, Ref
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from trimtab.validate.policies import Policies
 
 _SSA: Final = "kustomize.toolkit.fluxcd.io/ssa"
+_OURS: Final = "fluxcd.io"
 _PARTIAL: Final = "merge"
 _VALUE: Final = ", it is "
 _ENTRIES_SHOWN: Final = 5
@@ -82,12 +84,21 @@ def _object(item: Item, terms: Terms) -> Iterator[Finding]:
             words = misfit.words.partition(_VALUE)[0] if hidden else misfit.words
             rule = Rule.UNKNOWN_FIELD if misfit.unknown else Rule.SCHEMA
             yield _finding(Level.ERROR, rule, item, sources, misfit.path, f"{misfit.path or gvk.kind} {words}")
+    if gvk.group.endswith(_OURS):
+        notes = body["metadata"].get("annotations")
+        for words in annotations.complaints(gvk.kind, _texts(notes)):
+            yield _finding(Level.ERROR, Rule.CONSISTENCY, item, sources, "metadata.annotations", f"annotation {words}")
     for path, words in naming.complaints(body, gvk.group, gvk.kind):
         yield _finding(Level.ERROR, Rule.NAME, item, sources, path, f"{path} {words}")
     # of what has the wrong shape nothing more can be said
     if sound and not partial:
         for path, words in consistency.complaints(body, gvk.group, gvk.kind):
             yield _finding(Level.ERROR, Rule.CONSISTENCY, item, sources, path, f"{path or gvk.kind} {words}")
+
+
+def _texts(holder: Any) -> dict[str, str]:
+    found = holder.items() if isinstance(holder, dict) else ()
+    return {name: value for name, value in found if isinstance(value, str) and not is_open(value)}
 
 
 def _finding(level: Level, rule: Rule, item: Item, sources: Sources, path: str, words: str) -> Finding:
