@@ -329,16 +329,21 @@ def test_an_app_is_followed_into_the_tree_and_what_leaves_it_meets_the_guards_of
     inner["spec"] = cluster.get("kustomization", "inner")["spec"]
     afar = {**inner, "metadata": {"name": "afar", "namespace": ns}}
     afar["spec"] = {**inner["spec"], "path": "./afar"}
+    third = {**inner, "metadata": {"name": "third", "namespace": ns}}
+    third["spec"] = {**inner["spec"], "path": "./third"}
     web = deployment(shop.image("1"))
     web["spec"]["template"]["spec"]["containers"][0]["envFrom"] = [{"configMapRef": {"name": "old"}}]
-    shop.commit(
-        {}, {"fleet/all.yaml": [inner, afar, variables], "inner/app.yaml": [web, config_map(colour="${COLOUR}")]}
-    )
+    fleet = {
+        "fleet/all.yaml": [inner, afar, third, variables],
+        "inner/app.yaml": [web, config_map(colour="${COLOUR}")],
+        "third/all.yaml": [config_map("moved")],
+    }
+    shop.commit({}, fleet)
     labels = {f"{APP}/name": "inner", f"{APP}/namespace": ns}
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     data = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}, "spec": claim}
     entries = []
-    for body in (config_map(colour="blue"), config_map("old"), data):
+    for body in (config_map(colour="blue"), config_map("old"), config_map("moved"), data):
         body["metadata"] |= {"namespace": ns, "labels": labels}
         manager = "--field-manager=kustomize-controller"
         cluster.kubectl("apply", "--server-side", manager, "-f", "-", stdin=json.dumps(body))
@@ -350,6 +355,8 @@ def test_an_app_is_followed_into_the_tree_and_what_leaves_it_meets_the_guards_of
     assert {name: one["verdict"] for name, one in objects.items()} == {
         "Kustomization/inner": "fine",
         "Kustomization/afar": "build-failed",
+        "Kustomization/third": "fine",
+        "ConfigMap/moved": "fine",
         "ConfigMap/variables": "fine",
         "ConfigMap/settings": "fine",
         "ConfigMap/old": "pruned",
@@ -366,11 +373,13 @@ def test_an_app_is_followed_into_the_tree_and_what_leaves_it_meets_the_guards_of
     )
     [judgement] = [one for one in objects["Deployment/web"]["judgements"] if one["verdict"] == "reference-missing"]
     assert judgement["message"] == f"ConfigMap/{ns}/old is deleted by the same change"
-    cluster.kubectl("create", "-f", "-", stdin=json.dumps(variables))
-    git(shop.root, "switch", "--quiet", "fleet")
-    code, objects = shop.found("--app", f"{ns}/inner", "--no-images", path="")
-    git(shop.root, "switch", "--quiet", "main")
-    assert set(objects) == {"ConfigMap/settings", "ConfigMap/old", "PersistentVolumeClaim/data", "Deployment/web"}
+    code, objects = shop.found("--head", "fleet", "--app", f"{ns}/inner", "--no-images", path="fleet")
+    assert set(objects) == {f"ConfigMap/{name}" for name in ("settings", "old", "moved")} | {
+        "PersistentVolumeClaim/data",
+        "Deployment/web",
+    }
+    [kept] = objects["ConfigMap/moved"]["judgements"]
+    assert (kept["verdict"], kept["message"]) == ("kept", f"it goes over to {ns}/third")
 
 
 @pytest.mark.parametrize("form", ["text", "json", "markdown", "sarif"])

@@ -148,6 +148,8 @@ def test_sarif_is_what_its_specification_says() -> None:
         "region": {"startLine": 3},
     }
     assert "apps/a%20b%23%3F%25/%C3%BC.yaml" in {one["physicalLocation"]["artifactLocation"]["uri"] for one in located}
+    [invocation] = run["invocations"]
+    assert [one["message"]["text"] for one in invocation["toolExecutionNotifications"]] == ["no registry is asked"]
     check_log(json.loads(codec.encode(sarif(preview()))))
 
 
@@ -156,7 +158,14 @@ def check_log(log: dict[str, Any]) -> None:
     known(log, required={"version", "runs"}, optional={"$schema"})
     assert log["version"] == "2.1.0"
     for run in log["runs"]:
-        known(run, required={"tool", "results"}, optional={"columnKind", "originalUriBaseIds", "properties"})
+        more = {"columnKind", "originalUriBaseIds", "properties", "invocations"}
+        known(run, required={"tool", "results"}, optional=more)
+        for invocation in run["invocations"]:
+            known(invocation, required={"executionSuccessful"}, optional={"toolExecutionNotifications"})
+            for notified in invocation["toolExecutionNotifications"]:
+                known(notified, required={"message"}, optional={"level"})
+                known(notified["message"], required={"text"})
+                assert notified["level"] in ("none", "note", "warning", "error")
         assert run["columnKind"] in ("utf16CodeUnits", "unicodeCodePoints")
         known(run["tool"], required={"driver"})
         driver = run["tool"]["driver"]

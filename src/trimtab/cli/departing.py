@@ -25,7 +25,7 @@ from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
 from trimtab.manifests.refs import Body, Gvk, Key, Ref
 from trimtab.preview import disruption
-from trimtab.preview.verdict import Declared, Judgement, Step, Verdict
+from trimtab.preview.verdict import Judgement, Step, Verdict
 from trimtab.targets.kubernetes import budget, inventory, precious, prune
 from trimtab.targets.kubernetes.budget import Candidate
 from trimtab.targets.kubernetes.desired import PREFIX, Owner
@@ -195,7 +195,7 @@ class Departing:
     @staticmethod
     def _step(app: App, one: _There, *judgements: Judgement) -> Step:
         state = State.UNKNOWN if one.live is None else State.EXTRA
-        return Step(Finding(one.entry.ref, state, app=app.live.key), judgements, Declared.REMOVED)
+        return Step(Finding(one.entry.ref, state, app=app.live.key), judgements)
 
 
 class _Judged(NamedTuple):

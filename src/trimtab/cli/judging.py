@@ -85,12 +85,15 @@ def asks_for_images(part: Part) -> bool:
     return any(_new_images(item, _before(part, item)) for item in part.items)
 
 
-async def alone(parts: Sequence[Part], imagery: Imagery | None) -> list[Step]:
-    """What can be known without a cluster: of what is declared on both sides, and of images."""
-    items = [item for part in parts for item in part.items]
-    change = _change(parts)
-    definitions = Providers.of(items).definitions
-    twice = conflicts(parts)
+async def alone(parts: Sequence[Part], beside: Sequence[Part], imagery: Imagery | None) -> list[Step]:
+    """What can be known of `parts` without a cluster: of what is declared on both sides, and of images.
+
+    `beside` is what comes with the same change and is not asked about.
+    """
+    everything = [*parts, *beside]
+    change = _change(everything)
+    definitions = Providers.of([item for part in everything for item in part.items]).definitions
+    twice = conflicts(everything)
 
     async def one(pair: tuple[Part, Desired]) -> Step:
         part, item = pair
@@ -109,17 +112,23 @@ async def alone(parts: Sequence[Part], imagery: Imagery | None) -> list[Step]:
     steps = await abreast(one, [(part, item) for part in parts for item in part.items])
     for part in parts:
         for item in part.removed:
-            finding = Finding(item.ref, State.EXTRA, app=part.unit.key)
+            finding = Finding(item.ref, State.EXTRA, item.origin, app=part.unit.key)
             judgement = Judgement(Verdict.PRUNED, "it is declared no more")
             steps.append(Step(finding, (judgement,), Declared.REMOVED))
     return steps
 
 
 async def in_cluster(
-    client: Client, parts: Sequence[Part], imagery: Imagery | None, *, timeout_s: float, until: float
+    client: Client,
+    parts: Sequence[Part],
+    beside: Sequence[Part],
+    imagery: Imagery | None,
+    *,
+    timeout_s: float,
+    until: float,
 ) -> Found:
-    """What a cluster says. Never raises for what it says: what it does not say is unknown."""
-    return await _InCluster(client, parts, imagery, Terms(timeout_s=timeout_s, until=until)).found()
+    """What a cluster says of `parts`. Never raises for what it says: what it does not say is unknown."""
+    return await _InCluster(client, parts, [*parts, *beside], imagery, Terms(timeout_s=timeout_s, until=until)).found()
 
 
 class _Object(NamedTuple):
@@ -133,6 +142,7 @@ class _Object(NamedTuple):
 class _InCluster:
     client: Client
     parts: Sequence[Part]
+    everything: Sequence[Part]
     imagery: Imagery | None
     terms: Terms
     more: dict[int, list[Judgement]] = field(default_factory=dict)
@@ -140,12 +150,12 @@ class _InCluster:
     async def found(self) -> Found:
         """All steps."""
         objects = await self._looked()
-        change = _change(self.parts)
+        change = _change(self.everything)
         left = await self._left()
         change.leaving = {step.finding.ref for step in left if step.verdict in (Verdict.PRUNED, Verdict.HELD)}
         around = Surroundings(self.client, change)
         alive = [one for one in objects if one.looked.finding.state is not State.SKIPPED]
-        twice = conflicts(self.parts)
+        twice = conflicts(self.everything)
         for one in alive:
             self._of(one).extend(self._owned(one))
             self._of(one).extend(twice.get((one.part.unit.key, one.looked.item.ref), ()))
@@ -172,7 +182,7 @@ class _InCluster:
         return await _of_images(one.looked.item, before, self.imagery)
 
     async def _looked(self) -> list[_Object]:
-        items = [item for part in self.parts for item in part.items]
+        items = [item for part in self.everything for item in part.items]
         with contextlib.suppress(*NO_ANSWER):  # what has no answer is said of each object
             await self.client.discovery.refresh()
         brought = await previewing.providers(self.client, items, self.terms.until)
@@ -197,7 +207,12 @@ class _InCluster:
         """Whose the live object is, where that is an app that is not looked into."""
         owner = Owner.of(one.looked.live) if one.looked.live is not None else None
         mine = one.part.unit.key
-        if owner is None or mine is None or owner.key == mine or owner.key in {part.unit.key for part in self.parts}:
+        if (
+            owner is None
+            or mine is None
+            or owner.key == mine
+            or owner.key in {part.unit.key for part in self.everything}
+        ):
             return []
         words = f"it is of the app {owner.key}, which is not looked into: if that still declares it, the two conflict"
         return [Judgement(Verdict.WARNING, words)]
@@ -211,7 +226,7 @@ class _InCluster:
     async def _left(self) -> list[Step]:
         wished = {
             part.unit.key: frozenset(item.ref for item in part.items) | {step.finding.ref for step in part.sealed}
-            for part in self.parts
+            for part in self.everything
             if part.unit.key is not None
         }
         looking = Departing(self.client, wished)
@@ -226,7 +241,8 @@ class _InCluster:
                 finding = Finding(departing.of_app(part.live.key), State.UNKNOWN, app=part.live.key)
                 steps.append(Step(finding, (Judgement(Verdict.UNKNOWN, entries),)))
             else:
-                steps += await looking.of(App(part.live, part.unit.app or part.live, entries))
+                left = await looking.of(App(part.live, part.unit.app or part.live, entries))
+                steps += [_placed(step, part) for step in left]
         return steps
 
     async def _undeclared(self, item: Desired) -> Step | None:
@@ -238,10 +254,11 @@ class _InCluster:
             return None
         except (*NO_ANSWER, StaleGroup) as failure:
             judgement = Judgement(Verdict.UNKNOWN, str(failure))
-            return Step(Finding(item.ref, State.UNKNOWN), (judgement,), Declared.REMOVED)
+            return Step(Finding(item.ref, State.UNKNOWN, item.origin), (judgement,), Declared.REMOVED)
         owner = Owner.of(live, PREFIX)
         words = f"it is of the app {owner.key}, which decides" if owner else "it stays: no app is known that deletes it"
-        return Step(Finding(item.ref, State.EXTRA), (Judgement(Verdict.KEPT, words),), Declared.REMOVED)
+        finding = Finding(item.ref, State.EXTRA, item.origin)
+        return Step(finding, (Judgement(Verdict.KEPT, words),), Declared.REMOVED)
 
     def _suspended(self, steps: Sequence[Step]) -> list[Step]:
         """Apps that would do nothing of what they are asked for."""
@@ -279,6 +296,14 @@ def _change(parts: Sequence[Part]) -> Change:
     removed = {item.ref for part in parts for item in part.removed} - bodies.keys()
     shut = {step.finding.ref for part in parts for step in part.sealed}
     return Change(bodies, removed, shut)
+
+
+def _placed(step: Step, part: Part) -> Step:
+    """`step` of an object that left, with the place where the base declares it."""
+    old = (part.base or {}).get(step.finding.ref)
+    if old is None:
+        return step._replace(declared=None)
+    return step._replace(finding=step.finding._replace(origin=old.origin), declared=Declared.REMOVED)
 
 
 def _before(part: Part, item: Desired) -> Body | None:

@@ -144,21 +144,21 @@ class _Previewing:
         now = await self._built(self.head, units, source)
         steps: list[Step] = []
         parts: list[Part] = []
+        beside: list[Part] = []
         for built in now.built.values():
-            if not self._counts(built.unit):
-                continue
+            counts = self._counts(built.unit)
             found = await self._part(built, before.built.get(built.unit.key) if before else None)
             if isinstance(found, Part):
-                parts.append(found)
-                steps += found.sealed
-            else:
+                (parts if counts else beside).append(found)
+                steps += found.sealed if counts else ()
+            elif counts:
                 steps.append(found)
         if self.asked.apps and (gone := [key for key in self.asked.apps if key not in now.built]):
             raise Failure(Code.WRONG, f"{self._where()} declares no kustomization {', '.join(map(str, gone))}")
         for failed in before.built.values() if before else ():
             if failed.failure is not None:
                 self.unasked.append(f"the base cannot be built, so all counts as new: {failed.failure.message}")
-        steps += await self._judged(parts)
+        steps += await self._judged(parts, beside)
         steps = _with_notes(
             steps, [note for note in now.notes if not self.asked.apps or note.ref in self._asked_refs()]
         )
@@ -272,8 +272,8 @@ class _Previewing:
 
     # --- what becomes of it
 
-    async def _judged(self, parts: Sequence[Part]) -> list[Step]:
-        bodies = {item.ref: item.body for part in parts for item in part.items}
+    async def _judged(self, parts: Sequence[Part], beside: Sequence[Part]) -> list[Step]:
+        bodies = {item.ref: item.body for part in (*parts, *beside) for item in part.items}
         imagery = None
         if self.asked.images:
             registry = Registry(Wire(self.out, self.client.clock if self.client is not None else SystemClock()))
@@ -285,10 +285,10 @@ class _Previewing:
                 "no cluster is asked: what is live, what would be pruned, and whether schema, policies, quotas and "
                 "fields that cannot change allow it is not known"
             )
-            return await judging.alone(parts, imagery)
+            return await judging.alone(parts, beside, imagery)
         until = asyncio.get_running_loop().time() + self.asked.options.timeout_s
         found = await judging.in_cluster(
-            self.client, parts, imagery, timeout_s=self.asked.options.timeout_s, until=until
+            self.client, parts, beside, imagery, timeout_s=self.asked.options.timeout_s, until=until
         )
         self.unasked += found.unasked
         return found.steps

@@ -24,7 +24,6 @@ def sarif(preview: Preview) -> dict[str, object]:
         for judgement in step.judgements
         if judgement.verdict.weight > Weight.FINE
     ]
-    whole = [_unasked(words) for words in preview.unasked]
     return {
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -39,7 +38,13 @@ def sarif(preview: Preview) -> dict[str, object]:
                 },
                 "columnKind": "utf16CodeUnits",
                 "originalUriBaseIds": {"ROOT": {"description": {"text": "The root of the repository."}}},
-                "results": (whole + results)[:_MOST],
+                "invocations": [
+                    {
+                        "executionSuccessful": True,
+                        "toolExecutionNotifications": [_notified(words) for words in preview.open],
+                    }
+                ],
+                "results": results[:_MOST],
                 "properties": {"outcome": preview.outcome.value, "base": preview.base, "head": preview.head},
             }
         ],
@@ -76,13 +81,9 @@ def _result(step: Step, judgement: Judgement) -> dict[str, object]:
     }
 
 
-def _unasked(words: str) -> dict[str, object]:
-    return {
-        "ruleId": Verdict.UNKNOWN.value,
-        "ruleIndex": _RULES.index(Verdict.UNKNOWN),
-        "level": _LEVELS[Weight.UNKNOWN],
-        "message": {"text": escape(words)},
-    }
+def _notified(words: str) -> dict[str, object]:
+    """What could not be known at all: it is of no object, and forges take no result without a place."""
+    return {"level": _LEVELS[Weight.UNKNOWN], "message": {"text": escape(words)}}
 
 
 def _fingerprint(step: Step, judgement: Judgement) -> str:
