@@ -380,6 +380,18 @@ def test_an_app_is_followed_into_the_tree_and_what_leaves_it_meets_the_guards_of
     }
     [kept] = objects["ConfigMap/moved"]["judgements"]
     assert (kept["verdict"], kept["message"]) == ("kept", f"it goes over to {ns}/third")
+    # as the app is in the cluster, with a budget of its own, and then with an approval
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(variables))
+    annotate = ("-n", ns, "annotate", "kustomization", "inner")
+    cluster.kubectl(*annotate, "trimtab.dev/deletion-budget=1")
+    leaving = ("ConfigMap/old", "ConfigMap/moved", "PersistentVolumeClaim/data")
+    _, objects = shop.found("--head", "fleet", "--app", f"{ns}/inner", "--no-images", path="")
+    assert [objects[name]["verdict"] for name in leaving] == ["held", "held", "held"]
+    words = objects["ConfigMap/old"]["judgements"][0]["message"]
+    assert "2 objects would be deleted at once, more than 1 objects" in words
+    cluster.kubectl(*annotate, f"trimtab.dev/approve-prune={words.rpartition(' ')[2]}")
+    _, objects = shop.found("--head", "fleet", "--app", f"{ns}/inner", "--no-images", path="")
+    assert [objects[name]["verdict"] for name in leaving] == ["pruned", "pruned", "pruned"]
 
 
 @pytest.mark.parametrize("form", ["text", "json", "markdown", "sarif"])
