@@ -313,6 +313,8 @@ def test_without_rights_what_is_forbidden_is_unknown_and_the_rest_is_judged(shop
     shop.branch("few-rights", {"web": deployment(shop.image("1"), 6)})
     code, objects = shop.found("--no-images", "--head", "few-rights", kubeconfig=file)
     assert (code, objects["Deployment/web"]["verdict"]) == (2, "refused-policy")
+    app = shop.preview("--app", "team/none", "--no-images", path="", kubeconfig=file)
+    assert (app.exit_code, "kustomization team/none is not known" in app.stderr) == (3, True)
 
 
 def test_an_app_is_followed_into_the_tree_and_what_leaves_it_meets_the_guards_of_the_controller(

@@ -24,7 +24,7 @@ from trimtab.cli.rendering import Recipe
 from trimtab.diff.report import Finding, State
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
-from trimtab.kube.errors import NO_ANSWER, UnknownKind
+from trimtab.kube.errors import NO_ANSWER, ApiError, ConfigError, CredentialError, NotFound, UnknownKind, Unreachable
 from trimtab.manifests.refs import Key, Ref
 from trimtab.preview.verdict import Judgement, Preview, Step, Verdict, gathered
 from trimtab.remotes.oci.registry import Registry
@@ -68,7 +68,8 @@ async def preview(asked: Asked, client: Client | None) -> Preview:
         with tempfile.TemporaryDirectory(prefix="trimtab-preview-") as directory, rendering.renderer() as renderer:
             out = Outbound(transport, client.clock if client is not None else SystemClock())
             async with _sides(asked, Path(directory), renderer) as sides:
-                return await _Previewing(asked, client, out, *sides).answer()
+                namespace = client.config.namespace if client is not None else "default"
+                return await _Previewing(asked, client, out, *sides, namespace).answer()
     finally:
         await transport.close()
 
@@ -131,18 +132,27 @@ class _Previewing:
     head: Side
     base: Side | None
     root: Path
+    namespace: str = "default"
     unasked: list[str] = field(default_factory=list)
     lives: dict[Key, Kustomization] = field(default_factory=dict)
 
     async def answer(self) -> Preview:
         """The whole answer."""
+        steps: list[Step] = []
         if self.client is not None:
-            await self._see_apps(self.client)
+            try:
+                await self._see_apps(self.client)
+            except (Unreachable, CredentialError) as failure:
+                if self.asked.path is None:
+                    raise Failure(Code.UNKNOWN, str(failure)) from failure
+                # the files can be judged all the same; nothing of the cluster is known, whatever is declared
+                cluster = Finding(Ref("", "Cluster", "", self.client.server), State.UNKNOWN)
+                steps.append(Step(cluster, (Judgement(Verdict.UNKNOWN, f"it cannot be asked: {failure}"),)))
+                self.client = None
         units = self._units()
         source = self._source(units)
         before = None if self.base is None else await self._built(self.base, units, source)
         now = await self._built(self.head, units, source)
-        steps: list[Step] = []
         parts: list[Part] = []
         beside: list[Part] = []
         for built in now.built.values():
@@ -167,16 +177,27 @@ class _Previewing:
     # --- which apps
 
     async def _see_apps(self, client: Client) -> None:
-        """All apps of the cluster. Where they may not be listed, those that were named are asked for alone."""
+        """All apps of the cluster, as far as they may be listed. Raises Unreachable, CredentialError."""
         try:
             resource = await client.discovery.find(KUSTOMIZATION)
             found = (await client.list(resource, "", type=Kustomization)).items
         except UnknownKind:
             return  # nobody has installed them: there are only files
-        except (*NO_ANSWER, StaleGroup) as failure:
+        except (ApiError, ConfigError, StaleGroup) as failure:
             self.unasked.append(f"what the apps of the cluster have on record is not known: {failure}")
-            return
+            found = [await self._named(client, key) for key in self.asked.apps if self.asked.path is None]
         self.lives = {app.key: app for app in found}
+
+    @staticmethod
+    async def _named(client: Client, key: Key) -> Kustomization:
+        """One app, where not all may be listed. Raises Failure."""
+        try:
+            resource = await client.discovery.find(KUSTOMIZATION)
+            return await client.get(resource, key.name, key.namespace, type=Kustomization)
+        except NotFound:
+            raise Failure(Code.WRONG, _no_app(key)) from None
+        except _NO_ANSWER as failure:
+            raise Failure(Code.UNKNOWN, f"kustomization {key} is not known: {failure}") from failure
 
     def _units(self) -> list[Unit]:
         if self.asked.path is None:
@@ -211,8 +232,7 @@ class _Previewing:
     def _of_cluster(self, key: Key) -> Unit:
         app = self.lives.get(key)
         if app is None:
-            words = f"there is no kustomization {key} in the cluster: name the PATH where it is declared"
-            raise Failure(Code.WRONG, words)
+            raise Failure(Code.WRONG, _no_app(key))
         return Unit(key, app.spec, normal(app.spec.path), app)
 
     @staticmethod
@@ -296,9 +316,7 @@ class _Previewing:
     # --- words
 
     def _namespace(self) -> str:
-        if self.asked.options.asked:
-            return self.asked.options.asked
-        return self.client.config.namespace if self.client is not None else "default"
+        return self.asked.options.asked or self.namespace
 
     def _where(self) -> str:
         return str(self.asked.path) if self.asked.path is not None else self.head.name
@@ -308,6 +326,10 @@ class _Previewing:
         if self.base is None:
             return live
         return self.base.name if self.client is None else f"{live} and {self.base.name}"
+
+
+def _no_app(key: Key) -> str:
+    return f"there is no kustomization {key} in the cluster: name the PATH where it is declared"
 
 
 def _as_before(ref: Ref, built: Built, before: Built | None) -> bool:
