@@ -16,6 +16,7 @@ import pytest
 from tests.cli.conftest import Cluster, as_user_of, command_line
 from tests.e2e.conftest import served as listening
 from tests.e2e.world import Repo, until
+from trimtab.cli import demo_repository
 from trimtab.cluster.gitserver import GitServer
 from trimtab.cluster.plane import ControlPlane
 
@@ -70,6 +71,13 @@ class Ground:
         found = self.kubectl("get", "configmap,deployment", "-n", self.namespace, "-l", selector, "-o", "name")
         return {line.partition("/")[2] for line in found.split()}
 
+    def writes(self, since: int) -> list[str]:
+        """What we have written since so many lines of the API server's own audit log."""
+        asked = (json.loads(line) for line in self.plane.audit_log.read_text().splitlines()[since:])
+        ours = (one for one in asked if one.get("userAgent", "").startswith("trimtab"))
+        writes = (one for one in ours if one["verb"] in ("create", "patch", "update", "delete"))
+        return [one["requestURI"] for one in writes if "dryRun" not in one["requestURI"]]
+
     def uid(self, name: str) -> str:
         return str(self.get("configmap", name)["metadata"]["uid"])
 
@@ -107,9 +115,7 @@ def test_what_is_declared_comes_to_be_and_a_second_apply_writes_nothing(ground: 
     assert (again.returncode, again.stdout) == (0, ""), again.stderr
     same = as_user_of(ground.plane.kubeconfig, "diff", str(ground.root / "shop"), "-n", ground.namespace)
     assert (same.returncode, same.stdout) == (0, "")
-    asked = [json.loads(line) for line in ground.plane.audit_log.read_text().splitlines()[many:]]
-    writes = [one["requestURI"] for one in asked if one["verb"] in ("create", "patch", "update", "delete")]
-    assert [uri for uri in writes if ground.namespace in uri and "dryRun" not in uri] == []
+    assert ground.writes(many) == []
 
 
 def test_what_moves_from_one_app_to_another_is_never_deleted_whichever_is_applied_first(ground: Ground) -> None:
@@ -387,3 +393,30 @@ def test_an_account_with_the_rights_that_the_docs_list_applies_and_prunes(
     ground.write("shop", old=None)
     second = ground.apply("shop", "--prune", kubeconfig=account)
     assert (second.returncode, ground.mine("shop")) == (0, {"settings"}), second.stderr
+
+
+REALWORLD = Path(__file__).parents[2].parent / "shared" / "realworld"
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "more"),
+    [
+        (demo_repository.examples(), "apps/demo/catalog", ("--substitute", "log_level=debug")),
+        (REALWORLD / "podinfo", "kustomize", ()),
+        (REALWORLD / "microservices-demo", "kustomize/base", ("--dry-run",)),
+    ],
+    ids=["catalog", "podinfo", "microservices"],
+)
+def test_what_people_keep_in_git_is_applied_and_again_with_no_write(
+    ground: Ground, root: Path, path: str, more: tuple[str, ...]
+) -> None:
+    if not root.is_dir():
+        pytest.skip("the folder shared/realworld is not beside the checkout")
+    words = ("apply", str(root / path), "--app", "real", "-n", ground.namespace, "--yes", "--prune", *more)
+    looked = "--dry-run" in more
+    first = in_process(ground.plane.kubeconfig, *words)
+    assert (first.returncode, "only in git" in first.stdout) == (2 if looked else 0, True), first.stderr
+    many = len(ground.plane.audit_log.read_text().splitlines())
+    again = in_process(ground.plane.kubeconfig, *words)
+    assert (again.returncode, again.stdout) == ((2, first.stdout) if looked else (0, "")), again.stderr
+    assert ground.writes(many) == []
