@@ -11,6 +11,7 @@ from trimtab.manifests.openapi import Schemas
 from trimtab.manifests.patterns import Pattern
 from trimtab.manifests.refs import Body, Gvk
 from trimtab.manifests.structural import Misfit
+from trimtab.validate.rules import Rules
 
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _LONGEST_PATTERN: Final = 4096
@@ -40,6 +41,7 @@ class Catalog:
         self.bundle = bundle
         self._schemas = Schemas(bundle.schemas)
         self._defined: dict[tuple[str, str], Defined] = {}
+        self._rules: dict[Gvk, Rules] = {}
         self._groups = {gvk.group for gvk in bundle.kinds}
 
     def define(self, bodies: Iterable[Body]) -> None:
@@ -90,6 +92,15 @@ class Catalog:
             metadata = self._schemas.misfits(body["metadata"], _META)
             return [*(one._replace(path=_below("metadata", one.path)) for one in metadata), *found]
         return self._schemas.misfits(body, self.bundle.kinds[gvk].schema)
+
+    def broken(self, body: Body, gvk: Gvk) -> list[tuple[str, str]]:
+        """The rules of its definition that `body` breaks, which fits its schema: pairs of a path and words."""
+        defined = self._defined.get((gvk.group, gvk.kind))
+        if defined is None:
+            return []
+        if gvk not in self._rules:
+            self._rules[gvk] = Rules(defined.schemas[gvk.version])
+        return list(self._rules[gvk].broken(body))
 
 
 def _below(field: str, path: str) -> str:

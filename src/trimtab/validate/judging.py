@@ -84,6 +84,9 @@ def _object(item: Item, terms: Terms) -> Iterator[Finding]:
             words = misfit.words.partition(_VALUE)[0] if hidden else misfit.words
             rule = Rule.UNKNOWN_FIELD if misfit.unknown else Rule.SCHEMA
             yield _finding(Level.ERROR, rule, item, sources, misfit.path, f"{misfit.path or gvk.kind} {words}")
+    if sound and missing is None and not partial:
+        for path, words in catalog.broken(body, gvk):
+            yield _finding(Level.ERROR, Rule.SCHEMA, item, sources, path, f"{path or gvk.kind}: {words}")
     if gvk.group.endswith(_OURS):
         notes = body["metadata"].get("annotations")
         for words in annotations.complaints(gvk.kind, _texts(notes)):
