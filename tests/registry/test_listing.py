@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from tests.registry.double import Double, Rewired, running
+from tests.registry.double import ELSEWHERE, Double, Rewired, running
 from tests.runtime.clocks import ManualClock
 from trimtab.remotes.oci.credentials import Logins
 from trimtab.remotes.oci.reference import Repository, parse_repository
@@ -149,3 +149,24 @@ async def test_who_asked_too_much_hears_it_and_nobody_asks_again_before_the_time
     clock.jump(31)
     double.answer(LIST, body=b'{"tags": ["a"]}')
     assert await registry.listed(repository, Access()) is not None
+
+
+async def test_a_list_that_lies_elsewhere_is_asked_for_there_without_credentials(
+    double: Double, registry: Registry, repository: Repository
+) -> None:
+    async def moved(request: web.Request) -> web.StreamResponse:
+        if "Authorization" not in request.headers:
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+        return web.Response(status=307, headers={"Location": f"https://{ELSEWHERE}/v2/app/tags/list"})
+
+    double.routes[LIST] = moved
+    double.answer(f"GET {ELSEWHERE} /v2/app/tags/list", body=b'{"tags": ["a"]}')
+    config = {"auths": {double.host: {"username": "reader", "password": "right"}}}
+    access = Access(logins=Logins.parse(json.dumps(config).encode()))
+    assert await registry.tags(repository, access) == ["a"]
+    [there] = double.asked(ELSEWHERE)
+    assert "Authorization" not in there.headers
+    double.answer(LIST, status=307, Location="http://169.254.169.254/v2/app/tags/list")
+    with pytest.raises(PullFailed):
+        await registry.listed(repository, access)
+    assert len(double.asked(ELSEWHERE)) == 1
