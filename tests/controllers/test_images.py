@@ -236,6 +236,10 @@ async def test_tags_that_are_lost_while_running_are_asked_for_again(images: Imag
 async def test_another_image_is_another_repository(images: Images) -> None:
     await images.look()
     images.repository(image="127.0.0.1:5000/other")
+    images.registry.says = Answer(500)
+    await images.look()
+    assert "stay in force" not in images.ready()[2]
+    assert images.latest() == "1.1.0", "until there is something to choose"
     images.registry.says = listing("0.9.0")
     await images.look()
     assert images.latest() == "0.9.0"

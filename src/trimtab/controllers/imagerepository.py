@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import random
-from collections.abc import Awaitable, Callable, Iterable, Set
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,9 +12,9 @@ import msgspec
 from trimtab.api import annotations, names
 from trimtab.api.gvk import IMAGE_REPOSITORY
 from trimtab.api.image import ImageRepository, ImageRepositoryStatus, ScanResult
-from trimtab.base.clock import Clock, rfc3339
+from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError
-from trimtab.controllers import progress, registryaccess, supported
+from trimtab.controllers import progress, registryaccess, scanresult, supported
 from trimtab.controllers.offering import about
 from trimtab.controllers.scans import Scan, Scans
 from trimtab.controllers.state import ObjectState
@@ -36,10 +36,6 @@ from trimtab.runtime.finalizers import drop, ensure
 from trimtab.runtime.status import merge_difference, patch_status
 
 LEAST_INTERVAL_S = 1.0
-TELL_EVERY_S = 600.0
-"""So often the time of the last look is written where nothing is new: not at each look, which would be all the load."""
-_LATEST = 10
-_SHOWN = 5
 _MOST_ASKED = 50
 _SPREAD = 0.1
 _SPREAD_OF_FIRST = 0.5
@@ -161,7 +157,7 @@ class ImageRepositories:
         now = world.clock.now()
         if listed is None and seen is not None and not seen.doubts:
             known.seen = seen._replace(scanned=now)
-            if known.kept_at is None or (now - known.kept_at).total_seconds() >= TELL_EVERY_S:
+            if known.kept_at is None or (now - known.kept_at).total_seconds() >= scanresult.TELL_EVERY_S:
                 await asyncio.to_thread(world.store.touch, item.key, now)
                 known.kept_at = now
             await self._tell(item, known, spec, None, now)
@@ -181,7 +177,7 @@ class ImageRepositories:
         await asyncio.to_thread(world.store.keep, item.key, known.seen, believed.tags)
         known.kept_at = now
         self._lost.discard(item.key)
-        result = await asyncio.to_thread(_result, believed.tags, exclusions, now)
+        result = await asyncio.to_thread(scanresult.result_of, believed.tags, exclusions, now)
         await self._put(item, known)
         await self._tell(item, known, spec, result, now, believed.tags & believed.doubts.keys(), empty=not tags)
 
@@ -260,30 +256,14 @@ class ImageRepositories:
         last = before.last_scan_result
         if result is None and (last is None or before.observed_exclusion_list != item.spec.exclusions):
             tags = await asyncio.to_thread(self._world.store.tags, item.key, item.metadata.uid)
-            result = await asyncio.to_thread(_result, tags or frozenset(), _exclusions(item), now)
-        stale = last is None or requested != before.last_handled_reconcile_at or _age(last, now) >= TELL_EVERY_S
-        if result is None and last is not None:
-            result = msgspec.structs.replace(last, scan_time=rfc3339(now)) if stale else last
-        elif result is not None and last is not None and not stale and _same(result, last):
-            result = last
-        assert result is not None  # noqa: S101 - there was one, or it was made
-        message = f"successful scan: found {result.tag_count} tags with checksum {result.revision}"
-        empty = empty and bool(missing)
-        if empty:
-            message = (
-                f"{spec.repository}: the registry lists no tags, and there were {len(missing):,}: they stay in force. "
-                "If the repository was emptied on purpose, make this object anew"
-            )
-        elif missing:
-            are = "is" if len(missing) == 1 else "are"
-            message += f"; {_shown(missing)} {are} not listed any more, and counted until the registry confirms that"
-        if known.strange_names:
-            message += f"; {known.strange_names:,} names in the list are no tags, and left out"
-        if empty:
-            status = progress.failed(
-                before, generation, names.Reason.READ_OPERATION_FAILED, message, now, stalled=False
-            )
+            result = await asyncio.to_thread(scanresult.result_of, tags or frozenset(), _exclusions(item), now)
+        result = scanresult.written(last, result, now, asked=requested != before.last_handled_reconcile_at)
+        if empty and missing:
+            message = scanresult.emptied(spec.repository, len(missing))
+            reason = names.Reason.READ_OPERATION_FAILED
+            status = progress.failed(before, generation, reason, message, now, stalled=False)
         else:
+            message = scanresult.message(result, missing, known.strange_names)
             status = progress.ready(before, generation, names.Reason.SUCCEEDED, message, now)
         status = msgspec.structs.replace(
             status,
@@ -301,7 +281,8 @@ class ImageRepositories:
 
     async def _tell_failure(self, item: ImageRepository, known: _Known, failure: TrimtabError) -> None:
         now, message = self._world.clock.now(), failure.message
-        if (last := known.status.last_scan_result) is not None and not isinstance(failure, Terminal):
+        last = known.status.last_scan_result if known.seen is not None else None
+        if last is not None and not isinstance(failure, Terminal):
             message += f"; the {last.tag_count:,} tags of {last.scan_time} stay in force"
         status = progress.failed(
             known.status,
@@ -360,32 +341,3 @@ def _exclusions(item: ImageRepository) -> Exclusions:
         return Exclusions(item.spec.exclusions)
     except ValueError as problem:
         raise Terminal(names.Reason.VALIDATION_FAILED, f"ImageRepository {item.key}: {problem}") from None
-
-
-def _result(tags: Set[str], exclusions: Exclusions, now: datetime) -> ScanResult:
-    """What the status says of `tags`; filtering many thousands takes a while, so this is called in a thread."""
-    left = sorted(tag for tag in tags if not exclusions.judge(tag))
-    checksum = hashlib.sha256("\n".join(left).encode()).hexdigest()
-    return ScanResult(
-        revision=f"sha256:{checksum}",
-        tag_count=len(left),
-        scan_time=rfc3339(now),
-        latest_tags=tuple(reversed(left[-_LATEST:])),
-    )
-
-
-def _same(one: ScanResult, other: ScanResult) -> bool:
-    return one.revision == other.revision and one.tag_count == other.tag_count
-
-
-def _age(result: ScanResult, now: datetime) -> float:
-    try:
-        return (now - datetime.fromisoformat(result.scan_time)).total_seconds()
-    except ValueError:
-        return TELL_EVERY_S
-
-
-def _shown(tags: Iterable[str]) -> str:
-    listed = sorted(tags)
-    more = f" and {len(listed) - _SHOWN:,} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more
