@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.sops.conftest import FIXTURES
+from trimtab.images import annotating
 from trimtab.images.annotating import Unfit, annotate
 from trimtab.images.events import Unreadable
 from trimtab.images.named import Named
@@ -128,6 +129,16 @@ def test_a_value_is_changed_in_its_place_whatever_its_quotes() -> None:
 def test_what_would_change_other_places_too_is_refused_with_the_reason(text: str, words: str) -> None:
     with pytest.raises(Unfit, match=words.replace("(", r"\(").replace(")", r"\)")):
         locked(text)
+
+
+def test_a_result_that_says_something_else_is_not_handed_out() -> None:
+    """The net under all of it: no text is known that falls into it."""
+    text = f"{K}metadata: {{name: cart}}\nspec: 1\n"
+    patch = annotating._Patch(6, 0, ())
+    for pieces in (((len(text) - 2, len(text) - 1, "2"),), ((len(text), len(text), "a: b\n"),), ((0, 4, "["),)):
+        with pytest.raises(Unfit, match="with the annotation the file"):
+            annotating._carried_out(text, annotating._Edit(pieces, patch, None), 1)
+    assert annotating._carried_out(text, annotating._Edit((), patch, None), 1) == text
 
 
 def test_a_file_that_sops_encrypted_is_refused() -> None:

@@ -78,7 +78,8 @@ def test_a_lock_a_marker_and_a_second_policy_go_before_that() -> None:
     locked = edited(WORKLOAD % "fluxcd.io/locked: 'true'")
     assert (locked.changes, [note.kind for note in locked.notes]) == ((), [Kind.PAUSED])
     marked = PLAIN.replace("# pushed by hand", '# {"$imagepolicy": "ns:other"}')
-    assert [change.setter for change in edited(marked, other=Image.of("acme/cart", "9")).changes] == ["ns:other"]
+    by_marker = edited(marked, other=Image.of("acme/other", "9"))
+    assert ([change.setter for change in by_marker.changes], by_marker.notes) == (["ns:other"], ())
     two = edited(PLAIN, other=Image.of("acme/cart", "9"))
     assert two.changes == ()
     assert "ns/cart and ns/other are policies of acme/cart" in two.notes[0].text

@@ -173,6 +173,15 @@ def test_a_step_is_only_made_from_the_image_that_it_was_planned_for() -> None:
         carry_out({"base/cart.yaml": b"kind: ConfigMap\n"}, steps)
 
 
+def test_what_is_locked_meanwhile_stays_also_where_a_kustomization_sets_it() -> None:
+    results, _ = told(Asked(named("cart"), images=(Pick.parse("ghcr.io/acme/cart:1.5.0"),)))
+    locked = REPOSITORY["base/cart.yaml"].replace(
+        b"name: cart}", b"name: cart, annotations: {trimtab.dev/lock: audit}}"
+    )
+    with pytest.raises(Terminal, match="Deployment/shop/cart is locked: audit; nothing is released"):
+        carry_out({**REPOSITORY, "base/cart.yaml": locked}, steps_of(results))
+
+
 def test_two_tags_for_one_place_are_refused() -> None:
     files = {**REPOSITORY, "dev/kustomization.yaml": b"namespace: dev\nresources: [../base]\n"}
 
