@@ -414,9 +414,9 @@ def test_what_people_keep_in_git_is_applied_and_again_with_no_write(
         pytest.skip("the folder shared/realworld is not beside the checkout")
     words = ("apply", str(root / path), "--app", "real", "-n", ground.namespace, "--yes", "--prune", *more)
     looked = "--dry-run" in more
-    first = in_process(ground.plane.kubeconfig, *words)
+    first = as_user_of(ground.plane.kubeconfig, *words)
     assert (first.returncode, "only in git" in first.stdout) == (2 if looked else 0, True), first.stderr
     many = len(ground.plane.audit_log.read_text().splitlines())
-    again = in_process(ground.plane.kubeconfig, *words)
+    again = as_user_of(ground.plane.kubeconfig, *words)
     assert (again.returncode, again.stdout) == ((2, first.stdout) if looked else (0, "")), again.stderr
     assert ground.writes(many) == []

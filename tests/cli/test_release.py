@@ -14,7 +14,7 @@ from tests.cli.conftest import Cluster, command_line
 from tests.crypto.signing import SshPair, needs_ssh
 from tests.registry.server import MANIFEST, RegistryServer, descriptor
 from tests.remotes.world import Repository
-from trimtab.api.gvk import GIT_REPOSITORY, IMAGE_POLICY, IMAGE_REPOSITORY
+from trimtab.api.gvk import GIT_REPOSITORY, IMAGE_POLICY, IMAGE_REPOSITORY, IMAGE_UPDATE_AUTOMATION
 from trimtab.cli.main import cli
 from trimtab.cluster.plane import ControlPlane
 from trimtab.commits import trailers_of
@@ -216,7 +216,7 @@ def test_a_registry_that_cannot_be_asked_is_not_taken_for_one_that_said_yes(worl
     unseen = world.run("release", "cart:app", "--image", named, "--no-check", DOCKER_CONFIG=str(world.home / "none"))
     assert (unseen.exit_code, unseen.stdout.strip()) == (0, world.head())
     policy = world.run("release", "cart", DOCKER_CONFIG=str(world.home / "none"))
-    assert policy.exit_code == 1
+    assert policy.exit_code == 3
     assert "ImagePolicy flux-system/cart" in policy.stderr
     password = LOGIN.partition(":")[2]
     assert password not in done.output + policy.output
@@ -295,6 +295,7 @@ def test_an_app_is_released_by_what_its_cluster_and_its_repository_say(
             "base/cart.yaml": base.encode(),
             "prod/kustomization.yaml": OVERLAY.format(host=host, digest=old).encode(),
             "dev/kustomization.yaml": b"namespace: dev\nresources: [../base]\n",
+            "flux/policy.yaml": POLICY.format(host=host).replace("flux-system", ns).encode(),
         },
         replace=True,
     )
@@ -330,3 +331,10 @@ def test_an_app_is_released_by_what_its_cluster_and_its_repository_say(
     assert "Deployment/dev/cart gets its image from the same place, and changes too" in shared.stderr
     assert run("lock", "cart", "-m", "audit").returncode == 0
     assert world.file("base/cart.yaml").count("trimtab.dev/lock") == 1
+    git = {"commit": {"author": {"email": "robot@example.org"}}}
+    spec = {"sourceRef": {"kind": "GitRepository", "name": "shop"}, "interval": "1h", "git": git}
+    cluster._create(IMAGE_UPDATE_AUTOMATION.api_version, "ImageUpdateAutomation", "shop", spec)
+    undone = {"policy": f"{ns}/cart", "image": f"{host}/acme/cart:1.5.0", "path": "prod/kustomization.yaml"}
+    cluster.status("imageupdateautomation", "shop", held=[undone])
+    assert run("unhold", "ImagePolicy/cart", "--path", "flux").returncode == 0
+    assert f'trimtab.dev/unhold: "{host}/acme/cart:1.5.0"' in world.file("flux/policy.yaml")

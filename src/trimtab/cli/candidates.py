@@ -130,7 +130,7 @@ class Candidates:
                 digest = await self._scanner.digest(place.spec, place.access, choice.tag)
             return Choice(choice.tag, digest, f"{decision.who}: {choice.why}", decision.policy)
         except (Transient, Terminal) as problem:
-            return Refusal(f"{decision.who}: {problem.message}")
+            return Refusal(f"{decision.who}: {problem.message}", unasked=isinstance(problem, Transient))
 
     async def _place(self, container: Container, repository: ImageRepository | None) -> Place:
         """Where the tags are, and how to get there. Raises Transient, Terminal, Failure."""

@@ -56,7 +56,7 @@ def unhold(options: Options, names: tuple[str, ...], image: str, where: Where, p
     """Let the automation go on with a workload or an ImagePolicy.
 
     An image that the automation wrote and somebody undid is held by itself, and the ImageUpdateAutomation says which.
-    --image names it: the policy then says in git that just this image may be written again.
+    The policy then says in git that just this image may be written again. --image names it where no cluster is asked.
     """
     from trimtab.cli.pausing import unholding
 

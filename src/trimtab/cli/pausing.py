@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -18,25 +19,36 @@ from trimtab.images.pauses import unlocking, words_of
 from trimtab.images.reaching import Files
 from trimtab.images.reference import Image
 
+if TYPE_CHECKING:
+    from trimtab.kube.client import Client
+
+
+Held: TypeAlias = Mapping[str, str]
+"""Images that somebody undid, by the namespace and name of their policy."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pausing:
     """One of the four: what it is called, what is told of an object afterwards, and the annotations it is to have.
 
-    `wanted` is given the object, and the name of who commits; None stands for an annotation that is to go.
+    `wanted` is given the object, the name of who commits, and the images that somebody undid; None stands for an
+    annotation that is to go. `lets_go`: what was undone has to be known for it.
     """
 
     verb: str
     past: str
     same: str
     names: tuple[Named, ...]
-    wanted: Callable[[Subject, str], Mapping[str, str | None]]
+    wanted: Callable[[Subject, str, Held], Mapping[str, str | None]]
     reason: str = ""
     user: str = ""
+    lets_go: bool = False
 
     async def done(self, ground: Ground, pen: Pen, *, quiet: bool) -> Code:
         """Commit it, and return the exit code."""
         told: list[Subject] = []
+        held = await _held(ground.client) if ground.client is not None and self.lets_go else {}
+        who = self.user or ground.desk.author.name
 
         def edit(snapshot: Snapshot) -> Changes:
             told.clear()
@@ -44,7 +56,7 @@ class Pausing:
             for named in self.names:
                 files = Files(contents)
                 subject = find(files, named, ground.within)
-                made = annotated(files, subject, self.wanted(subject, self.user or ground.desk.author.name))
+                made = annotated(files, subject, self.wanted(subject, who, held))
                 if made.before:
                     told.append(subject)
                     contents[subject.path] = made.data
@@ -84,15 +96,16 @@ def unholding(names: Iterable[str], image: str) -> Pausing:
     except ValueError as problem:
         raise click.UsageError(f"--image: {problem}") from None
 
-    def wanted(subject: Subject, _: str) -> Mapping[str, str | None]:
-        if not again:
-            return {Annotation.HOLD: None}
-        if subject.named.kind != POLICY:
+    def wanted(subject: Subject, _: str, held: Held) -> Mapping[str, str | None]:
+        if subject.named.kind == POLICY:
+            undone = again or _undone(subject, held)
+            return {Annotation.HOLD: None, **({Annotation.UNHOLD: undone} if undone else {})}
+        if again:
             raise Terminal("UpdateFailed", f"--image is of an {POLICY}, whose choice it is, and {subject} is none")
-        return {Annotation.HOLD: None, Annotation.UNHOLD: again}
+        return {Annotation.HOLD: None}
 
     same = "it is not held; an image that was undone is named by --image"
-    return Pausing("Unhold", "is held no more", same, _named(names), wanted)
+    return Pausing("Unhold", "is held no more", same, _named(names), wanted, lets_go=True)
 
 
 def unlocked(names: Iterable[str]) -> Pausing:
@@ -109,7 +122,7 @@ def _with_reason(
     except ValueError as problem:
         raise click.UsageError(str(problem)) from None
 
-    def wanted(_: Subject, who: str) -> Mapping[str, str | None]:
+    def wanted(_: Subject, who: str, __: Held) -> Mapping[str, str | None]:
         return {annotation: words_of(reason, who)}
 
     return Pausing(verb, past, same, _named(names), wanted, reason, user)
@@ -120,3 +133,24 @@ def _named(names: Iterable[str]) -> tuple[Named, ...]:
         return tuple(Named.parse(name) for name in names)
     except ValueError as problem:
         raise click.UsageError(str(problem)) from None
+
+
+async def _held(client: "Client") -> Held:
+    """What automations leave alone because somebody undid it, as far as it may be seen."""
+    from trimtab.api.gvk import IMAGE_UPDATE_AUTOMATION
+    from trimtab.api.imageupdate import ImageUpdateAutomation
+    from trimtab.kube.errors import Forbidden, UnknownKind
+
+    try:
+        resource = await client.discovery.find(IMAGE_UPDATE_AUTOMATION)
+        found = (await client.list(resource, "", type=ImageUpdateAutomation)).items
+    except (Forbidden, UnknownKind):
+        return {}
+    return {one.policy: one.image for item in found for one in item.status.held}
+
+
+def _undone(subject: Subject, held: Held) -> str:
+    """The image of this policy that was undone. A policy that names no namespace in git is told by its name alone."""
+    namespace, name = subject.named.namespace, subject.named.name
+    keys = [f"{namespace}/{name}"] if namespace else [key for key in held if key.endswith(f"/{name}")]
+    return held.get(keys[0], "") if len(keys) == 1 else ""

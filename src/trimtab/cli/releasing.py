@@ -151,12 +151,16 @@ def _refuse(results: Iterable[Result], asked: Asked) -> None:
     wrong += [one for one in results if one.status is Status.IGNORED]
     if wrong:
         words = "\n".join(f"{one.workload}: {one.reason}" for one in wrong)
-        raise Failure(Code.WRONG, f"{words}\nnothing is released")
+        code = Code.UNKNOWN if any(one.unasked for one in wrong) else Code.WRONG
+        raise Failure(code, f"{words}\nnothing is released")
 
 
 def _code(results: Iterable[Result]) -> Code:
     """Of a release of all: whether something could not be judged."""
-    return Code.WRONG if any(one.status in (Status.FAILED, Status.UNKNOWN) for one in results) else Code.OK
+    wrong = [one for one in results if one.status in (Status.FAILED, Status.UNKNOWN)]
+    if any(one.unasked for one in wrong):
+        return Code.UNKNOWN
+    return Code.WRONG if wrong else Code.OK
 
 
 def _show(results: Iterable[Result], *, ignored: bool, quiet: bool) -> None:

@@ -29,10 +29,13 @@ class Choice(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why there is no tag to run. `mild`: nobody asked for one either, unless this container was meant."""
+    """Why there is no tag to run. `mild`: nobody asked for one either, unless this container was meant. `unasked`: a
+    registry could not be asked, so that nothing is known.
+    """
 
     why: str
     mild: bool = False
+    unasked: bool = False
 
 
 Chosen: TypeAlias = Choice | Refusal
@@ -113,6 +116,7 @@ class Result(NamedTuple):
     steps: tuple[Step, ...] = ()
     place: str = ""
     paused: bool = False
+    unasked: bool = False
 
 
 def questions(found: Iterable[Workload], asked: Asked) -> list[tuple[Workload, Container]]:
@@ -273,7 +277,8 @@ def _result(workload: Workload, asked: Asked, choose: Callable[[Workload, Contai
         elif made.mild and not asked.images and not only:
             undecided.append(f"{container.name}: {made.why}")
         else:
-            return Result(name, Status.FAILED, f"{container.name}: {made.why}", place=place)
+            reason = f"{container.name}: {made.why}"
+            return Result(name, Status.FAILED, reason, place=place, unasked=made.unasked)
     words = "; ".join(undecided)
     if steps:
         return Result(name, Status.RELEASE, words, tuple(steps), place)
