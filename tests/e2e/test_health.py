@@ -52,15 +52,6 @@ spec:
       containers: [{name: app, image: registry.example/migrate:1}]
 """
 
-BALANCER = """apiVersion: v1
-kind: Service
-metadata: {name: edge}
-spec:
-  type: LoadBalancer
-  selector: {app: edge}
-  ports: [{port: 80}]
-"""
-
 RULES = [
     {
         "apiVersion": "example.test/v1",
@@ -139,18 +130,6 @@ def test_a_job_that_is_removed_once_it_is_done_counts_as_done(world, ns):
         assert again is None or again["metadata"]["uid"] == job["metadata"]["uid"], "the job was run a second time"
         time.sleep(0.3)
     assert condition(world.get_app(ns, "app"), "Ready")["status"] == "True"
-
-
-def test_an_address_is_waited_for_a_minute_and_not_longer(world, ns):
-    apply(world, ns, BALANCER)
-    begun = time.monotonic()
-    until(
-        lambda: "no address yet" in condition(world.get_app(ns, "app"), "Ready").get("message", ""),
-        "the wait is told",
-        30,
-    )
-    world.ready(ns, "app", timeout=80)
-    assert 55 < time.monotonic() - begun < 66
 
 
 @pytest.mark.usefixtures("widgets")

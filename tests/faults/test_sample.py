@@ -19,7 +19,7 @@ from trimtab.base.http import Request
 from trimtab.manifests import codec
 from trimtab.toolchain import binaries
 
-SAMPLE_S = 20.0
+SAMPLE_S = 12.0
 SEED = 628166
 _BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
