@@ -50,8 +50,8 @@ def _selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
     """Whether a selector of the API chooses `labels`; an empty one chooses all."""
     if any(labels.get(name) != value for name, value in _map(selector.get("matchLabels")).items()):
         return False
-    for one in selector.get("matchExpressions") or ():
-        key, values = str(_map(one).get("key")), _map(one).get("values") or ()
+    for one in _list(selector.get("matchExpressions")):
+        key, values = str(_map(one).get("key")), _list(_map(one).get("values"))
         match _map(one).get("operator"):
             case "In" if labels.get(key) not in values:
                 return False
@@ -96,3 +96,7 @@ def _restart(words: str, path: str = "") -> Judgement:
 
 def _map(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
