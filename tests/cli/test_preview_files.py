@@ -252,5 +252,5 @@ def test_a_huge_change_is_told_in_bounded_forms(offline: Preview, repository: Pa
     done = offline("shop", "--base", "HEAD", "-o", "markdown")
     assert done.exit_code == 3
     assert len(done.stdout) <= 60_000
-    assert "more parts" in done.stdout
+    assert "\n… and more: " in done.stdout
     assert len(offline("shop", "--base", "HEAD").stdout) < 2_000_000

@@ -6,6 +6,7 @@ can come of it, whatever it is. Its length is bounded, since a forge refuses wha
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 from trimtab.base.logs import escape
@@ -34,10 +35,9 @@ def markdown(preview: Preview) -> str:
     """The comment; never longer than LONGEST characters."""
     found: list[str] = []
     left = LONGEST - _RESERVE
-    parts = [*_top(preview), *_problems(preview), *_changes(preview)]
-    for place, part in enumerate(parts):
+    for part in chain(_top(preview), _problems(preview), _changes(preview)):
         if len(part) + 1 > left:
-            found.append(f"\n… and {len(parts) - place} more parts: `trimtab preview -o json` has all of it")
+            found.append("\n… and more: `trimtab preview -o json` has all of it")
             break
         found.append(part)
         left -= len(part) + 1
