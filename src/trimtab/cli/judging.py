@@ -30,6 +30,7 @@ from trimtab.targets.kubernetes.gate import Providers
 from trimtab.targets.kubernetes.previewing import Looked, Terms
 from trimtab.targets.kubernetes.surroundings import Change, Surroundings
 
+_NO_REGISTRY: Final = "no registry is asked: whether the images exist is not known"
 _AT_ONCE: Final = 8
 """So many apps are looked at side by side; the requests among them are bounded further by the client."""
 
@@ -80,12 +81,7 @@ def hidden(text: str, variables: Variables) -> str:
     return NOTHING.follow(variables).text(text)
 
 
-def asks_for_images(part: Part) -> bool:
-    """Whether there is an image in `part` that was not there before."""
-    return any(_new_images(item, _before(part, item)) for item in part.items)
-
-
-async def alone(parts: Sequence[Part], beside: Sequence[Part], imagery: Imagery | None) -> list[Step]:
+async def alone(parts: Sequence[Part], beside: Sequence[Part], imagery: Imagery | None) -> Found:
     """What can be known of `parts` without a cluster: of what is declared on both sides, and of images.
 
     `beside` is what comes with the same change and is not asked about.
@@ -115,7 +111,8 @@ async def alone(parts: Sequence[Part], beside: Sequence[Part], imagery: Imagery 
             finding = Finding(item.ref, State.EXTRA, item.origin, app=part.unit.key)
             judgement = Judgement(Verdict.PRUNED, "it is declared no more")
             steps.append(Step(finding, (judgement,), Declared.REMOVED))
-    return steps
+    new = any(_new_images(item, _before(part, item)) for part in parts for item in part.items)
+    return Found(steps, [_NO_REGISTRY] if imagery is None and new else [])
 
 
 async def in_cluster(
@@ -174,12 +171,18 @@ class _InCluster:
         self._add(pods, await around.evictions(restarting))
         for one, judgements in zip(alive, await abreast(self._images, alive), strict=True):
             self._of(one).extend(judgements)
+        if self.imagery is None and any(_new_images(one.looked.item, self._known(one)) for one in alive):
+            unasked.append(_NO_REGISTRY)
         steps = [self._step(one) for one in objects]
         return Found([*steps, *left, *self._suspended(steps)], unasked)
 
     async def _images(self, one: _Object) -> list[Judgement]:
-        before = one.looked.live if one.looked.live is not None else _before(one.part, one.looked.item)
-        return await _of_images(one.looked.item, before, self.imagery)
+        return await _of_images(one.looked.item, self._known(one), self.imagery)
+
+    @staticmethod
+    def _known(one: _Object) -> Body | None:
+        """The object as it is, or was declared: whose images are there already."""
+        return one.looked.live if one.looked.live is not None else _before(one.part, one.looked.item)
 
     async def _looked(self) -> list[_Object]:
         items = [item for part in self.everything for item in part.items]

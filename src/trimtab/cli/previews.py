@@ -298,14 +298,14 @@ class _Previewing:
         if self.asked.images:
             registry = Registry(Wire(self.out, self.client.clock if self.client is not None else SystemClock()))
             imagery = Imagery(registry, self.client, bodies, frozenset(self.asked.insecure), docker_config())
-        elif any(judging.asks_for_images(part) for part in parts):
-            self.unasked.append("no registry is asked: whether the images exist is not known")
         if self.client is None:
             self.unasked.append(
                 "no cluster is asked: what is live, what would be pruned, and whether schema, policies, quotas and "
                 "fields that cannot change allow it is not known"
             )
-            return await judging.alone(parts, beside, imagery)
+            alone = await judging.alone(parts, beside, imagery)
+            self.unasked += alone.unasked
+            return alone.steps
         until = asyncio.get_running_loop().time() + self.asked.options.timeout_s
         found = await judging.in_cluster(
             self.client, parts, beside, imagery, timeout_s=self.asked.options.timeout_s, until=until
