@@ -66,7 +66,13 @@ def test_flux_reads_what_we_make_of_a_repository(world: World, ns: str) -> None:
     fetched = flux_reader.fetch(item)
     assert fetched.files == {name: text.encode() for name, text in files.items() if name != "picture.png"}
     assert fetched.executable == {"run.sh"}
-    assert item["status"]["artifact"]["metadata"] == {"trimtab.dev/left-out": "link\nloop"}
+    said = item["status"]["artifact"]["metadata"]
+    assert said.pop("trimtab.dev/committed").endswith("Z")
+    assert said == {
+        "trimtab.dev/left-out": "link\nloop",
+        "trimtab.dev/author": "t",
+        "trimtab.dev/subject": "change",
+    }
     assert item["status"]["artifact"]["revision"] == f"main@sha1:{first}"
     assert latest(world, item).read_bytes() == fetched.archive
 
