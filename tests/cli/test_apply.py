@@ -138,11 +138,13 @@ def test_what_moves_from_one_app_to_another_is_never_deleted_whichever_is_applie
     released = ground.apply("b", "--prune")
     assert (released.returncode, ground.uid("moved")) == (0, uid), released.stderr
     assert (ground.record("a"), ground.record("b")) == ({"kept", "moved"}, {"other"})
-    # what both declare is refused, and nothing is written
+    # what both declare is refused, and nothing is written, unless one stands in the place of the other
     ground.write("b", moved=config("moved", colour="red"))
     both = ground.apply("b", "--prune")
     assert (both.returncode, ground.get("configmap", "moved")["data"]) == (1, {"colour": "blue"})
     assert f"ConfigMap/{ground.namespace}/moved is managed by app {ground.namespace}/a" in both.stderr
+    heir = ground.apply("b", "--prune", "--take-over", "a")
+    assert (heir.returncode, ground.get("configmap", "moved")["data"]) == (0, {"colour": "red"}), heir.stderr
 
 
 SUICIDE = """
@@ -366,10 +368,15 @@ def test_what_makes_no_sense_is_refused_before_anything_is_asked(
 
 @pytest.mark.parametrize(
     ("origin", "told"),
-    [("nowhere", "no directory nowhere"), ("ftp://example.org/x", "ftp"), ("https://user@", "https://")],
+    [
+        ("nowhere", "no directory nowhere"),
+        ("ftp://example.org/x", "ftp"),
+        ("https://user@", "https://"),
+        ("https://git.example.org/x --path ../y", "inside the repository"),
+    ],
 )
 def test_an_origin_that_is_none_is_refused(plane: ControlPlane, origin: str, told: str) -> None:
-    done = as_user_of(plane.kubeconfig, "apply", origin, "--app", "shop", "--yes")
+    done = as_user_of(plane.kubeconfig, "apply", *origin.split(), "--app", "shop", "--yes")
     assert (done.returncode, told in done.stderr) == (1, True), done.stderr
 
 

@@ -38,6 +38,7 @@ Examples:
     help="How much may be deleted at once (the greater of 10 objects and 20%).",
 )
 @click.option("--approve-prune", metavar="DIGEST", default="", help="Approve exactly the deletions that were held.")
+@click.option("--take-over", metavar="APP", default="", help="Take what APP of this namespace has: its name before.")
 @click.option("--path", "inside", default="", help="With a URL: the directory in the repository.")
 @click.option("--branch", default="", help="With a URL: the branch to follow (main).")
 @click.option("--tag", default="", help="With a URL: the tag to apply.")
@@ -58,6 +59,7 @@ def apply(
     allow_empty: bool,
     deletion_budget: str,
     approve_prune: str,
+    take_over: str,
     inside: str,
     branch: str,
     tag: str,
@@ -98,6 +100,7 @@ def apply(
         raise click.UsageError("--allow-empty, --approve-prune and --deletion-budget go with --prune")
     try:
         checked(name)
+        checked(take_over or name)
         budget = Budget.parse(deletion_budget) if deletion_budget else Budget()
         interval_s = parse_duration(interval)
     except ValueError as wrong:
@@ -107,6 +110,7 @@ def apply(
     asked: Asked = applying.Asked(
         *(origin, whence, name, recipe, options, yes, dry_run),
         applying.Terms(prune, allow_empty, budget, approve_prune, force, options.timeout_s),
+        take_over,
     )
     if watch:
         perform(options, lambda client: applying.stay(client, asked, interval_s))

@@ -66,6 +66,7 @@ class Asked(NamedTuple):
     yes: bool
     dry_run: bool
     terms: Terms
+    take_over: str = ""
 
 
 async def once(client: Client, asked: Asked) -> Code:
@@ -136,7 +137,10 @@ class _Run:
                 namespace = ledger.key.namespace
                 return {placed(one, namespace, namespaced=namespaced.get(one.gvk)).ref for one in manifests}
 
-            proposal = await propose(self.app, items, about, self.asked.terms, planned)
+            before = Key(self.app.key.namespace, self.asked.take_over) if self.asked.take_over else None
+            terms = self.asked.terms._replace(heir_of=before)
+            terms = terms._replace(force=terms.force or (spec is not None and spec.force))
+            proposal = await propose(self.app, items, about, terms, planned)
         self.rendered = f"{revision} {rendered.digest}"
         return proposal
 
@@ -335,7 +339,7 @@ def _progress(many: int, options: Options) -> "Generator[Callable[[Outcome], Non
     if options.quiet or not many:
         yield lambda _outcome: None
     elif sys.stderr.isatty():
-        with click.progressbar(length=many, file=sys.stderr, show_pos=True) as bar:
+        with click.progressbar(length=many, file=sys.stderr, show_pos=True, width=0) as bar:
             yield lambda _outcome: bar.update(1)
     else:
         yield _line

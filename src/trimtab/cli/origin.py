@@ -60,8 +60,12 @@ class Build(NamedTuple):
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Build":
-        """Raises Failure, Terminal."""
+        """Raises Failure, Terminal; also for what a Kustomization file says and nobody would heed."""
         declared = recipe.declared()
+        spec = declared.spec
+        if spec is not None and (spec.kube_config is not None or spec.service_account_name):
+            words = "spec.kubeConfig and spec.serviceAccountName are not heeded here: say --kubeconfig and --context"
+            raise Failure(Code.WRONG, f"{recipe.kustomization_file}: {words}")
         return cls(recipe, declared.spec, recipe.variables(declared.spec), recipe.keys(declared.spec))
 
     @property

@@ -38,7 +38,10 @@ PROTECTED = DEFAULT_NAMESPACE
 
 
 class Terms(NamedTuple):
-    """How an app is applied. `approval` is the digest of deletions that somebody has approved."""
+    """How an app is applied. `approval` is the digest of deletions that somebody has approved.
+
+    `heir_of` is the app whose objects it may take although that one declares them: it was called so before.
+    """
 
     prune: bool = False
     allow_empty: bool = False
@@ -46,6 +49,7 @@ class Terms(NamedTuple):
     approval: str = ""
     force: bool = False
     timeout_s: float = 300.0
+    heir_of: Key | None = None
 
 
 @dataclass(slots=True)

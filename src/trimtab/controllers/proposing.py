@@ -62,7 +62,7 @@ async def propose(
     """
     ledger = await app.ledgers.read(app.key)
     ledger.check()
-    rivals = Rivals(app.client, app.ledgers, app.key, about, planned)
+    rivals = Rivals(app.client, app.ledgers, app.key, about, planned, terms.heir_of)
     await rivals.check_name()
     _guard_empty(app, items, ledger, terms)
     until = asyncio.get_running_loop().time() + terms.timeout_s

@@ -39,13 +39,14 @@ class Elsewhere(NamedTuple):
 
 @dataclass(slots=True)
 class Rivals:
-    """Looks around for the app `key`, which is `about` to be at a revision."""
+    """Looks around for the app `key`, which is `about` to be at a revision. What `heir_of` has is ours to take."""
 
     client: Client
     ledgers: Ledgers
     key: Key
     about: About
     planned: Planned
+    heir_of: Key | None = None
     _desires: dict[Key, set[Ref] | None] = field(default_factory=dict)
     _lists: dict[Key, set[Ref] | None] = field(default_factory=dict)
 
@@ -89,7 +90,11 @@ class Rivals:
             if (owner := Owner.of(live, PREFIX)) is not None and await self._lists_it(owner.key, ref):
                 return f"Kustomization {owner.key}"
             owner = Owner.of(live, names.APPLIED)
-            if owner is not None and owner.key != self.key and await self._desired_by(owner.key, ref):
+            if (
+                owner is not None
+                and owner.key not in (self.key, self.heir_of)
+                and await self._desired_by(owner.key, ref)
+            ):
                 return f"app {owner.key} of `trimtab apply`"
         if fields.owned_entry(live, names.HELM_MANAGER) is not None:
             owner = Owner.of(live, RELEASE_PREFIX)
@@ -132,7 +137,7 @@ class Rivals:
             return Elsewhere({}, f"deletions are held: what other apps desire cannot be read: {failure}")
         wanted: dict[Ref, Key] = {}
         for ledger in ledgers:
-            if ledger.key == self.key:
+            if ledger.key in (self.key, self.heir_of):
                 continue
             if ledger.problem:
                 return Elsewhere({}, f"deletions are held: the record of app {ledger.key} cannot be trusted")
