@@ -146,7 +146,11 @@ def test_the_verdict_is_that_of_the_server(strict: Callable[[list[Body]], list[s
 
 
 def test_the_schemas_of_a_cluster_are_used_where_one_can_be_reached(
-    plane: ControlPlane, validate: Validate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plane: ControlPlane,
+    validate: Validate,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     written(tmp_path, {"a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: 1}\ndota: {}\n"})
     said = {}
@@ -156,6 +160,17 @@ def test_the_schemas_of_a_cluster_are_used_where_one_can_be_reached(
         told = capsys.readouterr()
         said[kubeconfig] = (ended.value.code, told.out.count("✗ a.yaml:"), plane.server in told.err)
     assert list(said.values()) == [(2, 2, True), (1, 0, False)]
+    # nobody has named one, or it does not answer: then what comes along will do
+    closed = tmp_path / "closed"
+    closed.write_text(plane.kubeconfig.read_text().replace(plane.server, "https://127.0.0.1:1"))
+    for kubeconfig, word in (("", "✗"), (str(closed), "!")):
+        monkeypatch.setenv("KUBECONFIG", kubeconfig)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["validate", "a.yaml"], standalone_mode=False)
+        told = capsys.readouterr()
+        assert (ended.value.code, told.out.count("✗ a.yaml:"), told.err[:1]) == (2, 2, word)
+        assert "schemas of Kubernetes 1.36." in told.err
 
 
 @pytest.mark.skipif(not REALWORLD.is_dir(), reason="the folder shared/realworld is not beside the checkout")

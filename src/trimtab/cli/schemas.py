@@ -54,7 +54,7 @@ async def _of_cluster(options: Options, gvks: "set[Gvk]") -> Known | None:
     from trimtab.base.http import AiohttpTransport, TransportError
     from trimtab.kube import config
     from trimtab.kube.client import Client
-    from trimtab.kube.errors import NO_ANSWER, ConfigError
+    from trimtab.kube.errors import NO_ANSWER, ConfigError, NoCluster
     from trimtab.manifests import codec
 
     meant = options.kubeconfig is not None or options.context is not None
@@ -64,11 +64,12 @@ async def _of_cluster(options: Options, gvks: "set[Gvk]") -> Known | None:
         async with asyncio.timeout(_PATIENCE_S):
             version = codec.decode(await client.request("GET", "/version"))["gitVersion"]
         return await _asked(client, gvks, str(version).removeprefix("v"))
+    except NoCluster:
+        return None
     except ConfigError as failure:
         if meant:
             raise
-        if "no kubeconfig" not in str(failure):
-            click.echo(f"! {failure}: judged by the schemas that come along", err=True)
+        click.echo(f"! {failure}: judged by the schemas that come along", err=True)
         return None
     except (*NO_ANSWER, TransportError, TimeoutError) as failure:
         words = str(failure) or f"the cluster does not answer within {_PATIENCE_S:g} s"

@@ -18,7 +18,7 @@ from yarl import URL
 
 from trimtab.base.clock import Clock, SystemClock
 from trimtab.kube.auth import Anonymous, Auth, BearerToken, TokenFile
-from trimtab.kube.errors import ConfigError
+from trimtab.kube.errors import ConfigError, NoCluster
 from trimtab.kube.exec import ExecAuth, Plugin
 from trimtab.kube.proxy import from_environment
 from trimtab.kube.tls import Pem, Trust
@@ -141,7 +141,7 @@ def load(
         return _choose([_read(own)], context, clock, environment)
     if environment.get("KUBERNETES_SERVICE_HOST"):
         return in_cluster(environment=environment, clock=clock)
-    raise ConfigError(f"no cluster: {own} does not exist; use --kubeconfig or set KUBECONFIG")
+    raise NoCluster(f"no cluster: {own} does not exist; use --kubeconfig or set KUBECONFIG")
 
 
 def in_cluster(

@@ -220,6 +220,10 @@ class ConfigError(Terminal):
         super().__init__("KubeconfigInvalid", message)
 
 
+class NoCluster(ConfigError):
+    """Nobody has said which cluster is meant."""
+
+
 class CredentialError(Transient):
     """A token file or a credential plugin gave nothing to show to the server."""
 

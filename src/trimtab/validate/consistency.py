@@ -16,6 +16,8 @@ _SUBJECTS: Final = ("ServiceAccount", "User", "Group")
 _ROLES: Final = {"RoleBinding": ("Role", "ClusterRole"), "ClusterRoleBinding": ("ClusterRole",)}
 _CRON_FIELDS: Final = 5
 _CRON: Final = re.compile(r"@(?:yearly|annually|monthly|weekly|daily|midnight|hourly|every .+)", re.ASCII)
+_HOST: Final = re.compile(r"(?:\*\.)?[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*", re.ASCII)
+_WITH_SPEC: Final = frozenset({("", "Service"), ("networking.k8s.io", "Ingress"), ("", "PersistentVolumeClaim")})
 _PERCENT: Final = re.compile(r"[0-9]+%", re.ASCII)
 _PERCENTS: Final = frozenset({"maxUnavailable", "maxSurge", "minAvailable"})
 _COUNTS: Final = frozenset(
@@ -34,7 +36,7 @@ def complaints(body: Body, group: str, kind: str) -> Iterator[Complaint]:
         return
     spec = body.get("spec")
     if not isinstance(spec, dict):
-        if group == "apps" and kind in _SELECTING:
+        if pods.has_pods(group, kind) or (group, kind) in _WITH_SPEC:
             yield "", "lacks spec, which is required"
         return
     match group, kind:
@@ -57,7 +59,9 @@ def complaints(body: Body, group: str, kind: str) -> Iterator[Complaint]:
             yield from _ingress(spec)
         case "apiextensions.k8s.io", "CustomResourceDefinition":
             yield from _definition(body, spec)
-    if (found := pod_spec(body, group, kind)) is not None:
+    if pods.has_pods(group, kind) and pod_spec(body, group, kind) is None:
+        yield "spec", "lacks the spec of its Pods, in template.spec"
+    elif (found := pod_spec(body, group, kind)) is not None:
         path, pod = found
         claims = maps(spec, "volumeClaimTemplates") if kind == "StatefulSet" else []
         named = [one["metadata"] for one in claims if isinstance(one.get("metadata"), dict)]
@@ -117,11 +121,14 @@ def _cron(spec: Mapping[str, Any]) -> Iterator[Complaint]:
 
 def _service(spec: Mapping[str, Any]) -> Iterator[Complaint]:
     ports = maps(spec, "ports")
+    if not ports and spec.get("type") != "ExternalName" and spec.get("clusterIP") != "None":
+        yield "spec", "lacks ports, of which there is at least one"
     names: set[str] = set()
     for index, port in enumerate(ports):
         yield from pods.port(port.get("port"), f"spec.ports[{index}].port")
         yield from pods.port(port.get("targetPort"), f"spec.ports[{index}].targetPort", named=True)
         name = port.get("name")
+        yield from pods.label(name, f"spec.ports[{index}].name")
         if not name and len(ports) > 1:
             yield f"spec.ports[{index}]", "lacks name, which is required where there are several ports"
         elif isinstance(name, str) and name in names:
@@ -145,6 +152,11 @@ def _ingress(spec: Mapping[str, Any]) -> Iterator[Complaint]:
     if not spec.get("rules") and not spec.get("defaultBackend"):
         yield "spec", "lacks rules, or a defaultBackend"
     for index, rule in enumerate(maps(spec, "rules")):
+        host = rule.get("host")
+        if isinstance(host, str) and host and not _HOST.fullmatch(host) and not is_open(host):
+            yield f"spec.rules[{index}].host", f"is no name of a host: {shown(host)}"
+        if isinstance(rule.get("http"), dict) and not rule["http"].get("paths"):
+            yield f"spec.rules[{index}].http", "lacks paths, of which there is at least one"
         for at, one in enumerate(maps(rule.get("http"), "paths")):
             place, path, kind = f"spec.rules[{index}].http.paths[{at}]", one.get("path"), one.get("pathType")
             if kind in ("Exact", "Prefix") and not str(path or "").startswith("/") and not is_open(path):

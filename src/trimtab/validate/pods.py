@@ -28,6 +28,7 @@ _CONTAINERS: Final = ("initContainers", "containers")
 _PROBES: Final = ("livenessProbe", "readinessProbe", "startupProbe")
 _HANDLERS: Final = ("exec", "httpGet", "tcpSocket", "grpc")
 _SOURCES: Final = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
+_MOMENTS: Final = ("postStart", "preStop")
 _TIMES: Final = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
 
 
@@ -39,6 +40,16 @@ def pod_spec(body: Body, group: str, kind: str) -> tuple[str, Mapping[str, Any]]
     for field in path.split("."):
         part = part.get(field) if isinstance(part, dict) else None
     return (path, part) if isinstance(part, dict) else None
+
+
+def has_pods(group: str, kind: str) -> bool:
+    """Whether objects of the kind are Pods, or make some."""
+    return (group, kind) in _PATHS and kind != "ReplicationController"
+
+
+def label(value: Any, path: str) -> Iterator[Complaint]:
+    """What is wrong with a name that has to be a DNS label, if it is one at all."""
+    yield from _name(value, path, _LABEL)
 
 
 def maps(holder: Any, field: str) -> list[Mapping[str, Any]]:
@@ -53,6 +64,9 @@ def complaints(pod: Mapping[str, Any], path: str, claimed: set[Any]) -> Iterator
     known = {one.get("name") for one in volumes} | claimed
     for index, volume in enumerate(volumes):
         yield from _name(volume.get("name"), f"{path}.volumes[{index}].name", _LABEL)
+        config = volume.get("configMap")
+        if isinstance(config, dict) and not config.get("name"):
+            yield f"{path}.volumes[{index}].configMap", "lacks name, which is required"
     yield from _name(pod.get("serviceAccountName"), f"{path}.serviceAccountName", _SUBDOMAIN)
     if pod.get("containers") == []:
         yield f"{path}.containers", "is empty: a Pod has at least one container"
@@ -82,6 +96,8 @@ def _container(container: Mapping[str, Any], path: str, volumes: set[Any]) -> It
             yield f"{path}.volumeMounts[{index}].name", f"is no volume of the Pod: {shown(name)}"
     for index, one in enumerate(maps(container, "env")):
         source = one.get("valueFrom")
+        for field in ("configMapKeyRef", "secretKeyRef"):
+            yield from _referred(source, field, f"{path}.env[{index}].valueFrom")
         if isinstance(source, dict) and not any(source.get(field) is not None for field in _SOURCES):
             yield f"{path}.env[{index}].valueFrom", f"lacks one of {', '.join(_SOURCES)}"
         elif source is not None and one.get("value"):
@@ -89,8 +105,31 @@ def _container(container: Mapping[str, Any], path: str, volumes: set[Any]) -> It
     for index, one in enumerate(maps(container, "envFrom")):
         if one.get("configMapRef") is None and one.get("secretRef") is None:
             yield f"{path}.envFrom[{index}]", "lacks configMapRef, or secretRef"
+        for field in ("configMapRef", "secretRef"):
+            yield from _referred(one, field, f"{path}.envFrom[{index}]")
     for field in _PROBES:
         yield from _probe(container.get(field), f"{path}.{field}")
+    lifecycle = container.get("lifecycle")
+    for field in _MOMENTS:
+        handler = lifecycle.get(field) if isinstance(lifecycle, dict) else None
+        if isinstance(handler, dict):
+            if not any(handler.get(one) is not None for one in (*_HANDLERS, "sleep")):
+                yield f"{path}.lifecycle.{field}", "lacks exec, httpGet, tcpSocket or sleep"
+            yield from _command(handler, f"{path}.lifecycle.{field}")
+
+
+def _referred(holder: Any, field: str, path: str) -> Iterator[Complaint]:
+    """The name of what a part refers to."""
+    ref = holder.get(field) if isinstance(holder, dict) else None
+    if isinstance(ref, dict):
+        if not ref.get("name"):
+            yield f"{path}.{field}", "lacks name, which is required"
+        yield from _name(ref.get("name"), f"{path}.{field}.name", _SUBDOMAIN)
+
+
+def _command(handler: Mapping[str, Any], path: str) -> Iterator[Complaint]:
+    if isinstance(run := handler.get("exec"), dict) and not run.get("command"):
+        yield f"{path}.exec", "lacks command, which is required"
 
 
 def _probe(probe: Any, path: str) -> Iterator[Complaint]:
@@ -98,6 +137,7 @@ def _probe(probe: Any, path: str) -> Iterator[Complaint]:
         return
     if not any(probe.get(field) is not None for field in _HANDLERS):
         yield path, f"lacks one of {', '.join(_HANDLERS)}"
+    yield from _command(probe, path)
     for field in ("httpGet", "tcpSocket"):
         handler = probe.get(field)
         if isinstance(handler, dict):
