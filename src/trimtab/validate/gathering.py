@@ -14,6 +14,7 @@ import msgspec
 
 from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import KustomizationSpec
+from trimtab.base.abreast import abreast
 from trimtab.base.errors import Terminal
 from trimtab.manifests.refs import Gvk, Manifest, Origin, Ref
 from trimtab.manifests.yaml import MAX_BYTES, YamlError, load
@@ -30,6 +31,8 @@ _SUFFIXES: Final = (".yaml", ".yml")
 _CHART: Final = "Chart.yaml"
 _COMPONENT: Final = "Component"
 _STDIN: Final = Path("-")
+_AT_ONCE: Final = 4
+"""So many kustomizations are built side by side: each is a process."""
 _GIT: Final = "GitRepository"
 _MOST_FILES: Final = 50_000
 
@@ -158,8 +161,12 @@ class _Gathering:
 
     async def build_all(self) -> None:
         """Build every kustomization as it stands."""
-        for directory, file in self._kustomizations.items():
+
+        async def one(pair: tuple[Path, Path]) -> None:
+            directory, file = pair
             await self._one(directory, None, label(file))
+
+        await abreast(one, list(self._kustomizations.items()), _AT_ONCE)
 
     async def build_apps(self) -> None:
         """Build what the Kustomizations that were found point to, where that lies here; they may bring others."""
