@@ -237,10 +237,12 @@ def test_charts_components_and_what_is_no_manifest_are_left_out(validate: Valida
         "part/patch.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n",
         "values.yaml": "replicas: 3\n",
         ".github/workflows/ci.yaml": "on: push\n",
+        ".sourceignore": "/drafts/\n",
+        "drafts/bad.yaml": "a: 1\na: 2\n",
         "c.yaml": CONFIG,
     }
     said = validate(files)
-    assert (said.code, said.findings, said.body["counts"]["leftOut"]) == (0, [], 3)
+    assert (said.code, said.findings, said.body["counts"]["leftOut"]) == (0, [], 4)
 
 
 def test_a_stream_is_read_by_the_rules_of_kubectl(validate: Validate, monkeypatch: pytest.MonkeyPatch) -> None:

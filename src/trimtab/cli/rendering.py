@@ -216,7 +216,7 @@ def _places(path: Path, root: Path | None, spec: "KustomizationSpec | None") -> 
         raise Failure(Code.WRONG, f"{path} is neither a directory nor a file")
     roots = [root.resolve()] if root else _roots(path)
     for candidate in roots:
-        files = LocalFiles(candidate, ignored=_ignored(candidate))
+        files = LocalFiles(candidate, ignored=ignored(candidate))
         yield _Place(files, _relative(path, candidate), options, last=candidate is roots[-1])
 
 
@@ -296,7 +296,7 @@ def _kustomize() -> Path | None:
     return Path(on_path) if on_path else None
 
 
-def _ignored(root: Path) -> "Ignored":
+def ignored(root: Path) -> "Ignored":
     """What a source leaves out of its artifact unless its object says otherwise."""
     from trimtab.sources.ignore import IGNORE_FILE, rules
 

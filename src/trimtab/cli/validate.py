@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -13,6 +13,7 @@ from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
 
 if TYPE_CHECKING:
     from trimtab.manifests.refs import Body
+    from trimtab.render.local import Ignored
     from trimtab.validate.finding import Report
     from trimtab.validate.gathering import Gathered
     from trimtab.validate.policies import Policies
@@ -143,9 +144,29 @@ async def _gathered(paths: Sequence[Path]) -> "Gathered":
 
         root = partial(_repository, [path.resolve() for path in paths if path != _STDIN])
         try:
-            return await gather(paths, build, repository=root, stdin=_stdin() if _STDIN in paths else None)
+            stdin = _stdin() if _STDIN in paths else None
+            return await gather(paths, build, repository=root, ignored=_Ignored(root), stdin=stdin)
         except TrimtabError as wrong:
             raise Failure(Code.WRONG, str(wrong)) from wrong
+
+
+class _Ignored:
+    """Whether a file is none that a source takes along: by the rules at the root of its repository."""
+
+    def __init__(self, root: Callable[[Path], Path]) -> None:
+        self._root = root
+        self._rules: dict[Path, Ignored] = {}
+        self._roots: dict[Path, Path] = {}
+
+    def __call__(self, path: Path) -> bool:
+        from trimtab.cli.rendering import ignored
+
+        if path.parent not in self._roots:
+            self._roots[path.parent] = self._root(path)
+        root = self._roots[path.parent]
+        if root not in self._rules:
+            self._rules[root] = ignored(root)
+        return self._rules[root](path.relative_to(root).as_posix())
 
 
 def _stdin() -> bytes:

@@ -65,10 +65,18 @@ class Gathered(NamedTuple):
 
 
 async def gather(
-    paths: Iterable[Path], build: Build, *, repository: Callable[[Path], Path], stdin: bytes | None = None
+    paths: Iterable[Path],
+    build: Build,
+    *,
+    repository: Callable[[Path], Path],
+    ignored: Callable[[Path], bool],
+    stdin: bytes | None = None,
 ) -> Gathered:
-    """Everything below `paths`, and in `stdin`. `repository` is the root that a path of a Kustomization begins at."""
-    gathering = _Gathering(build, repository)
+    """Everything below `paths`, and in `stdin`.
+
+    `repository` is the root that a path of a Kustomization begins at; `ignored` says what no source takes along.
+    """
+    gathering = _Gathering(build, repository, ignored)
     for path in paths:
         if path != _STDIN:
             gathering.take(path)
@@ -81,8 +89,9 @@ async def gather(
 
 
 class _Gathering:
-    def __init__(self, build: Build, repository: Callable[[Path], Path]) -> None:
+    def __init__(self, build: Build, repository: Callable[[Path], Path], ignored: Callable[[Path], bool]) -> None:
         self._build = build
+        self._ignored = ignored
         self._repository = repository
         self._named: set[Path] = set()
         self._files: dict[Path, None] = {}
@@ -134,7 +143,7 @@ class _Gathering:
                 self._take_kustomization(here / own[0])
             for name in sorted(names):
                 if name.endswith(_SUFFIXES) and name not in links and name not in FILE_NAMES:
-                    if name.startswith("."):
+                    if name.startswith(".") or self._ignored(here / name):
                         self._left_out += 1
                     else:
                         self._files[here / name] = None
