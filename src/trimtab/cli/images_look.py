@@ -97,7 +97,7 @@ async def looked(client: "Client", asked: Asked) -> int:
                 if row.policy is not None and row.policy.key not in found:
                     repository = repositories[row.policy.repository_key]
                     also = {one.running.tag for one in rows if one.policy is row.policy}
-                    found[row.policy.key] = await _explain(client, scanner, row.policy, repository, asked.show, also)
+                    found[row.policy.key] = await explain(client, scanner, row.policy, repository, asked.show, also)
         finally:
             await transport.close()
     if asked.form != "text":
@@ -149,7 +149,7 @@ def _rows(
     ]
 
 
-async def _explain(
+async def explain(
     client: "Client",
     scanner: Scanner,
     policy: ImagePolicy,
@@ -157,6 +157,7 @@ async def _explain(
     show: int,
     also: set[str],
 ) -> Explained:
+    """Why the policy chooses what it chooses; `also` are tags whose age is of interest beside those that are shown."""
     exclusions = repository.spec.exclusions
     try:
         spec = ScanSpec.from_api(repository.spec)
@@ -240,11 +241,11 @@ def _explanation(row: Row, found: Explained, show: int) -> str:
         lines.append(output.escape(f"{row.policy.key}: {found.note}"))
     if found.choice is not None:
         lines.append(explained(row.policy, found.choice, show, created=found.created))
-        lines.append(output.escape(_distance(row, found)))
+        lines.append(output.escape(distance(row, found)))
     return "\n".join(line for line in lines if line)
 
 
-def _distance(row: Row, found: Explained) -> str:
+def distance(row: Row, found: Explained) -> str:
     """How far what runs is behind, in candidates and in time."""
     assert found.choice is not None  # noqa: S101 - the caller has looked
     tags = [one.tag for one in found.choice.candidates]

@@ -320,10 +320,10 @@ class ImageRepositories:
         self._world.recorder.record(about(item), type_, reason, message, {})
 
     async def _forget(self, key: Key) -> None:
-        if self._known.pop(key, None) is not None or self._world.scans.get(key) is not None:
-            self._world.scans.drop(key)
-            self._lost.discard(key)
-            await asyncio.to_thread(self._world.store.forget, key)
+        self._known.pop(key, None)
+        self._world.scans.drop(key)
+        self._lost.discard(key)
+        await asyncio.to_thread(self._world.store.forget, key)
 
 
 def _image(item: ImageRepository) -> str:
