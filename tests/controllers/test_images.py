@@ -412,6 +412,45 @@ async def test_another_namespace_chooses_only_where_its_labels_are_selected(imag
         assert (images.ready(IMAGE_POLICY, tenant)[0] == "True") is allowed
 
 
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (
+            {"certSecretRef": {"name": "x"}},
+            "Secret flux-system/x does not exist: create it, or change spec.certSecretRef",
+        ),
+        (
+            {"proxySecretRef": {"name": "x"}},
+            "Secret flux-system/x does not exist: create it, or change spec.proxySecretRef",
+        ),
+        ({"serviceAccountName": "x"}, "ServiceAccount flux-system/x does not exist"),
+    ],
+    ids=["certificates", "proxy", "account"],
+)
+async def test_what_is_named_and_not_there_is_said_and_nothing_is_asked_without_it(
+    images: Images, spec: dict[str, object], words: str
+) -> None:
+    images.repository(**spec)
+    failure = await images.look()
+    assert failure.reason == "AuthenticationFailed"
+    assert words in failure.message
+    assert images.registry.asked == []
+
+
+async def test_the_proxy_and_the_certificates_of_the_secrets_are_used(images: Images) -> None:
+    address = base64.b64encode(b"http://127.0.0.1:3128").decode()
+    images.cluster.bodies[SECRET, Key(HOME, "way")] = {"data": {"address": address}}
+    images.repository(proxySecretRef={"name": "way"})
+    await images.look()
+    assert str(images.registry.ways[-1].proxy) == "http://127.0.0.1:3128/"
+    rubbish = base64.b64encode(b"rubbish").decode()
+    images.cluster.bodies[SECRET, Key(HOME, "way")] = {"data": {"ca.crt": rubbish}}
+    images.repository(certSecretRef={"name": "way"}, insecure=False)
+    failure = await images.look()
+    assert failure.reason == "AuthenticationFailed"
+    assert "ca.crt in the Secret is not a certificate" in failure.message
+
+
 async def test_credentials_come_from_the_secret_and_not_from_another_registry_s_entry(images: Images) -> None:
     config = {"auths": {"127.0.0.1:5000": {"username": "reader", "password": "right"}}}
     encoded = base64.b64encode(json.dumps(config).encode()).decode()
