@@ -88,18 +88,19 @@ class PullForge:
     def _asked_for(self, pull: dict[str, Any], query: Any) -> bool:
         match self.kind:
             case "github":
-                wanted = {"state": "open", "head": f"acme:{pull['head']}", "base": pull["base"]}
+                wanted = {"state": "all", "head": f"acme:{pull['head']}", "base": pull["base"]}
             case "gitlab":
-                wanted = {"state": "opened", "source_branch": pull["head"], "target_branch": pull["base"]}
+                wanted = {"state": "all", "source_branch": pull["head"], "target_branch": pull["base"]}
             case _:
-                wanted = {"state": "open"}
+                wanted = {"state": "all"}
         return all(query.get(key) == value for key, value in wanted.items())
 
     def _create(self, wanted: dict[str, Any]) -> web.Response:
         head, base, body = (
             ("source_branch", "target_branch", "description") if self.kind == "gitlab" else ("head", "base", "body")
         )
-        there = next((one for one in self.pulls if (one["head"], one["base"]) == (wanted[head], wanted[base])), None)
+        open_ = [one for one in self.pulls if not one.get("closed")]
+        there = next((one for one in open_ if (one["head"], one["base"]) == (wanted[head], wanted[base])), None)
         if there is not None:
             match self.kind:
                 case "github":
@@ -134,7 +135,7 @@ class PullForge:
                 "project_id": 3,
                 "title": title,
                 "description": body,
-                "state": "opened",
+                "state": "closed" if pull.get("closed") else "opened",
                 "target_branch": pull["base"],
                 "source_branch": pull["head"],
                 "web_url": f"https://forge.example/acme/shop/-/merge_requests/{number}",
@@ -146,7 +147,7 @@ class PullForge:
             "url": f"{self.url}/repos/acme/shop/pulls/{number}",
             "html_url": f"https://forge.example/acme/shop/pull/{number}",
             "number": number,
-            "state": "open",
+            "state": "closed" if pull.get("closed") else "open",
             "title": title,
             "body": body or None,
             "user": {"login": "bot", "id": 1},

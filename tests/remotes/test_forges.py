@@ -64,6 +64,21 @@ async def test_a_pull_request_is_opened_once_and_then_kept_up_to_date(
     assert (other.number, len(double.pulls)) == (8, 2)
 
 
+async def test_what_somebody_closed_is_not_opened_again_but_for_something_else(
+    double: PullForge, pulls: Pulls, forge: Forge
+) -> None:
+    await pulls.ensure(forge, WISH)
+    double.pulls[0]["closed"] = True
+    left = await pulls.ensure(forge, WISH)
+    assert left is not None
+    assert (left.number, left.news, len(double.pulls)) == (7, False, 1)
+    again = await pulls.ensure(forge, WISH._replace(title="Update shop to 1.3"))
+    assert again is not None
+    assert (again.number, again.news) == (8, True)
+    assert (double.pulls[0]["title"], double.pulls[1]["title"]) == (WISH.title, "Update shop to 1.3")
+    assert await pulls.ensure(forge, WISH._replace(title="Update shop to 1.3")) == again._replace(news=False)
+
+
 async def test_whose_answer_was_lost_is_found_again(double: PullForge, pulls: Pulls, forge: Forge) -> None:
     await pulls.ensure(forge, WISH)
     double.hides = 1
@@ -97,6 +112,15 @@ async def test_a_token_goes_to_no_other_place_and_not_in_the_clear(
     plain = dataclasses.replace(forge, api=forge.api.with_scheme("http"))
     with pytest.raises(AuthenticationFailed, match="must be https://"):
         await pulls.ensure(plain, WISH)
+
+
+async def test_what_is_no_answer_of_a_forge_is_said_to_be_none(double: PullForge, pulls: Pulls, forge: Forge) -> None:
+    double.says = web.Response(text="<html>sign in</html>")
+    with pytest.raises(Transient, match="an answer that is not understood"):
+        await pulls.ensure(forge, WISH)
+    double.says = web.Response(text='[{"number": "7"}]')
+    with pytest.raises(Transient, match="an answer that is not understood"):
+        await pulls.ensure(forge, WISH)
 
 
 async def test_patience_that_is_asked_for_is_passed_on(double: PullForge, pulls: Pulls, forge: Forge) -> None:

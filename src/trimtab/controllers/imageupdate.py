@@ -189,8 +189,12 @@ class ImageUpdates:
             raise
         for push in ran.pushed:
             self._tell_push(item, push)
+        try:
+            await self._propose(item, automation, source, branch, ran.proposals)
+        except TrimtabError:
+            await self._write(item, known, _after(known.status, wanted, branch, ran, now))  # what was pushed, was
+            raise
         await self._tell(item, known, wanted, branch, ran)
-        await self._propose(item, automation, source, branch, ran.proposals)
         known.settled = (*terms, ran.head) if ran.head else None
         return Again(_interval(item))
 

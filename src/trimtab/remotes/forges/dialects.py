@@ -24,12 +24,13 @@ class Wish(NamedTuple):
 
 
 class Pull(NamedTuple):
-    """A pull request that is open."""
+    """A pull request; one that is not `open` was merged, or closed by somebody."""
 
     number: int
     url: str
     title: str
     body: str
+    open: bool = True
 
 
 class Asked(NamedTuple):
@@ -45,7 +46,7 @@ class Dialect(Protocol):
 
     name: str
     pages: int
-    """So many pages are looked through for a pull request that is open."""
+    """So many pages are looked through for a pull request, the newest first."""
 
     def api(self, address: Address) -> URL:
         """Where the API of the forge is that has the repository at `address`, if nobody says otherwise."""
@@ -60,11 +61,14 @@ class Dialect(Protocol):
         ...
 
     def search(self, project: str, wish: Wish, page: int) -> Asked:
-        """For what is open from `head` to `base`."""
+        """For what is, or was, asked for from `head` to `base`."""
         ...
 
     def found(self, answer: bytes, wish: Wish) -> tuple[Pull | None, bool]:
-        """The one for `wish` in an answer to that, and whether there may be more. Raises msgspec's errors."""
+        """The one for `wish` in an answer to that, an open one first, and whether there may be more.
+
+        Raises msgspec's errors.
+        """
         ...
 
     def create(self, project: str, wish: Wish) -> Asked: ...
@@ -87,12 +91,13 @@ class _Pull(msgspec.Struct, frozen=True):
     html_url: str = ""
     title: str = ""
     body: str | None = None
+    state: str = "open"
     head: _Branch = _Branch()
     base: _Branch = _Branch()
 
     @property
     def pull(self) -> Pull:
-        return Pull(self.number, self.html_url, self.title, self.body or "")
+        return Pull(self.number, self.html_url, self.title, self.body or "", self.state == "open")
 
 
 class _MergeRequest(msgspec.Struct, frozen=True):
@@ -102,12 +107,13 @@ class _MergeRequest(msgspec.Struct, frozen=True):
     web_url: str = ""
     title: str = ""
     description: str | None = None
+    state: str = "opened"
     source_branch: str = ""
     target_branch: str = ""
 
     @property
     def pull(self) -> Pull:
-        return Pull(self.iid, self.web_url, self.title, self.description or "")
+        return Pull(self.iid, self.web_url, self.title, self.description or "", self.state == "opened")
 
 
 class _GitHub:
@@ -131,7 +137,7 @@ class _GitHub:
 
     def search(self, project: str, wish: Wish, page: int) -> Asked:
         owner = project.partition("/")[0]
-        query = _query(state="open", head=f"{owner}:{wish.head}", base=wish.base, per_page=_PAGE, page=page)
+        query = _query(state="all", head=f"{owner}:{wish.head}", base=wish.base, per_page=_PAGE, page=page)
         return Asked("GET", f"/repos/{project}/pulls?{query}")
 
     def found(self, answer: bytes, wish: Wish) -> tuple[Pull | None, bool]:
@@ -161,7 +167,7 @@ class _Gitea(_GitHub):
         return {"Accept": "application/json", "Authorization": f"token {token}"}
 
     def search(self, project: str, wish: Wish, page: int) -> Asked:  # noqa: ARG002 - there is no search by branch
-        query = _query(state="open", sort="recentupdate", limit=_PAGE, page=page)
+        query = _query(state="all", sort="recentupdate", limit=_PAGE, page=page)
         return Asked("GET", f"/repos/{project}/pulls?{query}")
 
 
@@ -182,13 +188,13 @@ class _GitLab:
         return {"Accept": "application/json", "PRIVATE-TOKEN": token}
 
     def search(self, project: str, wish: Wish, page: int) -> Asked:
-        query = _query(state="opened", source_branch=wish.head, target_branch=wish.base, per_page=_PAGE, page=page)
+        query = _query(state="all", source_branch=wish.head, target_branch=wish.base, per_page=_PAGE, page=page)
         return Asked("GET", f"/projects/{project}/merge_requests?{query}")
 
     def found(self, answer: bytes, wish: Wish) -> tuple[Pull | None, bool]:
         items = msgspec.json.decode(answer, type=list[_MergeRequest])
-        ours = (one for one in items if (one.source_branch, one.target_branch) == (wish.head, wish.base))
-        return next((one.pull for one in ours), None), len(items) >= _PAGE
+        ours = [one.pull for one in items if (one.source_branch, one.target_branch) == (wish.head, wish.base)]
+        return _foremost(ours), len(items) >= _PAGE
 
     def create(self, project: str, wish: Wish) -> Asked:
         body = {
@@ -218,8 +224,13 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
 
 def _named(answer: bytes, wish: Wish) -> tuple[Pull | None, bool]:
     items = msgspec.json.decode(answer, type=list[_Pull])
-    ours = (one for one in items if (one.head.ref, one.base.ref) == (wish.head, wish.base))
-    return next((one.pull for one in ours), None), len(items) >= _PAGE
+    ours = [one.pull for one in items if (one.head.ref, one.base.ref) == (wish.head, wish.base)]
+    return _foremost(ours), len(items) >= _PAGE
+
+
+def _foremost(pulls: list[Pull]) -> Pull | None:
+    """The one that is open, else the newest."""
+    return next((one for one in pulls if one.open), max(pulls, default=None))
 
 
 def _query(**values: str | int) -> str:

@@ -3,6 +3,8 @@
 The token goes to the API of the forge and nowhere else: redirects are not followed, and plain HTTP is refused.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -52,12 +54,14 @@ class Pulls:
     async def ensure(self, forge: Forge, wish: Wish) -> Opened | None:
         """See to it that `wish` is open; None if there is nothing between its branches.
 
+        What somebody has closed is not opened again, but for something else.
+
         Raises AuthenticationFailed, Transient (PullRequestFailed) and Terminal (URLInvalid).
         """
         wish = wish._replace(title=wish.title[:LONGEST_TITLE], body=wish.body[:LONGEST_BODY])
-        with told(forge, _failed):
+        with told(forge, _failed), _understood(forge):
             pull = await self._find(forge, wish)
-            if pull is None:
+            if pull is None or (not pull.open and not _same(pull, wish)):
                 status, answer = await self._ask(forge, forge.dialect.create(forge.project, wish))
                 if status == 201:
                     return _opened(forge.dialect.opened(answer), news=True)
@@ -65,9 +69,10 @@ class Pulls:
                 if any(words in said for words in _NO_DIFFERENCE):
                     return None
                 # somebody was faster, perhaps we: the answer to an earlier request was lost
-                if status not in (409, 422) or (pull := await self._find(forge, wish)) is None:
+                pull = await self._find(forge, wish) if status in (409, 422) else None
+                if pull is None or not pull.open:
                     raise _refused(forge, status, said)
-            if (pull.title, _plain(pull.body)) == (wish.title, _plain(wish.body)):
+            if _same(pull, wish):
                 return _opened(pull, news=False)
             status, answer = await self._ask(forge, forge.dialect.update(forge.project, pull, wish))
             if status not in (200, 201):
@@ -75,14 +80,18 @@ class Pulls:
             return _opened(forge.dialect.opened(answer), news=True)
 
     async def _find(self, forge: Forge, wish: Wish) -> Pull | None:
+        closed: Pull | None = None
         for page in range(1, forge.dialect.pages + 1):
             status, answer = await self._ask(forge, forge.dialect.search(forge.project, wish, page))
             if status != 200:
                 raise _refused(forge, status, _said(answer))
             pull, more = forge.dialect.found(answer, wish)
-            if pull is not None or not more:
+            if pull is not None and pull.open:
                 return pull
-        return None
+            closed = closed or pull
+            if not more:
+                break
+        return closed
 
     async def _ask(self, forge: Forge, asked: Asked) -> tuple[int, bytes]:
         """The status and the answer; one that cannot be taken raises."""
@@ -115,9 +124,22 @@ class Pulls:
         return asked if asked is not None else 60.0 if spent or response.status != 403 else None
 
 
+@contextmanager
+def _understood(forge: Forge) -> Iterator[None]:
+    """What is no answer of a forge, such as the page of a proxy, is said to be none."""
+    try:
+        yield
+    except msgspec.DecodeError as problem:
+        raise _failed(f"{forge}: an answer that is not understood: {problem}") from problem
+
+
 def _opened(pull: Pull, *, news: bool) -> Opened:
     sane = pull.url.isascii() and pull.url.isprintable() and len(pull.url) <= 500
     return Opened(pull.number, pull.url if sane and pull.url.startswith(("https://", "http://")) else "", news)
+
+
+def _same(pull: Pull, wish: Wish) -> bool:
+    return (pull.title, _plain(pull.body)) == (wish.title, _plain(wish.body))
 
 
 def _plain(text: str) -> str:
