@@ -329,6 +329,11 @@ def test_an_app_is_released_by_what_its_cluster_and_its_repository_say(
     shared = run("release", "cart:side", "--image", f"{host}/acme/side:1.0.1", "--no-check", "--dry-run")
     assert shared.returncode == 2
     assert "Deployment/dev/cart gets its image from the same place, and changes too" in shared.stderr
+    images = json.dumps({"spec": {"images": [{"name": f"{host}/acme/side", "newTag": "1"}]}})
+    cluster.kubectl("-n", ns, "patch", "kustomization", "shop", "--type=merge", f"-p={images}")
+    vain = run("release", "cart:side", "--image", f"{host}/acme/side:1.0.1", "--no-check")
+    assert vain.returncode == 1
+    assert "is set by spec.images of the Kustomization" in vain.stderr
     assert run("lock", "cart", "-m", "audit").returncode == 0
     assert world.file("base/cart.yaml").count("trimtab.dev/lock") == 1
     git = {"commit": {"author": {"email": "robot@example.org"}}}

@@ -85,6 +85,11 @@ def test_a_lock_a_marker_and_a_second_policy_go_before_that() -> None:
     assert "ns/cart and ns/other are policies of acme/cart" in two.notes[0].text
 
 
+def test_an_image_that_is_made_of_a_variable_is_not_written_over() -> None:
+    result = edited(PLAIN.replace("cart:1.4.1", "cart:${TAG}"))
+    assert (result.changes, [note.kind for note in result.notes]) == ((), [Kind.REFUSED])
+
+
 def test_the_values_of_a_release_follow_too() -> None:
     text = "kind: HelmRelease\nmetadata: {name: x, annotations: {fluxcd.io/automated: 'true'}}\n"
     text += "spec: {values: {web: {image: {repository: acme/cart, tag: 1.4.1}}}}\n"

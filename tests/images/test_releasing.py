@@ -182,6 +182,11 @@ def test_what_is_locked_meanwhile_stays_also_where_a_kustomization_sets_it() -> 
         carry_out({**REPOSITORY, "base/cart.yaml": locked}, steps_of(results))
 
 
+def test_an_image_that_is_made_of_a_variable_is_not_written_over() -> None:
+    files = {"a.yaml": b"kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: 'x/y:${TAG:=1}'}]}\n"}
+    assert told(Asked(), files)[1]["Pod/a"][1].startswith("a: it is made of a variable, x/y:${TAG:=1}")
+
+
 def test_two_tags_for_one_place_are_refused() -> None:
     files = {**REPOSITORY, "dev/kustomization.yaml": b"namespace: dev\nresources: [../base]\n"}
 

@@ -26,11 +26,15 @@ class Where(NamedTuple):
 
 
 class Ground(NamedTuple):
-    """A repository, and the directory in it that is meant; empty: all of it. Without a cluster there is no client."""
+    """A repository, and the directory in it that is meant; empty: all of it. Without a cluster there is no client.
+
+    `overridden` are names of images whose tags the app itself sets (spec.images), so that files do not.
+    """
 
     desk: "Desk"
     within: str
     client: "Client | None"
+    overridden: frozenset[str] = frozenset()
 
     async def look(self) -> "Snapshot":
         """The head of the branch, with all its YAML."""
@@ -101,13 +105,15 @@ async def _of_cluster(client: "Client", options: Options, where: Where, pen: "Pe
     from trimtab.cli.inventory import app
     from trimtab.commits.changes import inside
 
+    overridden: frozenset[str] = frozenset()
     if where.app:
         ks = await app(client, options.namespace, (where.app,))
         source, path = await source_of(client, ks), where.path or ks.spec.path
+        overridden = frozenset(image.name for image in ks.spec.images if image.new_tag or image.digest)
     else:
         source, path = await _named(client, options.namespace, where.source), where.path
     async with desk(client, source, pen, options.timeout_s) as at:
-        yield Ground(at, inside(path), client)
+        yield Ground(at, inside(path), client, overridden)
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from trimtab.controllers.bumping import POLICY
 from trimtab.images.deciding import Policies
 from trimtab.images.named import Named
 from trimtab.images.reaching import Files
+from trimtab.images.reference import name_of
 from trimtab.images.releasing import (
     Asked,
     Choice,
@@ -82,6 +83,12 @@ async def released(ground: "Ground", asked: Asked, manner: Manner, pen: Pen) -> 
             _show(results, ignored=manner.ignored, quiet=manner.quiet)
         _refuse(results, asked)
         steps = steps_of(results)
+        if vain := {name_of(step.current) for step in steps} & ground.overridden:
+            raise Failure(
+                Code.WRONG,
+                f"the tag of {', '.join(sorted(vain))} is set by spec.images of the Kustomization, over all files: "
+                "change it there (`trimtab images edit PATH --kustomize NAME=IMAGE:TAG`). Nothing is released",
+            )
         if manner.interactive:
             steps = await _chosen(steps, found, candidates)
     for name in sharers(workloads(files), steps):

@@ -65,6 +65,9 @@ def followers(stream: Stream, images: Dictionary[Key, Image], marked: frozenset[
                     yield Follower(key, None, line, words)
                 continue
             key = keys[0]
+            if "$" in one.image:
+                yield Follower(key, None, line, f"{one.container} has an image that is made of a variable, {one.image}")
+                continue
             implied = said.of(one.container)
             if implied is not None and (why := implied.refuses(images[key].tag)):
                 yield Follower(key, None, line, f"{one.container} does not take {images[key].tag}: {why}", mild=True)

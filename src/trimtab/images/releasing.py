@@ -304,6 +304,8 @@ def _step(
 
 def stepped(workload: Workload, container: Container, chosen: Choice, *, pin: bool = False) -> Step | Refusal | None:
     """The step to `chosen`; nothing if that is there. `pin` it to its digest also where no digest is written."""
+    if "$" in container.image:
+        return Refusal(f"it is made of a variable, {container.image}: change what that stands for")
     pinned = container.is_pinned
     if pinned and not chosen.digest:
         if container.version.partition("@")[0] == chosen.tag:
