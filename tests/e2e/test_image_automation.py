@@ -158,6 +158,27 @@ def test_what_somebody_undid_is_left_alone_until_there_is_another_image(auto: Au
     until(lambda: not auto.get_automation(ns)["status"].get("held"), lambda: auto.why(ns))
 
 
+def test_a_workload_of_flux_v1_follows_without_a_marker_and_not_while_it_is_locked(
+    auto: Automating, ns: str, repo: Repo
+) -> None:
+    follows = APP.partition("   # {")[0] + "\n"
+    follows = follows.replace("shop}", "shop, annotations: {fluxcd.io/automated: 'true', filter.fluxcd.io/app: '1.*'}}")
+    repo.commit({"apps/app.yaml": follows})
+    auto.policy(ns, "app", NEW)
+    auto.automation(ns)
+    commits(auto, ns, repo, 3)
+    written = follows.replace("ghcr.io/acme/app:1.0.0", NEW)
+    assert shown(repo, "apps/app.yaml") + "\n" == written
+    assert f"Trimtab-Policy: {ns}/app {NEW} (was ghcr.io/acme/app:1.0.0)" in message(repo)
+    repo._git("pull", "-q", str(repo.bare), "main")
+    repo.commit({"apps/app.yaml": written.replace("{fluxcd", "{trimtab.dev/lock: audit (Ann), fluxcd")})
+    auto.choose(ns, "app", NEWER)
+    words = auto.told(ns, "Held")
+    assert "apps/app.yaml:10: spec.template.spec.containers[0].image" in words
+    assert "is locked: audit (Ann)" in words
+    assert count(repo) == 4
+
+
 def test_a_process_that_died_after_a_push_makes_no_second_commit(auto: Automating, ns: str, repo: Repo) -> None:
     auto.policy(ns, "app", NEW)
     auto.automation(ns)
