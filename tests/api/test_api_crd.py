@@ -11,7 +11,7 @@ import pytest
 from msgspec import inspect
 
 from trimtab.api.bucket import Bucket
-from trimtab.api.crd import DEFINITIONS, PLANNED, Definition, crd, crds, schema_of
+from trimtab.api.crd import DEFINITIONS, PLANNED, Definition, crd, crds, has_status, schema_of
 from trimtab.api.external import ExternalArtifact
 from trimtab.api.generator import ArtifactGenerator
 from trimtab.api.helm import HelmChart, HelmRepository
@@ -19,6 +19,7 @@ from trimtab.api.helmrelease import HelmRelease
 from trimtab.api.image import ImagePolicy, ImageRepository
 from trimtab.api.imageupdate import ImageUpdateAutomation
 from trimtab.api.kustomize import Kustomization
+from trimtab.api.notification import Alert, Provider
 from trimtab.api.oci import OCIRepository
 from trimtab.api.receiver import Receiver
 from trimtab.api.source import GitRepository
@@ -113,7 +114,7 @@ def test_the_struct_s_own_default_is_the_server_s(definition: Definition) -> Non
             case _:
                 return 0
 
-    without = definition.struct in (ExternalArtifact, ArtifactGenerator)
+    without = definition.struct in (ExternalArtifact, ArtifactGenerator, Provider)
     assert (check(inspect.type_info(definition.struct), "") == 0) == without
 
 
@@ -129,6 +130,10 @@ def test_a_new_object_has_never_been_observed(definition: Definition) -> None:
         # Its producers know no observedGeneration: one that stays at -1 would read as never ready.
         assert "default" not in root(definition)["properties"]["status"]
         assert "required" not in root(definition)
+        return
+    if not has_status(definition):
+        assert "status" not in root(definition)["properties"]
+        assert "subresources" not in crd(definition)["spec"]["versions"][0]
         return
     assert root(definition)["properties"]["status"]["default"] == {"observedGeneration": -1}
     assert root(definition)["required"] == ["spec"]
@@ -189,6 +194,8 @@ def test_names_categories_and_columns_are_flux_s() -> None:
         "ImageRepository": ["Image", "Tags", "Ready", "Status", "Last scan", "Age"],
         "ImagePolicy": ["Image", "Tag", "Ready", "Status", "Age"],
         "ImageUpdateAutomation": ["Ready", "Status", "Last run", "Age"],
+        "Provider": ["Age"],
+        "Alert": ["Age"],
     }
 
 
@@ -208,6 +215,8 @@ def test_a_type_without_words_is_an_error_and_no_hole_in_the_schema() -> None:
         ("ocirepository.json", OCIRepository),
         ("bucket.json", Bucket),
         ("receiver.json", Receiver),
+        ("provider.json", Provider),
+        ("alert.json", Alert),
         ("helmrepository.json", HelmRepository),
         ("helmchart.json", HelmChart),
         ("externalartifact.json", ExternalArtifact),
@@ -340,6 +349,24 @@ def test_every_field_of_a_receiver_is_in_the_schema() -> None:
     status = "observedGeneration conditions webhookPath lastHandledReconcileAt"
     assert [path for path in status.split() if not has(properties["status"], path)] == []
     assert len(properties["spec"]["properties"]["type"]["enum"]) == 13
+
+
+def test_every_field_of_a_provider_and_of_an_alert_is_in_the_schema() -> None:
+    fields: dict[type[Any], str] = {
+        Provider: """
+            type interval channel username address timeout proxy proxySecretRef.name secretRef.name serviceAccountName
+            certSecretRef.name suspend commitStatusExpr
+        """,
+        Alert: """
+            providerRef.name eventSeverity eventSources.apiVersion eventSources.kind eventSources.name
+            eventSources.namespace eventSources.matchLabels inclusionList exclusionList eventMetadata summary suspend
+        """,
+    }
+    for struct, spec in fields.items():
+        properties = root(next(one for one in DEFINITIONS if one.struct is struct))["properties"]
+        assert [path for path in spec.split() if not has(properties["spec"], path)] == []
+    kinds = root(next(one for one in DEFINITIONS if one.struct is Provider))["properties"]["spec"]["properties"]["type"]
+    assert len(set(kinds["enum"])) == 36
 
 
 REPOSITORY_FIELDS = """

@@ -16,6 +16,7 @@ from trimtab.api.helmactions import CrdPolicy
 from trimtab.api.helmrelease import HelmRelease, shortened
 from trimtab.api.kustomize import DeletionPolicy, Kustomization, SourceRef
 from trimtab.api.meta import LocalRef, ObjectMeta
+from trimtab.api.notification import Alert, Provider
 from trimtab.api.oci import OCIRepository
 from trimtab.api.receiver import Receiver, ReceiverResource, webhook_path
 from trimtab.api.source import GitInclude, GitRepository
@@ -28,6 +29,8 @@ SAMPLES: list[tuple[str, type[Any]]] = [
     ("ocirepository.json", OCIRepository),
     ("bucket.json", Bucket),
     ("receiver.json", Receiver),
+    ("provider.json", Provider),
+    ("alert.json", Alert),
     ("helmrepository.json", HelmRepository),
     ("helmchart.json", HelmChart),
     ("externalartifact.json", ExternalArtifact),

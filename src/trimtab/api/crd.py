@@ -20,6 +20,7 @@ from trimtab.api.image import ImagePolicy, ImageRepository
 from trimtab.api.imageupdate import ImageUpdateAutomation
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.names import DISABLED, OBJECT_SUBSTITUTE
+from trimtab.api.notification import Alert, Provider
 from trimtab.api.oci import OCIRepository
 from trimtab.api.receiver import Receiver
 from trimtab.api.schema import Rule
@@ -182,6 +183,8 @@ DEFINITIONS: Final = (
         "fluxcd-images",
         (READY, STATUS, Column("Last run", ".status.lastAutomationRunTime", wide=True), AGE),
     ),
+    Definition(gvk.PROVIDER, Provider, "providers", (), "fluxcd-notifications", (AGE,)),
+    Definition(gvk.ALERT, Alert, "alerts", (), "fluxcd-notifications", (AGE,)),
 )
 
 PLANNED: Final[tuple[Definition, ...]] = ()
@@ -226,12 +229,17 @@ def crd(definition: Definition) -> Body:
                         | ({"priority": 1} if column.wide else {})
                         for column in definition.columns
                     ],
-                    "subresources": {"status": {}},
+                    **({"subresources": {"status": {}}} if has_status(definition) else {}),
                     "schema": {"openAPIV3Schema": _root(definition.struct)},
                 }
             ],
         },
     }
+
+
+def has_status(definition: Definition) -> bool:
+    """Whether objects of the kind say how it goes. Those of Flux's that only say what is wanted do not."""
+    return any(field.encode_name == "status" for field in _fields(definition.struct))
 
 
 def schema_of(struct: type[msgspec.Struct]) -> Body:
@@ -242,9 +250,11 @@ def schema_of(struct: type[msgspec.Struct]) -> Body:
 def _root(struct: type[msgspec.Struct]) -> Body:
     """The schema of a whole object. Its metadata is Kubernetes' own and may not be described here."""
     fields = {field.encode_name: field for field in _fields(struct)}
-    status = _schema(fields["status"].type)
-    if "observedGeneration" in status["properties"]:
-        status["default"] = dict(NEVER_OBSERVED)
+    observed: Body = {}
+    if "status" in fields:
+        observed["status"] = _schema(fields["status"].type)
+        if "observedGeneration" in observed["status"]["properties"]:
+            observed["status"]["default"] = dict(NEVER_OBSERVED)
     root: Body = {
         "type": "object",
         "description": _words(struct),
@@ -253,7 +263,7 @@ def _root(struct: type[msgspec.Struct]) -> Body:
             "kind": {"type": "string", "description": "Kind of this object."},
             "metadata": {"type": "object"},
             "spec": _schema(fields["spec"].type),
-            "status": status,
+            **observed,
         },
     }
     if fields["spec"].required:

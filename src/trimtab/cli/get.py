@@ -12,6 +12,7 @@ from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
 from trimtab.cli.kinds import (
     APP,
     EXTERNAL,
+    NOTIFICATIONS,
     POLICY,
     Kind,
     condition,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from trimtab.kube.client import Client
 
 _STATIC: Body = {"status": "True", "message": "static: its charts are looked for when they are asked for"}
+_HEEDED: Body = {"status": "True", "message": "static: heeded as it is; its Events say what is wrong"}
 
 
 @click.command("get", epilog="\b\nExample:\n  trimtab get all -A\n  trimtab get source git shop -n flux-system")
@@ -56,8 +58,8 @@ def get(
     """List objects.
 
     KIND is one of: all (the default), sources all, source git, source oci, source bucket, source helm, source chart,
-    source external, artifact generators (ag), kustomizations (ks), helmreleases (hr), receivers, images all,
-    image repositories (imgrepo), image policies (imgpol), image updates (iua).
+    source external, artifact generators (ag), kustomizations (ks), helmreleases (hr), receivers, alerts,
+    alert-providers (providers), images all, image repositories (imgrepo), image policies (imgpol), image updates (iua).
     """
 
     async def work(client: "Client") -> int:
@@ -126,7 +128,7 @@ class Columns:
 
     def row(self, kind: Kind, body: Body) -> list[str]:
         """The cells of one object."""
-        ready = _STATIC if static(body) else condition(body, "Ready")
+        ready = (_HEEDED if kind in NOTIFICATIONS else _STATIC) if static(body) else condition(body, "Ready")
         metadata = body["metadata"]
         second, third = shortened(revision(body)), str(suspended(body))
         if kind is EXTERNAL:

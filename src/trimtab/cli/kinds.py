@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from trimtab.api.gvk import (
+    ALERT,
     ARTIFACT_GENERATOR,
     BUCKET,
     EXTERNAL_ARTIFACT,
@@ -16,6 +17,7 @@ from trimtab.api.gvk import (
     IMAGE_UPDATE_AUTOMATION,
     KUSTOMIZATION,
     OCI_REPOSITORY,
+    PROVIDER,
     RECEIVER,
 )
 from trimtab.api.names import DISABLED, GENERATOR_RECONCILE
@@ -93,6 +95,11 @@ GENERATOR = Kind(
 )
 RELEASE = Kind(HELM_RELEASE, (("helmrelease",), ("helmreleases",), ("hr",)), "helmrelease", "released chart version")
 HOOK = Kind(RECEIVER, (("receiver",), ("receivers",)), "receiver", "", "")
+TOLD = Kind(
+    PROVIDER, (("alert-provider",), ("alert-providers",), ("provider",), ("providers",)), "alert-provider", "", ""
+)
+ALARM = Kind(ALERT, (("alert",), ("alerts",)), "alert", "", "")
+NOTIFICATIONS = (TOLD, ALARM)
 _IMAGE_WORDS = ("image", "images")
 REPOSITORY = Kind(
     IMAGE_REPOSITORY,
@@ -135,10 +142,10 @@ UPDATE = Kind(
     "LAST PUSH",
 )
 IMAGES = (REPOSITORY, POLICY, UPDATE)
-ALL = (*SOURCES, GENERATOR, APP, RELEASE, HOOK, *IMAGES)
+ALL = (*SOURCES, GENERATOR, APP, RELEASE, HOOK, *NOTIFICATIONS, *IMAGES)
 NAMED = (
     "APP | source git|oci|bucket|helm|chart NAME | artifact generator NAME | kustomization NAME | helmrelease NAME | "
-    "receiver NAME | image repository|policy|update NAME"
+    "receiver NAME | alert NAME | alert-provider NAME | image repository|policy|update NAME"
 )
 """How commands say what they take."""
 
@@ -177,6 +184,16 @@ def asked(kind: Kind) -> Kind:
             "an ExternalArtifact is written by its producer, who alone can be asked: see spec.sourceRef of the object",
         )
     return kind
+
+
+def reconciled(kind: Kind) -> Kind:
+    """As `asked`, and there is something to reconcile about it. Raises Failure."""
+    if kind in NOTIFICATIONS:
+        words = (
+            f"a change of an object of the kind {kind.gvk.kind} counts at once: there is nothing to reconcile about it"
+        )
+        raise Failure(Code.WRONG, words)
+    return asked(kind)
 
 
 def kind_of(words: Sequence[str]) -> Kind:
@@ -243,7 +260,9 @@ def condition(body: Body, type_: str) -> Body:
 
 
 def static(body: Body) -> bool:
-    """Whether the object only says where something is, so that there is nothing to reconcile about it."""
+    """Whether the object only says where something is, or whom to tell, so that there is nothing to reconcile."""
+    if body.get("kind") in (TOLD.gvk.kind, ALARM.gvk.kind):
+        return True
     return body.get("kind") == HELM.gvk.kind and body.get("spec", {}).get("type") == "oci"
 
 
@@ -276,6 +295,6 @@ def _split(words: Sequence[str]) -> tuple[Kind | None, list[str]]:
 def _known() -> str:
     return (
         "source git, source oci, source bucket, source helm, source chart, source external, artifact generator (ag), "
-        "kustomization (ks), helmrelease (hr), receiver, image repository (imgrepo), image policy (imgpol), "
-        "image update (iua)"
+        "kustomization (ks), helmrelease (hr), receiver, alert, alert-provider, image repository (imgrepo), "
+        "image policy (imgpol), image update (iua)"
     )

@@ -22,6 +22,7 @@ from trimtab.cli.kinds import (
     asked,
     condition,
     one,
+    reconciled,
     revision,
     static,
     suspended,
@@ -62,7 +63,7 @@ def reconcile(
 
     async def work(client: "Client") -> int:
         kind, name = one(words)
-        asked(kind)
+        reconciled(kind)
         also = (*((FORCE_AT,) if force else ()), *((RESET_AT,) if reset else ()))
         if also and kind is not RELEASE:
             raise Failure(Code.WRONG, f"--force and --reset are for HelmReleases, and {name} is a {kind.gvk.kind}")

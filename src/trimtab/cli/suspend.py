@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
-from trimtab.cli.kinds import NAMED, Kind, asked, kind_of, one, suspension
+from trimtab.cli.kinds import NAMED, NOTIFICATIONS, Kind, asked, kind_of, one, suspension
 from trimtab.cli.reconcile import Teller, deadline, wait_for
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def resume(options: Options, words: tuple[str, ...], everything: bool, wait: boo
             teller.say("►", f"resuming {kind.human} {name} in {options.namespace} namespace")
             await _set(client, kind, options.namespace, name, suspend=False)
             teller.say("✔", f"{kind.human} resumed")
-        if wait:
+        if wait and kind not in NOTIFICATIONS:
             async with deadline(options.timeout_s, f"{kind.human} {', '.join(names)}"):
                 for name in names:
                     await wait_for(client, kind, options.namespace, name, teller)

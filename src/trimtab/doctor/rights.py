@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from trimtab.api.crd import DEFINITIONS
+from trimtab.api.crd import DEFINITIONS, has_status
 from trimtab.api.gvk import HELM_RELEASE, KUSTOMIZATION
 from trimtab.api.install import APPLIER, READER, SYNC
 from trimtab.base.abreast import abreast
@@ -93,8 +93,11 @@ def _of_sync(namespace: str) -> list[Right]:
         for one in DEFINITIONS
         for right in (
             Right("watch", one.gvk.group, one.plural),
-            Right("patch", one.gvk.group, one.plural),
-            Right("patch", one.gvk.group, f"{one.plural}/status"),
+            *(
+                (Right("patch", one.gvk.group, one.plural), Right("patch", one.gvk.group, f"{one.plural}/status"))
+                if has_status(one)
+                else ()
+            ),
         )
     ]
     leases = [Right(verb, "coordination.k8s.io", "leases", namespace) for verb in ("create",)]
