@@ -396,6 +396,11 @@ def test_an_app_is_followed_into_the_tree_and_what_leaves_it_meets_the_guards_of
     assert [objects[name]["verdict"] for name in leaving] == ["pruned", "pruned", "pruned"]
 
 
+def naming(name: str) -> dict[str, Any]:
+    variables = [{"name": name, "valueFrom": {"secretKeyRef": {"name": name, "key": name}}}]
+    return {"containers": [{"name": "a", "image": "b", "env": variables}], "serviceAccountName": name}
+
+
 @pytest.mark.parametrize("form", ["text", "json", "markdown", "sarif"])
 def test_values_of_secrets_are_in_no_form_of_what_is_told_and_are_told_to_no_registry(
     shop: Shop, cluster: Cluster, form: str
@@ -411,6 +416,9 @@ def test_values_of_secrets_are_in_no_form_of_what_is_told_and_are_told_to_no_reg
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "b"}, "stringData": {"b": "${VALUE}"}},
         deployment("127.0.0.1:1/${VALUE}:1", hostname="${VALUE}_", restartPolicy="${SHORT}"),
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"type": "${VALUE}"}},
+        config_map("${VALUE}"),
+        config_map("c-${SHORT}"),
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": naming("${SHORT}")},
     ]
     for body in bodies:
         body["metadata"]["namespace"] = ns

@@ -133,6 +133,28 @@ def test_what_two_apps_declare_is_a_conflict(offline: Preview, repository: Path)
     assert found[0]["judgements"][0]["message"] == "it is declared by team/two too: only one can own it"
 
 
+def test_an_app_whose_name_is_a_value_of_a_secret_is_neither_followed_nor_named(
+    offline: Preview, repository: Path, tmp_path: Path
+) -> None:
+    source = {"kind": "GitRepository", "name": "shop"}
+    spec = {"interval": "1h", "prune": True, "sourceRef": source, "path": "./inner"}
+    app = {"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "spec": spec}
+    write(repository, app={**app, "metadata": {"name": "${HORSE}", "namespace": "team"}})
+    (repository / "inner").mkdir()
+    (repository / "inner" / "all.yaml").write_text(json.dumps(config_map("inner")))
+    filled = {"substituteFrom": [{"kind": "Secret", "name": "variables"}]}
+    outer = {**app, "metadata": {"name": "outer", "namespace": "team"}, "spec": {**spec, "postBuild": filled}}
+    (tmp_path / "outer.yaml").write_text(json.dumps(outer))
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "variables", "namespace": "team"}}
+    write(repository, secret={**secret, "stringData": {"HORSE": "battery"}})
+    (tmp_path / "secret.yaml").write_bytes((repository / "shop" / "secret.yaml").read_bytes())
+    options = ("--kustomization-file", str(tmp_path / "outer.yaml"), "--substitute-from", str(tmp_path / "secret.yaml"))
+    done = offline("shop", *options, "-o", "json")
+    assert done.exit_code == 3
+    assert "battery" not in done.output
+    assert "an app that is declared with a value of a Secret is not looked into" in json.loads(done.stdout)["unasked"]
+
+
 def test_line_ends_of_windows_and_a_byte_order_mark_change_nothing(offline: Preview, repository: Path) -> None:
     text = json.dumps(config_map(colour="blue"), indent=1).replace("\n", "\r\n")
     write(repository, settings=b"\xef\xbb\xbf" + text.encode())

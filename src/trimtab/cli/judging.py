@@ -13,7 +13,7 @@ from trimtab.cli.imagery import Asked, Imagery
 from trimtab.cli.previewed import Unit
 from trimtab.controllers.hiding import NOTHING
 from trimtab.diff.compare import compare
-from trimtab.diff.mask import shown
+from trimtab.diff.mask import MASK, shown
 from trimtab.diff.report import Finding, State
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
@@ -103,14 +103,14 @@ async def alone(parts: Sequence[Part], beside: Sequence[Part], imagery: Imagery 
         judgements += await _of_images(item, before, imagery)
         told = shown(item.ref.kind, differences, secret=item.secret)
         finding = Finding(item.ref, state, item.origin, differences=told, app=part.unit.key)
-        return _told(part, Step(finding, tuple(judgements), part.declared(item)))
+        return _told(part, Step(finding, tuple(judgements), part.declared(item)), item)
 
     steps = await abreast(one, [(part, item) for part in parts for item in part.items])
     for part in parts:
         for item in part.removed:
             finding = Finding(item.ref, State.EXTRA, item.origin, app=part.unit.key)
             judgement = Judgement(Verdict.PRUNED, "it is declared no more")
-            steps.append(Step(finding, (judgement,), Declared.REMOVED))
+            steps.append(_told(part, Step(finding, (judgement,), Declared.REMOVED), item))
     new = any(_new_images(item, _before(part, item)) for part in parts for item in part.items)
     return Found(steps, [_NO_REGISTRY] if imagery is None and new else [])
 
@@ -222,7 +222,8 @@ class _InCluster:
 
     def _step(self, one: _Object) -> Step:
         judgements = (*one.looked.judgements, *self.more.get(id(one.looked), ()))
-        return _told(one.part, Step(one.looked.finding, judgements, one.part.declared(one.looked.item)))
+        item = one.looked.item
+        return _told(one.part, Step(one.looked.finding, judgements, one.part.declared(item)), item)
 
     # --- what leaves
 
@@ -236,8 +237,9 @@ class _InCluster:
         steps: list[Step] = []
         for part in self.parts:
             if part.live is None:
-                found = await abreast(self._undeclared, part.removed)
-                steps += [one for one in found if one is not None]
+                removed = part.removed
+                found = zip(removed, await abreast(self._undeclared, removed), strict=True)
+                steps += [_told(part, step, item) for item, step in found if step is not None]
                 continue
             entries = await looking.recorded(part.live)
             if isinstance(entries, str):
@@ -330,11 +332,26 @@ async def _of_images(item: Desired, before: Body | None, imagery: Imagery | None
     return await imagery.judge([Asked(image, item.body, item.ref.namespace) for image in new])
 
 
-def _told(part: Part, step: Step) -> Step:
-    """`step` without values that come from Secrets."""
+def _told(part: Part, step: Step, item: Desired) -> Step:
+    """`step` of `item` without values that come from Secrets.
+
+    Whoever opens a pull request may put such a value anywhere, also where an object has its name. Of what holds one
+    nothing that looks like it is told, however short it is.
+    """
     hiding = NOTHING.follow(part.wish.variables)
-    if not hiding.now:
+    if not hiding.now and not item.secret:
         return step
+    values = part.wish.variables.values
+    short = [values[name] for name in part.wish.variables.confidential if values.get(name)] if item.secret else []
+
+    def veiled(text: str) -> str:
+        text = hiding.text(text)
+        return MASK if any(value in text for value in short) else text
+
     [finding] = against.hidden([step.finding], part.wish.variables)
-    judgements = tuple(one._replace(message=hiding.text(one.message)) for one in step.judgements)
+    finding = finding._replace(ref=Ref(*map(veiled, finding.ref)), note=veiled(finding.note))
+    judgements = tuple(
+        one._replace(message=veiled(one.message), path=veiled(one.path), image=veiled(one.image))
+        for one in step.judgements
+    )
     return step._replace(finding=finding, judgements=judgements)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from trimtab.render.variables import Found, Variables
 
 
-class _Named(NamedTuple):
+class Holder(NamedTuple):
+    """What variables come from, by the names that a spec has for it."""
+
     kind: str
     name: str
 
@@ -35,11 +37,11 @@ def offline(
     from trimtab.render.variables import collected
 
     post_build = spec.post_build if spec is not None else None
-    objects = {_Named(body["kind"], body["metadata"]["name"]): body for file in files for body in _objects(file)}
+    objects = holders(files)
     found: list[Found] = []
-    missing: list[_Named] = []
+    missing: list[Holder] = []
     for ref in post_build.substitute_from if post_build is not None else ():
-        named = _Named(ref.kind, ref.name)
+        named = Holder(ref.kind, ref.name)
         if (body := objects.get(named)) is not None:
             found.append(entries_of(named, body))
         elif not ref.optional:
@@ -49,7 +51,12 @@ def offline(
     return collected(post_build, found, strict=strict, given=assignments("--substitute", given))
 
 
-def _tell(missing: Iterable[_Named]) -> None:
+def holders(files: tuple[Path, ...]) -> "dict[Holder, Body]":
+    """The ConfigMaps and Secrets in `files`, by kind and name. Raises Failure."""
+    return {Holder(body["kind"], body["metadata"]["name"]): body for file in files for body in _objects(file)}
+
+
+def _tell(missing: Iterable[Holder]) -> None:
     click.echo(
         f"! spec.postBuild.substituteFrom names {', '.join(map(str, missing))}, which a build without a cluster cannot "
         "read: give the objects with --substitute-from FILE, or single values with --substitute NAME=VALUE",

@@ -14,7 +14,8 @@ from trimtab.artifacts.tree import Tree
 from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.cli import against, rendering
 from trimtab.cli.connect import Code, Failure
-from trimtab.cli.offline import entries_of
+from trimtab.cli.envsubst import assignments
+from trimtab.cli.offline import Holder, entries_of, holders
 from trimtab.cli.rendering import Declared, Recipe
 from trimtab.controllers import supported
 from trimtab.controllers.decrypting import Decrypting
@@ -148,6 +149,7 @@ class Builder:
     source: tuple[str, Key] | None = None
     built: dict[Key | None, Built] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
+    unasked: list[str] = field(default_factory=list)
     _bodies: dict[tuple[str, Key], Body] = field(default_factory=dict)
 
     async def build(self, units: Iterable[Unit]) -> None:
@@ -161,7 +163,7 @@ class Builder:
             self.built[unit.key] = found
             if found.wish is not None:
                 self._keep(found.wish.rendered.manifests)
-                waiting += self._declared(found.wish.rendered.manifests)
+                waiting += self._declared(found.wish.rendered)
 
     async def _one(self, unit: Unit) -> Built:
         variables = NO_VARIABLES
@@ -182,10 +184,14 @@ class Builder:
             return Built(unit, failure=Judgement(verdict, NOTHING.follow(variables).text(str(failure))))
         return Built(unit, against.Wanted(rendered, variables, Declared(unit.key, unit.spec), shut))
 
-    def _declared(self, manifests: Iterable[Manifest]) -> Iterator[Unit]:
-        """The apps among `manifests`, as far as they lie in the same files."""
-        for manifest in manifests:
+    def _declared(self, rendered: Rendered) -> Iterator[Unit]:
+        """The apps among what was built, as far as they lie in the same files."""
+        for manifest in rendered.manifests:
             if (manifest.gvk.group, manifest.gvk.kind) != (KUSTOMIZATION.group, KUSTOMIZATION.kind):
+                continue
+            if manifest.ref in rendered.secret:
+                # its name, which is told with all that is its, may be a value of a Secret
+                self.unasked.append("an app that is declared with a value of a Secret is not looked into")
                 continue
             try:
                 app = msgspec.convert(manifest.body, Kustomization)
@@ -225,12 +231,14 @@ class Builder:
                 self._bodies.setdefault((ref.kind, Key(ref.namespace or self.namespace, ref.name)), manifest.body)
 
     async def _variables(self, unit: Unit) -> Variables:
-        """What expressions are filled with: from what the same side declares, else from the cluster.
+        """What expressions are filled with: from what was given, else declared on the same side, else in the cluster.
 
         Raises _Unread, Terminal, Failure.
         """
         if unit.key is None or unit.spec is None or unit.spec.post_build is None:
             return self.recipe.variables(unit.spec)
+        over = assignments("--substitute", self.recipe.substitute)
+        given = holders(self.recipe.substitute_from)
         found: list[Found] = []
         for ref in unit.spec.post_build.substitute_from:
             named = f"{ref.kind} {unit.key.namespace}/{ref.name}"
@@ -238,13 +246,17 @@ class Builder:
                 words = f"{named}, which spec.postBuild.substituteFrom names, is neither a ConfigMap nor a Secret"
                 raise Terminal("BuildFailed", words)
             key = Key(unit.key.namespace, ref.name)
-            body = self._bodies.get((ref.kind, key)) or await self._live(ref.kind, key)
+            body = given.get(Holder(ref.kind, ref.name)) or self._bodies.get((ref.kind, key))
+            if body is None and self.client is None and over:
+                continue  # as in a build: single values were given, and what is still not set is an error
+            if body is None:
+                body = await self._live(ref.kind, key)
             if body is not None:
                 found.append(entries_of(named, body))
             elif not ref.optional:
                 words = f"{named}, which spec.postBuild.substituteFrom names, does not exist and is not declared before"
                 raise Terminal("BuildFailed", words)
-        return collected(unit.spec.post_build, found, strict=self.recipe.strict)
+        return collected(unit.spec.post_build, found, strict=self.recipe.strict, given=over)
 
     async def _live(self, kind: str, key: Key) -> Body | None:
         if self.client is None:

@@ -153,6 +153,7 @@ class _Previewing:
         source = self._source(units)
         before = None if self.base is None else await self._built(self.base, units, source)
         now = await self._built(self.head, units, source)
+        self.unasked += now.unasked
         parts: list[Part] = []
         beside: list[Part] = []
         for built in now.built.values():
