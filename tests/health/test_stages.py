@@ -70,6 +70,7 @@ D, W, F, U = "done", "waiting", "failed", "unknown"
         (app("False", "HealthCheckFailed", "timed out", applied=OLD), source(), "", "dddf", "timed out"),
         (app("False", "ValidationFailed", "a.yaml:1", applied=OLD), source(), "", "ddfw", "a.yaml:1"),
         (app("False", "BuildFailed", "a.yaml:1", applied=OLD), source(), "", "dfww", "a.yaml:1"),
+        (app("False", "ReconciliationFailed", "quota"), source(), "", "ddfw", "quota"),
         (app("False", "DependencyNotReady", "dependency n/x", applied=OLD), source(), "", "dwww", "dependency"),
         (app("", applied="", attempted=""), source(), "", "dwww", "generation 1"),
         (app(generation=2), source(), "", "dwww", "has not looked at generation 2"),
@@ -137,6 +138,12 @@ def test_ready_is_healthy_only_when_the_objects_are_or_the_controller_has_waited
     body = app(wait=vouched, also=["Healthy"] if vouched else [])
     step = account(body, source(), Wish(), objects).step(Stage.HEALTHY)
     assert step.mark is mark
+
+
+def test_a_status_that_is_about_an_older_generation_is_not_applied():
+    body = app()
+    body["status"]["observedGeneration"] = 0
+    assert account(body, source(), Wish(), GOOD).step(Stage.APPLIED).mark is Mark.WAITING
 
 
 def test_times_are_those_of_the_record_of_that_revision():

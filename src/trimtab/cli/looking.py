@@ -74,8 +74,8 @@ class Looking:
                 return Known(problem=f"there is no kind {ref.kind!r} here")
             resource = await self.client.discovery.find(gvk)
             body: Body = await self.client.get(resource, ref.name, ref.namespace, type=dict)
-        except NotFound:
-            return Known()
+        except (NotFound, UnknownKind):
+            return Known()  # nothing can be there of a kind that is not served
         except _REFUSALS as failure:
             return Known(problem=str(failure))
         # an object in an answer need not say what it is
