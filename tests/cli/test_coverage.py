@@ -14,7 +14,7 @@ from tests.e2e.world import until
 from trimtab.cluster.plane import ControlPlane
 
 SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}
-SERVICE |= {"spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}}
+SERVICE |= {"spec": {"selector": {"app": "web"}, "ports": [{"port": 80}], "type": "ClusterIP"}}
 JOB = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "once"}}
 JOB |= {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}
 CLAIM = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}}

@@ -95,6 +95,21 @@ def test_a_volume_that_was_bound_for_a_claim_is_not_asked_for_again_and_one_that
     assert cleaned(live("PersistentVolumeClaim", claim))["spec"] == claim
 
 
+def test_a_default_that_somebody_has_declared_stays_where_it_was():
+    ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
+    spec = {"clusterIP": "10.0.0.7", "ports": ports, "sessionAffinity": "None", "type": "ClusterIP"}
+    declared = {"apiVersion": "v1", "spec": {"type": "ClusterIP", "ports": [{"name": "http", "port": 80}]}}
+    found = cleaned(live("Service", spec), [declared])["spec"]
+    assert (found, list(found)) == ({"ports": ports, "type": "ClusterIP"}, ["ports", "type"])
+    container = {"name": "b", "image": "i", "resources": {}, "terminationMessagePolicy": "File"}
+    pod = {"containers": [{"name": "injected", "image": "j"}, container], "nodeName": "n"}
+    declared = {"spec": {"nodeName": "n", "containers": [{"name": "b", "resources": {}}]}}
+    assert cleaned(live("Pod", pod), [declared])["spec"] == {
+        "containers": [{"name": "injected", "image": "j"}, {"name": "b", "image": "i", "resources": {}}],
+        "nodeName": "n",
+    }
+
+
 def test_the_object_that_was_given_stays_as_it_is():
     body = live("Service", {"clusterIP": "10.0.0.7"})
     cleaned(body)

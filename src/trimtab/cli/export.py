@@ -82,6 +82,7 @@ async def _ours(client: "Client", options: Options, words: Sequence[str], *, eve
     from trimtab.cli import kinds
     from trimtab.kube.errors import NotFound
     from trimtab.manifests.cleaned import cleaned
+    from trimtab.targets.kubernetes.comparing import declared_before
 
     if every:
         kind, name = kinds.kind_of(words), ""
@@ -103,7 +104,7 @@ async def _ours(client: "Client", options: Options, words: Sequence[str], *, eve
         raise Failure(
             Code.WRONG, f"there is no {kind.human} in {f'namespace {namespace}' if namespace else 'any namespace'}"
         )
-    _print([cleaned(body) for body in bodies])
+    _print([cleaned(body, declared_before(body)) for body in bodies])
     return Code.OK
 
 

@@ -15,6 +15,7 @@ from trimtab.manifests import order
 from trimtab.manifests.cleaned import cleaned
 from trimtab.manifests.emit import to_yaml
 from trimtab.manifests.refs import Body, Ref
+from trimtab.targets.kubernetes.comparing import declared_before
 from trimtab.targets.kubernetes.coverage import Covered, Share
 
 CLUSTER: Final = "cluster"
@@ -63,7 +64,7 @@ async def read(client: Client, refs: Sequence[Ref]) -> tuple[list[Body], list[Fi
         except (ApiError, StaleGroup, Unreachable) as failure:
             lost.append(Finding(ref, State.UNKNOWN, note=str(failure)))
             return None
-        return None if live["metadata"].get("deletionTimestamp") else cleaned(live)
+        return None if live["metadata"].get("deletionTimestamp") else cleaned(live, declared_before(live))
 
     return [body for body in await abreast(one, refs) if body is not None], lost
 

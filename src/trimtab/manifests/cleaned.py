@@ -1,10 +1,11 @@
 """A live object as somebody would have declared it: without what the server and its controllers have written. Pure.
 
 What is taken away is what comes back by itself when the rest is applied: to the object as it is, that makes no
-difference, and where the object was deleted, it makes the same one. In doubt a field stays.
+difference, and where the object was deleted, it makes the same one. In doubt a field stays, and so does a default that
+somebody has declared.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from trimtab.manifests import codec
@@ -23,6 +24,7 @@ _NOTES: Final = (
     "deprecated.daemonset.template.generation",
     "endpoints.kubernetes.io/last-change-trigger-time",
     "kubectl.kubernetes.io/last-applied-configuration",
+    "kubernetes.io/limit-ranger",
     "meta.helm.sh/release-name",
     "meta.helm.sh/release-namespace",
     "pv.kubernetes.io/bind-completed",
@@ -81,15 +83,20 @@ _DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
         "podReplacementPolicy": "TerminatingOrFailed",
         "suspend": False,
     },
-    "CronJob": {"failedJobsHistoryLimit": 1, "successfulJobsHistoryLimit": 3, "suspend": False},
+    "CronJob": {
+        "concurrencyPolicy": "Allow",
+        "failedJobsHistoryLimit": 1,
+        "successfulJobsHistoryLimit": 3,
+        "suspend": False,
+    },
 }
 _ACCESS: Final = "kube-api-access-"
 _ACCESS_AT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 _NOT_READY: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
-def cleaned(live: Body) -> Body:
-    """`live`, as it could stand in a file."""
+def cleaned(live: Body, declared: Iterable[Body] = ()) -> Body:
+    """`live`, as it could stand in a file; `declared` is what is known of what somebody has declared of it."""
     body: Body = codec.clone(live)
     body.pop("status", None)
     bound = _BOUND in (body["metadata"].get("annotations") or {})
@@ -108,10 +115,33 @@ def cleaned(live: Body) -> Body:
         body.pop("secrets", None)
     if kind in ("Role", "ClusterRole") and body.get("aggregationRule"):
         body.pop("rules", None)
+    for before in declared:
+        for field in body.keys() & before.keys() - {"apiVersion", "kind", "metadata", "status"}:
+            body[field] = _restored(body[field], live[field], before[field])
     if body.get("spec") == {}:
         del body["spec"]
     head = ("apiVersion", "kind", "metadata")
     return {name: body[name] for name in (*head, *sorted(body.keys() - set(head))) if name in body}
+
+
+def _restored(left: Any, live: Any, declared: Any) -> Any:
+    """`left`, with what was taken from `live` and had been declared, in the order of `live`."""
+    if isinstance(left, dict) and isinstance(live, dict) and isinstance(declared, dict):
+        return {
+            name: _restored(left[name], value, declared.get(name)) if name in left else value
+            for name, value in live.items()
+            if name in left or name in declared
+        }
+    if isinstance(left, list) and isinstance(live, list) and isinstance(declared, list):
+        if len(left) == len(live) == len(declared):
+            return [_restored(*of_one) for of_one in zip(left, live, declared, strict=True)]
+        named = {_name(one): one for one in live}, {_name(one): one for one in declared}
+        return [_restored(one, *(side.get(_name(one)) for side in named)) if _name(one) else one for one in left]
+    return left
+
+
+def _name(item: Any) -> str:
+    return str(item.get("name", "")) if isinstance(item, dict) else ""
 
 
 def _metadata(metadata: dict[str, Any]) -> None:
@@ -183,6 +213,7 @@ def _templates(kind: str, spec: dict[str, Any]) -> list[dict[str, Any]]:
     inner = spec.get("jobTemplate", {}).get("spec", {}) if kind == "CronJob" else spec
     if kind == "CronJob":
         spec["jobTemplate"].get("metadata", {}).pop("creationTimestamp", None)
+        _without(spec["jobTemplate"], {"metadata": {}})
         _without(inner, _DEFAULTS["Job"])
     found = inner.get("template")
     return [found] if isinstance(found, dict) and isinstance(found.get("spec"), dict) else []

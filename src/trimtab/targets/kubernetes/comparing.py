@@ -173,14 +173,14 @@ def with_left(item: Desired, live: Body, found: Sequence[Difference]) -> list[Di
     """`found`, and what kubectl had declared and the wish declares no more: it leaves with the first apply."""
     known = {change.path: change for change in found}
     if item.mode is Mode.OVERRIDE:
-        for before in _declared_before(live):
+        for before in declared_before(live):
             for change in left_behind(live, item.body, before):
                 if all(gives_way(writer, MANAGER) for writer in fields.owners(live, change.path)):
                     known.setdefault(change.path, change)
     return list(known.values())
 
 
-def _declared_before(live: Body) -> Iterable[Body]:
+def declared_before(live: Body) -> Iterable[Body]:
     """What kubectl was given for this object, by either way of applying."""
     if (noted := last_applied(live)) is not None:
         yield noted
