@@ -16,7 +16,7 @@ SOURCES := src tests $(wildcard bench)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sweep lint format bench lock clean
+.PHONY: help setup demo test sweep lint format bench lock schemas clean
 
 help: ## Show the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ lock: $(INSTALLED) ## Choose the newest admitted versions of all Python packages
 	printf 'hatchling>=1.27\neditables\n' | $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-strip-extras --upgrade --group dev pyproject.toml - >> requirements.lock.new
 	@mv requirements.lock.new requirements.lock
+
+schemas: setup ## Make the schemas that `trimtab validate` carries along again, from the releases of Kubernetes
+	@$(BIN)/python -m trimtab.cluster.schemas
 
 clean: ## Remove the Python environment and what tools left; the user's cache of binaries stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -17,6 +17,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError
 from trimtab.kube.wire import APPLY_PATCH
 from trimtab.manifests import codec
+from trimtab.manifests.documents import choices, reduced
 from trimtab.manifests.refs import Body, Gvk, Origin
 from trimtab.manifests.yaml import load
 from trimtab.validate.catalog import Catalog
@@ -143,6 +144,22 @@ def test_the_verdict_is_that_of_the_server(strict: Callable[[list[Body]], list[s
             if bool(why) is not bool(said)] == []  # fmt: skip
     assert not any(refused[: len(good)])
     assert sum(map(bool, refused)) == 42
+
+
+def test_what_comes_along_is_what_a_server_of_that_version_says(
+    plane: ControlPlane, kubectl: Callable[..., str]
+) -> None:
+    # where the toolchain has moved on, `make schemas` makes them again
+    bundle = bundled()
+    assert codec.decode(kubectl("get", "--raw", "/version"))["gitVersion"] == f"v{bundle.version}"
+    documents = {
+        path: codec.decode(kubectl("get", "--raw", f"/openapi/v3/{path}")) for path in ("api/v1", "apis/apps/v1")
+    }
+    told = reduced(documents, choices(documents))
+    differing = {name for name, schema in told["schemas"].items() if bundle.schemas[name] != schema}
+    # what only servers write is not judged
+    assert {name for name in differing if not name.endswith("Status")} == set()
+    assert {Gvk(*one[:3]) for one in told["kinds"]} <= bundle.kinds.keys()
 
 
 def test_the_schemas_of_a_cluster_are_used_where_one_can_be_reached(

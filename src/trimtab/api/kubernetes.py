@@ -1,7 +1,7 @@
 """Kubernetes' own kinds and their schemas, of each supported version: package data beside this file.
 
 The data is made from the OpenAPI documents of Kubernetes' releases (licence: Apache-2.0) by
-`python -m trimtab.cluster.schemas`.
+`make schemas`.
 """
 
 import gzip
