@@ -67,7 +67,7 @@ def test_two_paths_show_images_objects_and_what_only_one_has(compare: Compare, t
             '    spec.template.spec.containers[name=app].image: "shop:1.5" → "shop:1.4"',
             "- Secret/staging/db (db.yaml:1): only in A",
         ],
-        "✗ 1 objects in both: 1 images differ, 1 objects differ, 1 only in A\n",
+        "✗ 1 in both: 1 differ, 1 only in A, 1 images differ\n",
     )
     assert compare("staging", "staging")[0:2] == (0, "")
 

@@ -82,14 +82,14 @@ class Gap(NamedTuple):
     def words(self) -> str:
         """The numbers in a sentence."""
         told = {
-            "images differ": sum(image.a != image.b for image in self.images),
-            "objects differ": len(self.differing),
+            "differ": len(self.differing),
             "only in A": len(self.only_a),
             "only in B": len(self.only_b),
             "unknown": len(self.unknown) + len(self.missing),
+            "images differ": sum(image.a != image.b for image in self.images),
         }
         said = ", ".join(f"{count} {words}" for words, count in told.items() if count)
-        return f"{len(self.pairs)} objects in both: {said or 'the same'}"
+        return f"{len(self.pairs)} in both: {said or 'the same'}"
 
 
 def gap(a: str, b: str, in_a: Iterable[Declared], in_b: Iterable[Declared], missing: Sequence[str] = ()) -> Gap:

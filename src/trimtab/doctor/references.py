@@ -8,9 +8,10 @@ from trimtab.base.errors import Terminal
 from trimtab.controllers.access import Access, CrossNamespace
 from trimtab.doctor.contract import Answer, Patient, arguments, flag, named, note, ok, problem, several
 from trimtab.kube.errors import StaleGroup, UnknownKind
-from trimtab.manifests.refs import Body, Gvk
+from trimtab.manifests.refs import Body, Gvk, Key
 
 _KINDS: Final = (gvk.KUSTOMIZATION, gvk.HELM_RELEASE, gvk.ARTIFACT_GENERATOR, gvk.EXTERNAL_ARTIFACT)
+_DEPENDENCY: Final = "spec.dependsOn"
 _SOURCES: Final = {one.kind: one for one in (*gvk.SOURCE_KINDS, gvk.HELM_REPOSITORY, gvk.HELM_CHART)}
 
 
@@ -32,7 +33,10 @@ async def references(patient: Patient) -> list[Answer]:
             for path, wanted, namespace, name in _references(body, kind):
                 count += 1
                 try:
-                    await access.check_source(own, namespace)
+                    if path.startswith(_DEPENDENCY):
+                        await access.check_dependency(own, Key(namespace, name))
+                    else:
+                        await access.check_source(own, namespace)
                 except Terminal as failure:
                     words, _, way = str(failure).partition(": ")
                     denied.append(problem(f"{kind.kind} {named(body)}: {path} is denied: {words}", way))
@@ -69,7 +73,7 @@ def _references(body: Body, kind: Gvk) -> Iterator[tuple[str, Gvk | None, str, s
             yield path, _SOURCES.get(str(ref.get("kind"))), ref.get("namespace") or own, ref["name"]
     for place, ref in enumerate(_list(spec, "dependsOn")):
         if isinstance(ref, dict) and ref.get("name"):
-            yield f"spec.dependsOn[{place}]", kind, ref.get("namespace") or own, ref["name"]
+            yield f"{_DEPENDENCY}[{place}]", kind, ref.get("namespace") or own, ref["name"]
 
 
 def _list(spec: dict[str, Any], field: str) -> list[Any]:
