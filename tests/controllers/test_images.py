@@ -176,6 +176,17 @@ async def test_a_tag_that_is_not_listed_any_more_leaves_after_a_second_look_and_
     assert [reason for reason, _ in images.told].count("TagsMissing") == 1
 
 
+async def test_old_tags_that_are_cleared_away_alarm_nobody(images: Images) -> None:
+    await images.look()
+    del images.registry.tags["1.0.0"]
+    for _ in range(2):
+        images.clock.seconds += 301
+        await images.look()
+    assert images.ready()[2].startswith("successful scan: found 2 tags with checksum")
+    assert "TagsMissing" not in [reason for reason, _ in images.told]
+    assert images.registry.asked == ["GET app/tags/list"] * 3
+
+
 async def test_a_lost_cache_is_filled_again_and_nothing_older_is_chosen_meanwhile(images: Images) -> None:
     await images.look()
     images.start(lost=True)

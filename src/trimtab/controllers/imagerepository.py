@@ -64,7 +64,7 @@ class _Known:
     seen: Seen | None
     due: float
     kept_at: datetime | None
-    missing: frozenset[str] = frozenset()
+    alarming: frozenset[str] = frozenset()
     strange_names: int = 0
     looked: bool = False
     strangers: tuple[str, ...] = ()
@@ -168,7 +168,8 @@ class ImageRepositories:
         doubts = dict(seen.doubts) if seen else {}
         tags = frozenset(listed.tags) if listed is not None else held - doubts.keys()
         known.strange_names = listed.strange if listed is not None else known.strange_names
-        believed = believe(held, doubts, tags, await self._chosen(item, exclusions), now.timestamp())
+        chosen = await self._chosen(item, exclusions)
+        believed = believe(held, doubts, tags, chosen, now.timestamp())
         if believed.ask:
             asked_for = sorted(believed.ask)[:_MOST_ASKED]
             absent = {tag for tag in asked_for if await world.scanner.is_gone(spec, access, tag)}
@@ -179,7 +180,8 @@ class ImageRepositories:
         self._lost.discard(item.key)
         result = await asyncio.to_thread(scanresult.result_of, believed.tags, exclusions, now)
         await self._put(item, known)
-        await self._tell(item, known, spec, result, now, believed.tags & believed.doubts.keys(), empty=not tags)
+        missing = believed.tags & believed.doubts.keys()
+        await self._tell(item, known, spec, result, now, missing, chosen & missing, empty=not tags)
 
     async def _chosen(self, item: ImageRepository, exclusions: Exclusions) -> frozenset[str]:
         """What must not leave unasked. What is left out now has been taken out of the choice by a person."""
@@ -247,10 +249,11 @@ class ImageRepositories:
         result: ScanResult | None,
         now: datetime,
         missing: Set[str] = frozenset(),
+        alarming: frozenset[str] = frozenset(),
         *,
         empty: bool = False,
     ) -> None:
-        """Say how it went; `missing` are the tags in force that were not listed."""
+        """Say how it went; `missing` are the tags in force that were not listed, `alarming` those that are chosen."""
         generation, before = item.metadata.generation, known.status
         requested = item.metadata.requested_at or before.last_handled_reconcile_at
         last = before.last_scan_result
@@ -275,9 +278,9 @@ class ImageRepositories:
         wrote = await self._write(item, known, status)
         if wrote and (last is None or last.revision != result.revision):
             self._event(item, "Normal", names.Reason.SUCCEEDED, message)
-        elif wrote and missing - known.missing:
+        elif wrote and alarming - known.alarming:
             self._event(item, "Warning", names.Reason.TAGS_MISSING, message)
-        known.missing = frozenset(missing)
+        known.alarming = alarming
 
     async def _tell_failure(self, item: ImageRepository, known: _Known, failure: TrimtabError) -> None:
         now, message = self._world.clock.now(), failure.message
