@@ -313,8 +313,8 @@ def test_an_app_is_released_by_what_its_cluster_and_its_repository_say(
     policy = {"imageRepositoryRef": {"name": "cart"}, "policy": {"semver": {"range": "1.x"}}}
     cluster._create(IMAGE_POLICY.api_version, "ImagePolicy", "cart", policy)
 
-    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        words = (*arguments, "--app", "shop", "-n", ns, "--remote", str(world.bare.path))
+    def run(*arguments: str, app: tuple[str, ...] = ("--app", "shop")) -> "subprocess.CompletedProcess[str]":
+        words = (*arguments, *app, "-n", ns, "--remote", str(world.bare.path))
         command, env = command_line(served.kubeconfig, *words)
         env |= {"HOME": str(world.home), "DOCKER_CONFIG": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
         return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
@@ -336,6 +336,17 @@ def test_an_app_is_released_by_what_its_cluster_and_its_repository_say(
     assert "is set by spec.images of the Kustomization" in vain.stderr
     assert run("lock", "cart", "-m", "audit").returncode == 0
     assert world.file("base/cart.yaml").count("trimtab.dev/lock") == 1
+    # where nothing is said of the repository, the live object tells its app
+    labels = {"kustomize.toolkit.fluxcd.io/name": "shop", "kustomize.toolkit.fluxcd.io/namespace": ns}
+    pod = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "app", "image": "x"}]}}
+    live = {"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": pod}
+    meta = {"name": "cart", "namespace": ns, "labels": labels}
+    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": live}
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(body))
+    assert run("unlock", "deploy/cart", app=()).returncode == 0
+    assert "trimtab.dev/lock" not in world.file("base/cart.yaml")
+    missing = run("unlock", "deploy/nope", app=())
+    assert (missing.returncode, "there is no Deployment/nope in namespace" in missing.stderr) == (1, True)
     git = {"commit": {"author": {"email": "robot@example.org"}}}
     spec = {"sourceRef": {"kind": "GitRepository", "name": "shop"}, "interval": "1h", "git": git}
     cluster._create(IMAGE_UPDATE_AUTOMATION.api_version, "ImageUpdateAutomation", "shop", spec)

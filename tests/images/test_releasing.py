@@ -224,3 +224,18 @@ def test_files_that_are_no_yaml_and_circles_of_kustomizations_stop_nobody() -> N
     })  # fmt: skip
     assert len(workloads(files)) == 4
     assert set(files.unread) == {"jobs/image.yaml", "jobs/b.yaml"}
+
+
+def test_objects_are_called_as_kubectl_and_flux_call_them() -> None:
+    said = {
+        "cart": ("", "", "cart"),
+        "shop/cart": ("", "shop", "cart"),
+        "deploy/cart": ("Deployment", "", "cart"),
+        "Deployment/cart": ("Deployment", "", "cart"),
+        "hr/shop/cart": ("HelmRelease", "shop", "cart"),
+        "widget/shop/cart": ("widget", "shop", "cart"),
+    }
+    assert {text: tuple(Named.parse(text)) for text in said} == said
+    for text in ("", "a/", "a/b/c/d", "a b", "a/b\n"):
+        with pytest.raises(ValueError, match="names no object"):
+            Named.parse(text)

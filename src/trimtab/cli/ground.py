@@ -1,7 +1,7 @@
 """Which repository a command changes: that of an app, of a GitRepository, or of a clone; and what is in it now."""
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -11,9 +11,11 @@ import click
 from trimtab.cli.connect import Code, Failure, Options, perform, perform_alone
 
 if TYPE_CHECKING:
+    from trimtab.api.kustomize import Kustomization
     from trimtab.api.source import GitRepository
     from trimtab.cli.committing import Desk, Pen
     from trimtab.commits import Changes, Edit, Message, Outcome, Snapshot
+    from trimtab.images.named import Named
     from trimtab.kube.client import Client
 
 
@@ -64,7 +66,7 @@ class Ground(NamedTuple):
 def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Let `command(…, where=…)` take which repository is meant."""
 
-    @click.option("--app", default="", help="The app (a Kustomization) whose repository and path are meant.")
+    @click.option("--app", default="", help="The app (a Kustomization) whose files are meant (that of the object).")
     @click.option("--source", default="", metavar="NAME", help="The GitRepository whose repository is meant.")
     @click.option("--path", default="", metavar="DIRECTORY", help="Look below this directory of the repository only.")
     def with_where(*arguments: Any, app: str, source: str, path: str, **rest: Any) -> Any:
@@ -76,14 +78,19 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def perform_on(options: Options, where: Where, pen: "Pen", work: "Callable[[Ground], Awaitable[int]]") -> None:
-    """Run `work` on the repository that is meant, and leave with its code. Raises UsageError if none is."""
+def perform_on(
+    options: Options, where: Where, pen: "Pen", names: "Sequence[Named]", work: "Callable[[Ground], Awaitable[int]]"
+) -> None:
+    """Run `work` on the repository that is meant, and leave with its code. Raises UsageError if none is.
+
+    Where nothing is said of it, it is that of the app that the first of the objects belongs to in the cluster.
+    """
     if where.app and where.source:
         raise click.UsageError("--app has its own source: give --app or --source")
-    if where.app or where.source:
+    if where.app or where.source or (names and pen.repo is None):
 
         async def on_cluster(client: "Client") -> int:
-            async with _of_cluster(client, options, where, pen) as ground:
+            async with _of_cluster(client, options, where, pen, names) as ground:
                 return await work(ground)
 
         perform(options, on_cluster)
@@ -100,14 +107,18 @@ def perform_on(options: Options, where: Where, pen: "Pen", work: "Callable[[Grou
 
 
 @asynccontextmanager
-async def _of_cluster(client: "Client", options: Options, where: Where, pen: "Pen") -> AsyncIterator[Ground]:
+async def _of_cluster(
+    client: "Client", options: Options, where: Where, pen: "Pen", names: "Sequence[Named]"
+) -> AsyncIterator[Ground]:
     from trimtab.cli.committing import desk, source_of
     from trimtab.cli.inventory import app
     from trimtab.commits.changes import inside
 
     overridden: frozenset[str] = frozenset()
-    if where.app:
-        ks = await app(client, options.namespace, (where.app,))
+    if not where.source:
+        ks = await (
+            app(client, options.namespace, (where.app,)) if where.app else _owner(client, names[0], options.namespace)
+        )
         source, path = await source_of(client, ks), where.path or ks.spec.path
         overridden = frozenset(image.name for image in ks.spec.images if image.new_tag or image.digest)
     else:
@@ -132,6 +143,39 @@ async def _of_clone(repo: Path, options: Options, where: Where, pen: "Pen") -> A
     # a clone has no Secret to read, so that nobody asks the cluster
     async with desk(cast("Client", None), source, pen, options.timeout_s) as at:
         yield Ground(at, inside(where.path), None)
+
+
+async def _owner(client: "Client", named: "Named", namespace: str) -> "Kustomization":
+    """The app that a live object belongs to. Raises Failure."""
+    from trimtab.api import names
+    from trimtab.cli.inventory import app
+    from trimtab.images.running import WORKLOADS
+    from trimtab.kube.errors import NotFound
+
+    kinds = [named.kind] if named.kind else [gvk.kind for gvk in WORKLOADS]
+    where = named.namespace or namespace
+    for kind in kinds:
+        try:
+            resource = await client.discovery.find_by_name(kind)
+            live = await client.get(resource, named.name, where if resource.namespaced else "", type=dict)
+        except NotFound:
+            continue
+        labels = live["metadata"].get("labels") or {}
+        if name := labels.get(names.OWNER_NAME):
+            return await app(client, labels.get(names.OWNER_NAMESPACE, ""), ("kustomization", name))
+        if release := labels.get(names.RELEASE_OWNER_NAME):
+            home = labels.get(names.RELEASE_OWNER_NAMESPACE, "")
+            raise Failure(
+                Code.WRONG, f"{kind} {where}/{named.name} is made by a chart: name HelmRelease/{home}/{release} instead"
+            )
+        raise Failure(
+            Code.WRONG, f"{kind} {where}/{named.name} belongs to no app: say where it is with --app or --source"
+        )
+    raise Failure(
+        Code.WRONG,
+        f"there is no {named} in namespace {where} of the cluster: name its namespace, or the repository with --app, "
+        "--source or --repo",
+    )
 
 
 async def _named(client: "Client", namespace: str, name: str) -> "GitRepository":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _OBJECT = "[KIND/][NAMESPACE/]NAME"
 _EXAMPLES = """\b
 Examples:
-  trimtab {verb} Deployment/shop/cart --app shop{reason}
+  trimtab {verb} deployment/cart -n shop{reason}
   trimtab {verb} ImagePolicy/flux-system/cart --source flux-system{reason}
   trimtab {verb} cart --repo .{reason} --dry-run
 """
@@ -91,4 +91,4 @@ def _perform(options: Options, where: Where, pen: Pen, pausing: "Pausing") -> No
     async def work(ground: "Ground") -> int:
         return await pausing.done(ground, pen, quiet=options.quiet)
 
-    perform_on(options, where, pen, work)
+    perform_on(options, where, pen, pausing.names, work)

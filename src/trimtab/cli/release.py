@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\b
 Examples:
-  trimtab release Deployment/shop/cart --app shop --dry-run
+  trimtab release deployment/cart -n shop --dry-run
   trimtab release cart:app --image ghcr.io/acme/cart:1.5.0 --app shop -m 'The fix for INC-7'
   trimtab release --all --image nginx:1.28.0 --exclude legacy --repo .
   trimtab release --all --all-images --app shop --interactive
@@ -85,7 +85,7 @@ def release(
     async def work(ground: "Ground") -> Code:
         return await released(ground, asked, manner, pen)
 
-    perform_on(options, where, pen, work)
+    perform_on(options, where, pen, asked.workloads, work)
 
 
 def _on_terminal() -> bool:

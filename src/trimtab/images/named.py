@@ -5,6 +5,22 @@ from typing import Final, NamedTuple
 from trimtab.images.nodes import Mapping
 
 FORM: Final = "[KIND/][NAMESPACE/]NAME"
+_WORDS: Final = {
+    word: kind
+    for kind, words in {
+        "Deployment": "deploy deployment deployments",
+        "StatefulSet": "sts statefulset statefulsets",
+        "DaemonSet": "ds daemonset daemonsets",
+        "ReplicaSet": "rs replicaset replicasets",
+        "CronJob": "cj cronjob cronjobs",
+        "Job": "job jobs",
+        "Pod": "po pod pods",
+        "HelmRelease": "hr helmrelease helmreleases",
+        "ImagePolicy": "imgpol imagepol imagepolicy imagepolicies",
+    }.items()
+    for word in words.split()
+}
+"""What kubectl calls the kinds that run images."""
 
 
 class Named(NamedTuple):
@@ -16,9 +32,14 @@ class Named(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Named":
-        """Read it. Of two words the first is a kind if it begins with a capital letter. Raises ValueError."""
+        """Read it. Of two words the first is a kind if it begins with a capital letter, or if kubectl calls one so.
+
+        Raises ValueError.
+        """
         *before, name = text.split("/")
-        kind = before.pop(0) if len(before) > 1 or (before and before[0][:1].isupper()) else ""
+        is_kind = bool(before) and (len(before) > 1 or before[0][:1].isupper() or before[0] in _WORDS)
+        kind = before.pop(0) if is_kind else ""
+        kind = _WORDS.get(kind, kind)
         namespace = before.pop(0) if before else ""
         if not name or before or any(char.isspace() for char in text):
             raise ValueError(f"{text[:200]!a} names no object: write {FORM}, such as Deployment/shop/cart")
