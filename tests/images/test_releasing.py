@@ -239,3 +239,13 @@ def test_objects_are_called_as_kubectl_and_flux_call_them() -> None:
     for text in ("", "a/", "a/b/c/d", "a b", "a/b\n"):
         with pytest.raises(ValueError, match="names no object"):
             Named.parse(text)
+
+
+def test_the_size_of_a_jump_is_told() -> None:
+    files = {"a.yaml": b"kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: 'x/y:1.4.1'}]}\n"}
+
+    def jump(tag: str) -> str:
+        return steps_of(told(Asked(), files, tag=tag)[0])[0].jump
+
+    said = {"2.0.0": "major", "v1.5.0": "minor", "1.4.2": "patch", "1.3.9": "minor back", "1.4.1-rc.1": "back", "x": ""}
+    assert {tag: jump(tag) for tag in said} == said

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from trimtab.kube.client import Client
 
 _TIMEOUT_S: Final = 60.0
+_OTHERS: Final = 5
+"""So many more candidates are told to who chooses by hand."""
 _MAX_CONFIG: Final = 1 << 20
 
 
@@ -128,7 +130,8 @@ class Candidates:
             digest = ""
             if container.is_pinned:
                 digest = await self._scanner.digest(place.spec, place.access, choice.tag)
-            return Choice(choice.tag, digest, f"{decision.who}: {choice.why}", decision.policy)
+            others = tuple(one.tag for one in choice.candidates[1 : 1 + _OTHERS])
+            return Choice(choice.tag, digest, f"{decision.who}: {choice.why}", decision.policy, others)
         except (Transient, Terminal) as problem:
             return Refusal(f"{decision.who}: {problem.message}", unasked=isinstance(problem, Transient))
 

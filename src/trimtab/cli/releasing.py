@@ -177,7 +177,8 @@ def _show(results: Iterable[Result], *, ignored: bool, quiet: bool) -> None:
             continue
         for step in one.steps:
             why = f" ({step.why})" if step.why else ""
-            rows.append((one.workload, step.container, step.current, one.status, f"→ {step.image.version}{why}"))
+            jump = f", {step.jump}" if step.jump else ""
+            rows.append((one.workload, step.container, step.current, one.status, f"→ {step.image.version}{jump}{why}"))
         if not one.steps or one.reason:
             rows.append((one.workload, "", "", one.status if not one.steps else "", one.reason))
     if rows and not quiet:
@@ -191,7 +192,9 @@ async def _chosen(steps: Sequence[Step], found: Any, candidates: Candidates) -> 
     for step in steps:
         while True:
             shown = output.escape(f"{step.workload}:{step.container}  {step.current} → {step.image.version}")
-            said = click.prompt(f"{shown}\n  [y]es, [n]o, [q]uit, or another tag", default="y", err=True).strip()
+            others = f", such as {', '.join(step.others)}" if step.others else ""
+            words = f"{shown}\n  [y]es, [n]o, [q]uit, or another tag{output.escape(others)}"
+            said = click.prompt(words, default="y", err=True).strip()
             if said.lower() in ("q", "quit"):
                 raise click.Abort
             if said.lower() in ("n", "no"):
@@ -248,6 +251,7 @@ def _json(results: Iterable[Result], commit: str | None) -> dict[str, Any]:
                         "line": step.line,
                         "old": step.current,
                         "new": step.new,
+                        "jump": step.jump,
                         "why": step.why,
                     }
                     for step in one.steps

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 from trimtab.base.errors import Terminal
 from trimtab.images.editing import Change, Kind, Wish, edit
 from trimtab.images.named import Named
+from trimtab.images.ordering import parse_version
 from trimtab.images.pauses import Kind as Paused
 from trimtab.images.reaching import Files, Marked
 from trimtab.images.reference import Image, name_of
@@ -26,6 +27,8 @@ class Choice(NamedTuple):
     digest: str = ""
     why: str = ""
     policy: Key | None = None
+    others: tuple[str, ...] = ()
+    """The next best tags."""
 
 
 class Refusal(NamedTuple):
@@ -95,6 +98,18 @@ class Step(NamedTuple):
     why: str = ""
     mark: Marked | None = None
     policy: Key | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def jump(self) -> str:
+        """How far it is from one version to the other; nothing where one of them is none."""
+        old, new = parse_version(self.version.partition("@")[0]), parse_version(self.image.tag)
+        if old is None or new is None:
+            return ""
+        parts = (("major", old.major, new.major), ("minor", old.minor, new.minor), ("patch", old.patch, new.patch))
+        size = next((word for word, before, after in parts if before != after), "")
+        back = new.precedence < old.precedence
+        return " ".join(word for word in (size, "back" if back else "") if word)
 
     @property
     def version(self) -> str:
@@ -331,6 +346,7 @@ def stepped(workload: Workload, container: Container, chosen: Choice, *, pin: bo
         chosen.why,
         container.mark,
         chosen.policy,
+        chosen.others,
     )
 
 
