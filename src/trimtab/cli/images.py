@@ -53,6 +53,12 @@ class _Images(click.Group):
         return super().parse_args(ctx, args if args and args[0] in known else ["look", *args])
 
 
+_IMPLY = """\b
+Example:
+  trimtab images imply . > clusters/production/images.yaml
+"""
+
+
 @click.group(cls=_Images)
 def images() -> None:
     """Show which images run and what is chosen of them; choose and edit without a cluster.
@@ -154,3 +160,21 @@ def edit(
     from trimtab.cli.images_edit import edited, wishes_of
 
     perform_alone(lambda: edited(path, wishes_of(policies, workloads, entries), dry_run=dry_run, output=output))
+
+
+@images.command(epilog=_IMPLY, short_help="Print the policies that annotations of Flux v1 stand for.")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("-n", "--namespace", default="flux-system", help="Namespace of the objects (flux-system).")
+@click.option("--interval", default="5m", help="How often registries are looked at (5m).")
+def imply(path: Path, namespace: str, interval: str) -> None:
+    """Print an ImageRepository and an ImagePolicy for each image that workloads below PATH follow by annotations.
+
+    These are fluxcd.io/automated with filter.fluxcd.io/CONTAINER or fluxcd.io/tag.CONTAINER, as in Flux v1. With the
+    objects in the cluster, an ImageUpdateAutomation of their namespace writes what they choose; no marker is needed.
+
+    Exit code 0: there are some; 2: nothing is automated; 1: an error.
+    """
+    from trimtab.cli.connect import perform_alone
+    from trimtab.cli.images_imply import implied
+
+    perform_alone(lambda: implied(path, namespace, interval))

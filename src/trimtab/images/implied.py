@@ -37,15 +37,29 @@ class Implied(NamedTuple):
     annotation: str
 
     @property
+    def kind(self) -> str:
+        """How it is to be read; a pattern that does not say so is a glob."""
+        return self.pattern.partition(":")[0] if ":" in self.pattern else "glob"
+
+    @property
+    def rest(self) -> str:
+        """The pattern without its kind."""
+        return self.pattern.partition(":")[2] if ":" in self.pattern else self.pattern
+
+    @property
+    def text(self) -> str:
+        """The same for all ways to write it."""
+        return f"{'regexp' if self.kind == 'regex' else self.kind}:{self.rest}"
+
+    @property
     def by_age(self) -> bool:
         """Whether it has to be known when images were created."""
-        return not self.pattern.startswith("semver:")
+        return self.kind != "semver"
 
     def rules(self, created: Mapping[str, datetime] | None = None) -> Rules:
         """The rules to choose by; `created` says when images were built, by tag. Raises ValueError."""
-        kind, colon, text = self.pattern.partition(":")
         try:
-            return _rules(kind, text, created or {}) if colon else _rules("glob", kind, created or {})
+            return _rules(self.kind, self.rest, created or {})
         except ValueError as problem:
             raise ValueError(f"the annotation {self.annotation}: {problem}") from None
 
