@@ -2,7 +2,8 @@
 
 Twenty thousand small files cost a file system seconds, of which nearly all is the making of names; in one file they are
 a tenth of a second, a transaction is whole or is not there after a crash, and nothing half-written is left. Nobody
-waits for the disk: what a power cut does to the file is noticed as damage, and what was in it is fetched again.
+waits for the disk: what a power cut does to the file is noticed as damage, and what was in it is fetched again. What
+cannot be fetched again is `durable`: then a transaction has reached the disk when it is over.
 """
 
 import errno
@@ -39,8 +40,9 @@ class Database:
     `schema` is run on every new connection, so it says `if not exists`.
     """
 
-    def __init__(self, path: Path, schema: str) -> None:
+    def __init__(self, path: Path, schema: str, *, durable: bool = False) -> None:
         self._path = path
+        self._synchronous = "FULL" if durable else "OFF"
         self._schema = schema
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
@@ -105,7 +107,7 @@ class Database:
                 PRAGMA page_size = {_PAGE_BYTES};
                 PRAGMA auto_vacuum = INCREMENTAL;
                 PRAGMA journal_mode = WAL;
-                PRAGMA synchronous = OFF;
+                PRAGMA synchronous = {self._synchronous};
                 PRAGMA cache_size = -{_CACHE_KIB};
                 PRAGMA journal_size_limit = {_LOG_BYTES};
                 PRAGMA trusted_schema = OFF;

@@ -13,8 +13,8 @@ from trimtab.images.filters import Expression
 from trimtab.notify.event import LONGEST_KEY, LONGEST_VALUE, Event, clean
 
 OWN_SUMMARY: Final = "summary"
-_KEPT: Final = frozenset({"token"})
-"""Metadata that is for deduplication and told to nobody."""
+_KEPT: Final = frozenset({"token", "repeats", "topic"})
+"""Metadata that is for the way here and told to nobody."""
 
 
 class Rule(NamedTuple):
@@ -111,7 +111,7 @@ def _names(source: EventSource, own: str, kind: str, namespace: str, name: str) 
 def told(alert: Alert, event: Event, annotations: Mapping[str, str]) -> Told:
     """The metadata of an event: annotations of the object, under those of the Alert, under those of the controller."""
     layers: list[tuple[str, dict[str, str]]] = [
-        ("an annotation of the object", _annotated(annotations)),
+        ("an annotation of the object", _annotated(event.metadata) | _annotated(annotations)),
         ("spec.eventMetadata of the Alert", dict(alert.spec.event_metadata)),
         ("spec.summary of the Alert", {OWN_SUMMARY: alert.spec.summary} if alert.spec.summary else {}),
         ("the controller", own_metadata(event)),
@@ -136,8 +136,6 @@ def own_metadata(event: Event) -> dict[str, str]:
     found = {}
     for key, value in event.metadata.items():
         bare = key.removeprefix(prefix) if len(prefix) > 1 else key
-        if bare.startswith(EVENT_PREFIX):
-            bare = bare.removeprefix(EVENT_PREFIX)
         if "/" not in bare and bare not in _KEPT:
             found[bare] = value
     return found

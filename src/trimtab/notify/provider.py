@@ -118,6 +118,10 @@ class Wire(Protocol):
         """A connection to a checked address, with the certificates of the Provider. Close it. Raises NoAnswer."""
         ...
 
+    async def secure(self, writer: asyncio.StreamWriter, host: str) -> None:
+        """Go on in TLS on a connection that began without (STARTTLS), by the same certificates. Raises NoAnswer."""
+        ...
+
 
 Compose: TypeAlias = Callable[[Notice, Settings], Request | Sequence[Request]]
 Judge: TypeAlias = Callable[[Answer], Outcome]

@@ -202,6 +202,37 @@ class Outbound:
             return response
         raise Unanswered(str(failed)) from failed
 
+    async def connect(
+        self, host: str, port: int, way: Way, *, tls: bool
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection for another protocol than HTTP, to a host that the owner of the object wrote. Close it.
+
+        Raises NotAllowed, Unanswered and Unusable.
+        """
+        if way.proxy is not None:
+            raise Unanswered("a proxy is for HTTP only: take spec.proxySecretRef away")
+        context = self.context(way) if tls else None
+        try:
+            name = host_of(URL.build(scheme="https", host=host))
+            ips = await addresses(name, port, deny_private=self._deny_private)
+        except ValueError as failure:
+            raise NotAllowed(str(failure)) from failure
+        except Unresolved as failure:
+            raise Unanswered(str(failure)) from failure
+        failed: Exception | None = None
+        for ip in ips:
+            try:
+                async with asyncio.timeout(way.timeout_s):
+                    return await asyncio.open_connection(ip, port, ssl=context, server_hostname=name if tls else None)
+            except (OSError, TimeoutError) as failure:
+                failed = failure
+        why = "timed out" if isinstance(failed, TimeoutError) else failed
+        raise Unanswered(f"cannot connect to {name}:{port}: {why}") from failed
+
+    def context(self, way: Way) -> ssl.SSLContext:
+        """How a connection of `way` to its own host is secured. Raises Unusable."""
+        return self._tls(way, own=True) or ssl.create_default_context()
+
     def retry_after(self, response: Response) -> float | None:
         """Seconds that the other side asks us to wait, if it does."""
         return retry_after(response.headers.get("Retry-After", ""), self._clock.now())

@@ -1,0 +1,264 @@
+"""Delivery: a worker for each provider, so that a dead one holds up nobody else.
+
+About one object notices are delivered in order; among objects, one that is refused does not hold up the next. What
+fails is tried again with growing pauses, at the earliest when the other side says. Does I/O.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from trimtab.base.clock import Clock
+from trimtab.base.errors import TrimtabError
+from trimtab.base.tasks import Tasks
+from trimtab.notify.journal import Head, Journal
+from trimtab.notify.notice import Notice
+from trimtab.notify.provider import (
+    Composed,
+    Conversing,
+    Delivered,
+    NoAnswer,
+    Outcome,
+    Provider,
+    Refused,
+    Request,
+    Retry,
+    Settings,
+    Wire,
+)
+
+log = logging.getLogger(__name__)
+
+KEEP_S: Final = 24 * 3600.0
+"""What could not be delivered for so long is given up, and counted."""
+BURST: Final = 20.0
+PER_S: Final = 2.0
+"""Notices that one provider may get at once, and more of them each second; of those that set no limit, more."""
+_FAST: Final = frozenset({"generic", "generic-hmac", "alertmanager", "otel", "nats", "smtp"})
+_FAST_TIMES: Final = 25.0
+_HEADS: Final = 16
+_PAUSE_S: Final = (1.0, 60.0)
+_SUBJECT_PAUSE_S: Final = (1.0, 900.0)
+_IDLE_S: Final = 30.0
+_MOST_PAUSED: Final = 500
+_PAUSED_S: Final = 3600.0
+
+_decoder = msgspec.json.Decoder(Notice)
+
+
+class Suspended(Exception):
+    """Nobody is told at the moment; what waits, waits."""
+
+
+class Gone(Exception):
+    """There is no such provider any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """What the outbox asks of others.
+
+    `settings` reads those of a provider (`namespace/name`): raises TrimtabError, Suspended and Gone. `wire` is the way
+    out with them. `told` is told of every outcome, by provider; `complain` tells the owner what is wrong.
+    """
+
+    settings: Callable[[str], Awaitable[Settings]]
+    wire: Callable[[Settings], Wire]
+    table: Mapping[str, Provider]
+    told: Callable[[str, Outcome], None]
+    complain: Callable[[str, str, str], None]
+
+
+@dataclass(slots=True)
+class _Line:
+    """What is known of the way to one provider, all of it lost with the process. Times are monotonic."""
+
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    failures: int = 0
+    resume_at: float = float("-inf")
+    paused: dict[str, tuple[float, int]] = field(default_factory=dict)
+    tokens: float = BURST
+    tokens_at: float = 0.0
+    task: asyncio.Task[None] | None = None
+
+
+class Outbox:
+    """Delivers what the journal has for providers. `pace` multiplies how many there may be in a second (for tests)."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        post: Post,
+        clock: Clock,
+        *,
+        pace: float = 1.0,
+        pause_s: tuple[float, float] = _PAUSE_S,
+        keep_s: float = KEEP_S,
+    ) -> None:
+        self._journal = journal
+        self._post = post
+        self._clock = clock
+        self._pace = pace
+        self._pause_s = pause_s
+        self._keep_s = keep_s
+        self._lines: dict[str, _Line] = {}
+        self._moved = asyncio.Event()
+        self._random = random.Random()  # noqa: S311 - spreads retries
+
+    def wake(self) -> None:
+        """There is something new."""
+        self._moved.set()
+        for line in self._lines.values():
+            line.woken.set()
+
+    def changed(self, provider: str) -> None:
+        """The provider was changed: what failed before may work now."""
+        if (line := self._lines.get(provider)) is not None:
+            line.failures, line.resume_at = 0, float("-inf")
+            line.paused.clear()
+            line.woken.set()
+
+    async def run(self, tasks: Tasks) -> None:
+        """Deliver until cancelled: a worker is started for each provider that something waits for."""
+        while True:
+            self._moved.clear()
+            for provider in await asyncio.to_thread(self._journal.providers):
+                if provider not in self._lines:
+                    line = self._lines[provider] = _Line(tokens_at=self._clock.monotonic())
+                    line.task = tasks.keep(self._worker(provider, line), name=f"tell-{provider}")
+            try:
+                async with asyncio.timeout(_IDLE_S):
+                    await self._moved.wait()
+            except TimeoutError:
+                continue
+
+    def _worker(self, provider: str, line: _Line) -> Callable[[], Awaitable[None]]:
+        async def work() -> None:
+            while True:
+                line.woken.clear()
+                wait_s = await self._step(provider, line)
+                if wait_s <= 0:
+                    continue
+                try:
+                    async with asyncio.timeout(wait_s):
+                        await line.woken.wait()
+                except TimeoutError:
+                    continue
+
+        return work
+
+    async def _step(self, provider: str, line: _Line) -> float:
+        """Deliver what is due. Seconds until there may be more to do."""
+        now = self._clock.monotonic()
+        if (left := line.resume_at - now) > 0:
+            return left
+        line.paused = {subject: pause for subject, pause in line.paused.items() if pause[0] + _PAUSED_S > now}
+        blocked = [subject for subject, pause in line.paused.items() if pause[0] > now]
+        heads = await asyncio.to_thread(self._journal.heads, provider, _HEADS, blocked)
+        if not heads:
+            waits = [pause[0] - now for pause in line.paused.values() if pause[0] > now]
+            return max(min(waits, default=_IDLE_S), 0.01)
+        try:
+            settings = await self._post.settings(provider)
+        except Gone:
+            count = await asyncio.to_thread(self._journal.forget, provider)
+            log.warning("Provider %s does not exist: %d notices for it are dropped", provider, count)
+            return _IDLE_S
+        except Suspended:
+            return _IDLE_S
+        except TrimtabError as failure:
+            self._post.complain(provider, failure.reason, failure.message)
+            return self._pause(line, Retry(str(failure)))
+        for head in heads:
+            if (wait_s := self._admit(line, settings)) > 0:
+                return wait_s
+            outcome = await self._deliver(provider, settings, head)
+            self._post.told(provider, outcome)
+            match outcome:
+                case Delivered():
+                    line.failures = 0
+                    line.paused.pop(head.subject, None)
+                    await asyncio.to_thread(self._journal.done, head.seq)
+                case Refused(why):
+                    self._post.complain(provider, "NotificationRefused", why)
+                    await asyncio.to_thread(self._journal.done, head.seq)
+                case Retry(why):
+                    self._hold(line, head)
+                    await asyncio.to_thread(self._journal.tried, head.seq)
+                    if self._clock.now().timestamp() - head.since > self._keep_s:
+                        self._post.complain(provider, "NotificationGivenUp", f"not delivered for a day: {why}")
+                        await asyncio.to_thread(self._journal.done, head.seq)
+                    elif line.failures == 0:
+                        self._post.complain(provider, "NotificationFailed", why)
+                    return self._pause(line, outcome)
+        return 0.0
+
+    async def _deliver(self, provider: str, settings: Settings, head: Head) -> Outcome:
+        try:
+            notice = _decoder.decode(head.body)
+        except msgspec.DecodeError:
+            return Refused("a notice in the journal cannot be read")
+        known = self._post.table.get(settings.type)
+        if known is None:
+            return Refused(f"this version of Trimtab does not serve Providers of type {settings.type}")
+        wire = self._post.wire(settings)
+        try:
+            # A conversation is as many requests as it needs, and still has an end.
+            async with asyncio.timeout(max(4 * settings.timeout_s, 30.0)):
+                return await _told(known, notice, settings, wire)
+        except NoAnswer as failure:
+            return failure.outcome
+        except TrimtabError as failure:
+            return Retry(str(failure))
+        except TimeoutError:
+            return Retry("no end within the time of the Provider")
+        except (ValueError, LookupError, TypeError, AttributeError) as failure:
+            # An answer that is not what a provider's module expects must not stop the line behind it.
+            log.exception("the module of %s failed for Provider %s", settings.type, provider, exc_info=failure)
+            return Refused(f"the answer makes no sense to us ({type(failure).__name__})")
+
+    def _admit(self, line: _Line, settings: Settings) -> float:
+        """Take a token; seconds until there is one."""
+        times = (_FAST_TIMES if settings.type in _FAST else 1.0) * self._pace
+        now = self._clock.monotonic()
+        line.tokens = min(BURST * times, line.tokens + (now - line.tokens_at) * PER_S * times)
+        line.tokens_at = now
+        if line.tokens < 1:
+            return (1 - line.tokens) / (PER_S * times)
+        line.tokens -= 1
+        return 0.0
+
+    def _hold(self, line: _Line, head: Head) -> None:
+        """The next try about this object comes later than the next try of the provider, and so holds up no other."""
+        low, high = _SUBJECT_PAUSE_S
+        _, times = line.paused.pop(head.subject, (0.0, 0))
+        scale = self._pause_s[0] / _PAUSE_S[0]
+        wait_s = min(low * float(2 ** min(times, 12)), high) * scale if times else 0.0
+        if len(line.paused) < _MOST_PAUSED:
+            line.paused[head.subject] = (self._clock.monotonic() + wait_s, times + 1)
+
+    def _pause(self, line: _Line, outcome: Retry) -> float:
+        low, high = self._pause_s
+        wait_s = min(low * float(2 ** min(line.failures, 12)), high) * self._random.uniform(0.5, 1.0)
+        line.failures += 1
+        wait_s = max(wait_s, outcome.after or 0.0)
+        line.resume_at = self._clock.monotonic() + wait_s
+        return wait_s
+
+
+async def _told(known: Provider, notice: Notice, settings: Settings, wire: Wire) -> Outcome:
+    match known:
+        case Conversing(send):
+            return await send(notice, settings, wire)
+        case Composed(compose, judge):
+            made = compose(notice, settings)
+            for request in (made,) if isinstance(made, Request) else made:
+                outcome = judge(await wire.ask(request))
+                if not isinstance(outcome, Delivered):
+                    return outcome
+            return Delivered()
