@@ -236,6 +236,42 @@ def test_what_is_no_repository_or_leads_out_of_it_is_refused(
     assert (rooted.exit_code, "is not below" in rooted.stdout) == (2, True)
 
 
+def test_a_linked_work_tree_is_of_its_repository_and_a_pointer_to_nowhere_is_told(
+    offline: Preview, repository: Path, tmp_path: Path
+) -> None:
+    linked = tmp_path / "linked"
+    git(repository, "worktree", "add", "--quiet", str(linked), "-b", "aside")
+    (linked / "shop" / "settings.yaml").write_text(json.dumps(config_map(colour="red")))
+    done = offline(str(linked / "shop"), "--base", "main", "-o", "json")
+    assert list(objects(done)) == ["ConfigMap/settings"]
+    for words in ("gitdir: /nowhere", "nonsense", ""):
+        (linked / ".git").write_text(words)
+        broken = offline(str(linked / "shop"), "--base", "main")
+        assert (broken.exit_code, "does not lead to a repository" in broken.stderr) == (1, True)
+
+
+def test_variables_may_be_declared_by_a_neighbour_of_the_app_that_needs_them(
+    offline: Preview, repository: Path
+) -> None:
+    source = {"kind": "GitRepository", "name": "shop"}
+    filled = {"postBuild": {"substituteFrom": [{"kind": "ConfigMap", "name": "variables"}]}}
+    for name, more in (("a", filled), ("b", {})):
+        spec = {"interval": "1h", "prune": True, "sourceRef": source, "path": f"./{name}", **more}
+        metadata = {"name": name, "namespace": "team"}
+        api = "kustomize.toolkit.fluxcd.io/v1"
+        write(repository, **{name: {"apiVersion": api, "kind": "Kustomization", "metadata": metadata, "spec": spec}})
+        (repository / name).mkdir()
+    (repository / "a" / "all.yaml").write_text(json.dumps(config_map("filled", colour="${COLOUR}")))
+    variables = {**config_map("variables", COLOUR="red"), "metadata": {"name": "variables", "namespace": "team"}}
+    (repository / "b" / "all.yaml").write_text(json.dumps(variables))
+    commit(repository)
+    (repository / "b" / "all.yaml").write_text(json.dumps({**variables, "data": {"COLOUR": "blue"}}))
+    found = objects(offline("shop", "--base", "HEAD", "-o", "json"))
+    assert found["ConfigMap/filled"]["differences"] == [
+        {"path": "data.colour", "kind": "changed", "before": "red", "after": "blue"}
+    ]
+
+
 def test_files_with_conflicts_are_nobody_s_wish_and_a_commit_can_be_asked_about_meanwhile(
     offline: Preview, repository: Path
 ) -> None:

@@ -11,6 +11,7 @@ from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization, KustomizationSpec, SourceKind
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.tree import Tree
+from trimtab.base.abreast import abreast
 from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.cli import against, rendering
 from trimtab.cli.connect import Code, Failure
@@ -35,6 +36,8 @@ from trimtab.sops.keyring import Keyring
 _HOLDERS: Final = ("ConfigMap", "Secret")
 _NO_ANSWER: Final = (*NO_ANSWER, UnknownKind, StaleGroup)
 _STDIN: Final = Path("-")
+_AT_ONCE: Final = 8
+"""So many apps are built side by side: each may start a process."""
 
 
 class Side(Protocol):
@@ -153,17 +156,20 @@ class Builder:
     _bodies: dict[tuple[str, Key], Body] = field(default_factory=dict)
 
     async def build(self, units: Iterable[Unit]) -> None:
-        """Build `units` and what they declare."""
+        """Build `units` and what they declare, level by level.
+
+        What needs variables comes after its neighbours, which may declare them.
+        """
         waiting = list(units)
         while waiting:
-            unit = waiting.pop(0)
-            if unit.key in self.built:
-                continue
-            found = await self._one(unit)
-            self.built[unit.key] = found
-            if found.wish is not None:
-                self._keep(found.wish.rendered.manifests)
-                waiting += self._declared(found.wish.rendered)
+            level = list({unit.key: unit for unit in waiting if unit.key not in self.built}.values())
+            waiting = []
+            for those in ([one for one in level if not _borrows(one)], [one for one in level if _borrows(one)]):
+                for found in await abreast(self._one, those, _AT_ONCE):
+                    self.built[found.unit.key] = found
+                    if found.wish is not None:
+                        self._keep(found.wish.rendered.manifests)
+                        waiting += self._declared(found.wish.rendered)
 
     async def _one(self, unit: Unit) -> Built:
         variables = NO_VARIABLES
@@ -279,6 +285,11 @@ class Builder:
             return await Decrypting(self.client, self.out, self.client.clock).keys(unit.app), against.SEALED
         except (Transient, *_NO_ANSWER) as failure:
             return None, f"it is encrypted by SOPS, and its key cannot be had: {failure}"
+
+
+def _borrows(unit: Unit) -> bool:
+    """Whether variables of `unit` come from other objects."""
+    return unit.spec is not None and unit.spec.post_build is not None and bool(unit.spec.post_build.substitute_from)
 
 
 class _Unread(Exception):
