@@ -265,6 +265,15 @@ def test_history_has_the_latest_first_counts_returns_and_keeps_five():
     assert len(again) == 5
 
 
+def test_however_much_fails_the_newest_success_stays_on_record():
+    history = record(record((), "old", SUCCEEDED, {}, NOW, 1.0), "good", SUCCEEDED, {}, NOW, 1.0)
+    for number in range(9):
+        history = record(history, f"bad{number}", "ValidationFailed", {}, NOW, 1.0)
+        assert len(history) <= 5
+        assert "good" in [entry.digest for entry in history]
+    assert [entry.digest for entry in history] == ["bad8", "bad7", "bad6", "bad5", "good"]
+
+
 def test_a_failure_is_told_once_and_a_success_after_it_is_news():
     failed = record((), "d", "HealthCheckFailed", {}, NOW, 1.0)
     assert tells(failed, "d", "HealthCheckFailed")

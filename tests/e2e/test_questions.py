@@ -130,6 +130,15 @@ def test_history_has_every_state_with_its_commit_and_git_has_what_was_skipped(sh
     assert app.exit_code == 2
     assert "way out" in app.stdout
     assert "app/settings.yaml:1" in app.stdout
+    torn = shop.push({"app/settings.yaml": "a: [b"}, "Tear it")
+    shop.world.failed(shop.ns, "shop", "BuildFailed")
+    newest = json.loads(shop.ask("history", "shop", "-o", "json").stdout)["entries"][0]
+    assert (newest["revision"], newest["outcome"], newest["recorded"], newest["subject"]) == (
+        f"main@sha1:{torn}",
+        "BuildFailed",
+        True,
+        "Tear it",
+    )
     shop.world.ready(shop.ns, "shop", shop.push({"app/settings.yaml": config(colour="green")}, "Paint it green"))
 
 

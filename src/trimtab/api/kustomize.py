@@ -298,7 +298,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One rendered state in the history."""
 
-    digest: Annotated[str, doc("Digest of the rendered objects.")]
+    digest: Annotated[str, doc("Digest of the rendered objects; of the revision where it could not be rendered.")]
     first_reconciled: Annotated[str, moment("When it was reconciled first.")]
     last_reconciled: Annotated[str, moment("When it was reconciled last.")]
     last_reconciled_duration: Annotated[str, doc("How long the last time took.")]
@@ -368,7 +368,9 @@ class KustomizationStatus(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     inventory: Annotated[
         Inventory | None, doc("Every object that was, or is about to be, applied: written before the effect.")
     ] = None
-    history: Annotated[tuple[Snapshot, ...], doc("The last rendered states, the latest first; at most five.")] = ()
+    history: Annotated[
+        tuple[Snapshot, ...], doc("The last states, the latest first; at most five, the last success among them.")
+    ] = ()
     approved: Annotated[ApprovedPrune | None, doc("Deletions that were approved and are not through yet.")] = None
     drift: Annotated[tuple[DriftRecord, ...], doc("The last drift that was found, the latest first; at most ten.")] = ()
     remote_bases: Annotated[

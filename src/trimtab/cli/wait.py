@@ -197,6 +197,8 @@ def told(
     stations: "Stations", view: "View", outcome: Outcome, goal: "Stage", blockers: "Sequence[Blocker]"
 ) -> list[str]:
     """The end in words: the stages, what lags behind, and what to do."""
+    from trimtab.health.stages import Stage
+
     wish, of = stations.wish.asked, f"{stations.kind.human} {stations.ref.namespace}/{stations.ref.name}"
     at = view.account.revision
     what = "waits" if outcome is Outcome.WAITING else "is stuck" if outcome is Outcome.STUCK else "is unknown"
@@ -215,7 +217,7 @@ def told(
             lines.append(f"    and {more} more: `trimtab tree {stations.ref.name} -n {stations.ref.namespace}`")
     if outcome is not Outcome.REACHED:
         for revision, contains in stations.wish.contains.items():
-            if contains is False and revision in (view.revision, published(view)):
+            if contains is False and revision == published(view) and not view.account.reached(Stage.FETCHED):
                 lines += output.hanging("  ✗", f"{shortened(revision)} does not contain {shortened(wish)}")
         for revision, why in view.doubts.items():
             doubt = f"whether {shortened(revision)} contains {shortened(wish)} is not known: {why}"

@@ -11,6 +11,7 @@ from trimtab.api.kustomize import HISTORY_LIMIT, Snapshot
 from trimtab.api.source import Artifact
 from trimtab.base.clock import rfc3339
 from trimtab.base.durations import format_duration
+from trimtab.manifests import codec
 from trimtab.manifests.refs import Ref
 from trimtab.targets.contract import Effect, Outcome
 
@@ -61,7 +62,10 @@ def described(artifact: Artifact, trial: Trial, requester: str = "") -> dict[str
 def record(
     history: tuple[Snapshot, ...], digest: str, reason: str, described: Mapping[str, str], now: datetime, seconds: float
 ) -> tuple[Snapshot, ...]:
-    """`history` with the state `digest` in front; a state that comes back keeps when it was first seen."""
+    """`history` with the state `digest` in front; a state that comes back keeps when it was first seen.
+
+    However much fails after it, the newest success stays: it is what is in force, and where one goes back to.
+    """
     before = next((snapshot for snapshot in history if snapshot.digest == digest), None)
     entry = Snapshot(
         digest=digest,
@@ -72,7 +76,20 @@ def record(
         total_reconciliations=(before.total_reconciliations if before else 0) + 1,
         metadata=described,
     )
-    return (entry, *(snapshot for snapshot in history if snapshot.digest != digest))[:HISTORY_LIMIT]
+    rest = [snapshot for snapshot in history if snapshot.digest != digest]
+    kept = [entry, *rest][:HISTORY_LIMIT]
+    if not any(map(_good, kept)) and (good := next(filter(_good, rest), None)) is not None:
+        kept[-1] = good
+    return tuple(kept)
+
+
+def unbuilt(revision: str) -> str:
+    """Stands in for the digest of a state that could not be built."""
+    return codec.digest(["unbuilt", revision])
+
+
+def _good(snapshot: Snapshot) -> bool:
+    return snapshot.last_reconciled_status == names.Reason.RECONCILIATION_SUCCEEDED
 
 
 def tells(history: tuple[Snapshot, ...], digest: str, reason: str) -> bool:

@@ -16,7 +16,7 @@ from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import basis, drifting, plaintext, progress
 from trimtab.controllers.app import App, Build
-from trimtab.controllers.history import described, record, tells
+from trimtab.controllers.history import Trial, described, record, tells, unbuilt
 from trimtab.controllers.index import Published
 from trimtab.controllers.laggards import Laggards
 from trimtab.controllers.offering import about
@@ -188,13 +188,19 @@ class Scribe:
     def _failed(
         self, ks: Kustomization, app: App, reason: str, published: Published, status: KustomizationStatus
     ) -> KustomizationStatus:
-        """`status` with the failure in its history, if it is one of a state that was built; a repeated one is there."""
-        build = app.build
-        if not app.tried or build is None or tells(status.history, build.digest, reason):
+        """`status` with the failure in its history, if it is of a state or of its build; a repeated one is there."""
+        artifact, trial, seconds = published.artifact, Trial(), 0.0
+        if app.tried and app.build is not None:
+            digest, trial = app.build.digest, app.trial
+            seconds = max(self._clock.monotonic() - app.began, 0.0)
+        elif reason == names.Reason.BUILD_FAILED:
+            digest = unbuilt(artifact.revision)
+        else:
             return status
-        seconds = max(self._clock.monotonic() - app.began, 0.0)
-        told = described(published.artifact, app.trial, self._requester(ks, app))
-        history = record(status.history, build.digest, reason, told, self._clock.now(), seconds)
+        if tells(status.history, digest, reason):
+            return status
+        told = described(artifact, trial, self._requester(ks, app))
+        history = record(status.history, digest, reason, told, self._clock.now(), seconds)
         return msgspec.structs.replace(status, history=history)
 
     def _ready(self, ks: Kustomization, app: App, published: Published) -> KustomizationStatus:
