@@ -103,10 +103,11 @@ def deployment(name: str = "web", image: str = "web:1.0", **spec: Any) -> dict[s
 
 
 def test_what_is_declared_comes_to_be_and_a_second_apply_writes_nothing(ground: Ground) -> None:
-    ground.write("shop", web=deployment(), settings=config("settings"))
+    windows = "\ufeffapiVersion: v1\r\nkind: ConfigMap\r\nmetadata:\r\n  name: windows\r\n"
+    ground.write("shop", web=deployment(), settings=config("settings"), windows=windows)
     first = ground.apply("shop", "--prune")
-    assert (first.returncode, ground.record("shop")) == (0, {"web", "settings"}), first.stderr
-    assert "all 2 objects are healthy" in first.stderr
+    assert (first.returncode, ground.record("shop")) == (0, {"web", "settings", "windows"}), first.stderr
+    assert "all 3 objects are healthy" in first.stderr
     web = ground.get("deployment", "web")
     assert web["status"]["readyReplicas"] == 1
     assert web["metadata"]["labels"]["apply.trimtab.dev/name"] == "shop"
@@ -203,6 +204,16 @@ def test_a_run_that_was_killed_leaves_no_orphan_and_the_next_waits_for_its_turn_
     assert ground.mine("shop") == ground.record("shop") == rest - set(gone)
 
 
+def test_two_runs_at_once_take_turns_and_both_end_well(ground: Ground) -> None:
+    ground.write("shop", **{f"c{number}": config(f"c{number}") for number in range(10)})
+    command, env = ground.line("shop", "--yes", "--prune")
+    both = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [run.communicate(timeout=60)[1] for run in both]
+    assert [run.returncode for run in both] == [0, 0], told
+    assert "".join(told).count(" created") == 11  # ten objects and one sum
+    assert len(ground.mine("shop")) == len(ground.record("shop")) == 10
+
+
 def test_deletions_beyond_the_budget_are_held_until_exactly_they_are_approved(ground: Ground) -> None:
     ground.write("shop", **{f"c{number}": config(f"c{number}") for number in range(3)}, kept=config("kept"))
     assert ground.apply("shop").returncode == 0
@@ -240,8 +251,8 @@ def test_what_the_server_refuses_writes_nothing_at_all(ground: Ground) -> None:
 
 def test_without_a_terminal_nothing_is_applied_unless_that_was_said(ground: Ground) -> None:
     ground.write("shop", settings=config("settings"))
-    command, env = ground.line("shop")
-    done = subprocess.run(command, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    words = ("apply", str(ground.root / "shop"), "--app", "shop", "-n", ground.namespace)
+    done = in_process(ground.plane.kubeconfig, *words)
     assert (done.returncode, ground.mine("shop")) == (1, set())
     assert "say --yes" in done.stderr
     looked = ground.apply("shop", "--dry-run")

@@ -81,7 +81,7 @@ def apply(
     error, also that the server refuses an object.
     """
     from trimtab.base.durations import parse_duration
-    from trimtab.cli import applying
+    from trimtab.cli import agent, applying
     from trimtab.cli.origin import Whence, is_url
     from trimtab.controllers.ledger import checked
     from trimtab.targets.kubernetes.budget import Budget
@@ -105,14 +105,14 @@ def apply(
         interval_s = parse_duration(interval)
     except ValueError as wrong:
         raise click.UsageError(str(wrong)) from None
-    if interval_s < applying.LEAST_INTERVAL_S:
-        raise click.UsageError(f"--interval {interval}: {applying.LEAST_INTERVAL_S:g} s is the least")
+    if interval_s < agent.LEAST_INTERVAL_S:
+        raise click.UsageError(f"--interval {interval}: {agent.LEAST_INTERVAL_S:g} s is the least")
     asked: Asked = applying.Asked(
         *(origin, whence, name, recipe, options, yes, dry_run),
         applying.Terms(prune, allow_empty, budget, approve_prune, force, options.timeout_s),
         take_over,
     )
     if watch:
-        perform(options, lambda client: applying.stay(client, asked, interval_s))
+        perform(options, lambda client: agent.stay(client, asked, interval_s))
     else:
         perform(options, lambda client: applying.once(client, asked))

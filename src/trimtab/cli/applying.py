@@ -1,4 +1,4 @@
-"""What `trimtab apply` does and says: once, or until it is told to stop."""
+"""What `trimtab apply` does and says."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from trimtab.api.names import Reason
-from trimtab.base.errors import TrimtabError
+from trimtab.base.errors import Transient, TrimtabError
 from trimtab.base.tasks import Tasks
 from trimtab.cli import comparison, output
 from trimtab.cli import origin as origins
@@ -41,10 +41,8 @@ from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes.desired import placed
 from trimtab.targets.kubernetes.scopes import scopes
 
-__all__ = ["LEAST_INTERVAL_S", "Asked", "Terms", "once", "stay"]
+__all__ = ["Asked", "Run", "Terms", "once", "running", "until_told"]
 
-LEAST_INTERVAL_S: Final = 1.0
-_LONGEST_PAUSE_S: Final = 300.0
 _REFUSALS: Final = (ApiError, UnknownKind, StaleGroup, Unreachable)
 _TOLD: Final = {
     Effect.CREATED: "created",
@@ -71,16 +69,11 @@ class Asked(NamedTuple):
 
 async def once(client: Client, asked: Asked) -> Code:
     """Apply once. Raises Failure, and what keeps it from being done."""
-    return await _until_told(lambda: _once(client, asked), told=Code.INTERRUPTED)
-
-
-async def stay(client: Client, asked: Asked, interval_s: float) -> Code:
-    """Apply, look for changes every `interval_s`, and bring back what drifts, until SIGTERM or SIGINT."""
-    return await _until_told(lambda: _stay(client, asked, interval_s), told=Code.OK)
+    return await until_told(lambda: _once(client, asked), told=Code.INTERRUPTED)
 
 
 async def _once(client: Client, asked: Asked) -> Code:
-    async with _run(client, asked) as run:
+    async with running(client, asked) as run:
         proposal = await run.propose()
         if asked.dry_run:
             code = run.show(proposal)
@@ -91,25 +84,26 @@ async def _once(client: Client, asked: Asked) -> Code:
         run.show(proposal)
         carrying.admit(proposal)
         run.ask(proposal)
-        return await run.alone.run(lambda: run.carry_out(proposal), asked.options.timeout_s)
+        return await run.alone.run(lambda: _in_turn(run, proposal), asked.options.timeout_s)
 
 
-async def _stay(client: Client, asked: Asked, interval_s: float) -> Code:
-    async with _run(client, asked) as run:
-        if not asked.yes:
-            proposal = await run.propose()
-            run.show(proposal)
-            carrying.admit(proposal)
-            run.ask(proposal)
-        run.app.interval_s = interval_s
-        return await run.alone.run(lambda: _Agent(run, interval_s).work(), float("inf"))
+async def _in_turn(run: "Run", proposal: Proposal) -> Code:
+    """Do what was proposed. Where somebody else came first, it is looked at again, unless a person was asked."""
+    try:
+        return await run.carry_out(proposal)
+    except carrying.Moved:
+        if not run.asked.yes:
+            raise
+    proposal = await run.propose()
+    carrying.admit(proposal)
+    return await (run.rest(proposal) if proposal.quiet else run.carry_out(proposal))
 
 
 # --- one run
 
 
 @dataclass(slots=True)
-class _Run:
+class Run:
     """One app on its way, as somebody sees it who looks at a terminal."""
 
     app: Application
@@ -223,13 +217,14 @@ class _Run:
             yield
         except TrimtabError as failure:
             failure.message = self.hiding.text(failure.message)
-            if failure.reason == Reason.HEALTH_CHECK_FAILED:
+            if failure.reason in (Reason.HEALTH_CHECK_FAILED, Reason.CONFLICT) and isinstance(failure, Transient):
                 raise Failure(Code.DIFFERS, failure.message) from failure
             raise
 
 
 @asynccontextmanager
-async def _run(client: Client, asked: Asked) -> AsyncIterator[_Run]:
+async def running(client: Client, asked: Asked) -> AsyncIterator[Run]:
+    """The app that was asked for, ready to be looked at. Raises Failure, TrimtabError."""
     options = asked.options
     key = Key(options.asked or client.config.namespace, asked.name)
     build = Build.of(asked.recipe)
@@ -248,86 +243,15 @@ async def _run(client: Client, asked: Asked) -> AsyncIterator[_Run]:
     try:
         if not origins.is_url(asked.origin):
             local = origins.Local(Path(asked.origin), build)
-            yield _Run(app, alone, local.look, build, asked)
+            yield Run(app, alone, local.look, build, asked)
             return
         with tempfile.TemporaryDirectory(prefix="trimtab-apply-") as directory:
             async with origins.remote(
                 client, asked.origin, asked.whence, key.namespace, build, Path(directory)
             ) as remote:
-                yield _Run(app, alone, remote.look, build, asked)
+                yield Run(app, alone, remote.look, build, asked)
     finally:
         await tasks.close()
-
-
-# --- an agent
-
-
-@dataclass(slots=True)
-class _Agent:
-    """Applies what changes, and brings back what drifts, at the interval or at once."""
-
-    run: _Run
-    interval_s: float
-    standing: Proposal | None = None
-    _failures: int = field(default=0)
-    _said: str = field(default="")
-
-    async def work(self) -> Code:
-        """For ever. What goes wrong is said, and tried again; what was good last stays enforced meanwhile."""
-        while True:
-            try:
-                await self._look()
-                self._failures, self._said = 0, ""
-            except (TrimtabError, Failure, *_REFUSALS) as failure:
-                self._failures += 1
-                if (words := str(failure)) != self._said:
-                    self._said = words
-                    self.run.say("✗", words)
-                with contextlib.suppress(TrimtabError, *_REFUSALS):
-                    await self._heal(always=True)
-            await self._rest()
-
-    async def _look(self) -> None:
-        """A pass: over everything if something is declared anew, else over what was disturbed."""
-        run, known = self.run, self.run.rendered
-        if self.standing is not None and not self._failures:
-            place = await run.look()
-            rendered = await place.render()
-            if f"{place.revision or rendered.digest} {rendered.digest}" == known and not self._again():
-                await self._heal()
-                return
-        run.app.disturbed.clear()  # whatever it was, a pass over everything sees it
-        proposal = await run.propose()
-        carrying.admit(proposal)
-        standing, self.standing = self.standing, proposal
-        settled = standing is not None and proposal.quiet and proposal.on_record and not self._failures
-        if settled and standing is not None and proposal.departure == standing.departure:
-            return  # what is held stays so, and was told
-        if not proposal.quiet:
-            run.show(proposal)
-        await run.carry_out(proposal, stay=True)
-
-    def _again(self) -> bool:
-        """Deletions that are held, or left to others, may go by now."""
-        departure = self.standing.departure if self.standing is not None else None
-        return departure is not None and bool(departure.held or departure.handed)
-
-    async def _heal(self, *, always: bool = False) -> None:
-        app = self.run.app
-        if self.standing is None or not (always or app.disturbed.is_set() or app.unwatched(self.standing.items)):
-            return
-        for outcome in await carrying.heal(self.run.app, self.standing, lambda _outcome: None):
-            if outcome.drift is not None or outcome.effect in (Effect.CREATED, Effect.CONFIGURED):
-                self.run.say("►", str(outcome.drift or outcome))
-
-    async def _rest(self) -> None:
-        """Wait for the next look; drift ends it, but after a failure not at once."""
-        seconds = self.interval_s
-        if self._failures:
-            seconds = min(max(seconds, 2.0 ** min(self._failures, 20)), max(_LONGEST_PAUSE_S, seconds))
-            await self.run.app.clock.sleep(LEAST_INTERVAL_S)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.run.app.disturbed.wait(), seconds)
 
 
 # --- terminal
@@ -366,7 +290,7 @@ def _identity() -> str:
     return f"{user}@{socket.gethostname()} process {os.getpid()} {secrets.token_hex(2)}"
 
 
-async def _until_told(work: Callable[[], Awaitable[Code]], *, told: Code) -> Code:
+async def until_told(work: Callable[[], Awaitable[Code]], *, told: Code) -> Code:
     """What `work` answers, or `told` when a signal ends it first; it is given the time to end what it holds."""
     task = asyncio.ensure_future(work())
     stopped = False

@@ -1,6 +1,7 @@
 """One at a time: two runs for the same app never write side by side, held apart by a Lease."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -36,15 +37,15 @@ class Alone:
         """For how many seconds nobody else can have begun to write."""
         return self._elector.remaining()
 
-    async def run(self, work: Callable[[], Awaitable[T]], patience_s: float) -> T:
-        """What `work` answers, done while the Lease is ours.
+    async def run(self, work: Callable[[], Awaitable[T]], patience_s: float, *, again: bool = False) -> T:
+        """What `work` answers, done while the Lease is ours. Where it was lost meanwhile, `again` begins anew.
 
         Raises Waiting where somebody else holds it for longer than `patience_s`, Transient where it was lost.
         """
         begun, answers = asyncio.Event(), list[T | BaseException]()
 
         async def lead() -> None:
-            if begun.is_set():
+            if begun.is_set() and not again:
                 lost = f"the Lease of app {self._key} was lost meanwhile: apply it again"
                 answers.append(Transient("LeadershipLost", lost))
                 return
@@ -71,12 +72,11 @@ class Alone:
     async def _tell(self, begun: asyncio.Event) -> None:
         """Say who is waited for, once for each, until it is our turn."""
         said = ""
-        while not begun.is_set():
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(begun.wait(), _LOOK_S)
+                return
             holder = self._elector.holder
             if holder not in ("", said, self._elector.identity):
                 said = holder
                 self._told(holder)
-            try:
-                await asyncio.wait_for(begun.wait(), _LOOK_S)
-            except TimeoutError:
-                continue

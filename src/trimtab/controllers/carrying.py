@@ -21,7 +21,7 @@ from trimtab.controllers.ledger import About, Ledger
 from trimtab.controllers.proposing import Proposal, narrowed, told_of
 from trimtab.health.verdict import State, Verdict
 from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
-from trimtab.manifests.refs import Ref
+from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.contract import Action, Effect, Outcome
 from trimtab.targets.kubernetes import gate, inventory
 from trimtab.targets.kubernetes.desired import Desired
@@ -47,6 +47,14 @@ class Carried(NamedTuple):
 
     outcomes: tuple[Outcome, ...]
     held: str = ""
+
+
+class Moved(Transient):
+    """The record is not the one any more that a proposal was made from: somebody else has applied the app since."""
+
+    def __init__(self, key: Key) -> None:
+        words = f"app {key} was applied by somebody else since this was planned: look again, then apply"
+        super().__init__(names.Reason.CONFLICT, words)
 
 
 class Deadline:
@@ -171,12 +179,11 @@ async def settle(
 
 
 async def _recorded(app: Application, proposal: Proposal) -> Ledger:
-    """The record, if it is still the one that `proposal` was made from. Raises Transient."""
+    """The record, if it is still the one that `proposal` was made from. Raises Moved, Terminal."""
     ledger = await app.ledgers.read(app.key)
     ledger.check()
     if ledger.version != proposal.version:
-        words = f"app {app.key} was applied by somebody else since this was planned: look again, then apply"
-        raise Transient(names.Reason.CONFLICT, words)
+        raise Moved(app.key)
     return ledger
 
 
