@@ -181,6 +181,24 @@ def killed(ground: Ground, method: str, after: int) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
+def test_a_record_that_leads_out_of_the_repository_or_is_damaged_holds_deletions_and_harms_nothing(
+    ground: Ground,
+) -> None:
+    ground.write("a", kept=config("kept"), old=config("old"))
+    ground.write("b", other=config("other"))
+    assert [ground.apply(app).returncode for app in "ab"] == [0, 0]
+    ground.write("a", old=None)
+    head = "b.apply.inventory.trimtab.dev"
+    about = json.loads(base64.b64decode(ground.get("secret", head)["data"]["app"]))
+    for forged, told in ((about | {"path": "../.."}, "no directory inside the repository"), ("?", "cannot be trusted")):
+        text = base64.b64encode(json.dumps(forged).encode()).decode()
+        patch = json.dumps({"data": {"app": text}})
+        ground.kubectl("patch", "secret", head, "-n", ground.namespace, "--type=merge", "-p", patch)
+        held = ground.apply("a", "--prune")
+        assert (held.returncode, ground.mine("a")) == (2, {"kept", "old"}), held.stderr
+        assert told in held.stderr
+
+
 def test_a_run_that_was_killed_leaves_no_orphan_and_the_next_waits_for_its_turn_and_goes_on(ground: Ground) -> None:
     names = [f"c{number}" for number in range(20)]
     ground.write("shop", **{name: config(name) for name in names})
@@ -281,6 +299,13 @@ def test_a_definition_and_an_object_of_its_kind_come_in_one_go_and_what_is_ill_i
     ground.write("shop", ill=ill)
     late = ground.apply("shop", "--timeout", "20s")
     assert (late.returncode, "Deployment" in late.stderr) == (2, True), late.stderr
+
+
+def test_without_a_namespace_for_the_record_nothing_is_applied(ground: Ground) -> None:
+    ground.write("shop", settings=config("settings"))
+    ground.namespace += "-none"
+    done = ground.apply("shop")
+    assert (done.returncode, f"create namespace {ground.namespace} first" in done.stderr) == (1, True), done.stderr
 
 
 def test_who_may_not_write_is_told_and_it_is_unknown_what_there_is(ground: Ground) -> None:

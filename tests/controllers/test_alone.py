@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from trimtab.base.clock import SystemClock
-from trimtab.base.errors import Waiting
+from trimtab.base.errors import Transient, Waiting
 from trimtab.controllers.alone import Alone
 from trimtab.manifests.refs import Key
 
@@ -34,6 +34,14 @@ async def test_the_second_waits_for_the_first_is_told_for_whom_and_gives_up_in_t
     assert (await running, await second.run(short, 10.0)) == (1, 2)
     assert (order, told) == (["first", "second"], ["first"])
     assert first.remaining() == second.remaining() == 0
+
+
+async def test_who_may_not_have_the_lease_is_told_so_and_does_not_wait_for_nobody(client, home, monkeypatch):
+    monkeypatch.setattr("trimtab.controllers.alone._HOPE_S", 0.5)
+    stranger = client.acting_as("somebody")
+    alone = Alone(stranger, Key(home, "shop"), "me", SystemClock(), lambda _: None)
+    with pytest.raises(Transient, match=r"cannot be had: .*forbidden"):
+        await alone.run(lambda: asyncio.sleep(0, "done"), 60.0)
 
 
 async def test_what_the_work_raises_is_raised_and_the_lease_is_free(client, home):

@@ -95,10 +95,14 @@ class Local:
         relative = self.directory.resolve().relative_to(root).as_posix()
 
         async def other(path: str) -> tuple[Manifest, ...]:
-            if not (root / path).is_dir():
+            place = root / _inside(path)
+            if not place.is_dir():
                 return ()  # at this revision nobody declares anything there
             plain = Recipe(None, root, (), (), self.build.recipe.strict, (), ())
-            return (await rendering.rendered(root / path, plain, None, Variables(), None)).manifests
+            try:
+                return (await rendering.rendered(place, plain, None, Variables(), None)).manifests
+            except Failure as failure:
+                raise Terminal("ArtifactFailed", failure.message) from failure
 
         path = "" if relative == "." else relative
         return Place(_source_of(root), path, await _commit(root), self._render, other)
@@ -144,7 +148,7 @@ class Remote:
             return await self.renderer.render(snapshot, self.path, options, variables, keys)
 
         async def other(path: str) -> tuple[Manifest, ...]:
-            if path and not snapshot.tree.has_directory(path):
+            if path and not snapshot.tree.has_directory(_inside(path)):
                 return ()
             return (await self.renderer.render(snapshot, path, Options())).manifests
 
@@ -192,6 +196,13 @@ def _within(path: str) -> str:
     if path.startswith("/") or ".." in parts:
         raise Failure(Code.WRONG, f"--path {path}: it is a directory inside the repository")
     return "/".join(parts)
+
+
+def _inside(path: str) -> str:
+    """`path`, which somebody else has written, if it cannot lead out of the repository. Raises Terminal."""
+    if path.startswith("/") or ".." in path.split("/"):
+        raise Terminal("ArtifactFailed", f"{path!r} is no directory inside the repository")
+    return path
 
 
 async def _nothing(_path: str) -> tuple[Manifest, ...]:

@@ -20,6 +20,8 @@ _DURATION_S: Final = 8.0
 _RENEW_S: Final = 2.0
 _GIVE_UP_S: Final = 5.0
 _LOOK_S: Final = 0.5
+_HOPE_S: Final = 6.0
+"""What keeps us from the Lease for so long, and is nobody who holds it, is no hiccup."""
 
 
 class Alone:
@@ -40,7 +42,8 @@ class Alone:
     async def run(self, work: Callable[[], Awaitable[T]], patience_s: float, *, again: bool = False) -> T:
         """What `work` answers, done while the Lease is ours. Where it was lost meanwhile, `again` begins anew.
 
-        Raises Waiting where somebody else holds it for longer than `patience_s`, Transient where it was lost.
+        Raises Waiting where somebody else holds it for longer than `patience_s`, Transient where it was lost, or
+        cannot be had at all.
         """
         begun, answers = asyncio.Event(), list[T | BaseException]()
 
@@ -54,9 +57,12 @@ class Alone:
 
         tasks = Tasks(f"apply {self._key}")
         leader = tasks.spawn(self._elector.run(lead), name="lead")
-        waiter = tasks.spawn(self._tell(begun), name="wait")
+        waiter = tasks.spawn(self._tell(begun, _HOPE_S if patience_s < float("inf") else patience_s), name="wait")
         try:
             await asyncio.wait({leader, waiter}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+            if not begun.is_set() and self._elector.problem:
+                words = f"the Lease of app {self._key} cannot be had: {self._elector.problem}"
+                raise Transient(names.Reason.RECONCILIATION_FAILED, words)
             if not begun.is_set():
                 holder = self._elector.holder or "somebody else"
                 words = f"app {self._key} is being applied by {holder}: {patience_s:g} s were not enough (--timeout)"
@@ -69,12 +75,15 @@ class Alone:
             raise answer
         return answer
 
-    async def _tell(self, begun: asyncio.Event) -> None:
-        """Say who is waited for, once for each, until it is our turn."""
-        said = ""
+    async def _tell(self, begun: asyncio.Event, hope_s: float) -> None:
+        """Say who is waited for, once for each, until it is our turn, or was a problem for so many seconds."""
+        said, troubled_s = "", 0.0
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(begun.wait(), _LOOK_S)
+                return
+            troubled_s = troubled_s + _LOOK_S if self._elector.problem else 0.0
+            if troubled_s >= hope_s:
                 return
             holder = self._elector.holder
             if holder not in ("", said, self._elector.identity):

@@ -141,7 +141,7 @@ async def heal(app: Application, proposal: Proposal, heard: Heard) -> list[Outco
     todo = [change for stage in plan.stages for change in stage if change.action in (Action.CORRECT, Action.APPLY)]
     if not todo:
         return []
-    await proposal.rivals.contest([change.after for change in todo if change.after is not None])
+    await proposal.rivals.fresh().contest([change.after for change in todo if change.after is not None])
     outcomes = await _converged(app, wish, narrowed(plan, {change.ref for change in todo}), (), heard)
     before = dict(ledger.inventory)
     _identify(app, ledger, proposal.items)

@@ -191,6 +191,17 @@ class Ledgers:
             ledger.parts[document.checksum] = ref.name
         return sorted(lines, key=lambda line: line["id"])
 
+    async def check_place(self, ledger: Ledger) -> None:
+        """Raise Terminal if `ledger` would have no place: it is new, and its namespace is not there."""
+        if ledger.uid:
+            return
+        try:
+            await self._client.get(await self._client.discovery.find(_NAMESPACE), ledger.key.namespace)
+        except NotFound:
+            raise _homeless(ledger.key) from None
+        except Forbidden:
+            return  # then the first write tells
+
     # --- write
 
     async def write(self, ledger: Ledger) -> None:
@@ -228,11 +239,7 @@ class Ledgers:
         except AlreadyExists:
             raise _overtaken(ledger.key) from None
         except NotFound as refusal:
-            words = (
-                f"the record of app {ledger.key} cannot be kept, since its namespace is not there: create namespace "
-                f"{ledger.key.namespace} first, or choose another for the record by -n"
-            )
-            raise Terminal(names.Reason.RECONCILIATION_FAILED, words) from refusal
+            raise _homeless(ledger.key) from refusal
         ledger.uid, ledger.version = created.metadata.uid, created.metadata.resource_version
 
     async def _put_head(self, ledger: Ledger, document: Mapping[str, object]) -> None:
@@ -275,6 +282,14 @@ class Ledgers:
             if uid is not None:
                 raise
             # A part that nothing refers to harms nobody, and goes with the head.
+
+
+def _homeless(key: Key) -> Terminal:
+    return Terminal(
+        names.Reason.RECONCILIATION_FAILED,
+        f"the record of app {key} cannot be kept, since its namespace is not there: create namespace {key.namespace} "
+        "first, also where it is among what is applied, or choose another for the record by -n",
+    )
 
 
 def _overtaken(key: Key) -> Transient:

@@ -50,6 +50,10 @@ class Rivals:
     _desires: dict[Key, set[Ref] | None] = field(default_factory=dict)
     _lists: dict[Key, set[Ref] | None] = field(default_factory=dict)
 
+    def fresh(self) -> "Rivals":
+        """The same, with nothing in mind of what was found before."""
+        return Rivals(self.client, self.ledgers, self.key, self.about, self.planned, self.heir_of)
+
     async def check_name(self) -> None:
         """Raise Terminal where a Kustomization has the name: two would take themselves for one app."""
         if await self._kustomization(self.key) is not None:
@@ -139,7 +143,7 @@ class Rivals:
         for ledger in ledgers:
             if ledger.key in (self.key, self.heir_of):
                 continue
-            if ledger.problem:
+            if ledger.problem and self._near(ledger):
                 return Elsewhere({}, f"deletions are held: the record of app {ledger.key} cannot be trusted")
             try:
                 desired = await self._desired(ledger)
@@ -151,6 +155,11 @@ class Rivals:
                 return Elsewhere({}, words)
             wanted |= dict.fromkeys(desired & set(refs), ledger.key)
         return Elsewhere(wanted)
+
+    def _near(self, ledger: Ledger) -> bool:
+        """Whether what another app has is our concern even if nobody can tell what that is."""
+        fed_alike = bool(self.about.source) and ledger.about.source == self.about.source
+        return fed_alike or ledger.key.namespace == self.key.namespace
 
     async def _desired(self, ledger: Ledger) -> set[Ref]:
         """What another app desires at our revision. Raises TrimtabError where nobody can tell."""

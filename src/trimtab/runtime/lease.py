@@ -90,6 +90,8 @@ class Elector:
         self._seen_at = 0.0
         self._renewed_at = 0.0
         self._said = ""
+        self.problem = ""
+        """Why the last try to acquire or renew failed; empty where it did not, or where somebody else held it."""
 
     @property
     def leading(self) -> bool:
@@ -185,8 +187,10 @@ class Elector:
             async with asyncio.timeout(timeout_s):
                 held = await self._acquire_or_renew()
         except (ApiError, Unreachable, Transient, TimeoutError) as failure:
-            self._say(f"could not be {'renewed' if self._leading else 'acquired'}: {failure or 'no answer in time'}")
+            self.problem = str(failure) or "no answer in time"
+            self._say(f"could not be {'renewed' if self._leading else 'acquired'}: {self.problem}")
             return False
+        self.problem = ""
         if held:
             # From before the request: the server may have counted from any moment since.
             self._renewed_at = started
