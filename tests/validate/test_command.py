@@ -147,6 +147,12 @@ def test_a_build_that_fails_is_told_at_the_line_that_is_wrong(validate: Validate
     assert (said.code, said.findings) == (2, [("file", "app/a.yaml", 2)])
 
 
+def test_a_base_that_would_have_to_be_fetched_makes_the_build_unknown(validate: Validate) -> None:
+    files = {"app/kustomization.yaml": "resources: ['https://example.com/a/b//base?ref=v1']\n"}
+    said = validate(files)
+    assert (said.code, said.findings) == (3, [("build", "app/kustomization.yaml", 1)])
+
+
 def test_an_app_is_built_as_its_controller_would_with_its_variables(validate: Validate) -> None:
     files = {
         ".git/HEAD": "",

@@ -15,7 +15,7 @@ import msgspec
 from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import KustomizationSpec
 from trimtab.base.abreast import abreast
-from trimtab.base.errors import Terminal
+from trimtab.base.errors import Terminal, Transient
 from trimtab.manifests.refs import Gvk, Manifest, Origin, Ref
 from trimtab.manifests.yaml import MAX_BYTES, YamlError, load
 from trimtab.render.files import normal
@@ -219,7 +219,8 @@ class _Gathering:
         self._builds += 1
         try:
             found = await self._build(directory, spec)
-        except Unfetched as wrong:
+        except (Unfetched, Transient) as wrong:
+            # what would have to be fetched, or a builder that was stopped: nobody knows what comes of it
             self._findings.append(Finding(Level.UNKNOWN, Rule.BUILD, origin or Origin(file, 1), str(wrong), ref))
             return
         except Terminal as wrong:
