@@ -90,13 +90,14 @@ class Report(NamedTuple):
 
     def words(self) -> str:
         """The numbers in a sentence."""
-        told = [
-            f"{count} {level}{'s' if count != 1 and level != Level.UNKNOWN else ''}"
-            for level, count in self.counts.items()
-            if count
-        ]
-        objects = f"{self.objects} object{'' if self.objects == 1 else 's'} in {len(self.files)} files"
-        return f"{objects}: {', '.join(told) or 'valid'} ({self.schemas})"
+        told = [f"{count} {level}" if level is Level.UNKNOWN else _several(count, level) for level, count in
+                self.counts.items() if count]  # fmt: skip
+        where = f"{_several(self.objects, 'object')} in {_several(len(self.files), 'file')}"
+        return f"{where}: {', '.join(told) or 'valid'} ({self.schemas})"
+
+
+def _several(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
