@@ -1,12 +1,11 @@
 """Images that policies chose become commits: small, signed, once, and never against what a person has decided."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tests.e2e.automations import (
     EMAIL,
@@ -25,6 +24,7 @@ from tests.e2e.conftest import served
 from tests.e2e.world import SOURCES, Api, Controller, Repo, until
 from tests.remotes.pull_forge import TOKEN, PullForge
 from tests.remotes.world import Authority
+from trimtab.cli.main import cli
 from trimtab.cluster.gitserver import GitServer
 
 APP = """# who edits this by hand keeps the marker
@@ -179,21 +179,6 @@ def test_a_workload_of_flux_v1_follows_without_a_marker_and_not_while_it_is_lock
     assert count(repo) == 4
 
 
-def test_a_process_that_died_after_a_push_makes_no_second_commit(auto: Automating, ns: str, repo: Repo) -> None:
-    auto.policy(ns, "app", NEW)
-    auto.automation(ns)
-    commits(auto, ns, repo, 2)
-    until(lambda: auto.get_automation(ns)["status"].get("lastPushCommit"), lambda: auto.why(ns))
-    auto.controller.kill()
-    path = f"{IMAGES}/namespaces/{ns}/imageupdateautomations/auto/status"
-    lost = dict.fromkeys(auto.get_automation(ns)["status"]) | {"observedGeneration": -1}
-    auto.api.merge(path, {"status": lost})
-    auto.controller.start()
-    auto.is_ready(ns)
-    status = auto.get_automation(ns)["status"]
-    assert (count(repo), status["lastPushCommit"]) == (2, head(repo))
-
-
 def test_markers_and_policies_that_do_not_meet_are_told_and_nothing_else_is_touched(
     auto: Automating, ns: str, repo: Repo
 ) -> None:
@@ -314,10 +299,9 @@ def test_the_command_line_knows_the_kind(auto: Automating, ns: str, repo: Repo, 
     auto.is_ready(ns)
 
     def run(*words: str) -> str:
-        command = [sys.executable, "-m", "trimtab", "--kubeconfig", str(kubeconfig), *words, "-n", ns]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
+        done = CliRunner().invoke(cli, ["--kubeconfig", str(kubeconfig), *words, "-n", ns])
+        assert done.exit_code == 0, done.output
+        return done.output
 
     assert head(repo)[:8] in run("get", "image", "updates")
     assert f"is up to date, last pushed {head(repo)[:8]}" in run("reconcile", "image", "update", "auto")

@@ -36,7 +36,7 @@ from trimtab.kube.resource import Resource
 from trimtab.manifests.refs import Body, Gvk
 
 NS = "automation-faults"
-SAMPLE_S = 6.0
+SAMPLE_S = 3.0
 SEED = 20261126
 OLD, NEW = "ghcr.io/acme/app:1.0", "ghcr.io/acme/app:1.1"
 FILE = f'image: {OLD} # {{"$imagepolicy": "{NS}:app"}}\nreplicas: 1\n'
@@ -191,11 +191,15 @@ class Ground:
             self.wire.deaths += 1
             await self._die()
             self._live()
-        status = (await self._item())["status"]
+        item = await self._item()
+        told = (
+            item["status"].get("lastPushCommit"),
+            item["status"].get("observedPolicies", {}).get("app", {}).get("tag"),
+        )
+        if told[1] != "1.1" or condition(item, "Ready").get("status") != "True" or self.wire.in_flight:
+            return False
         head = await asyncio.to_thread(self._git, "rev-parse", "main")
-        there = NEW in await asyncio.to_thread(self._git, "show", "main:app.yaml")
-        told = status.get("lastPushCommit") == head and status["observedPolicies"]["app"]["tag"] == "1.1"
-        return there and told and await self._ready() and not self.wire.in_flight
+        return told[0] == head and NEW in await asyncio.to_thread(self._git, "show", "main:app.yaml")
 
     async def _until(self, reached: Callable[[], Any], what: str) -> None:
         deadline = time.monotonic() + 30
@@ -203,7 +207,7 @@ class Ground:
             if time.monotonic() > deadline:
                 said = "\n".join(self.wire.said)
                 raise AssertionError(f"after 30 s: {what}; {(await self._item())['status']}\n{said}")
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.03)
 
     def _live(self) -> None:
         self._line = Line(self.wire)
