@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.cli.conftest import Cluster, command_line
+from tests.cli.conftest import Cluster
 from tests.crypto.signing import SshPair, needs_ssh
 from tests.registry.server import MANIFEST, RegistryServer, descriptor
 from tests.remotes.world import Repository
@@ -78,7 +78,11 @@ class World:
         subprocess.run(["git", "clone", "-q", self.bare.path, self.clone], check=True)
 
     def run(self, *arguments: str, given: str = "", **env: str) -> Result:
-        """The command, in the clone."""
+        """The command, on the clone."""
+        return self.call(*arguments, "--repo", str(self.clone), given=given, **env)
+
+    def call(self, *arguments: str, given: str = "", **env: str) -> Result:
+        """The command, of Ann."""
         variables = {
             "HOME": str(self.home),
             "XDG_CONFIG_HOME": str(self.home),
@@ -86,8 +90,7 @@ class World:
             "GIT_CONFIG_NOSYSTEM": "1",
             **env,
         }
-        words = [*arguments, "--repo", str(self.clone)]
-        return CliRunner().invoke(cli, words, env=variables, input=given, catch_exceptions=False)
+        return CliRunner().invoke(cli, arguments, env=variables, input=given, catch_exceptions=False)
 
     def head(self) -> str:
         return self.bare.git("rev-parse", "main")
@@ -258,6 +261,20 @@ def test_a_policy_is_held_and_let_go_with_the_image_that_was_undone(world: World
     assert "trimtab.dev/hold" not in policy
 
 
+def test_a_login_that_a_helper_keeps_is_none_and_a_broken_file_is_told_without_its_content(world: World) -> None:
+    before = world.head()
+    config = world.home / "config.json"
+    for text, words in (
+        (json.dumps({"auths": {world.registry.host: {}}, "credsStore": "desktop"}), "ImagePolicy flux-system/cart"),
+        ('{"auths": "s3cret"', ".dockerconfigjson"),
+        (json.dumps({"auths": {world.registry.host: {"auth": "s3cret!"}}}), "is not base64 of user:password"),
+    ):
+        config.write_text(text)
+        done = world.run("release", "cart:app")
+        assert (done.exit_code, world.head(), words in done.stderr) == (3, before, True), done.stderr
+        assert "s3cret" not in done.output
+
+
 @needs_ssh
 def test_a_release_is_signed_or_not_made(world: World, tmp_path: Path) -> None:
     pair = SshPair.create(tmp_path / "ann")
@@ -313,28 +330,26 @@ def test_an_app_is_released_by_what_its_cluster_and_its_repository_say(
     policy = {"imageRepositoryRef": {"name": "cart"}, "policy": {"semver": {"range": "1.x"}}}
     cluster._create(IMAGE_POLICY.api_version, "ImagePolicy", "cart", policy)
 
-    def run(*arguments: str, app: tuple[str, ...] = ("--app", "shop")) -> "subprocess.CompletedProcess[str]":
+    def run(*arguments: str, app: tuple[str, ...] = ("--app", "shop")) -> Result:
         words = (*arguments, *app, "-n", ns, "--remote", str(world.bare.path))
-        command, env = command_line(served.kubeconfig, *words)
-        env |= {"HOME": str(world.home), "DOCKER_CONFIG": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+        return world.call(*words, KUBECONFIG=str(served.kubeconfig), DOCKER_CONFIG="/nonexistent")
 
     done = run("release", "cart:app")
-    assert (done.returncode, done.stdout.strip()) == (0, world.head()), done.stderr
+    assert (done.exit_code, done.stdout.strip()) == (0, world.head()), done.stderr
     assert f"ImagePolicy {ns}/cart: the highest version in 1.x" in done.stderr
     # the kustomization says the image, pinned; so it is there that the tag and the digest change
     written = OVERLAY.format(host=host, digest=new).replace("1.4.1", "1.5.0")
     assert world.file("prod/kustomization.yaml") == written
     assert world.file("base/cart.yaml") == base
     shared = run("release", "cart:side", "--image", f"{host}/acme/side:1.0.1", "--no-check", "--dry-run")
-    assert shared.returncode == 2
+    assert shared.exit_code == 2
     assert "Deployment/dev/cart gets its image from the same place, and changes too" in shared.stderr
     images = json.dumps({"spec": {"images": [{"name": f"{host}/acme/side", "newTag": "1"}]}})
     cluster.kubectl("-n", ns, "patch", "kustomization", "shop", "--type=merge", f"-p={images}")
     vain = run("release", "cart:side", "--image", f"{host}/acme/side:1.0.1", "--no-check")
-    assert vain.returncode == 1
+    assert vain.exit_code == 1
     assert "is set by spec.images of the Kustomization" in vain.stderr
-    assert run("lock", "cart", "-m", "audit").returncode == 0
+    assert run("lock", "cart", "-m", "audit").exit_code == 0
     assert world.file("base/cart.yaml").count("trimtab.dev/lock") == 1
     # where nothing is said of the repository, the live object tells its app
     labels = {"kustomize.toolkit.fluxcd.io/name": "shop", "kustomize.toolkit.fluxcd.io/namespace": ns}
@@ -343,14 +358,14 @@ def test_an_app_is_released_by_what_its_cluster_and_its_repository_say(
     meta = {"name": "cart", "namespace": ns, "labels": labels}
     body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": live}
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(body))
-    assert run("unlock", "deploy/cart", app=()).returncode == 0
+    assert run("unlock", "deploy/cart", app=()).exit_code == 0
     assert "trimtab.dev/lock" not in world.file("base/cart.yaml")
     missing = run("unlock", "deploy/nope", app=())
-    assert (missing.returncode, "there is no Deployment/nope in namespace" in missing.stderr) == (1, True)
+    assert (missing.exit_code, "there is no Deployment/nope in namespace" in missing.stderr) == (1, True)
     git = {"commit": {"author": {"email": "robot@example.org"}}}
     spec = {"sourceRef": {"kind": "GitRepository", "name": "shop"}, "interval": "1h", "git": git}
     cluster._create(IMAGE_UPDATE_AUTOMATION.api_version, "ImageUpdateAutomation", "shop", spec)
     undone = {"policy": f"{ns}/cart", "image": f"{host}/acme/cart:1.5.0", "path": "prod/kustomization.yaml"}
     cluster.status("imageupdateautomation", "shop", held=[undone])
-    assert run("unhold", "ImagePolicy/cart", "--path", "flux").returncode == 0
+    assert run("unhold", "ImagePolicy/cart", "--path", "flux").exit_code == 0
     assert f'trimtab.dev/unhold: "{host}/acme/cart:1.5.0"' in world.file("flux/policy.yaml")

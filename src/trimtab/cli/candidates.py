@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec import DecodeError
+
 from trimtab.api.image import ImageRepository
 from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Terminal, Transient
@@ -26,6 +28,7 @@ from trimtab.images.running import canonical
 from trimtab.images.scanning import Scanner, ScanSpec
 from trimtab.images.tagstore import TagStore
 from trimtab.images.workloads import Container, Workload, WorkloadKey
+from trimtab.manifests import codec
 from trimtab.remotes.oci.credentials import Logins
 from trimtab.remotes.oci.wire import Access, NotThere
 from trimtab.remotes.outbound import Outbound
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from trimtab.kube.client import Client
 
 _TIMEOUT_S: Final = 60.0
+_SECRETS: Final = ("auth", "username", "identitytoken", "registrytoken")
 _OTHERS: Final = 5
 """So many more candidates are told to who chooses by hand."""
 _MAX_CONFIG: Final = 1 << 20
@@ -164,7 +168,7 @@ class Candidates:
     def _logins(self) -> Logins:
         """Those of the person, as docker and podman keep them. Helpers that keep them elsewhere are not asked."""
         if self._own is None:
-            self._own = Logins.parse(*_configs())
+            self._own = Logins.parse(*map(_kept_here, _configs()))
         return self._own
 
 
@@ -183,6 +187,21 @@ def _configs() -> list[bytes]:
         except OSError as problem:
             raise Failure(Code.WRONG, f"{file}: {problem.strerror}") from problem
     return found
+
+
+def _kept_here(config: bytes) -> bytes:
+    """`config` with the logins that are in it; an empty one says that a helper has it, and is no login."""
+    try:
+        found = codec.decode(config)
+    except DecodeError:
+        return config  # whoever reads it says what is wrong
+    entries = found.get("auths") if isinstance(found, dict) else None
+    if not isinstance(entries, dict):
+        return b"{}" if isinstance(found, dict) else config
+    kept = {
+        name: one for name, one in entries.items() if isinstance(one, dict) and any(one.get(key) for key in _SECRETS)
+    }
+    return codec.encode({"auths": kept})
 
 
 def _is_here(name: str) -> bool:
