@@ -15,9 +15,10 @@ from tests.crypto.signing import SshPair, needs_ssh
 from tests.registry.server import MANIFEST, RegistryServer, descriptor
 from tests.remotes.world import Repository
 from trimtab.api.gvk import GIT_REPOSITORY, IMAGE_POLICY, IMAGE_REPOSITORY, IMAGE_UPDATE_AUTOMATION
+from trimtab.cli.ground import Ground
 from trimtab.cli.main import cli
 from trimtab.cluster.plane import ControlPlane
-from trimtab.commits import trailers_of
+from trimtab.commits import Snapshot, trailers_of
 
 LOGIN = "reader:right"
 CART = """\
@@ -128,12 +129,14 @@ def world(tmp_path: Path, registry: RegistryServer) -> World:
 
 def test_a_release_is_one_commit_that_changes_the_tag_and_says_who_and_why(world: World) -> None:
     before = world.file("shop/cart.yaml")
-    done = world.run("release", "Deployment/shop/cart:app", "--image", f"{world.registry.host}/acme/cart:2.0.0")
+    image_ = f"{world.registry.host}/acme/cart:2.0.0"
+    done = world.run("release", "Deployment/shop/cart:app", "--image", image_, "--user", "Bob\nTrimtab-Policy: x/y z")
     assert (done.exit_code, done.stdout.strip()) == (0, world.head()), done.stderr
     assert world.file("shop/cart.yaml") == before.replace("1.4.1", "2.0.0")
     assert world.bare.git("diff", "--name-only", "main~1", "main") == "shop/cart.yaml"
     host = world.registry.host
     assert world.trailers()["Trimtab-Release"] == f"Deployment/shop/cart:app {host}/acme/cart:2.0.0 (was 1.4.1)"
+    assert world.trailers()["Trimtab-Requested-By"] == "Bob Trimtab-Policy: x/y z"
     assert world.trailers()["Trimtab-Held"] == f"flux-system/cart {host}/acme/cart:1.4.1"
     assert world.bare.git("log", "-1", "--format=%an <%ae> %s") == (
         f"Ann <ann@example.org> Release {host}/acme/cart:2.0.0 to Deployment/shop/cart"
@@ -259,6 +262,30 @@ def test_a_policy_is_held_and_let_go_with_the_image_that_was_undone(world: World
     policy = world.file("flux/policy.yaml")
     assert f'annotations: {{trimtab.dev/unhold: "{named}"}}' in policy
     assert "trimtab.dev/hold" not in policy
+
+
+def test_what_others_push_meanwhile_stays_and_nobody_is_overrun(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, look = world.file("shop/cart.yaml"), Ground.look
+    pushed: list[str] = []
+
+    def meanwhile(old: str, new: str) -> None:
+        async def looked(ground: Ground) -> Snapshot:
+            snapshot = await look(ground)
+            pushed.append(world.bare.commit({"shop/cart.yaml": text.replace(old, new).encode(), "other": b"x"}))
+            return snapshot
+
+        monkeypatch.setattr(Ground, "look", looked)
+
+    meanwhile("side:1.0.0", "side:1.0.9")
+    named = f"{world.registry.host}/acme/cart:2.0.0"
+    assert world.run("release", "cart:app", "--image", named).exit_code == 0
+    assert world.bare.git("rev-parse", "main~1") == pushed[0]
+    assert world.file("shop/cart.yaml") == text.replace("side:1.0.0", "side:1.0.9").replace("1.4.1", "2.0.0")
+    text = world.file("shop/cart.yaml")
+    meanwhile("cart:2.0.0", "cart:1.5.0")
+    done = world.run("release", "cart:app", "--image", f"{world.registry.host}/acme/cart:1.4.1")
+    assert (done.exit_code, world.head()) == (1, pushed[1])
+    assert "acme/cart:1.5.0 by now: somebody was faster" in done.stderr
 
 
 def test_a_login_that_a_helper_keeps_is_none_and_a_broken_file_is_told_without_its_content(world: World) -> None:

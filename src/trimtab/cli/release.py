@@ -35,6 +35,7 @@ Examples:
 @click.option("-f", "--force", is_flag=True, help="Also what is held. What is locked stays: `trimtab unlock` first.")
 @click.option("--no-check", is_flag=True, help="Do not ask the registry whether there is an image of the tag.")
 @click.option("-i", "--interactive", is_flag=True, help="Ask for each container, on a terminal.")
+@click.option("--user", default="", help="Who wants it, for the commit (you, at this machine).")
 @click.option("--show-ignored", is_flag=True, help="List also the workloads that are not concerned.")
 @click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", help="Form of the result.")
 @where_options
@@ -50,6 +51,7 @@ def release(
     force: bool,
     no_check: bool,
     interactive: bool,
+    user: str,
     show_ignored: bool,
     form: str,
     where: Where,
@@ -80,7 +82,7 @@ def release(
     asked = asked_of(names, images, excludes, force=force)
     if interactive and not _on_terminal():
         raise click.UsageError("--interactive asks on a terminal, and this is none")
-    manner = Manner(check=not no_check, interactive=interactive, ignored=show_ignored, form=form, quiet=options.quiet)
+    manner = Manner(not no_check, interactive, show_ignored, form, options.quiet, user)
 
     async def work(ground: "Ground") -> Code:
         return await released(ground, asked, manner, pen)

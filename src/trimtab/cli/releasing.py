@@ -52,6 +52,7 @@ class Manner(NamedTuple):
     ignored: bool = False
     form: str = "text"
     quiet: bool = False
+    user: str = ""
 
 
 def asked_of(names: Iterable[str], images: Iterable[str], excludes: Iterable[str], *, force: bool) -> Asked:
@@ -102,7 +103,7 @@ async def released(ground: "Ground", asked: Asked, manner: Manner, pen: Pen) -> 
     def edit(now: Snapshot) -> Changes:
         return Changes(contents=carry_out(now.contents, steps, within=ground.within, force=asked.force).contents)
 
-    message = message_of(steps, pen.message or "", requester())
+    message = message_of(steps, pen.message or "", manner.user or requester())
     outcome = await ground.write(edit, message, dry=pen.dry_run)
     if manner.form == "json":
         commit = outcome.commit if isinstance(outcome, Written) else None
