@@ -50,7 +50,7 @@ class World:
 
     `rules` are the Alerts; `across` says whether an Alert of one namespace may hear of another; `subject` looks at the
     object of an event; `template` reads the template of an Alert, None where it has none; `complain` tells the owner
-    of an Alert what is wrong with it; `dropped` counts what had to go.
+    of an Alert what is wrong with it; `dropped` counts what had to go; `turned` is told whose story went on.
     """
 
     rules: Callable[[], Iterable[Rule]]
@@ -59,6 +59,7 @@ class World:
     template: Callable[[Alert], Awaitable[str | None]]
     complain: Callable[[Alert, str, str], None]
     dropped: Callable[[str, int], None]
+    turned: Callable[[str], None] = lambda _subject: None
 
 
 class _Folded:
@@ -232,6 +233,13 @@ class Desk:
         dropped = await asyncio.to_thread(self._journal.dispatched, waiting.seq, notices, rows, now.timestamp())
         if dropped:
             self._world.dropped("outbox", dropped)
+        if meant.effect in (Effect.SUCCEEDS, Effect.CLOSES):
+            # What was said again before is of old.
+            for id_, folded in list(self._folded.items()):
+                if subject_of(folded.event) == subject_id:
+                    del self._folded[id_]
+        if rows:
+            self._world.turned(subject_id)
         if notices:
             self._moved()
 
@@ -272,7 +280,7 @@ def identity(event: Event) -> str:
         *(involved.kind, involved.namespace, involved.name, event.severity, event.reason, event.message),
         *(event.value(name) for name in ("revision", "originRevision", "token")),
         event.value(meanings.TOPIC),
-        *((event.timestamp,) if event.value(meanings.REPEATS) else ()),
+        *((event.timestamp,) if event.value(meanings.REPEATS) or event.value(meanings.TOPIC) else ()),
     )
 
 

@@ -177,6 +177,11 @@ class Journal:
         query = "select alert, body from stories where subject = ?"
         return self._read(lambda connection: dict(connection.execute(query, (subject,)).fetchall()))
 
+    def told(self, most: int) -> list[StoryRow]:
+        """What Alerts have told, the latest first."""
+        query = "select alert, subject, body from stories order by at desc limit ?"
+        return self._read(lambda connection: [StoryRow(*row) for row in connection.execute(query, (most,))])
+
     def providers(self) -> list[str]:
         """Whom something waits for."""
         query = "select distinct provider from notices"

@@ -62,7 +62,15 @@ _SUCCESS: Final = frozenset(
 )
 _DRIFTED: Final = frozenset({Reason.DRIFT_DETECTED})
 _RETURNED: Final = frozenset({Reason.NO_DRIFT_DETECTED, "DriftCorrected"})
-_HELD: Final = frozenset({Reason.VERIFICATION_ERROR, Reason.HISTORY_REWRITTEN, "GitVerificationFailed"})
+HELD: Final = frozenset({Reason.VERIFICATION_ERROR, "GitVerificationFailed"})
+_NOTES: Final = frozenset(
+    {
+        *("UnknownAnnotation", "PlaintextSecret", "Orphaned", "EmptyCABundle", "ReplicasYielded", "WatchForbidden"),
+        *(Reason.SHARED_CREDENTIAL, Reason.NON_DETERMINISTIC_RENDER, Reason.LOOKUP_UNSUPPORTED, Reason.REVERTED),
+        *(Reason.HISTORY_REWRITTEN, Reason.TAGS_MISSING),
+    }
+)
+"""Warnings beside which an object can be as it should be: they have no end."""
 _LEFT: Final = frozenset({"reported", "yielded"})
 SOURCES: Final = frozenset(
     {"GitRepository", "OCIRepository", "Bucket", "HelmRepository", "HelmChart", "ExternalArtifact", "ImageRepository"}
@@ -92,6 +100,8 @@ def meaning(event: Event) -> Meaning:
         return Meaning(Effect.HAPPENS) if corrected else Meaning(Effect.OPENS, Topic.DRIFT)
     if event.reason in _RETURNED:
         return Meaning(Effect.CLOSES, Topic.DRIFT)
+    if event.reason in _NOTES:
+        return Meaning(Effect.HAPPENS)
     if event.error:
         return Meaning(Effect.OPENS, _topic_of(event))
     if event.reason in _SUCCESS:
@@ -107,7 +117,7 @@ def closed_by_success(kind: str) -> tuple[Topic, ...]:
 
 
 def _topic_of(event: Event) -> Topic:
-    if event.reason in _HELD:
+    if event.reason in HELD:
         return Topic.REVISION_HELD
     return Topic.SOURCE if event.involved_object.kind in SOURCES else Topic.FAILURE
 

@@ -1,0 +1,91 @@
+"""Events of controllers in another process: posted to the one that tells of them, as Flux's controllers do.
+
+It must never hold up the work it tells of: what cannot be posted is tried a few times, and what there is no room for is
+dropped and counted. Does I/O.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from yarl import URL
+
+from trimtab.base.clock import Clock
+from trimtab.base.http import Request, Transport, TransportError
+from trimtab.base.tasks import Tasks
+from trimtab.notify.event import Event, cleaned, encode
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S: Final = 5.0
+MOST: Final = 2000
+MOST_BYTES: Final = 16 << 20
+_TRIES: Final = 30
+_PAUSE_S: Final = (0.5, 30.0)
+_MOST_ANSWER: Final = 4096
+
+
+class Forwarding:
+    """Posts events to `address`, in the order in which they happened. `dropped` counts what could not be posted."""
+
+    def __init__(self, address: str, transport: Transport, clock: Clock, dropped: Callable[[str, int], None]) -> None:
+        self._address = URL(address)
+        self._transport = transport
+        self._clock = clock
+        self._dropped = dropped
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._arrived = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def hear(self, event: Event) -> None:
+        """Post `event` when it is its turn. Returns at once and does not fail."""
+        body = encode(cleaned(event))
+        self._waiting.append(body)
+        self._size += len(body)
+        while len(self._waiting) > MOST or self._size > MOST_BYTES:
+            self._size -= len(self._waiting.popleft())
+            self._dropped("forwarding", 1)
+        self._arrived.set()
+
+    def start(self, tasks: Tasks) -> None:
+        """Begin to post."""
+        tasks.keep(self._work, name="forward-events")
+
+    async def _work(self) -> None:
+        while True:
+            await self._arrived.wait()
+            if not self._waiting:
+                self._arrived.clear()
+                continue
+            body = self._waiting[0]
+            posted = await self._post(body)
+            if self._waiting and self._waiting[0] is body:
+                self._waiting.popleft()
+                self._size -= len(body)
+            if not posted:
+                self._dropped("forwarding", 1)
+
+    async def _post(self, body: bytes) -> bool:
+        low, high = _PAUSE_S
+        for number in range(_TRIES):
+            try:
+                if (status := await self._send(body)) is not None:
+                    # 429 is the answer to what was said a moment ago.
+                    return status < 300 or status == 429
+            except TransportError as failure:
+                if number == 0:
+                    log.info("events cannot be posted to %s yet: %s", self._address.host, failure)
+            await self._clock.sleep(min(low * float(2 ** min(number, 10)), high))
+        return False
+
+    async def _send(self, body: bytes) -> int | None:
+        """The status, or None for one that may be another the next time."""
+        headers = {"Content-Type": "application/json"}
+        response = await self._transport.send(Request("POST", self._address, headers, body, timeout=TIMEOUT_S))
+        await response.read(_MOST_ANSWER)
+        return None if response.status >= 500 else response.status
