@@ -91,6 +91,18 @@ class Telemetry:
             ("type", "cause"),
             registry=self._registry,
         )
+        self._notifications = Counter(
+            "trimtab_notifications",
+            "Notices sent to providers, by outcome: delivered, retry, refused.",
+            ("outcome",),
+            registry=self._registry,
+        )
+        self._notifications_dropped = Counter(
+            "trimtab_notifications_dropped",
+            "Events and notices that had to go for lack of room, by where; progress goes first.",
+            ("where",),
+            registry=self._registry,
+        )
         # Existing dashboards know this one by Flux's name. The path is a secret, and no label.
         self._deliveries = Histogram(
             "gotk_receiver_http_request_duration_seconds",
@@ -182,6 +194,14 @@ class Telemetry:
     def event_dropped(self, type_: str, cause: str, count: int = 1) -> None:
         """Events of `type_` were not written because of `cause`."""
         self._events_dropped.labels(type_, cause).inc(count)
+
+    def notified(self, outcome: str) -> None:
+        """A notice was sent to a provider: `delivered`, `retry` or `refused`."""
+        self._notifications.labels(outcome).inc()
+
+    def notifications_dropped(self, where: str, count: int) -> None:
+        """So many events or notices had to go at a place of our own."""
+        self._notifications_dropped.labels(where).inc(count)
 
     def delivered(self, method: str, code: int, seconds: float) -> None:
         """A call of a webhook was answered with `code` after `seconds`."""

@@ -63,7 +63,7 @@ from trimtab.remotes.outbound import Outbound
 from trimtab.render.render import Renderer
 from trimtab.runtime import server
 from trimtab.runtime.controller import Controller
-from trimtab.runtime.events import Recorder
+from trimtab.runtime.events import Recorder, Relay
 from trimtab.runtime.queue import Priority
 from trimtab.sources.git import GitSource
 from trimtab.targets.contract import Drift
@@ -106,6 +106,7 @@ class Assembly:
         clock: Clock,
         telemetry: Telemetry,
         checks: MutableMapping[str, server.Check],
+        relay: Relay | None = None,
     ) -> None:
         self._settings = settings
         self._client = client
@@ -123,6 +124,7 @@ class Assembly:
         self._renderer: Renderer | None = None
         self._set_back = asyncio.Event()
         self._checks = checks
+        self._relay = relay
         self._attach = partial(attach, telemetry=telemetry, clock=clock, checks=checks)
 
     async def run(self, tasks: Tasks, remaining: Callable[[], float]) -> None:
@@ -205,7 +207,7 @@ class Assembly:
         controller.start(tasks)
 
     def _recorder(self, tasks: Tasks, component: str) -> Recorder:
-        recorder = Recorder(self._client, component, self._clock, telemetry=self._telemetry)
+        recorder = Recorder(self._client, component, self._clock, telemetry=self._telemetry, relay=self._relay)
         recorder.start(tasks)
         self._recorders.append(recorder)
         return recorder

@@ -38,7 +38,7 @@ from trimtab.remotes.git.github import Apps
 from trimtab.remotes.outbound import Outbound
 from trimtab.runtime import server
 from trimtab.runtime.controller import Controller
-from trimtab.runtime.events import Recorder
+from trimtab.runtime.events import Recorder, Relay
 from trimtab.runtime.queue import Priority
 from trimtab.targets.kubernetes.target import WRITE_MARGIN_S
 
@@ -62,6 +62,7 @@ class Automation:
         clock: Clock,
         telemetry: Telemetry,
         checks: MutableMapping[str, server.Check],
+        relay: Relay | None = None,
     ) -> None:
         self._settings = settings
         self._client = client
@@ -69,13 +70,14 @@ class Automation:
         self._clock = clock
         self._telemetry = telemetry
         self._checks = checks
+        self._relay = relay
 
     async def lead(self, remaining: Callable[[], float]) -> None:
         """Look after ImageUpdateAutomations until cancelled. `remaining` tells for how long we may still write."""
         tasks = Tasks("image-automation")
         set_back = asyncio.Event()
         client = self._client.fenced(lambda: remaining() >= WRITE_MARGIN_S and not set_back.is_set())
-        recorder = Recorder(client, AUTOMATION_MANAGER, self._clock, telemetry=self._telemetry)
+        recorder = Recorder(client, AUTOMATION_MANAGER, self._clock, telemetry=self._telemetry, relay=self._relay)
         recorder.start(tasks)
         try:
             objects = await self._informer(client, IMAGE_UPDATE_AUTOMATION, ImageUpdateAutomation)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from trimtab.api import names
 from trimtab.base.clock import SystemClock
@@ -12,11 +13,14 @@ from trimtab.base.telemetry import Telemetry
 from trimtab.cli.assembly import Assembly
 from trimtab.cli.automation import Automation
 from trimtab.cli.reflecting import Reflecting
+from trimtab.cli.relaying import Relaying
 from trimtab.cli.settings import Settings
+from trimtab.cli.telling import Telling
 from trimtab.cli.webhooks import Webhooks
 from trimtab.kube import config
 from trimtab.kube.client import Client
 from trimtab.kube.limiter import Limiter
+from trimtab.notify.forwarding import Forwarding
 from trimtab.runtime import server
 from trimtab.runtime.counting import Counted
 from trimtab.runtime.lease import Elector
@@ -48,6 +52,7 @@ class Process:
         self._checks: dict[str, server.Check] = {}
         self._alive: dict[str, server.Check] = {}
         self._electors: list[Elector] = []
+        self._relaying: Relaying | None = None
 
     async def run(self, stop: asyncio.Event) -> int:
         """Work until `stop`; the exit code."""
@@ -55,6 +60,7 @@ class Process:
         client = Client(cluster, Counted(self._transport, self._telemetry), limiter=Limiter(slots=_IN_FLIGHT))
         pages = server.app(self._checks, alive=self._alive, telemetry=self._telemetry)
         runner = await server.listen(pages, self._settings.metrics_addr)
+        self._relaying = self._relay()
         try:
             apart = self._apart(client)
             if self._settings.controllers <= _APART:
@@ -80,7 +86,15 @@ class Process:
 
         async def work() -> None:
             tasks = Tasks("controllers")
-            assembly = Assembly(self._settings, client, self._transport, self._clock, self._telemetry, self._checks)
+            assembly = Assembly(
+                self._settings,
+                client,
+                self._transport,
+                self._clock,
+                self._telemetry,
+                self._checks,
+                self._relaying,
+            )
             try:
                 await assembly.run(tasks, self._remaining)
             finally:
@@ -123,7 +137,9 @@ class Process:
 
     def _images(self, client: Client) -> asyncio.Task[None]:
         """Look after ImageRepositories and ImagePolicies, inside a Lease of their own."""
-        images = Reflecting(self._settings, client, self._transport, self._clock, self._telemetry, self._checks)
+        images = Reflecting(
+            self._settings, client, self._transport, self._clock, self._telemetry, self._checks, self._relaying
+        )
         elector = self._elector(client, names.REFLECTOR_LEASE) if self._settings.leader_elect else None
 
         async def lead() -> None:
@@ -136,7 +152,9 @@ class Process:
 
     def _automation(self, client: Client) -> asyncio.Task[None]:
         """Write chosen images into repositories, inside a Lease of its own."""
-        automation = Automation(self._settings, client, self._transport, self._clock, self._telemetry, self._checks)
+        automation = Automation(
+            self._settings, client, self._transport, self._clock, self._telemetry, self._checks, self._relaying
+        )
         elector = self._elector(client, names.AUTOMATION_LEASE) if self._settings.leader_elect else None
 
         async def lead() -> None:
@@ -148,17 +166,43 @@ class Process:
         return self._tasks.keep(led, name="image-automation")
 
     def _webhooks(self, client: Client) -> tuple[asyncio.Task[None], ...]:
-        """Take webhooks, whoever leads, and look after the status of Receivers inside a Lease of its own."""
-        webhooks = Webhooks(self._settings, client, self._transport, self._clock, self._telemetry, self._checks)
+        """Take webhooks, whoever leads; look after the status of Receivers, and tell of events, inside a Lease."""
+        webhooks = Webhooks(
+            self._settings, client, self._transport, self._clock, self._telemetry, self._checks, self._relaying
+        )
+        assert self._relaying is not None  # noqa: S101 - there is one where there is this controller
+        telling = Telling(
+            self._settings, client, self._transport, self._clock, self._telemetry, self._checks, self._relaying
+        )
         elector = self._elector(client, names.NOTIFICATION_LEASE) if self._settings.leader_elect else None
 
         async def lead() -> None:
-            await webhooks.lead(elector.remaining if elector is not None else lambda: float("inf"))
+            remaining = elector.remaining if elector is not None else lambda: float("inf")
+            tasks = Tasks("notification")
+            # Each for itself: an address that is taken does not keep the other from its work.
+            tasks.keep(partial(telling.lead, remaining), name="telling")
+            tasks.keep(partial(webhooks.lead, remaining), name="receivers")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await tasks.close()
 
         async def led() -> None:
             await (elector.run(lead) if elector is not None else lead())
 
         return self._tasks.keep(webhooks.serve, name="webhooks"), self._tasks.keep(led, name="receivers")
+
+    def _relay(self) -> Relaying | None:
+        """Where events go: to this process's own desk while it leads, else to the address that was given."""
+        address = self._settings.events_to
+        if not address and "notification" not in self._settings.controllers:
+            return None
+        forwarding = None
+        if address:
+            forwarding = Forwarding(address, self._transport, self._clock, self._telemetry.notifications_dropped)
+            forwarding.start(self._tasks)
+        hear = forwarding.hear if forwarding is not None else None
+        return Relaying(self._clock, self._telemetry, identity=self._identity, hear=hear)
 
     def _remaining(self) -> float:
         """For how many seconds nobody else can have begun to write."""

@@ -37,7 +37,7 @@ from trimtab.manifests.refs import Gvk, Key
 from trimtab.remotes.outbound import Outbound
 from trimtab.runtime import server
 from trimtab.runtime.controller import Controller
-from trimtab.runtime.events import Recorder
+from trimtab.runtime.events import Recorder, Relay
 from trimtab.targets.kubernetes.target import WRITE_MARGIN_S
 
 log = logging.getLogger(__name__)
@@ -62,19 +62,21 @@ class Reflecting:
         clock: Clock,
         telemetry: Telemetry,
         checks: MutableMapping[str, server.Check],
+        relay: Relay | None = None,
     ) -> None:
         self._settings = settings
         self._client = client
         self._clock = clock
         self._telemetry = telemetry
         self._checks = checks
+        self._relay = relay
         self._outbound = Outbound(transport, clock, deny_private=settings.deny_private)
 
     async def lead(self, remaining: Callable[[], float]) -> None:
         """Scan and choose until cancelled. `remaining` tells for how many seconds we may still write."""
         tasks, set_back = Tasks("images"), asyncio.Event()
         client = self._client.fenced(lambda: remaining() >= WRITE_MARGIN_S and not set_back.is_set())
-        recorder = Recorder(client, REFLECTOR_MANAGER, self._clock, telemetry=self._telemetry)
+        recorder = Recorder(client, REFLECTOR_MANAGER, self._clock, telemetry=self._telemetry, relay=self._relay)
         recorder.start(tasks)
         controllers: list[Controller[Key]] = []
         try:

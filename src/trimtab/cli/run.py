@@ -45,8 +45,8 @@ _CONTROLLERS = (
     default="source,kustomize,helm,source-watcher",
     show_default=True,
     help="Which of them run here: source, kustomize, helm, source-watcher (ArtifactGenerators), notification "
-    "(webhooks), image-reflector (scans of registries), image-automation (commits of new images). Flux's own may do "
-    "the others.",
+    "(webhooks, alerts), image-reflector (scans of registries), image-automation (commits of new images). Flux's own "
+    "may do the others.",
 )
 @click.option(
     "--storage-path",
@@ -65,6 +65,21 @@ _CONTROLLERS = (
     show_default=True,
     help="Where webhooks are taken, with the controller notification.",
 )
+@click.option(
+    "--events-listen-addr",
+    default="",
+    metavar="HOST:PORT",
+    help="Where events of controllers in other processes are taken, with the controller notification (default: "
+    "nowhere; those of this process need no address).",
+)
+@click.option(
+    "--events-addr",
+    default="",
+    metavar="URL",
+    help="Where events are posted to that are told by another process (Flux's flag; example: "
+    "--events-addr=http://notification-controller.flux-system.svc.cluster.local./).",
+)
+@click.option("--cluster-name", default="", help="What this cluster is called in notifications and commit statuses.")
 @click.option(
     "--metrics-addr", default="127.0.0.1:8080", show_default=True, help="Where /healthz, /readyz and /metrics are."
 )
@@ -137,6 +152,9 @@ def run(
     storage_addr: str,
     storage_adv_addr: str,
     receiver_addr: str,
+    events_listen_addr: str,
+    events_addr: str,
+    cluster_name: str,
     metrics_addr: str,
     concurrent: int,
     cross_namespace_refs: str | None,
@@ -182,6 +200,9 @@ def run(
         recheck_every_s=_duration(recheck_every, "--recheck-every"),
         multi_tenant=tenancy.strict,
         receiver_addr=receiver_addr,
+        events_addr=events_listen_addr,
+        events_to=_events_to(events_addr),
+        cluster_name=cluster_name,
         deny_private=deny_private_addresses,
         remote_bases=_repositories(remote_bases),
         strict_substitution=feature_gates[STRICT_SUBSTITUTION],
@@ -214,6 +235,12 @@ def _repositories(patterns: tuple[str, ...]) -> tuple[str, ...]:
             words = f"{pattern!r}: repositories of bases are fetched over https only, without credentials"
             raise click.BadParameter(words, param_hint="--remote-bases")
     return patterns
+
+
+def _events_to(text: str) -> str:
+    if text and not text.startswith(("http://", "https://")):
+        raise click.BadParameter(f"{text!r} is not an address of http", param_hint="--events-addr")
+    return text
 
 
 def _duration(text: str, flag: str) -> float:

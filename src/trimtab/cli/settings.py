@@ -37,3 +37,6 @@ class Settings:
     helm_lookup: bool = True
     sops_age_secret: str = ""
     sops_vault_configmap: str = ""
+    events_addr: str = ""
+    events_to: str = ""
+    cluster_name: str = ""

@@ -29,7 +29,7 @@ from trimtab.manifests.refs import Key
 from trimtab.remotes.outbound import Outbound
 from trimtab.runtime import server
 from trimtab.runtime.controller import Controller
-from trimtab.runtime.events import Recorder
+from trimtab.runtime.events import Recorder, Relay
 from trimtab.targets.kubernetes.target import WRITE_MARGIN_S
 from trimtab.web.hints import Hints
 from trimtab.web.hooks import Hooks
@@ -56,12 +56,14 @@ class Webhooks:
         clock: Clock,
         telemetry: Telemetry,
         checks: MutableMapping[str, server.Check],
+        relay: Relay | None = None,
     ) -> None:
         self._settings = settings
         self._client = client
         self._clock = clock
         self._telemetry = telemetry
         self._checks = checks
+        self._relay = relay
         self._problem: str | None = "webhooks are not taken yet"
         self._outbound = Outbound(transport, clock, deny_private=settings.deny_private)
 
@@ -107,7 +109,9 @@ class Webhooks:
         tasks = Tasks("receivers")
         set_back = asyncio.Event()
         client = self._client.fenced(lambda: remaining() >= WRITE_MARGIN_S and not set_back.is_set())
-        recorder = Recorder(client, "notification-controller", self._clock, telemetry=self._telemetry)
+        recorder = Recorder(
+            client, "notification-controller", self._clock, telemetry=self._telemetry, relay=self._relay
+        )
         recorder.start(tasks)
         try:
             objects = await self._informer(client)

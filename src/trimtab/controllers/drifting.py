@@ -9,6 +9,7 @@ import msgspec
 from trimtab.api import names
 from trimtab.api.kustomize import DriftedField, DriftRecord, KustomizationStatus
 from trimtab.base.clock import rfc3339
+from trimtab.base.durations import format_duration
 from trimtab.controllers import progress
 from trimtab.controllers.app import App, Build
 from trimtab.controllers.history import tells
@@ -39,6 +40,22 @@ def event_of(outcome: Outcome) -> tuple[EventType, str]:
     if outcome.drift is not None and outcome.drift.answer is Answer.RETURNED:
         return "Normal", "NoDriftDetected"
     return "Warning", "DriftDetected"
+
+
+def told_with(outcome: Outcome) -> dict[str, str]:
+    """What is told with the event: what was done about the drift, who did it, and how long it had been there."""
+    drift = outcome.drift
+    if drift is None:
+        return {}
+    told = {"drift-answer": drift.answer.value}
+    if drift.writer is not None:
+        told["drift-manager"] = drift.writer.manager
+        try:
+            age = drift.seen - datetime.fromisoformat(drift.writer.time)
+            told["drift-age"] = format_duration(max(0.0, round(age.total_seconds())))
+        except (ValueError, TypeError):
+            pass
+    return told
 
 
 def remembered(known: tuple[DriftRecord, ...], outcomes: Iterable[Outcome]) -> tuple[DriftRecord, ...]:

@@ -5,7 +5,7 @@ This is the one place where errors become conditions.
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 _ORIGIN = "org.opencontainers.image.revision"
 _LOWEST_PRIORITY = 50
 _CHANGES_SHOWN = 50
+_NOTHING: Mapping[str, str] = {}
 
 
 class Scribe:
@@ -139,7 +140,7 @@ class Scribe:
             app.unresolved = drifting.unresolved(app.unresolved, outcomes)
         for outcome in outcomes:
             if outcome.effect in (Effect.CORRECTED, Effect.DRIFTED):
-                self._event(ks, *drifting.event_of(outcome), outcome.message, revision)
+                self._event(ks, *drifting.event_of(outcome), outcome.message, revision, drifting.told_with(outcome))
             if outcome.drift is not None:
                 self._drifted(ks.key, outcome.drift)
 
@@ -287,8 +288,17 @@ class Scribe:
             return ""
         return inventory.checksum(inventory.lines(app.inventory))
 
-    def _event(self, ks: Kustomization, type_: EventType, reason: str, message: str, revision: str = "") -> None:
-        metadata = {f"{KUSTOMIZATION.group}/revision": revision} if revision else {}
+    def _event(
+        self,
+        ks: Kustomization,
+        type_: EventType,
+        reason: str,
+        message: str,
+        revision: str = "",
+        more: Mapping[str, str] = _NOTHING,
+    ) -> None:
+        told = {**more, "revision": revision} if revision else more
+        metadata = {f"{KUSTOMIZATION.group}/{name}": value for name, value in told.items()}
         if (app := self._find(ks.key)) is not None:
             message = app.hiding.text(message)
         self._recorder.record(about(ks), type_, reason, message, metadata)

@@ -2,14 +2,14 @@
 
 They are for people, so they must never hold up the work they tell of: recording is a call that returns at once and
 cannot fail, writing happens at the lowest priority, repeats are folded into a count, and what cannot be written is
-dropped and counted. What must not be lost goes to the notifications, not here.
+dropped and counted. What must not be lost goes to the notifications: `relay` gets every event as it was said.
 """
 
 import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -62,6 +62,10 @@ class ObjectRef:
     resource_version: str = ""
 
 
+Relay: TypeAlias = Callable[[str, ObjectRef, EventType, str, str, Mapping[str, str]], None]
+"""Hears component, object, type, reason, message and annotations of every event. Returns at once and does not fail."""
+
+
 class _Said(NamedTuple):
     """What makes two events the same. The resourceVersion is not part of it: repeats come from later versions."""
 
@@ -101,12 +105,14 @@ class Recorder:
         *,
         telemetry: Telemetry | None = None,
         max_unwritten: int = MAX_UNWRITTEN,
+        relay: Relay | None = None,
     ) -> None:
         self.component = component
         self._client = client.with_priority(_PRIORITY)
         self._clock = clock
         self._telemetry = telemetry
         self._max_unwritten = max_unwritten
+        self._relay = relay
         self._series: dict[_Said, _Series] = {}
         # Both in the order in which they were said.
         self._unwritten: dict[EventType, dict[_Said, None]] = {"Normal": {}, "Warning": {}}
@@ -127,6 +133,8 @@ class Recorder:
         annotations: Mapping[str, str] | None = None,
     ) -> None:
         """Say that something happened to `involved`. Returns at once and does not fail."""
+        if self._relay is not None:
+            self._relay(self.component, involved, type, reason, message, annotations or {})
         ref = involved
         said = _Said(ref.api_version, ref.kind, ref.namespace, ref.name, ref.uid, type, reason, _presentable(message))
         now = self._clock.now()
