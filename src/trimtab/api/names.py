@@ -3,7 +3,6 @@
 The names under fluxcd.io are those of Flux's public API; the ones under trimtab.dev are ours alone.
 """
 
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -172,21 +171,6 @@ class PlaintextSecrets(StrEnum):
     ALLOW = "allow"
     WARN = "warn"
     REFUSE = "refuse"
-
-
-def requester(annotations: Mapping[str, str]) -> str:
-    """Who asked for the reconcile that `annotations` ask for; empty where they do not say.
-
-    The annotation says for which request it is: what somebody asked for earlier is not put down to the next one.
-    """
-    who, at, token = annotations.get(Annotation.REQUESTED_BY, "").rpartition(" at ")
-    return who if at and token and token == annotations.get(REQUESTED_AT) else ""
-
-
-def correction_asked(annotations: Mapping[str, str], handled: str) -> bool:
-    """Whether somebody asks that drift is corrected once, whatever its mode. `handled` is the last request done."""
-    token = annotations.get(REQUESTED_AT, "")
-    return bool(token) and token != handled and annotations.get(Annotation.CORRECT_AT) == token
 
 
 class AncestryMode(StrEnum):

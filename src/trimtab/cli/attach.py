@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Final, TypeVar
 
-from trimtab.api.names import REQUESTED_AT, correction_asked, requester
+from trimtab.api.names import REQUESTED_AT
+from trimtab.api.requests import correction_asked, requester
 from trimtab.base.clock import Clock
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject, Telemetry

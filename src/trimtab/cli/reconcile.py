@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from trimtab.api.names import FORCE_AT, REQUESTED_AT, RESET_AT, Annotation
+from trimtab.api.requests import requested_by
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
 from trimtab.cli.kinds import (
@@ -162,7 +163,7 @@ async def reconcile_one(
     teller.say("►", f"annotating {kind.gvk.kind} {name} in {namespace} namespace")
     token = datetime.now(UTC).isoformat(timespec="microseconds")
     asks: dict[str, str | None] = dict.fromkeys((REQUESTED_AT, *also), token)
-    asks[Annotation.REQUESTED_BY] = f"{by} at {token}" if by else None
+    asks[Annotation.REQUESTED_BY] = requested_by(by, token) if by else None
     patch = {"metadata": {"annotations": asks}}
     await client.merge_patch(resource, name, namespace, patch, field_manager="trimtab", type=dict)
     teller.say("✔", f"{kind.gvk.kind} annotated")

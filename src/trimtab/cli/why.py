@@ -2,7 +2,7 @@
 
 import contextlib
 import posixpath
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -157,7 +157,7 @@ async def _app(client: "Client", options: Options, target: Ours, form: output.Fo
 
 
 @contextlib.asynccontextmanager
-async def deadline(seconds: float, what: "Ref") -> Any:
+async def deadline(seconds: float, what: "Ref") -> AsyncIterator[None]:
     """Give up on the block after `seconds`."""
     import asyncio
 
@@ -202,7 +202,7 @@ def commit_of(view: "View") -> dict[str, str] | None:
 
 def request_of(body: dict[str, Any]) -> dict[str, Any] | None:
     """The last request for a reconcile, who made it as far as that is said, and whether it was honoured."""
-    from trimtab.api.names import requester
+    from trimtab.api.requests import requester
 
     annotations = body.get("metadata", {}).get("annotations") or {}
     token = annotations.get(REQUESTED_AT)
@@ -272,7 +272,9 @@ def object_told(found: "Traced") -> list[str]:
         lines += line("app", *_app_words(found))
     if found.trace is not None:
         origin, layers = found.trace.finding.origin, found.trace.layers
-        lines += line("written", str(origin or "unknown"), f"(changed on the way by {layers})" if layers else "")
+        way = f"(changed on the way by {layers})" if layers else ""
+        ahead = "" if _applied(found) else f"(in {shortened(found.trace.revision)}, which the app is not at yet)"
+        lines += line("written", str(origin or "unknown"), way, ahead)
     elif found.chart:
         lines += line("written", f"in the chart {found.chart}")
     where = posixpath.dirname(found.trace.layers) if found.trace is not None else ""
@@ -300,6 +302,12 @@ def object_told(found: "Traced") -> list[str]:
     waits = "" if found.verdict.good else "waits for: " if message else ""
     lines += line("health", state.value, f"{waits}{message}" if message else "")
     return [*lines, *blocked(found.blockers)]
+
+
+def _applied(found: "Traced") -> bool:
+    """Whether the app is at the revision that was rendered to compare it with."""
+    status = (found.known.body or {}).get("status") or {}
+    return found.trace is not None and status.get("lastAppliedRevision") == found.trace.revision
 
 
 def _app_words(found: "Traced") -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from trimtab.api import names
 from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
+from trimtab.api.requests import correction_asked
 from trimtab.base.clock import Clock, rfc3339
 from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.controllers import dependencies, drifting, expressions, health, importing, plaintext, supported, verdicts
@@ -298,7 +299,7 @@ class Kustomizations:
 
     def _wish(self, ks: Kustomization, app: App, build: Build, client: Client) -> Wish:
         mode = ks.metadata.annotations.get(names.Annotation.DRIFT, names.DriftMode.CORRECT)
-        if names.correction_asked(ks.metadata.annotations, app.status.last_handled_reconcile_at):
+        if correction_asked(ks.metadata.annotations, app.status.last_handled_reconcile_at):
             mode = names.DriftMode.CORRECT
         each = ks.metadata.annotations.get(names.Annotation.GATE) == names.GateMode.EACH
         owner, force = Owner(PREFIX, ks.key), ks.spec.force

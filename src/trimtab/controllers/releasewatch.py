@@ -5,6 +5,7 @@ from typing import Final
 from trimtab.api import names
 from trimtab.api.helmrelease import DriftDetectionMode, HelmRelease
 from trimtab.api.names import DriftMode, Reason
+from trimtab.api.requests import correction_asked
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Transient
 from trimtab.controllers import verdicts
@@ -23,7 +24,7 @@ _MODES: Final = {
 
 def mode_of(hr: HelmRelease) -> DriftDetectionMode:
     """What happens to drift of the objects of `hr`: what the annotation says counts more than the spec."""
-    if names.correction_asked(hr.metadata.annotations, hr.status.last_handled_reconcile_at):
+    if correction_asked(hr.metadata.annotations, hr.status.last_handled_reconcile_at):
         return DriftDetectionMode.ENABLED
     said = hr.metadata.annotations.get(names.Annotation.DRIFT, "").lower()
     return _MODES[DriftMode(said)] if said in set(DriftMode) else DriftDetectionMode(hr.spec.drift_mode)

@@ -12,6 +12,7 @@ import msgspec
 from trimtab.api import annotations, names
 from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization, KustomizationStatus
+from trimtab.api.requests import requester
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import basis, drifting, plaintext, progress
@@ -184,7 +185,7 @@ class Scribe:
     def _requester(self, ks: Kustomization, app: App) -> str:
         """Who asked for this attempt, if it was asked for and that is said."""
         asked = app.attempt is not None and app.attempt.requested_at
-        return names.requester(ks.metadata.annotations) if asked else ""
+        return requester(ks.metadata.annotations) if asked else ""
 
     def _failed(
         self, ks: Kustomization, app: App, reason: str, published: Published, status: KustomizationStatus
