@@ -270,7 +270,7 @@ def test_what_the_server_refuses_writes_nothing_at_all(ground: Ground) -> None:
 def test_without_a_terminal_nothing_is_applied_unless_that_was_said(ground: Ground) -> None:
     ground.write("shop", settings=config("settings"))
     words = ("apply", str(ground.root / "shop"), "--app", "shop", "-n", ground.namespace)
-    done = in_process(ground.plane.kubeconfig, *words)
+    done = as_user_of(ground.plane.kubeconfig, *words)
     assert (done.returncode, ground.mine("shop")) == (1, set())
     assert "say --yes" in done.stderr
     looked = ground.apply("shop", "--dry-run")
