@@ -368,6 +368,14 @@ def test_what_a_kustomization_has_is_left_to_it(served: ControlPlane, ground: Gr
     taken = ground.apply("other")
     assert (taken.returncode, ground.get("configmap", "settings")["data"]) == (0, {"colour": "red"}), taken.stderr
     assert "kustomize.toolkit.fluxcd.io/name" not in ground.get("configmap", "settings")["metadata"]["labels"]
+    # and back: what a controller has taken over is let go
+    ground.kubectl(*how, stdin=json.dumps(theirs))
+    assert ground.mine("other") == set()
+    ground.write("other", settings=None, kept=config("kept"))
+    left = ground.apply("other", "--prune")
+    assert (left.returncode, ground.record("other"), ground.get("configmap", "settings") is None) == (
+        *(0, {"kept"}, False),
+    ), left.stderr
 
 
 def test_at_a_terminal_it_is_asked_and_no_means_no(ground: Ground) -> None:
