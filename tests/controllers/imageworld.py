@@ -25,7 +25,7 @@ from trimtab.controllers.imagerepository import ImageRepositories
 from trimtab.controllers.scans import Scans
 from trimtab.images.scanning import Scanner
 from trimtab.images.tagstore import TagStore
-from trimtab.kube.errors import NotFound
+from trimtab.kube.errors import ApiError, NotFound
 from trimtab.kube.store import Applied
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.remotes.outbound import Outbound
@@ -108,6 +108,7 @@ class FakeCluster:
     def __init__(self) -> None:
         self.bodies: dict[tuple[Gvk, Key], Any] = {}
         self.writes = 0
+        self.refuses = False
         self.discovery = SimpleNamespace(find=self._find)
 
     async def _find(self, gvk: Gvk) -> Any:
@@ -120,6 +121,8 @@ class FakeCluster:
             raise NotFound(404, "NotFound", f"{resource.gvk.kind} {namespace}/{name}") from None
 
     async def merge_patch(self, resource: Any, name: str, namespace: str, patch: Any, **_: Any) -> Any:
+        if self.refuses:
+            raise ApiError(500, "InternalError", "etcd is not there")
         self.writes += 1
         merged(self.bodies[resource.gvk, Key(namespace, name)], patch)
 
@@ -240,7 +243,7 @@ class Images:
             self._see()
         try:
             result = await self.looking.reconcile(key)
-        except TrimtabError as failure:
+        except (TrimtabError, ApiError) as failure:
             result = failure
         while self.woken:
             await self.choose(self.woken.pop())
@@ -251,7 +254,7 @@ class Images:
         self._see()
         try:
             result = await self.choosing.reconcile(key)
-        except TrimtabError as failure:
+        except (TrimtabError, ApiError) as failure:
             result = failure
         self._see()
         return result

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.controllers.imageworld import HOME, POLICY, REPOSITORY, Answer, Images, listing
 
 from trimtab.api.gvk import IMAGE_POLICY, IMAGE_REPOSITORY
+from trimtab.kube.errors import ApiError
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.runtime.controller import Again
 
@@ -65,6 +66,42 @@ async def test_a_scan_that_finds_nothing_new_writes_nothing_to_the_cluster_for_t
     await images.look()
     assert images.cluster.writes == writes + 1, "the time of the last look"
     assert len(images.registry.asked) == 11
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["refused", "killed"])
+async def test_what_could_not_be_written_into_the_cluster_is_written_later(images: Images, killed: bool) -> None:
+    await images.look()
+    images.registry.tags["1.2.0"] = "sha256:" + "b" * 64
+    images.cluster.refuses = True
+    images.clock.seconds += 60
+    assert isinstance(await images.look(), ApiError)
+    images.cluster.refuses = False
+    if killed:
+        images.start()
+    images.clock.seconds += 60
+    await images.look()
+    assert images.status().last_scan_result.latest_tags[:2] == ("latest", "1.2.0")
+    await images.choose()
+    assert images.latest() == "1.2.0"
+
+
+async def test_what_could_not_be_kept_is_asked_for_again(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    await images.look()
+    images.registry.tags["1.2.0"] = "sha256:" + "b" * 64
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(images.store, "keep", full)
+        images.clock.seconds += 60
+        failure = await images.look()
+    assert failure.reason == "StorageOperationFailed"
+    assert "No space left on device" in images.ready()[2]
+    assert images.latest() == "1.1.0"
+    images.clock.seconds += 60
+    await images.look()
+    assert (images.latest(), images.ready()[0]) == ("1.2.0", "True")
 
 
 async def test_what_is_not_due_is_not_asked_for_also_after_a_restart(images: Images) -> None:

@@ -57,13 +57,17 @@ class Surroundings:
 
 @dataclass(slots=True)
 class _Known:
-    """What is remembered of one: the status last written, what the last look left, and when the next is due."""
+    """What is remembered of one: the status last written, what the last look left, and when the next is due.
+
+    `told` says that the status is about what the last look left.
+    """
 
     uid: str
     status: ImageRepositoryStatus
     seen: Seen | None
     due: float
     kept_at: datetime | None
+    told: bool = False
     alarming: frozenset[str] = frozenset()
     strange_names: int = 0
     looked: bool = False
@@ -174,8 +178,9 @@ class ImageRepositories:
             asked_for = sorted(believed.ask)[:_MOST_ASKED]
             absent = {tag for tag in asked_for if await world.scanner.is_gone(spec, access, tag)}
             believed = believed.without(absent)
-        known.seen = _seen(item, listed, seen, believed, now)
-        await asyncio.to_thread(world.store.keep, item.key, known.seen, believed.tags)
+        looked = _seen(item, listed, seen, believed, now)
+        await asyncio.to_thread(world.store.keep, item.key, looked, believed.tags)
+        known.seen, known.told = looked, False
         known.kept_at = now
         self._lost.discard(item.key)
         result = await asyncio.to_thread(scanresult.result_of, believed.tags, exclusions, now)
@@ -257,7 +262,7 @@ class ImageRepositories:
         generation, before = item.metadata.generation, known.status
         requested = item.metadata.requested_at or before.last_handled_reconcile_at
         last = before.last_scan_result
-        if result is None and (last is None or before.observed_exclusion_list != item.spec.exclusions):
+        if result is None and not (known.told and last and before.observed_exclusion_list == item.spec.exclusions):
             tags = await asyncio.to_thread(self._world.store.tags, item.key, item.metadata.uid)
             result = await asyncio.to_thread(scanresult.result_of, tags or frozenset(), _exclusions(item), now)
         result = scanresult.written(last, result, now, asked=requested != before.last_handled_reconcile_at)
@@ -276,6 +281,7 @@ class ImageRepositories:
             last_handled_reconcile_at=requested,
         )
         wrote = await self._write(item, known, status)
+        known.told = True
         if wrote and (last is None or last.revision != result.revision):
             self._event(item, "Normal", names.Reason.SUCCEEDED, message)
         elif wrote and alarming - known.alarming:
