@@ -32,7 +32,8 @@ test: setup ## Run the tests against a real control plane (TESTS=tests/kube, ARG
 
 sweep: setup ## Harm every request and the processes, write tests/faults/REPORT.md (requests only: ARGS='c2 --minutes 5')
 	$(BIN)/python -m tests.faults.run $(ARGS)
-	$(if $(ARGS),,TRIMTAB_KILLS=50 TRIMTAB_STOPPED_S=60 TRIMTAB_SEQUENCES=40 $(BIN)/pytest tests/faults/test_process.py tests/faults/test_property.py)
+	$(if $(ARGS),,TRIMTAB_KILLS=50 TRIMTAB_STOPPED_S=60 TRIMTAB_SEQUENCES=40 TRIMTAB_AUTOMATION_FAULTS=all $(BIN)/pytest \
+		tests/faults/test_process.py tests/faults/test_property.py tests/faults/test_automation.py)
 
 lint: $(INSTALLED) ## Check formatting, code, types, layers and the size of modules
 	$(BIN)/ruff format --check $(SOURCES)

@@ -1,4 +1,4 @@
-"""Alerts, from the outside: what a provider is told of an app that fails, recovers and drifts, also after a lost journal.
+"""Alerts from outside: what a provider is told of an app that fails, recovers and drifts, also after a lost journal.
 
 The provider is a double, a plain HTTP server of this test; everything else is real.
 """
