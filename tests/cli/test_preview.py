@@ -382,6 +382,14 @@ def test_an_app_is_followed_into_the_tree_and_what_leaves_it_meets_the_guards_of
     }
     [kept] = objects["ConfigMap/moved"]["judgements"]
     assert (kept["verdict"], kept["message"]) == ("kept", f"it goes over to {ns}/third")
+    # by its path, and then as plain files, which no app is known to own
+    cluster.app("twin", path="inner/")
+    several = shop.preview("--head", "fleet", "--no-images", path="inner")
+    assert (several.exit_code, f"is built by several apps, {ns}/inner, {ns}/twin" in several.stderr) == (1, True)
+    _, objects = shop.found("--head", "fleet", "--app", f"{ns}/inner", "--no-images", path="inner")
+    assert objects["Kustomization/inner"]["verdict"] == "build-failed"  # the variables are not in the cluster
+    _, objects = shop.found("--head", "fleet", "--as-files", "--no-images", path="inner")
+    assert {one["app"] for one in objects.values()} == {None}
     # as the app is in the cluster, with a budget of its own, and then with an approval
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(variables))
     annotate = ("-n", ns, "annotate", "kustomization", "inner")
@@ -394,6 +402,18 @@ def test_an_app_is_followed_into_the_tree_and_what_leaves_it_meets_the_guards_of
     cluster.kubectl(*annotate, f"trimtab.dev/approve-prune={words.rpartition(' ')[2]}")
     _, objects = shop.found("--head", "fleet", "--app", f"{ns}/inner", "--no-images", path="")
     assert [objects[name]["verdict"] for name in leaving] == ["pruned", "pruned", "pruned"]
+    freeze = ("-n", "flux-system", "configmap", "trimtab-freeze")
+    cluster.kubectl("create", *freeze)
+    try:
+        _, objects = shop.found("--head", "fleet", "--app", f"{ns}/inner", "--no-images", path="")
+    finally:
+        cluster.kubectl("delete", *freeze)
+    assert {objects[name]["judgements"][0]["message"] for name in leaving} == {
+        "ConfigMap flux-system/trimtab-freeze freezes all deletions"
+    }
+    cluster.kubectl("-n", ns, "patch", "kustomization", "inner", "--type=merge", '-p={"spec":{"prune":false}}')
+    _, objects = shop.found("--head", "fleet", "--app", f"{ns}/inner", "--no-images", path="")
+    assert {objects[name]["judgements"][0]["message"] for name in leaving} == {"it stays: spec.prune is false"}
 
 
 def naming(name: str) -> dict[str, Any]:

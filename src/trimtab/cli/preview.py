@@ -46,6 +46,7 @@ Each object that changes, or of which there is something to say, is listed with 
     multiple=True,
     help="Only this Kustomization (may be given several times).",
 )
+@click.option("--as-files", is_flag=True, help="Take PATH for plain files, whichever app of the cluster builds it.")
 @click.option("--offline", is_flag=True, help="Ask no cluster, and no registry but with --images.")
 @click.option("--images/--no-images", default=None, help="Ask registries for new images (unless --offline).")
 @click.option(
@@ -64,6 +65,7 @@ def preview(
     base: str,
     head: str,
     apps: tuple[str, ...],
+    as_files: bool,
     offline: bool,
     images: bool | None,
     insecure: tuple[str, ...],
@@ -94,6 +96,7 @@ def preview(
         apps=tuple(_key(app, options.namespace) for app in apps),
         images=not offline if images is None else images,
         insecure=insecure,
+        as_files=as_files,
     )
     if str(path) == "-" and (base or head):
         raise click.UsageError("standard input is of no commit: --base and --head go with a directory")
@@ -111,7 +114,7 @@ async def _shown(asked: "Asked", client: "Client | None", form: Form) -> Code:
 
     found = await previews.preview(asked, client)
     try:
-        _write(found, form)
+        _write(found, form, asked)
         sys.stdout.flush()
     except BrokenPipeError:
         # whoever reads has seen enough, as `head` does; what was found stays what it is
@@ -124,7 +127,7 @@ async def _shown(asked: "Asked", client: "Client | None", form: Form) -> Code:
     return codes[found.outcome]
 
 
-def _write(found: "Preview", form: Form) -> None:
+def _write(found: "Preview", form: Form, asked: "Asked") -> None:
     from trimtab.cli import output
 
     match form:
@@ -141,10 +144,10 @@ def _write(found: "Preview", form: Form) -> None:
 
             click.echo(output.document(sarif(found), "json"))
         case "text":
-            _print(found)
+            _print(found, asked)
 
 
-def _print(found: "Preview") -> None:
+def _print(found: "Preview", asked: "Asked") -> None:
     from trimtab.cli import output
     from trimtab.diff.text import SIGNS
     from trimtab.preview import text
@@ -154,7 +157,9 @@ def _print(found: "Preview") -> None:
     several = len({step.finding.app for step in found.notable}) > 1
     for step in found.notable:
         sign = click.style(SIGNS[step.finding.state], fg=colours[step.verdict.weight], bold=True)
-        app = f" of {step.finding.app}" if several and step.finding.app else ""
+        # an app that nobody named was found by its path: whose files these are is then told
+        told = step.finding.app if several or step.finding.app not in asked.apps else None
+        app = f" of {told}" if told else ""
         click.echo(f"{sign} {output.escape(text.headline(step) + app)}")
         for judgement in step.judgements:
             colour = colours[judgement.verdict.weight]

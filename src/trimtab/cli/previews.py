@@ -42,6 +42,7 @@ _SHOWN: Final = 12
 class Asked(NamedTuple):
     """What is to be known: of `path`, or of `apps`; `base` and `head` are names of commits, or empty.
 
+    `as_files`: no app of the cluster is looked for that builds `path`.
     `images`: registries are asked; those of `insecure` over plain HTTP.
     """
 
@@ -53,6 +54,7 @@ class Asked(NamedTuple):
     apps: tuple[Key, ...] = ()
     images: bool = True
     insecure: tuple[str, ...] = ()
+    as_files: bool = False
 
     @property
     def about(self) -> str:
@@ -209,10 +211,12 @@ class _Previewing:
             if key is not None and not key.namespace:
                 key = key._replace(namespace=self.asked.options.namespace)
             return [Unit(key, declared.spec, None, self.lives.get(key) if key else None)]
-        found = self._building(self.asked.path)
+        found = [] if self.asked.as_files else self._building(self.asked.path)
+        found = [app for app in found if app.key in self.asked.apps] or found
         if len(found) > 1:
             names = ", ".join(str(app.key) for app in found)
-            raise Failure(Code.WRONG, f"{self.asked.path} is built by several apps, {names}: name one with --app")
+            words = f"{self.asked.path} is built by several apps, {names}: name one with --app, or say --as-files"
+            raise Failure(Code.WRONG, words)
         if found:
             return [Unit(found[0].key, found[0].spec, None, found[0])]
         return [Unit()]
