@@ -302,6 +302,23 @@ def test_a_definition_and_an_object_of_its_kind_come_in_one_go_and_what_is_ill_i
     assert (late.returncode, "Deployment" in late.stderr) == (2, True), late.stderr
 
 
+def test_what_is_encrypted_is_opened_with_the_key_that_is_given_and_never_shown(ground: Ground) -> None:
+    fixtures = Path(__file__).parents[1] / "sops" / "fixtures"
+    ground.write("shop", sealed=(fixtures / "keyed" / "age.yaml").read_text())
+    shut = ground.apply("shop")
+    assert (shut.returncode, "--age-key" in shut.stderr) == (1, True), shut.stderr
+    key = str(fixtures / "keys" / "age.agekey")
+    done = ground.apply("shop", "--age-key", key)
+    assert done.returncode == 0, done.stderr
+    found = ground.kubectl("get", "secrets", "-n", ground.namespace, "-l", "apply.trimtab.dev/name=shop", "-o", "json")
+    [secret] = json.loads(found)["items"]
+    words = [base64.b64decode(value).decode() for value in secret["data"].values()]
+    assert "correct horse battery staple" in words
+    ground.kubectl("patch", "secret", secret["metadata"]["name"], "-n", ground.namespace, "-p", '{"data": null}')
+    again = ground.apply("shop", "--age-key", key)
+    assert (again.returncode, "correct horse" in again.stdout + again.stderr + done.stdout + done.stderr) == (0, False)
+
+
 def test_without_a_namespace_for_the_record_nothing_is_applied(ground: Ground) -> None:
     ground.write("shop", settings=config("settings"))
     ground.namespace += "-none"

@@ -216,7 +216,9 @@ class Run:
         try:
             yield
         except TrimtabError as failure:
-            failure.message = self.hiding.text(failure.message)
+            # the words are those of the controllers, the way out is another one here
+            way = failure.message.replace("set spec.decryption", "give its key by --age-key or --gpg-key")
+            failure.message = self.hiding.text(way)
             if failure.reason in (Reason.HEALTH_CHECK_FAILED, Reason.CONFLICT) and isinstance(failure, Transient):
                 raise Failure(Code.DIFFERS, failure.message) from failure
             raise
