@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from trimtab.api.names import Reason
-from trimtab.base.errors import Transient, TrimtabError
+from trimtab.base.errors import TrimtabError
 from trimtab.base.tasks import Tasks
 from trimtab.cli import comparison, output
 from trimtab.cli import origin as origins
@@ -31,7 +31,7 @@ from trimtab.controllers import carrying
 from trimtab.controllers.alone import Alone
 from trimtab.controllers.application import Application, Terms
 from trimtab.controllers.hiding import NOTHING, Hiding
-from trimtab.controllers.ledger import About, Ledger, Ledgers, cluster_of
+from trimtab.controllers.ledger import About, Ledger, Ledgers, Moved, cluster_of
 from trimtab.controllers.proposing import Proposal, propose
 from trimtab.diff.report import Report, State, gathered
 from trimtab.kube.client import Client
@@ -41,7 +41,7 @@ from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes.desired import placed
 from trimtab.targets.kubernetes.scopes import scopes
 
-__all__ = ["Asked", "Run", "Terms", "once", "running", "until_told"]
+__all__ = ["Asked", "Run", "Terms", "once", "pass_over", "running", "until_told"]
 
 _REFUSALS: Final = (ApiError, UnknownKind, StaleGroup, Unreachable)
 _TOLD: Final = {
@@ -74,29 +74,27 @@ async def once(client: Client, asked: Asked) -> Code:
 
 async def _once(client: Client, asked: Asked) -> Code:
     async with running(client, asked) as run:
-        proposal = await run.propose()
-        if asked.dry_run:
-            code = run.show(proposal)
-            carrying.admit(proposal)
-            return code
-        if proposal.quiet:
-            return await run.rest(proposal)
-        run.show(proposal)
-        carrying.admit(proposal)
-        run.ask(proposal)
-        return await run.alone.run(lambda: _in_turn(run, proposal), asked.options.timeout_s)
+        try:
+            return await pass_over(run)
+        except Moved as moved:
+            if not asked.yes:  # what somebody at a terminal has said yes to is not that any more
+                raise Failure(Code.DIFFERS, moved.message) from moved
+        return await pass_over(run)
 
 
-async def _in_turn(run: "Run", proposal: Proposal) -> Code:
-    """Do what was proposed. Where somebody else came first, it is looked at again, unless a person was asked."""
-    try:
-        return await run.carry_out(proposal)
-    except carrying.Moved:
-        if not run.asked.yes:
-            raise
+async def pass_over(run: "Run") -> Code:
+    """Look, show, ask, apply. Raises Moved where somebody else came in between."""
     proposal = await run.propose()
+    if run.asked.dry_run:
+        code = run.show(proposal)
+        carrying.admit(proposal)
+        return code
+    if proposal.quiet:
+        return await run.rest(proposal)
+    run.show(proposal)
     carrying.admit(proposal)
-    return await (run.rest(proposal) if proposal.quiet else run.carry_out(proposal))
+    run.ask(proposal)
+    return await run.alone.run(lambda: run.carry_out(proposal), run.asked.options.timeout_s)
 
 
 # --- one run
@@ -219,7 +217,7 @@ class Run:
             # the words are those of the controllers, the way out is another one here
             way = failure.message.replace("set spec.decryption", "give its key by --age-key or --gpg-key")
             failure.message = self.hiding.text(way)
-            if failure.reason in (Reason.HEALTH_CHECK_FAILED, Reason.CONFLICT) and isinstance(failure, Transient):
+            if failure.reason == Reason.HEALTH_CHECK_FAILED:
                 raise Failure(Code.DIFFERS, failure.message) from failure
             raise
 

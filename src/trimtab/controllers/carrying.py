@@ -17,11 +17,11 @@ from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import departing, health, verdicts
 from trimtab.controllers.application import Application, Terms
 from trimtab.controllers.departing import Departure
-from trimtab.controllers.ledger import About, Ledger
+from trimtab.controllers.ledger import About, Ledger, Moved
 from trimtab.controllers.proposing import Proposal, narrowed, told_of
 from trimtab.health.verdict import State, Verdict
 from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
-from trimtab.manifests.refs import Key, Ref
+from trimtab.manifests.refs import Ref
 from trimtab.targets.contract import Action, Effect, Outcome
 from trimtab.targets.kubernetes import gate, inventory
 from trimtab.targets.kubernetes.desired import Desired
@@ -47,14 +47,6 @@ class Carried(NamedTuple):
 
     outcomes: tuple[Outcome, ...]
     held: str = ""
-
-
-class Moved(Transient):
-    """The record is not the one any more that a proposal was made from: somebody else has applied the app since."""
-
-    def __init__(self, key: Key) -> None:
-        words = f"app {key} was applied by somebody else since this was planned: look again, then apply"
-        super().__init__(names.Reason.CONFLICT, words)
 
 
 class Deadline:
@@ -183,7 +175,7 @@ async def _recorded(app: Application, proposal: Proposal) -> Ledger:
     ledger = await app.ledgers.read(app.key)
     ledger.check()
     if ledger.version != proposal.version:
-        raise Moved(app.key)
+        raise Moved(f"app {app.key} was applied by somebody else since this was planned: look again, then apply")
     return ledger
 
 

@@ -38,6 +38,13 @@ _MANAGER: Final = "trimtab-apply"
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 
 
+class Moved(Transient):
+    """The record is not the one any more that was read: somebody else has applied the app since."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(names.Reason.CONFLICT, message)
+
+
 class About(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Where an app comes from. `source` is the repository, `path` the directory in it; empty where nobody can tell.
 
@@ -292,10 +299,8 @@ def _homeless(key: Key) -> Terminal:
     )
 
 
-def _overtaken(key: Key) -> Transient:
-    return Transient(
-        names.Reason.CONFLICT, f"somebody else has changed the record of app {key} meanwhile: look again, then apply"
-    )
+def _overtaken(key: Key) -> Moved:
+    return Moved(f"somebody else has changed the record of app {key} meanwhile: look again, then apply")
 
 
 def _owner(ledger: Ledger) -> Body:

@@ -1,0 +1,40 @@
+"""What two runs of `trimtab apply` make of each other, step by step."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_apply import config
+from trimtab.base.http import AiohttpTransport
+from trimtab.cli.applying import Asked, Terms, pass_over, running
+from trimtab.cli.connect import Code, Options
+from trimtab.cli.origin import Whence
+from trimtab.cli.rendering import Recipe
+from trimtab.controllers.ledger import Moved
+from trimtab.kube import config as kubeconfigs
+from trimtab.kube.client import Client
+
+PLAIN = Recipe(None, None, (), (), True, (), ())
+
+
+async def test_what_was_planned_is_not_done_where_somebody_else_came_first_and_another_look_finds_it_done(
+    kubeconfig, kubectl, namespace, tmp_path: Path
+):
+    name = namespace()
+    kubectl("create", "namespace", name)
+    (tmp_path / "settings.yaml").write_text(json.dumps(config("settings")))
+    options = Options(kubeconfig=kubeconfig, asked=name, timeout_s=30.0, quiet=True)
+    asked = Asked(str(tmp_path), Whence(), "shop", PLAIN, options, yes=True, dry_run=False, terms=Terms(prune=True))
+    transport = AiohttpTransport()
+    try:
+        client = Client(kubeconfigs.load(kubeconfig), transport)
+        async with running(client, asked) as one, running(client, asked) as other:
+            first, second = await one.propose(), await other.propose()
+            assert await one.alone.run(lambda: one.carry_out(first), 10.0) == Code.OK
+            with pytest.raises(Moved, match="was applied by somebody else"):
+                await other.alone.run(lambda: other.carry_out(second), 10.0)
+            assert await pass_over(other) == Code.OK
+            assert (await other.propose()).on_record
+    finally:
+        await transport.close()
