@@ -11,6 +11,17 @@ _REF: Final = "#/components/schemas/"
 _KEPT: Final = frozenset({"type", "format", "required", "enum", "oneOf", "x-kubernetes-preserve-unknown-fields"})
 _AS_GOOD_AS_EMPTY: Final = frozenset({"limits", "served"})
 """Fields that are required by the documents, and that servers take as empty or false where they are not there."""
+_UNTOLD: Final[Mapping[str, Mapping[str, list[str]]]] = {
+    "io.k8s.api.autoscaling.v2.MetricSpec": {"type": ["ContainerResource", "External", "Object", "Pods", "Resource"]},
+    "io.k8s.api.autoscaling.v2.MetricTarget": {"type": ["AverageValue", "Utilization", "Value"]},
+    "io.k8s.api.autoscaling.v2.HPAScalingPolicy": {"type": ["Percent", "Pods"]},
+    "io.k8s.api.networking.v1.NetworkPolicySpec": {"policyTypes": ["Egress", "Ingress"]},
+    **{
+        f"io.k8s.api.admissionregistration.v1.{name}": {"operations": ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"]}
+        for name in ("RuleWithOperations", "NamedRuleWithOperations")
+    },
+}
+"""Choices of fields that a server insists on and does not tell of."""
 _EMPTY: Final[tuple[Any, ...]] = (None, "", 0, False, {}, [])
 
 
@@ -26,7 +37,7 @@ def reduced(documents: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[st
     while waiting:
         name = waiting.pop()
         if name not in kept:
-            kept[name] = _enriched(_reduced(schemas[name]), choices.get(name, {}))
+            kept[name] = _enriched(_reduced(schemas[name]), {**choices.get(name, {}), **_UNTOLD.get(name, {})})
             waiting += _referred(kept[name])
     return {"kinds": sorted(kinds), "schemas": dict(sorted(kept.items()))}
 
