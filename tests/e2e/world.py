@@ -69,13 +69,17 @@ class Api:
             raise ApiFailure(failure.code, message) from None
 
     def get(self, path: str) -> Any:
-        """The object, or None."""
-        try:
-            return self.call("GET", path)
-        except ApiFailure as failure:
-            if failure.code == 404:
-                return None
-            raise
+        """The object, or None. A kind that was defined just now has no storage for a moment."""
+        for patience in range(50, -1, -1):
+            try:
+                return self.call("GET", path)
+            except ApiFailure as failure:
+                if failure.code == 404:
+                    return None
+                if failure.code != 429 or not patience:
+                    raise
+                time.sleep(0.2)
+        return None
 
     def create(self, path: str, body: Any) -> Any:
         return self.call("POST", path, body)
