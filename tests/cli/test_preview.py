@@ -414,6 +414,16 @@ def test_an_app_is_followed_into_the_tree_and_what_leaves_it_meets_the_guards_of
     cluster.kubectl("-n", ns, "patch", "kustomization", "inner", "--type=merge", '-p={"spec":{"prune":false}}')
     _, objects = shop.found("--head", "fleet", "--app", f"{ns}/inner", "--no-images", path="")
     assert {objects[name]["judgements"][0]["message"] for name in leaving} == {"it stays: spec.prune is false"}
+    # by the rights of the account that the app has
+    patch = '-p={"spec":{"serviceAccountName":"robot"}}'
+    cluster.kubectl("-n", ns, "patch", "kustomization", "inner", "--type=merge", patch)
+    cluster.kubectl("-n", ns, "create", "role", "robot", "--verb=patch,create", "--resource=configmaps")
+    cluster.kubectl("-n", ns, "create", "rolebinding", "robot", "--role=robot", f"--serviceaccount={ns}:robot")
+    asked = ("--head", "fleet", "--app", f"{ns}/inner", "--no-images", "--as-account")
+    code, objects = shop.found(*asked, path="")
+    assert (code, objects["ConfigMap/settings"]["verdict"]) == (2, "fine")
+    [forbidden] = [one for one in objects["Deployment/web"]["judgements"] if one["verdict"] == "forbidden"]
+    assert forbidden["message"].startswith("the account of the app may not: deployments.apps")
 
 
 def naming(name: str) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def test_every_verdict_has_a_weight_and_a_meaning() -> None:
         Verdict.HELD,
         Verdict.BUILD_FAILED,
         Verdict.CONFLICT,
+        Verdict.FORBIDDEN,
         Verdict.REFUSED_SCHEMA,
         Verdict.REFUSED_POLICY,
         Verdict.IMMUTABLE,

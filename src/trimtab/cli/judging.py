@@ -121,11 +121,16 @@ async def in_cluster(
     beside: Sequence[Part],
     imagery: Imagery | None,
     *,
+    as_account: bool,
     timeout_s: float,
     until: float,
 ) -> Found:
-    """What a cluster says of `parts`. Never raises for what it says: what it does not say is unknown."""
-    return await _InCluster(client, parts, [*parts, *beside], imagery, Terms(timeout_s=timeout_s, until=until)).found()
+    """What a cluster says of `parts`. Never raises for what it says: what it does not say is unknown.
+
+    `as_account`: an app with an account of its own is judged by the rights of that one.
+    """
+    terms = Terms(timeout_s=timeout_s, until=until)
+    return await _InCluster(client, parts, [*parts, *beside], imagery, terms, as_account).found()
 
 
 class _Object(NamedTuple):
@@ -142,6 +147,7 @@ class _InCluster:
     everything: Sequence[Part]
     imagery: Imagery | None
     terms: Terms
+    as_account: bool
     more: dict[int, list[Judgement]] = field(default_factory=dict)
 
     async def found(self) -> Found:
@@ -193,11 +199,17 @@ class _InCluster:
         async def one(part: Part) -> list[_Object]:
             unit = part.unit
             stamped, force = unit.key is not None, unit.spec is not None and unit.spec.force
-            terms = self.terms._replace(app=unit.key, stamped=stamped, force=force)
+            terms = self.terms._replace(app=unit.key, stamped=stamped, force=force, account=self._account(unit))
             looked = await previewing.look(self.client, part.items, brought, terms)
             return [_Object(part, found) for found in looked]
 
         return [found for those in await abreast(one, self.parts, _AT_ONCE) for found in those]
+
+    def _account(self, unit: Unit) -> str:
+        """The user in whose name `unit` is applied; empty where that is not asked, or it is the controller's."""
+        if not self.as_account or unit.key is None or unit.spec is None or not unit.spec.service_account_name:
+            return ""
+        return f"system:serviceaccount:{unit.key.namespace}:{unit.spec.service_account_name}"
 
     def _of(self, one: _Object) -> list[Judgement]:
         return self.more.setdefault(id(one.looked), [])

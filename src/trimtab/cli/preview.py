@@ -47,6 +47,11 @@ Each object that changes, or of which there is something to say, is listed with 
     help="Only this Kustomization (may be given several times).",
 )
 @click.option("--as-files", is_flag=True, help="Take PATH for plain files, whichever app of the cluster builds it.")
+@click.option(
+    "--as-account",
+    is_flag=True,
+    help="Judge an app by the rights of its own account, if it has one; takes the right to impersonate it.",
+)
 @click.option("--offline", is_flag=True, help="Ask no cluster, and no registry but with --images.")
 @click.option("--images/--no-images", default=None, help="Ask registries for new images (unless --offline).")
 @click.option(
@@ -66,6 +71,7 @@ def preview(
     head: str,
     apps: tuple[str, ...],
     as_files: bool,
+    as_account: bool,
     offline: bool,
     images: bool | None,
     insecure: tuple[str, ...],
@@ -97,6 +103,7 @@ def preview(
         images=not offline if images is None else images,
         insecure=insecure,
         as_files=as_files,
+        as_account=as_account,
     )
     if str(path) == "-" and (base or head):
         raise click.UsageError("standard input is of no commit: --base and --head go with a directory")

@@ -42,7 +42,8 @@ _SHOWN: Final = 12
 class Asked(NamedTuple):
     """What is to be known: of `path`, or of `apps`; `base` and `head` are names of commits, or empty.
 
-    `as_files`: no app of the cluster is looked for that builds `path`.
+    `as_files`: no app of the cluster is looked for that builds `path`. `as_account`: apps that have an account of their
+    own are judged by its rights.
     `images`: registries are asked; those of `insecure` over plain HTTP.
     """
 
@@ -55,6 +56,7 @@ class Asked(NamedTuple):
     images: bool = True
     insecure: tuple[str, ...] = ()
     as_files: bool = False
+    as_account: bool = False
 
     @property
     def about(self) -> str:
@@ -313,7 +315,13 @@ class _Previewing:
             return alone.steps
         until = asyncio.get_running_loop().time() + self.asked.options.timeout_s
         found = await judging.in_cluster(
-            self.client, parts, beside, imagery, timeout_s=self.asked.options.timeout_s, until=until
+            self.client,
+            parts,
+            beside,
+            imagery,
+            as_account=self.asked.as_account,
+            timeout_s=self.asked.options.timeout_s,
+            until=until,
         )
         self.unasked += found.unasked
         return found.steps

@@ -31,6 +31,7 @@ class Verdict(StrEnum):
     HELD = "held"  # nothing happens until a person allows it
     BUILD_FAILED = "build-failed"  # it cannot be rendered, or is refused before any request
     CONFLICT = "conflict"  # two apps declare it
+    FORBIDDEN = "forbidden"  # the account of its app may not
     REFUSED_SCHEMA = "refused-schema"
     REFUSED_POLICY = "refused-policy"
     IMMUTABLE = "immutable"
@@ -64,6 +65,7 @@ MEANINGS: Final[Mapping[Verdict, str]] = {
     Verdict.HELD: "Nothing happens until a person allows it",
     Verdict.BUILD_FAILED: "It cannot be rendered, or is refused before any request",
     Verdict.CONFLICT: "Two apps declare the object, and one of them only can own it",
+    Verdict.FORBIDDEN: "The account of its app may not apply the object",
     Verdict.REFUSED_SCHEMA: "The object is not valid",
     Verdict.REFUSED_POLICY: "A policy refuses the object",
     Verdict.IMMUTABLE: "A field that cannot change would",

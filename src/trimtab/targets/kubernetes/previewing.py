@@ -42,13 +42,15 @@ _COMES: Final = re.compile(r"error looking up service account|no PriorityClass w
 class Terms(NamedTuple):
     """For whom it is asked. `stamped`: the objects carry the labels of the app that wishes them, `app`.
 
-    `force`: the app asks for a new object where a live one cannot become what is wished. What has no answer at `until`
-    (the loop's time), after `timeout_s`, is unknown.
+    `force`: the app asks for a new object where a live one cannot become what is wished. `account` is the user in whose
+    name it is applied, where the rights of that one are to be judged and not those of whoever asks. What has no answer
+    at `until` (the loop's time), after `timeout_s`, is unknown.
     """
 
     app: Key | None = None
     stamped: bool = False
     force: bool = False
+    account: str = ""
     timeout_s: float = 300.0
     until: float | None = None
 
@@ -150,7 +152,8 @@ class _Looking:
             warned.extend(refusal.warnings(headers.items()))
 
         try:
-            answer = await rehearse(self.client, await self.client.discovery.find(item.gvk), item, headed)
+            resource = await self.client.discovery.find(item.gvk)
+            answer = await rehearse(self._applying, resource, item, headed)
         except NotFound:
             return await self._as_the_gate(item, State.MISSING)
         except ApiError as failure:
@@ -165,6 +168,21 @@ class _Looking:
         state = State.DIFFERS if found else State.SAME
         note = self.scaled.problems.get(item.ref.namespace, "") if _replicas(found) else ""
         return self._said(item, state, judgements, found, live=live, after=answer, note=note)
+
+    @property
+    def _applying(self) -> Client:
+        """The client in whose name objects are applied."""
+        return self.client.acting_as(self.terms.account) if self.terms.account else self.client
+
+    def _of_rights(self, failure: ApiError, judgement: Judgement) -> Judgement:
+        """`judgement`, where it is the account of the app that lacks rights, and not whoever asks."""
+        mine = not self.terms.account or "impersonate" in failure.message
+        if mine or judgement.verdict is not Verdict.UNKNOWN or not isinstance(failure, Forbidden):
+            return judgement
+        words = f"the account of the app may not: {judgement.message.partition(': ')[2]}"
+        if self.providers.roles:
+            return Judgement(Verdict.UNKNOWN, f"{words}, unless the roles of the same change allow it")
+        return Judgement(Verdict.FORBIDDEN, words)
 
     async def _of_pods(self, item: Desired, live: Body | None, answer: Body) -> list[Judgement]:
         """What is said of the Pods that `item` would make: a workload is taken though its Pods never would be.
@@ -200,7 +218,7 @@ class _Looking:
         return []
 
     async def _of_refusal(self, item: Desired, live: Body | None, failure: ApiError) -> Looked:
-        judgement = refusal.judged(failure, item.told(failure.message))
+        judgement = self._of_rights(failure, refusal.judged(failure, item.told(failure.message)))
         if judgement.verdict is Verdict.REFUSED_SCHEMA and isinstance(failure, Invalid):
             if self.providers.definitions.define(item.gvk):
                 words = "its definition changes too: it is judged when it is applied"
