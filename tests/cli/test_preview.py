@@ -383,11 +383,14 @@ def test_an_app_is_followed_into_the_tree_and_what_leaves_it_meets_the_guards_of
     [kept] = objects["ConfigMap/moved"]["judgements"]
     assert (kept["verdict"], kept["message"]) == ("kept", f"it goes over to {ns}/third")
     # by its path, and then as plain files, which no app is known to own
-    cluster.app("twin", path="inner/")
+    cluster.app("twin", path="inner/", targetNamespace=ns)
     several = shop.preview("--head", "fleet", "--no-images", path="inner")
     assert (several.exit_code, f"is built by several apps, {ns}/inner, {ns}/twin" in several.stderr) == (1, True)
     _, objects = shop.found("--head", "fleet", "--app", f"{ns}/inner", "--no-images", path="inner")
     assert objects["Kustomization/inner"]["verdict"] == "build-failed"  # the variables are not in the cluster
+    _, objects = shop.found("--head", "fleet", "--app", f"{ns}/twin", "--no-images", path="")
+    [warning] = objects["ConfigMap/settings"]["judgements"]
+    assert warning["message"].startswith(f"it is of the app {ns}/inner, which is not looked into")
     _, objects = shop.found("--head", "fleet", "--as-files", "--no-images", path="inner")
     assert {one["app"] for one in objects.values()} == {None}
     # as the app is in the cluster, with a budget of its own, and then with an approval
