@@ -15,7 +15,16 @@ from pathlib import Path
 import pytest
 
 from trimtab.api.crd import DEFINITIONS
-from trimtab.api.install import APPLIER, AUTOMATE, DEFAULT_NAMESPACE, READER, SYNC, install_manifests, superseded
+from trimtab.api.install import (
+    APPLIER,
+    AUTOMATE,
+    DEFAULT_NAMESPACE,
+    NOTIFY,
+    READER,
+    SYNC,
+    install_manifests,
+    superseded,
+)
 from trimtab.cluster.plane import ControlPlane
 from trimtab.manifests.codec import encode
 from trimtab.manifests.refs import Body, Ref
@@ -61,7 +70,7 @@ def rights(kubectl: Kubectl, account: str, namespace: str) -> list[str]:
 
 def chapter(kubectl: Kubectl, tenancy: str) -> str:
     text = ""
-    for account in (SYNC, READER, APPLIER, AUTOMATE):
+    for account in (SYNC, READER, APPLIER, AUTOMATE, NOTIFY):
         for namespace in (DEFAULT_NAMESPACE, "default"):
             text += f"# {tenancy}: {account} in {namespace}\n"
             text += "".join(f"{line}\n" for line in rights(kubectl, account, namespace)) + "\n"
@@ -161,11 +170,9 @@ def test_everything_hangs_together() -> None:
     labels = deployment["template"]["metadata"]["labels"].items()
     container = deployment["template"]["spec"]["containers"][0]
     service = bodies["Service/gitops/source-controller"]["spec"]
-    hooks = bodies["Service/gitops/webhook-receiver"]["spec"]
     policy = bodies["NetworkPolicy/gitops/trimtab"]["spec"]
     for selector in (
         service["selector"],
-        hooks["selector"],
         deployment["selector"]["matchLabels"],
         policy["podSelector"]["matchLabels"],
     ):
@@ -173,12 +180,27 @@ def test_everything_hangs_together() -> None:
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert service["ports"][0]["port"] == 80
     assert ports[service["ports"][0]["targetPort"]] == 9790
-    assert hooks["ports"][0]["port"] == 80
-    assert ports[hooks["ports"][0]["targetPort"]] == 9292
     assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == set(ports)
     assert container["image"] == IMAGE
     assert "--applier=gitops/trimtab-applier" in container["args"]
     assert "--storage-adv-addr=source-controller.gitops.svc.cluster.local." in container["args"]
+    notify = bodies["Deployment/gitops/trimtab-notify"]["spec"]
+    known = notify["template"]["metadata"]["labels"].items()
+    ports = {port["name"]: port["containerPort"] for port in notify["template"]["spec"]["containers"][0]["ports"]}
+    for name, number in (("webhook-receiver", 9292), ("notification-controller", 9090)):
+        service = bodies[f"Service/gitops/{name}"]["spec"]
+        assert service["selector"].items() <= known
+        assert service["ports"][0]["port"] == 80
+        assert ports[service["ports"][0]["targetPort"]] == number
+    policy = bodies["NetworkPolicy/gitops/trimtab-notify"]["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= known
+    assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == set(ports)
+    # Events are for the pods of this namespace: whoever may post them may have anything said.
+    anybody = next(rule for rule in policy["ingress"] if "namespaceSelector" in rule["from"][0])
+    assert "http" not in {port["port"] for port in anybody["ports"]}
+    for process in ("trimtab", "trimtab-automate"):
+        arguments = bodies[f"Deployment/gitops/{process}"]["spec"]["template"]["spec"]["containers"][0]["args"]
+        assert "--events-addr=http://notification-controller.gitops.svc.cluster.local./" in arguments
     for body in bodies.values():
         for subject in body.get("subjects", ()):
             assert f"ServiceAccount/{subject['namespace']}/{subject['name']}" in bodies
@@ -200,7 +222,7 @@ def test_the_pod_s_arguments_are_ones_the_command_knows(multi_tenant: bool) -> N
 def test_multi_tenancy_binds_nobody_to_cluster_admin() -> None:
     bodies = install_manifests(image=IMAGE, multi_tenant=True)
     bound = {body["roleRef"]["name"] for body in bodies if body["kind"] == "ClusterRoleBinding"}
-    assert bound == {"trimtab-sync", "trimtab-automate"}
+    assert bound == {"trimtab-sync", "trimtab-automate", "trimtab-notify"}
     deployment = next(body for body in bodies if body["kind"] == "Deployment")
     arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     assert "--multi-tenant" in arguments

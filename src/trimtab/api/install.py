@@ -1,4 +1,4 @@
-"""Everything a cluster needs to run Trimtab: definitions, accounts with the least rights, and two Deployments.
+"""Everything a cluster needs to run Trimtab: definitions, accounts with the least rights, and three Deployments.
 
 Who may do what:
 
@@ -14,11 +14,16 @@ Who may do what:
   act for nobody. What writes to git are Secrets that it is told the names of.
 - `trimtab-automate-tenant`, a role for that account: read a Secret it is told the name of, and the names of Secrets in
   a service account. Bound as `trimtab-tenant` is.
+- `trimtab-notify`, the account of the process that tells of events and takes webhooks: it sees our own kinds, asks them
+  for a look, and writes the status of Receivers, Events, its Lease and the one ConfigMap of what was told. It may
+  change nothing else in the cluster, act for nobody and write to no git.
+- `trimtab-notify-tenant`, a role for that account: read a Secret or ConfigMap it is told the name of. Bound as
+  `trimtab-tenant` is.
 """
 
 from typing import Final
 
-from trimtab.api.crd import DEFINITIONS, crds
+from trimtab.api.crd import DEFINITIONS, crds, has_status
 from trimtab.api.gvk import (
     EXTENSIONS_GROUP,
     HELM_GROUP,
@@ -46,6 +51,10 @@ TENANT: Final = "trimtab-tenant"
 VIEW: Final = "trimtab-view"
 AUTOMATE: Final = "trimtab-automate"
 AUTOMATE_TENANT: Final = "trimtab-automate-tenant"
+NOTIFY: Final = "trimtab-notify"
+NOTIFY_TENANT: Final = "trimtab-notify-tenant"
+NOTIFIED: Final = "trimtab-notified"
+"""The ConfigMap of what was told last."""
 DEPLOYMENT: Final = "trimtab"
 
 ARTIFACT_SERVICE: Final = "source-controller"
@@ -54,12 +63,19 @@ ARTIFACT_PORT: Final = 9790
 WEBHOOK_SERVICE: Final = "webhook-receiver"
 """Flux's own name, which an Ingress of the user's leads to."""
 WEBHOOK_PORT: Final = 9292
+EVENT_SERVICE: Final = "notification-controller"
+"""Flux's own name, which its controllers post events to."""
+EVENT_PORT: Final = 9090
 METRICS_PORT: Final = 8080
 NOBODY: Final = 65534
 GRACE_S: Final = 30
 
 _PORTS: Final[tuple[Body, ...]] = (
     {"name": "http", "containerPort": ARTIFACT_PORT, "protocol": "TCP"},
+    {"name": "http-prom", "containerPort": METRICS_PORT, "protocol": "TCP"},
+)
+_NOTIFY_PORTS: Final[tuple[Body, ...]] = (
+    {"name": "http", "containerPort": EVENT_PORT, "protocol": "TCP"},
     {"name": "http-webhook", "containerPort": WEBHOOK_PORT, "protocol": "TCP"},
     {"name": "http-prom", "containerPort": METRICS_PORT, "protocol": "TCP"},
 )
@@ -69,6 +85,7 @@ _WATCH: Final = ["get", "list", "watch"]
 _PART_OF: Final = {"app.kubernetes.io/part-of": "trimtab"}
 _POD: Final = {"app.kubernetes.io/name": "trimtab", "app.kubernetes.io/component": "sync"}
 _AUTOMATE_POD: Final = {"app.kubernetes.io/name": "trimtab", "app.kubernetes.io/component": "automate"}
+_NOTIFY_POD: Final = {"app.kubernetes.io/name": "trimtab", "app.kubernetes.io/component": "notify"}
 
 
 def install_manifests(
@@ -85,15 +102,18 @@ def install_manifests(
     return [
         _namespace(namespace),
         *crds(),
-        *(_service_account(name, namespace) for name in (SYNC, READER, APPLIER, AUTOMATE)),
+        *(_service_account(name, namespace) for name in (SYNC, READER, APPLIER, AUTOMATE, NOTIFY)),
         *_roles(multi_tenant=multi_tenant),
         *_bindings(namespace, multi_tenant=multi_tenant),
-        _service(ARTIFACT_SERVICE, "http", namespace),
-        _service(WEBHOOK_SERVICE, "http-webhook", namespace),
-        _network_policy(namespace),
+        _service(ARTIFACT_SERVICE, "http", namespace, _POD),
+        _service(WEBHOOK_SERVICE, "http-webhook", namespace, _NOTIFY_POD),
+        _service(EVENT_SERVICE, "http", namespace, _NOTIFY_POD),
+        _network_policy(DEPLOYMENT, _POD, ("http-prom",), namespace),
+        _network_policy(NOTIFY, _NOTIFY_POD, ("http-prom", "http-webhook"), namespace),
         _metrics_policy(AUTOMATE, _AUTOMATE_POD, namespace),
         _deployment(namespace, image, _arguments(namespace, multi_tenant=multi_tenant, deny_private=deny_private)),
         _automate(namespace, image, multi_tenant=multi_tenant, deny_private=deny_private),
+        _notify(namespace, image, multi_tenant=multi_tenant, deny_private=deny_private),
     ]
 
 
@@ -118,7 +138,9 @@ def _namespace(name: str) -> Body:
 
 def _service_account(name: str, namespace: str) -> Body:
     # Only the processes' own accounts have their tokens in a pod; the others are acted for.
-    return _object("v1", "ServiceAccount", name, namespace) | {"automountServiceAccountToken": name in (SYNC, AUTOMATE)}
+    return _object("v1", "ServiceAccount", name, namespace) | {
+        "automountServiceAccountToken": name in (SYNC, AUTOMATE, NOTIFY)
+    }
 
 
 def _rule(group: str, resources: list[str], verbs: list[str], names: list[str] | None = None) -> Body:
@@ -131,8 +153,14 @@ def _cluster_role(name: str, rules: list[Body], labels: dict[str, str] | None = 
 
 
 def _roles(*, multi_tenant: bool) -> list[Body]:
-    kinds = [(definition.gvk.group, definition.plural) for definition in DEFINITIONS]
-    own = [rule for group, plural in kinds if group != IMAGE_GROUP for rule in _own(group, plural)]
+    kinds = [(definition.gvk.group, definition.plural) for definition in DEFINITIONS if has_status(definition)]
+    # what only says something is looked after by reading it
+    said = [
+        _rule(definition.gvk.group, [definition.plural], _WATCH)
+        for definition in DEFINITIONS
+        if not has_status(definition)
+    ]
+    own = [*said, *(rule for group, plural in kinds if group != IMAGE_GROUP for rule in _own(group, plural))]
     images = [plural for group, plural in kinds if group == IMAGE_GROUP]
     sync = [
         *own,
@@ -160,6 +188,16 @@ def _roles(*, multi_tenant: bool) -> list[Body]:
         _rule("", ["namespaces"], _WATCH),
     ]
     automate_tenant = [_rule("", ["secrets", "serviceaccounts"], ["get"])]
+    hooks = [rule for group, plural in kinds if group == NOTIFICATION_GROUP for rule in _own(group, plural)]
+    notify = [
+        *said,
+        *hooks,
+        # a webhook asks them for a look; how they stand is told
+        *(_rule(group, [plural], [*_WATCH, "patch"]) for group, plural in kinds if group != NOTIFICATION_GROUP),
+        _rule("", ["events"], ["create", "patch"]),
+        _rule("", ["namespaces"], _WATCH),
+    ]
+    notify_tenant = [_rule("", ["secrets", "configmaps"], ["get"])]
     groups = (SOURCE_GROUP, EXTENSIONS_GROUP, KUSTOMIZE_GROUP, HELM_GROUP, NOTIFICATION_GROUP, IMAGE_GROUP)
     aggregate = {f"{_RBAC}/aggregate-to-{role}": "true" for role in ("view", "edit", "admin")}
     return [
@@ -168,6 +206,8 @@ def _roles(*, multi_tenant: bool) -> list[Body]:
         _cluster_role(READER, [_rule("*", ["*"], _WATCH)]),
         _cluster_role(AUTOMATE, automate),
         _cluster_role(AUTOMATE_TENANT, automate_tenant),
+        _cluster_role(NOTIFY, notify),
+        _cluster_role(NOTIFY_TENANT, notify_tenant),
         _cluster_role(VIEW, [_rule(group, ["*"], _WATCH) for group in groups], aggregate),
     ]
 
@@ -183,25 +223,33 @@ def _own(group: str, plural: str) -> list[Body]:
 
 
 def _bindings(namespace: str, *, multi_tenant: bool) -> list[Body]:
-    everywhere = [(SYNC, SYNC, SYNC), (AUTOMATE, AUTOMATE, AUTOMATE)]
+    everywhere = [(SYNC, SYNC, SYNC), (AUTOMATE, AUTOMATE, AUTOMATE), (NOTIFY, NOTIFY, NOTIFY)]
     if not multi_tenant:
         everywhere += [
             (TENANT, TENANT, SYNC),
             (READER, READER, READER),
             (APPLIER, "cluster-admin", APPLIER),
             (AUTOMATE_TENANT, AUTOMATE_TENANT, AUTOMATE),
+            (NOTIFY_TENANT, NOTIFY_TENANT, NOTIFY),
         ]
     leases = _leases(SOURCE_LEASE, KUSTOMIZE_LEASE, HELM_LEASE, NOTIFICATION_LEASE, WATCHER_LEASE)
     switch = [_rule("", ["configmaps"], _WATCH, ["trimtab-freeze"])]
+    told = [
+        _rule("", ["configmaps"], ["create"]),
+        _rule("", ["configmaps"], ["get", "patch"], [NOTIFIED]),
+    ]
     here = [
-        _object(f"{_RBAC}/v1", "Role", SYNC, namespace) | {"rules": leases + switch},
+        _object(f"{_RBAC}/v1", "Role", SYNC, namespace) | {"rules": leases + switch + told},
         _binding("RoleBinding", SYNC, "Role", SYNC, SYNC, namespace),
         _object(f"{_RBAC}/v1", "Role", AUTOMATE, namespace) | {"rules": _leases(REFLECTOR_LEASE, AUTOMATION_LEASE)},
         _binding("RoleBinding", AUTOMATE, "Role", AUTOMATE, AUTOMATE, namespace),
+        _object(f"{_RBAC}/v1", "Role", NOTIFY, namespace) | {"rules": _leases(NOTIFICATION_LEASE) + told},
+        _binding("RoleBinding", NOTIFY, "Role", NOTIFY, NOTIFY, namespace),
     ]
     if multi_tenant:
         here.append(_binding("RoleBinding", TENANT, "ClusterRole", TENANT, SYNC, namespace))
         here.append(_binding("RoleBinding", AUTOMATE_TENANT, "ClusterRole", AUTOMATE_TENANT, AUTOMATE, namespace))
+        here.append(_binding("RoleBinding", NOTIFY_TENANT, "ClusterRole", NOTIFY_TENANT, NOTIFY, namespace))
     return [
         *(
             _binding("ClusterRoleBinding", name, "ClusterRole", role, account, namespace)
@@ -225,27 +273,27 @@ def _binding(kind: str, name: str, role_kind: str, role: str, account: str, name
     }
 
 
-def _service(name: str, port: str, namespace: str) -> Body:
+def _service(name: str, port: str, namespace: str, pod: dict[str, str]) -> Body:
     return _object("v1", "Service", name, namespace) | {
         "spec": {
             "type": "ClusterIP",
-            "selector": dict(_POD),
+            "selector": dict(pod),
             "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": port}],
         }
     }
 
 
-def _network_policy(namespace: str) -> Body:
-    """Artifacts for the pods of this namespace, metrics and webhooks for any pod; nothing else comes in."""
-    return _object("networking.k8s.io/v1", "NetworkPolicy", DEPLOYMENT, namespace) | {
+def _network_policy(name: str, pod: dict[str, str], public: tuple[str, ...], namespace: str) -> Body:
+    """Artifacts and events for the pods of this namespace, what is public for any pod; nothing else comes in."""
+    return _object("networking.k8s.io/v1", "NetworkPolicy", name, namespace) | {
         "spec": {
-            "podSelector": {"matchLabels": dict(_POD)},
+            "podSelector": {"matchLabels": dict(pod)},
             "policyTypes": ["Ingress"],
             "ingress": [
                 {"from": [{"podSelector": {}}], "ports": [{"protocol": "TCP", "port": "http"}]},
                 {
                     "from": [{"namespaceSelector": {}}],
-                    "ports": [{"protocol": "TCP", "port": port} for port in ("http-prom", "http-webhook")],
+                    "ports": [{"protocol": "TCP", "port": port} for port in public],
                 },
             ],
         }
@@ -277,10 +325,30 @@ def _arguments(namespace: str, *, multi_tenant: bool, deny_private: bool) -> lis
         # The closing dot keeps the name out of the search list of every pod's resolver.
         f"--storage-adv-addr={ARTIFACT_SERVICE}.{namespace}.svc.cluster.local.",
         f"--metrics-addr=:{METRICS_PORT}",
-        "--controllers=source,kustomize,helm,source-watcher,notification",
-        f"--receiver-addr=:{WEBHOOK_PORT}",
+        "--controllers=source,kustomize,helm,source-watcher",
+        f"--events-addr={_event_address(namespace)}",
         *denied,
     ]
+
+
+def _event_address(namespace: str) -> str:
+    """Where the other processes post their events."""
+    return f"http://{EVENT_SERVICE}.{namespace}.svc.cluster.local./"
+
+
+def _notify(namespace: str, image: str, *, multi_tenant: bool, deny_private: bool) -> Body:
+    """The process that tells of events and takes webhooks, with an account of its own."""
+    arguments = [
+        "run",
+        "--controllers=notification",
+        "--storage-path=/data",
+        f"--metrics-addr=:{METRICS_PORT}",
+        f"--receiver-addr=:{WEBHOOK_PORT}",
+        f"--events-listen-addr=:{EVENT_PORT}",
+        *(["--multi-tenant"] if multi_tenant else []),
+        *(["--deny-private-addresses"] if deny_private else []),
+    ]
+    return _deployment(namespace, image, arguments, NOTIFY, _NOTIFY_POD, NOTIFY, _NOTIFY_PORTS)
 
 
 def _automate(namespace: str, image: str, *, multi_tenant: bool, deny_private: bool) -> Body:
@@ -290,6 +358,7 @@ def _automate(namespace: str, image: str, *, multi_tenant: bool, deny_private: b
         "--controllers=image-reflector,image-automation",
         "--storage-path=/data",
         f"--metrics-addr=:{METRICS_PORT}",
+        f"--events-addr={_event_address(namespace)}",
         *(["--multi-tenant"] if multi_tenant else []),
         *(["--deny-private-addresses"] if deny_private else []),
     ]

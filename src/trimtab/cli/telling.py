@@ -65,7 +65,7 @@ WATCHED: Final = (
 _STATEFUL: Final = frozenset(one.kind for one in WATCHED) - {"ExternalArtifact"}
 _CONFIG_MAP: Final = Gvk("", "v1", "ConfigMap")
 _LOOK_AGAIN_S: Final = 5.0
-_RECORD_EVERY_S: Final = 60.0
+_RECORD_EVERY_S: Final = 15.0
 _TEMPLATE_S: Final = 10.0
 _MOST_TEMPLATES: Final = 200
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from trimtab.api.install import NOTIFIED as NAME
 from trimtab.kube.client import Client
 from trimtab.kube.errors import AlreadyExists, NotFound
 from trimtab.manifests.refs import Gvk
@@ -19,7 +20,6 @@ from trimtab.notify.story import Story
 
 log = logging.getLogger(__name__)
 
-NAME: Final = "trimtab-notified"
 MOST_BYTES: Final = 800_000
 """A ConfigMap has a megabyte; what was told longest ago is left out."""
 MOST_LINES: Final = 20_000
