@@ -263,6 +263,20 @@ def test_a_value_of_a_secret_is_hidden_where_it_was_put_into_once(tmp_path: Path
         assert PASSWORD not in done.stdout + done.stderr
 
 
+def test_an_object_is_not_called_by_a_value_of_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "app.yaml").write_text(json.dumps(config_map("x-${PASSWORD}", data={"a": "1"})))
+    (tmp_path / "vars.yaml").write_text(json.dumps(secret(stringData={"PASSWORD": "correct-horse"})))
+    (tmp_path / "ks.yaml").write_text(KUSTOMIZATION)
+    (tmp_path / "live.json").write_text(json.dumps(listed()))
+    for live in (("--live", "live.json"), ("--offline",)):
+        for form in ("text", "json"):
+            arguments = (*live, "--kustomization-file", "ks.yaml", "--substitute-from", "vars.yaml", "-o", form)
+            done = called("diff", "app.yaml", *arguments, cwd=tmp_path)
+            assert done.returncode in (2, 3)
+            assert "correct-horse" not in done.stdout + done.stderr
+            assert "x-" in done.stdout
+
+
 def test_who_reads_no_further_gets_the_exit_code_all_the_same(tmp_path: Path) -> None:
     many = listed(*(config_map(f"c{number}", data={"a": "1"}) for number in range(3_000)))
     (tmp_path / "wanted.yaml").write_text(json.dumps(many))

@@ -134,6 +134,20 @@ def hidden(findings: "Iterable[Finding]", variables: "Variables") -> "list[Findi
     ]
 
 
+def unnamed(findings: "Iterable[Finding]", variables: "Variables") -> "list[Finding]":
+    """`findings` whose objects are not called by a value that comes from a Secret.
+
+    Whoever writes a file that somebody else compares could put a variable where an object has its name, to read it.
+    """
+    from trimtab.controllers.hiding import NOTHING
+    from trimtab.manifests.refs import Ref
+
+    hiding = NOTHING.follow(variables)
+    if not hiding.now:
+        return list(findings)
+    return [finding._replace(ref=Ref(*map(hiding.text, finding.ref))) for finding in findings]
+
+
 def unsealed(wish: Wanted, app: "Key | None" = None) -> "tuple[list[Finding], list[Manifest]]":
     """What is still encrypted, as findings, and the rest."""
     from trimtab.sops.objects import is_encrypted, is_switched_off, sealed_entry

@@ -79,11 +79,12 @@ class Asked(NamedTuple):
         if live is not None:
             namespace, everything = self.options.asked, self.unmanaged
             try:
-                return self._report(against.dump(wish, live, namespace=namespace, everything=everything))
+                found = against.dump(wish, live, namespace=namespace, everything=everything)
+                return self._report(against.unnamed(found, wish.variables))
             except RecursionError:
                 raise Failure(Code.WRONG, f"{live}: something in it is nested too deeply") from None
         why = "offline, and nothing live was given to compare it with (--live FILE)"
-        return self._report(against.nothing(wish.rendered.manifests, why))
+        return self._report(against.unnamed(against.nothing(wish.rendered.manifests, why), wish.variables))
 
     async def _files(self, client: "Client", terms: "Terms") -> "tuple[list[Finding], Collection[Ref]]":
         assert self.subject.path is not None  # noqa: S101
@@ -93,7 +94,7 @@ class Asked(NamedTuple):
             wish = wish._replace(declared=wish.declared._replace(key=key))
         namespace = self.options.asked or client.config.namespace
         found = await against.cluster(client, wish, terms, namespace=namespace)
-        return found, {finding.ref for finding in found}
+        return against.unnamed(found, wish.variables), {finding.ref for finding in found}
 
     async def _apps(self, client: "Client", terms: "Terms") -> "tuple[list[Finding], Collection[Ref]]":
         from trimtab.cli import apps
