@@ -16,7 +16,10 @@ NAMES = {"github": "/api/v3", "gitlab": "/api/v4", "gitea": "/api/v1"}
 
 @dataclass
 class PullForge:
-    """`branches` are those that differ from main; `says` answers in place of what is done next, if it is set."""
+    """`branches` are those that differ from main; a pull request with `copy` is from a copy of the repository.
+
+    `says` answers in place of what is done next, if it is set.
+    """
 
     kind: str
     tls: ssl.SSLContext
@@ -88,7 +91,8 @@ class PullForge:
     def _asked_for(self, pull: dict[str, Any], query: Any) -> bool:
         match self.kind:
             case "github":
-                wanted = {"state": "all", "head": f"acme:{pull['head']}", "base": pull["base"]}
+                owner = "mallory" if pull.get("copy") else "acme"
+                wanted = {"state": "all", "head": f"{owner}:{pull['head']}", "base": pull["base"]}
             case "gitlab":
                 wanted = {"state": "all", "source_branch": pull["head"], "target_branch": pull["base"]}
             case _:
@@ -99,7 +103,7 @@ class PullForge:
         head, base, body = (
             ("source_branch", "target_branch", "description") if self.kind == "gitlab" else ("head", "base", "body")
         )
-        open_ = [one for one in self.pulls if not one.get("closed")]
+        open_ = [one for one in self.pulls if not one.get("closed") and not one.get("copy")]
         there = next((one for one in open_ if (one["head"], one["base"]) == (wanted[head], wanted[base])), None)
         if there is not None:
             match self.kind:
@@ -133,6 +137,8 @@ class PullForge:
                 "id": number + 9000,
                 "iid": number,
                 "project_id": 3,
+                "source_project_id": 4 if pull.get("copy") else 3,
+                "target_project_id": 3,
                 "title": title,
                 "description": body,
                 "state": "closed" if pull.get("closed") else "opened",
@@ -142,6 +148,7 @@ class PullForge:
                 "author": {"id": 1, "username": "bot"},
                 "labels": [],
             }
+        there = {"full_name": "mallory/shop" if pull.get("copy") else "acme/shop"}
         return {
             "id": number + 9000,
             "url": f"{self.url}/repos/acme/shop/pulls/{number}",
@@ -151,6 +158,6 @@ class PullForge:
             "title": title,
             "body": body or None,
             "user": {"login": "bot", "id": 1},
-            "head": {"label": pull["head"], "ref": pull["head"], "sha": "a" * 40, "repo": {"full_name": "acme/shop"}},
+            "head": {"label": pull["head"], "ref": pull["head"], "sha": "a" * 40, "repo": there},
             "base": {"label": pull["base"], "ref": pull["base"], "sha": "b" * 40, "repo": {"full_name": "acme/shop"}},
         }

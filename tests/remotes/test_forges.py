@@ -79,6 +79,18 @@ async def test_what_somebody_closed_is_not_opened_again_but_for_something_else(
     assert await pulls.ensure(forge, WISH._replace(title="Update shop to 1.3")) == again._replace(news=False)
 
 
+async def test_a_branch_of_that_name_in_somebody_s_copy_is_not_ours(
+    double: PullForge, pulls: Pulls, forge: Forge
+) -> None:
+    theirs = {"number": 7, "head": WISH.head, "base": WISH.base, "title": "Free coffee", "body": "", "copy": True}
+    double.pulls += [theirs, {**theirs, "number": 8, "closed": True}]
+    ours = await pulls.ensure(forge, WISH)
+    assert ours is not None
+    assert (ours.number, ours.news, len(double.pulls)) == (9, True, 3)
+    assert await pulls.ensure(forge, WISH) == ours._replace(news=False)
+    assert {one["title"] for one in double.pulls[:2]} == {"Free coffee"}
+
+
 async def test_whose_answer_was_lost_is_found_again(double: PullForge, pulls: Pulls, forge: Forge) -> None:
     await pulls.ensure(forge, WISH)
     double.hides = 1

@@ -11,6 +11,7 @@ from trimtab.remotes.git.address import Address
 LONGEST_TITLE: Final = 255
 LONGEST_BODY: Final = 60_000
 _PAGE: Final = 50
+_MOST_PAGES: Final = 20
 T = TypeVar("T")
 
 
@@ -80,8 +81,15 @@ class Dialect(Protocol):
         ...
 
 
+class _Repository(msgspec.Struct, frozen=True):
+    full_name: str
+
+
 class _Branch(msgspec.Struct, frozen=True):
+    """A branch, and where it is: nowhere any more if a copy of the repository was deleted."""
+
     ref: str = ""
+    repo: _Repository | None = None
 
 
 class _Pull(msgspec.Struct, frozen=True):
@@ -99,6 +107,11 @@ class _Pull(msgspec.Struct, frozen=True):
     def pull(self) -> Pull:
         return Pull(self.number, self.html_url, self.title, self.body or "", self.state == "open")
 
+    def is_for(self, wish: Wish) -> bool:
+        """Whether it leads from the one branch of `wish` to the other. Anybody may call one like ours in a copy."""
+        here = self.head.repo is not None and self.head.repo == self.base.repo
+        return here and (self.head.ref, self.base.ref) == (wish.head, wish.base)
+
 
 class _MergeRequest(msgspec.Struct, frozen=True):
     """As GitLab has it; `iid` counts within the project."""
@@ -110,10 +123,17 @@ class _MergeRequest(msgspec.Struct, frozen=True):
     state: str = "opened"
     source_branch: str = ""
     target_branch: str = ""
+    source_project_id: int | None = None
+    target_project_id: int | None = None
 
     @property
     def pull(self) -> Pull:
         return Pull(self.iid, self.web_url, self.title, self.description or "", self.state == "opened")
+
+    def is_for(self, wish: Wish) -> bool:
+        """As that of the others."""
+        here = self.source_project_id is not None and self.source_project_id == self.target_project_id
+        return here and (self.source_branch, self.target_branch) == (wish.head, wish.base)
 
 
 class _GitHub:
@@ -158,7 +178,7 @@ class _Gitea(_GitHub):
     """Gitea and Forgejo: the words of GitHub, another address, and no search by branch."""
 
     name = "gitea"
-    pages = 20
+    pages = _MOST_PAGES
 
     def api(self, address: Address) -> URL:
         return _base(address, "/api/v1")
@@ -173,7 +193,7 @@ class _Gitea(_GitHub):
 
 class _GitLab:
     name = "gitlab"
-    pages = 1
+    pages = _MOST_PAGES  # a search by branch finds those of copies too, and there may be many
 
     def api(self, address: Address) -> URL:
         return _base(address, "/api/v4")
@@ -193,7 +213,7 @@ class _GitLab:
 
     def found(self, answer: bytes, wish: Wish) -> tuple[Pull | None, bool]:
         items = msgspec.json.decode(answer, type=list[_MergeRequest])
-        ours = [one.pull for one in items if (one.source_branch, one.target_branch) == (wish.head, wish.base)]
+        ours = [one.pull for one in items if one.is_for(wish)]
         return _foremost(ours), len(items) >= _PAGE
 
     def create(self, project: str, wish: Wish) -> Asked:
@@ -224,7 +244,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
 
 def _named(answer: bytes, wish: Wish) -> tuple[Pull | None, bool]:
     items = msgspec.json.decode(answer, type=list[_Pull])
-    ours = [one.pull for one in items if (one.head.ref, one.base.ref) == (wish.head, wish.base)]
+    ours = [one.pull for one in items if one.is_for(wish)]
     return _foremost(ours), len(items) >= _PAGE
 
 
