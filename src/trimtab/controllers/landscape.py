@@ -25,8 +25,8 @@ _REFUSALS: Final = (ApiError, StaleGroup, Unreachable)
 async def apps(client: Client, ledgers: Ledgers, namespace: str) -> tuple[Apps, list[Finding]]:
     """The records of all apps, and what could not be read of them.
 
-    Apps of other namespaces may have objects in `namespace`, so all are asked for; who may not ask for all gets those
-    of that namespace, and is told so.
+    Apps of other namespaces may have objects in `namespace`, so all are asked for. Who may not list them everywhere is
+    told so: what carries their labels then counts as managed, since nobody can tell that it is lost.
     """
     records: dict[str, Mapping[Key, Record] | None] = {}
     blind: list[Finding] = []
