@@ -52,4 +52,4 @@ def test_twenty_intervals_without_change_cost_no_request_and_no_write_but_the_le
     assert renewals, "the log does not show this controller"
     others = [(verb, uri) for verb, uri in seen if f"/namespaces/{ns}/" in uri and verb != "watch"]
     assert others == []
-    assert len(renewals) <= 3 * (INTERVALS / 5 + 2)
+    assert len(renewals) <= 4 * (INTERVALS / 5 + 2), "one for each controller, every five seconds"

@@ -10,6 +10,7 @@ import msgspec
 
 from trimtab.api import gvk
 from trimtab.api.annotations import complaints
+from trimtab.api.install import NOTIFIED
 from trimtab.api.names import Annotation
 from trimtab.api.notification import Alert, Provider
 from trimtab.base.clock import Clock
@@ -320,7 +321,7 @@ class Telling:
             return
         await asyncio.to_thread(journal.dispatched, 0, (), rows, self._clock.now().timestamp())
         if rows:
-            log.info("the journal is new: what was told before is known from the ConfigMap %s", record.NAME)
+            log.info("the journal is new: what was told before is known from the ConfigMap %s", NOTIFIED)
 
     async def _save(self, journal: Journal) -> None:
         saved = None
@@ -331,7 +332,7 @@ class Telling:
                     await record.save(self._client, self._settings.namespace, text)
                     saved = text
                 except (ApiError, Unreachable, TrimtabError, UnknownKind, StaleGroup) as failure:
-                    log.warning("what was told cannot be kept in the ConfigMap %s: %s", record.NAME, failure)
+                    log.warning("what was told cannot be kept in the ConfigMap %s: %s", NOTIFIED, failure)
             await self._clock.sleep(_RECORD_EVERY_S)
 
     async def _informer(self, kind: Gvk, struct: type[Any]) -> Informer[Any]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from trimtab.api.install import NOTIFIED as NAME
+from trimtab.api.install import NOTIFIED
 from trimtab.kube.client import Client
 from trimtab.kube.errors import AlreadyExists, NotFound
 from trimtab.manifests.refs import Gvk
@@ -58,7 +58,7 @@ async def load(client: Client, namespace: str) -> list[StoryRow]:
     """What the ConfigMap says; nothing if there is none. Raises ApiError and Unreachable."""
     resource = await client.discovery.find(_CONFIG_MAP)
     try:
-        body = await client.get(resource, NAME, namespace)
+        body = await client.get(resource, NOTIFIED, namespace)
     except NotFound:
         return []
     return decode(str((body.get("data") or {}).get(_KEY, "")))
@@ -69,15 +69,15 @@ async def save(client: Client, namespace: str, text: str) -> None:
     resource = await client.discovery.find(_CONFIG_MAP)
     data = {"data": {_KEY: text}}
     try:
-        await client.merge_patch(resource, NAME, namespace, data)
+        await client.merge_patch(resource, NOTIFIED, namespace, data)
     except NotFound:
         body = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": NAME, "namespace": namespace, "labels": {"app.kubernetes.io/part-of": "trimtab"}},
+            "metadata": {"name": NOTIFIED, "namespace": namespace, "labels": {"app.kubernetes.io/part-of": "trimtab"}},
             **data,
         }
         try:
             await client.create(resource, body, namespace)
         except AlreadyExists:
-            await client.merge_patch(resource, NAME, namespace, data)
+            await client.merge_patch(resource, NOTIFIED, namespace, data)
