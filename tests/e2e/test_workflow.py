@@ -274,6 +274,20 @@ def test_a_pushed_image_becomes_a_signed_commit_and_the_commit_becomes_pods(
         assert ("writer", "git-receive-pack") in since
         assert {user for user, service in since if service == "git-receive-pack"} == {"writer"}
         assert ("reader", "git-upload-pack") in since
+        # without a hint it is found at the next look
+        path = f"{kinds}/imagerepositories/shop"
+        whole.api.merge(path, {"spec": {"interval": "3s"}})
+        until(
+            lambda: (
+                (found := whole.api.get(path))["status"].get("observedGeneration") == found["metadata"]["generation"]
+            ),
+            lambda: whole.why(ns),
+        )
+        push(registry, "shop", "1.2.0")
+        began = time.monotonic()
+        until(lambda: count(repo) == 3, lambda: whole.why(ns), 20)
+        print(f"without a hint, looked at every 3 s: {time.monotonic() - began:.2f} s to the commit")
+
         # and could not have done anything else
         assert pushed.startswith("sha256:")
         builder = base64.b64encode(f"builder:{PASSWORDS['builder']}".encode()).decode()
