@@ -141,3 +141,83 @@ async def test_processes_of_helm_are_counted_from_none_on():
 
 async def test_the_process_itself_is_measured():
     assert "process_resident_memory_bytes" in await names(Telemetry())
+
+
+async def test_an_object_of_a_kind_that_cannot_be_watched_is_neither_ready_nor_not():
+    telemetry, live = Telemetry(clock=ManualClock()), True
+    telemetry.watch_kind("Kustomization", live=lambda: live, there=lambda _: True)
+    telemetry.ready(WEB, True)
+    telemetry.succeeded(WEB, datetime(2026, 1, 1, tzinfo=UTC))
+    before = await samples(telemetry)
+    live = False
+    after = await samples(telemetry)
+    view, success = ("trimtab_view_live", (("kind", "Kustomization"),)), "trimtab_last_success_timestamp_seconds"
+    assert (before["trimtab_ready", of(WEB)], before[view]) == (1, 1)
+    assert (after["trimtab_ready", of(WEB)], after[view]) == (-1, 0)
+    # when it was last well is no less true for that, and grows old
+    assert after[success, of(WEB)] == before[success, of(WEB)]
+
+
+async def test_what_is_not_among_the_objects_of_a_watched_kind_has_no_series():
+    telemetry, live = Telemetry(), False
+    telemetry.watch_kind("Kustomization", live=lambda: live, there=lambda subject: subject == WEB)
+    for subject in (WEB, DB):
+        telemetry.ready(subject, True)
+        telemetry.drifted(subject, "reported")
+    assert {of(WEB), of(DB)} <= {labels for name, labels in await samples(telemetry) if name == "trimtab_ready"}
+    live = True
+    found = {labels for name, labels in await samples(telemetry) if name in ("trimtab_ready", "trimtab_drift_total")}
+    assert found == {of(WEB), of(WEB, answer="reported")}
+
+
+async def test_who_stands_by_keeps_the_series_of_what_it_watches_and_no_others():
+    telemetry = Telemetry()
+    repo = Subject("ImageRepository", "apps", "web")
+    telemetry.watch_kind("Kustomization", live=lambda: False, there=lambda _: True)
+    telemetry.watch_kind("ImageRepository", live=lambda: True, there=lambda _: True)
+    telemetry.ready(WEB, True)
+    telemetry.ready(repo, True)
+    telemetry.stand_by()
+    found = {
+        (name, labels) for name, labels in await samples(telemetry) if name in ("trimtab_ready", "trimtab_view_live")
+    }
+    assert found == {("trimtab_ready", of(repo)), ("trimtab_view_live", (("kind", "ImageRepository"),))}
+
+
+async def test_a_look_is_no_success_and_says_when_the_next_one_is_due():
+    telemetry, moment = Telemetry(), datetime(2026, 1, 1, tzinfo=UTC)
+    telemetry.observed(WEB, moment, 600.0)
+    telemetry.observed(DB, moment, float("inf"))
+    found = await samples(telemetry)
+    assert found["trimtab_last_observed_timestamp_seconds", of(WEB)] == moment.timestamp()
+    assert found["trimtab_interval_seconds", of(WEB)] == 600
+    assert ("trimtab_interval_seconds", of(DB)) not in found
+    assert ("trimtab_last_success_timestamp_seconds", of(WEB)) not in found
+
+
+async def test_what_is_held_is_told_apart():
+    telemetry = Telemetry()
+    telemetry.holding(WEB, deletions=True, revision=False)
+    telemetry.unverified("refused")
+    found = await samples(telemetry)
+    assert (found["trimtab_prune_held", of(WEB)], found["trimtab_revision_held", of(WEB)]) == (1, 0)
+    assert found["trimtab_verification_failures_total", (("reason", "refused"),)] == 1
+
+
+async def test_a_commit_of_the_future_took_no_time():
+    telemetry = Telemetry()
+    telemetry.led("Kustomization", -3600.0)
+    telemetry.led("Kustomization", 20.0)
+    found = await samples(telemetry)
+    assert found["trimtab_commit_lead_seconds_sum", (("kind", "Kustomization"),)] == 20
+    assert found["trimtab_commit_lead_seconds_count", (("kind", "Kustomization"),)] == 2
+
+
+async def test_the_last_answer_of_the_api_server_is_one_whatever_it_was():
+    clock = ManualClock()
+    telemetry = Telemetry(clock=clock)
+    telemetry.requested("get", 500)
+    answered = clock.now().timestamp()
+    await clock.advance(30)
+    telemetry.requested("get", None)
+    assert (await samples(telemetry))["trimtab_api_last_answer_timestamp_seconds", ()] == answered

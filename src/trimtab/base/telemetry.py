@@ -7,48 +7,25 @@ label is taken from an input without a bound.
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import datetime
-from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
 
+import trimtab
 from trimtab.base.clock import Clock, SystemClock
+from trimtab.base.samples import PASS_BUCKETS_S, Numbers, Samples, Subject, View
+
+__all__ = ["CONTENT_TYPE", "Subject", "Telemetry"]
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 MAX_OBJECTS = 20_000
 _MAX_LABEL = 256
-_PASS_BUCKETS_S = (0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0)
 _DELIVERY_BUCKETS_S = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.0)
 _CONVERGENCE_BUCKETS_S = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
-_OBJECT_LABELS = ("kind", "namespace", "name")
-
-
-class Subject(NamedTuple):
-    """The object that a series is about."""
-
-    kind: str
-    namespace: str
-    name: str
-
-
-@dataclass(slots=True)
-class _Numbers:
-    """What is known of one object; None is not known yet, and then there is no series."""
-
-    ready: float | None = None
-    suspended: bool | None = None
-    revision: str = ""
-    last_success: float | None = None
-    seconds: float = 0.0
-    passes: list[int] = field(default_factory=list)
-    drift: dict[str, int] = field(default_factory=dict)
-    drift_since: float | None = None
+_LEAD_BUCKETS_S = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0, 86_400.0)
 
 
 class Telemetry:
@@ -57,10 +34,11 @@ class Telemetry:
     def __init__(self, *, max_objects: int = MAX_OBJECTS, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._registry = CollectorRegistry(auto_describe=False)
-        self._objects: dict[Subject, _Numbers] = {}
+        self._objects: dict[Subject, Numbers] = {}
         self._queues: dict[str, tuple[Callable[[], int], Callable[[], float]]] = {}
         self._max_objects = max_objects
-        self._samples = _Samples(self._objects)
+        self._views: dict[str, View] = {}
+        self._samples = Samples(self._objects)
         self._registry.register(self._samples)
         ProcessCollector(registry=self._registry)
         self._requests = Counter(
@@ -69,11 +47,32 @@ class Telemetry:
             ("verb", "code"),
             registry=self._registry,
         )
+        self._last_answer = Gauge(
+            "trimtab_api_last_answer_timestamp_seconds",
+            "When the API server last answered a request, with whatever; 0 for never.",
+            registry=self._registry,
+        )
+        Gauge("trimtab_build_info", "1, of the version that runs.", ("version",), registry=self._registry).labels(
+            trimtab.__version__
+        ).set(1.0)
         self._convergence = Histogram(
             "trimtab_convergence_seconds",
             "From the moment a revision was seen until all it declares was healthy.",
             ("kind",),
             buckets=_CONVERGENCE_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._lead = Histogram(
+            "trimtab_commit_lead_seconds",
+            "From the time that a commit bears until all it declares was healthy; an app's first revision is left out.",
+            ("kind",),
+            buckets=_LEAD_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._unverified = Counter(
+            "trimtab_verification_failures",
+            "Looks at a source that ended with a revision held: refused, or no keys to judge it by.",
+            ("reason",),
             registry=self._registry,
         )
         self._leading = Gauge(
@@ -154,11 +153,21 @@ class Telemetry:
         if numbers := self._numbers(subject):
             numbers.last_success = moment.timestamp()
 
+    def observed(self, subject: Subject, moment: datetime, interval_s: float) -> None:
+        """`subject` was looked at, whatever was found; it is meant to be every `interval_s` (inf: when told to)."""
+        if numbers := self._numbers(subject):
+            numbers.last_observed, numbers.interval_s = moment.timestamp(), interval_s
+
+    def holding(self, subject: Subject, *, deletions: bool, revision: bool) -> None:
+        """Whether `subject` holds back deletions, or the revision that it is offered."""
+        if numbers := self._numbers(subject):
+            numbers.prune_held, numbers.revision_held = deletions, revision
+
     def reconciled(self, subject: Subject, seconds: float) -> None:
         """A pass over `subject` took `seconds`."""
         if numbers := self._numbers(subject):
-            numbers.passes = numbers.passes or [0] * (len(_PASS_BUCKETS_S) + 1)
-            numbers.passes[bisect_left(_PASS_BUCKETS_S, seconds)] += 1
+            numbers.passes = numbers.passes or [0] * (len(PASS_BUCKETS_S) + 1)
+            numbers.passes[bisect_left(PASS_BUCKETS_S, seconds)] += 1
             numbers.seconds += seconds
 
     def drifted(self, subject: Subject, answer: str) -> None:
@@ -179,9 +188,22 @@ class Telemetry:
         """An object of `kind` became healthy `seconds` after its revision was seen."""
         self._convergence.labels(kind).observe(seconds)
 
+    def led(self, kind: str, seconds: float) -> None:
+        """An object of `kind` became healthy `seconds` after the commit of its revision was made.
+
+        A clock that is ahead of ours makes a commit of the future: it took no time.
+        """
+        self._lead.labels(kind).observe(max(0.0, seconds))
+
+    def unverified(self, reason: str) -> None:
+        """A revision was held for what it is, for one of a handful of reasons."""
+        self._unverified.labels(reason).inc()
+
     def requested(self, verb: str, code: int | None) -> None:
         """A request to the API server was answered with `code`, or not at all (None)."""
         self._requests.labels(verb[:16], "error" if code is None else str(code)).inc()
+        if code is not None:
+            self._last_answer.set(self._clock.now().timestamp())
 
     def leading(self, lease: str, state: bool) -> None:
         """Whether this process holds `lease`."""
@@ -219,6 +241,22 @@ class Telemetry:
         """A process of helm begins."""
         self._helm_runs.inc()
 
+    def watch_kind(self, kind: str, *, live: Callable[[], bool], there: Callable[[Subject], bool]) -> None:
+        """Ask, whenever metrics are asked for, whether what is known of the objects of `kind` is what is.
+
+        While it is not, each of them is neither ready nor not: it is unknown. While it is, those that are not `there`
+        have no series.
+        """
+        self._views[kind] = View(live, there)
+
+    def stand_by(self) -> None:
+        """Somebody else looks after what we do not look after: the series of those objects are theirs."""
+        for kind, view in list(self._views.items()):
+            if not view.live():
+                del self._views[kind]
+        for subject in [subject for subject in self._objects if subject.kind not in self._views]:
+            del self._objects[subject]
+
     def watch_queue(self, name: str, *, depth: Callable[[], int], oldest: Callable[[], float]) -> None:
         """Report the length of a queue and the age of its oldest key (seconds) whenever metrics are asked for."""
         self._queues[name] = (depth, oldest)
@@ -230,77 +268,20 @@ class Telemetry:
         """
         self._samples.now = self._clock.now().timestamp()
         self._samples.queues = [(name, depth(), oldest()) for name, (depth, oldest) in self._queues.items()]
+        self._samples.live = {kind: view.live() for kind, view in self._views.items()}
+        for subject in [subject for subject in self._objects if self._is_gone(subject)]:
+            del self._objects[subject]
         return await asyncio.to_thread(generate_latest, self._registry)
 
-    def _numbers(self, subject: Subject) -> _Numbers | None:
+    def _is_gone(self, subject: Subject) -> bool:
+        """Whether its kind is watched, and it is not among what is there."""
+        return self._samples.live.get(subject.kind, False) and not self._views[subject.kind].there(subject)
+
+    def _numbers(self, subject: Subject) -> Numbers | None:
         numbers = self._objects.get(subject)
         if numbers is None:
             if len(self._objects) >= self._max_objects:
                 self._overflow.inc()
                 return None
-            numbers = self._objects[subject] = _Numbers()
+            numbers = self._objects[subject] = Numbers()
         return numbers
-
-
-class _Samples(Collector):
-    """The plain numbers as metric families. `collect` runs in a thread, so it reads only what holds still."""
-
-    def __init__(self, objects: dict[Subject, _Numbers]) -> None:
-        self._objects = objects
-        self.queues: list[tuple[str, int, float]] = []
-        self.now = 0.0
-
-    def collect(self) -> Iterator[Metric]:
-        yield from self._queue_samples()
-        ready = GaugeMetricFamily("trimtab_ready", "Ready: 1 yes, 0 no, -1 unknown.", labels=_OBJECT_LABELS)
-        suspended = GaugeMetricFamily("trimtab_suspended", "Whether it is suspended.", labels=_OBJECT_LABELS)
-        revision = GaugeMetricFamily(
-            "trimtab_revision_info", "The revision applied or offered.", labels=(*_OBJECT_LABELS, "revision")
-        )
-        success = GaugeMetricFamily(
-            "trimtab_last_success_timestamp_seconds", "When it was last as it should be.", labels=_OBJECT_LABELS
-        )
-        # Existing dashboards know this one by Flux's name.
-        passes = HistogramMetricFamily(
-            "gotk_reconcile_duration_seconds", "How long a reconciliation took.", labels=_OBJECT_LABELS
-        )
-        drift = CounterMetricFamily(
-            "trimtab_drift",
-            "Objects found changed by others, by what was done: corrected, reported, yielded, returned.",
-            labels=(*_OBJECT_LABELS, "answer"),
-        )
-        differs = GaugeMetricFamily(
-            "trimtab_drift_seconds", "Age of the oldest drift that is still there.", labels=_OBJECT_LABELS
-        )
-        for subject, numbers in list(self._objects.items()):
-            for answer, count in list(numbers.drift.items()):
-                drift.add_metric((*subject, answer), float(count))
-            if numbers.ready is not None:
-                ready.add_metric(subject, numbers.ready)
-            if numbers.suspended is not None:
-                suspended.add_metric(subject, float(numbers.suspended))
-            if numbers.revision:
-                revision.add_metric((*subject, numbers.revision), 1.0)
-            if numbers.last_success is not None:
-                success.add_metric(subject, numbers.last_success)
-            if numbers.drift_since is not None:
-                differs.add_metric(subject, max(0.0, self.now - numbers.drift_since))
-            if numbers.passes:
-                passes.add_metric(subject, _cumulative(numbers.passes), numbers.seconds)
-        yield from (ready, suspended, revision, success, passes, drift, differs)
-
-    def _queue_samples(self) -> Iterator[Metric]:
-        depth = GaugeMetricFamily("trimtab_queue_depth", "Keys that are ready to be worked on.", labels=("queue",))
-        oldest = GaugeMetricFamily("trimtab_queue_oldest_seconds", "Age of the oldest ready key.", labels=("queue",))
-        for name, length, age in self.queues:
-            depth.add_metric((name,), float(length))
-            oldest.add_metric((name,), age)
-        yield from (depth, oldest)
-
-
-def _cumulative(counts: list[int]) -> list[tuple[str, float]]:
-    buckets, total = [], 0
-    for bound, count in zip((*_PASS_BUCKETS_S, float("inf")), counts, strict=True):
-        total += count
-        buckets.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
-    return buckets

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -351,7 +352,11 @@ class Assembly:
         def on_drift(app: Key, found: Drift) -> None:
             self._telemetry.drifted(Subject("Kustomization", app.namespace, app.name), found.answer)
 
-        kustomizations = kustomization.Kustomizations(world, on_ready, wake, again, on_drift)
+        def on_commit(committed: str) -> None:
+            seconds = self._clock.now() - datetime.fromisoformat(committed)
+            self._telemetry.led("Kustomization", seconds.total_seconds())
+
+        kustomizations = kustomization.Kustomizations(world, on_ready, wake, again, on_drift, on_commit)
         controller = Controller(
             "kustomization",
             kustomizations.reconcile,

@@ -11,7 +11,8 @@ from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject, Telemetry
 from trimtab.controllers.offering import Named, about
 from trimtab.controllers.state import ObjectState
-from trimtab.kube.informer import Applied, Event, Informer
+from trimtab.kube.errors import Unreachable
+from trimtab.kube.informer import Applied, Event, Informer, State
 from trimtab.manifests.refs import Key
 from trimtab.runtime import server
 from trimtab.runtime.controller import Controller, Pass
@@ -48,6 +49,12 @@ def attach(
         telemetry.suspended(subject, now.suspended)
         telemetry.revision(subject, now.revision)
         telemetry.drifting(subject, now.drift_since)
+        telemetry.holding(subject, deletions=now.prune_held, revision=now.revision_held)
+        if now.unverified:
+            telemetry.unverified(now.unverified)
+        if informer.state is not State.LIVE or isinstance(done.outcome, Unreachable):
+            return  # what we know of it is what was once seen: that is no look at it, and no success
+        telemetry.observed(subject, clock.now(), now.interval_s)
         if now.ready and not isinstance(done.outcome, Exception):
             telemetry.succeeded(subject, clock.now())
 
@@ -59,7 +66,18 @@ def attach(
     if recorder is not None:
         informer.add_handler(requests(recorder))
     controller.on_pass(measure)
-    telemetry.watch_queue(controller.name, depth=controller.queue.__len__, oldest=controller.queue.oldest)
+    queue = controller.queue
+    telemetry.watch_queue(
+        controller.name,
+        depth=queue.__len__,
+        # what is left over from a term in office waits for the next one, here or elsewhere
+        oldest=lambda: 0.0 if queue.closed else queue.oldest(),
+    )
+    telemetry.watch_kind(
+        kind,
+        live=lambda: informer.state is State.LIVE,
+        there=lambda subject: Key(subject.namespace, subject.name) in informer.store,
+    )
     watchdog = Watchdog(controller, intervals, clock, telemetry=telemetry)
     tasks.keep(watchdog.run, name=f"watchdog-{controller.name}")
     checks[f"watchdog {controller.name}"] = watchdog.check

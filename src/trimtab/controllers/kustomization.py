@@ -96,8 +96,10 @@ class Kustomizations:
         wake: Callable[[Key], None],
         again: Callable[[Key, float], None],
         on_drift: Callable[[Key, Drift], None] = lambda _app, _drift: None,
+        on_commit: Callable[[str], None] = lambda _committed: None,
     ) -> None:
         self._world = world
+        self._on_commit = on_commit
         self._on_ready = on_ready
         self._apps: dict[Key, App] = {}
         self._bases: dict[Key, Basis] = {}
@@ -166,7 +168,8 @@ class Kustomizations:
         ready = None if condition is None or condition.status == "Unknown" else condition.true
         revision = app.status.last_applied_revision if app else ""
         drift_since = min(app.unresolved.values(), default=None) if app else None
-        return ObjectState(ready, revision, ks.spec.suspend, ks.spec.interval_s, drift_since)
+        held = app is not None and app.held is not None
+        return ObjectState(ready, revision, ks.spec.suspend, ks.spec.interval_s, drift_since, held)
 
     async def reconcile(self, key: Key) -> Result:
         """One pass. What it raises decides when the next one is; the status says the same before."""
@@ -443,9 +446,13 @@ class Kustomizations:
         if app.deferred is not None:
             return Again(app.deferred)
         moved, app.revision = app.revision != revision, revision
+        # What another process applied, or an app begins with, was committed before anybody waited for it.
+        news = app.status.last_applied_revision not in ("", revision)
         await self.scribe.finish(ks, app, build, published, now - app.began)
         if moved:
             self._on_ready(ks.key, now - app.began)
+        if news and (committed := published.artifact.metadata.get(names.COMMIT_TIME)):
+            self._on_commit(committed)
         terminating = app.postponed or any(outcome.effect is Effect.WAITING for outcome in outcomes)
         return Again(TERMINATION_LOOK_S if terminating else max(ks.spec.interval_s, LEAST_INTERVAL_S))
 

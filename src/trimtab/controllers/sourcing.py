@@ -153,7 +153,7 @@ class _Known:
 
     `digest` says which artifact that is: one revision may have several, after one another.
     `strange` is what was told about annotations without a meaning; `static`: there is nothing to look at.
-    `losses` is what the store had lost when the snapshot was whole.
+    `losses` is what the store had lost when the snapshot was whole. `unverified` is why the last pass held what came.
     """
 
     uid: str
@@ -163,6 +163,7 @@ class _Known:
     strange: list[str] = field(default_factory=list)
     static: bool = False
     losses: int = -1
+    unverified: str = ""
 
 
 class Sources(Generic[Source]):
@@ -189,7 +190,15 @@ class Sources(Generic[Source]):
         artifact = known.status.artifact if known else None
         revision = artifact.revision if artifact else ""
         interval_s = float("inf") if known is not None and known.static else item.spec.interval_s
-        return ObjectState(ready, revision, item.spec.suspend, interval_s)
+        verified = find(known.status.conditions, names.ConditionType.SOURCE_VERIFIED) if known else None
+        return ObjectState(
+            ready,
+            revision,
+            item.spec.suspend,
+            interval_s,
+            revision_held=verified is not None and verified.status == "False",
+            unverified=known.unverified if known else "",
+        )
 
     async def reconcile(self, key: Key) -> Result:
         """One pass. What it raises decides when the next one is; the status says the same before."""
@@ -198,6 +207,7 @@ class Sources(Generic[Source]):
             self._forget(key)
             return Done()
         known = self._remember(item)
+        known.unverified = ""
         if item.metadata.deleted:
             return await self._finalize(item)
         self._offer(key, known)
@@ -346,6 +356,7 @@ class Sources(Generic[Source]):
         stalled = isinstance(failure, Terminal) or (isinstance(failure, Transient) and failure.hopeless)
         message = failure.message
         if failure.reason == names.Reason.VERIFICATION_ERROR:
+            known.unverified = "keys" if isinstance(failure, Withheld) and failure.again else "refused"
             artifact = known.status.artifact
             message += f"; revision '{artifact.revision}' stays in force" if artifact else "; there is no artifact yet"
         status = progress.failed(known.status, generation, failure.reason, message, now, stalled=stalled)

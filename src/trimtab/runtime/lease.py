@@ -154,6 +154,8 @@ class Elector:
         while not await self._try(timeout_s=self._renew_s):
             if self.holder not in ("", self.identity):
                 self._say(f"is held by {self.holder}, standing by")
+                if self._telemetry is not None:
+                    self._telemetry.stand_by()
             # Spread, so that competitors do not collide for ever.
             await self._clock.sleep(self._renew_s * random.uniform(1.0, 1.2))  # noqa: S311 - no secret
         self._turn(leading=True)

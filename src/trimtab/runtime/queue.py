@@ -109,6 +109,11 @@ class Queue(Generic[K]):
         return iter(tuple(self._items))
 
     @property
+    def closed(self) -> bool:
+        """Whether nothing is handed out: what is here is for whoever opens it next."""
+        return not self._open
+
+    @property
     def waiting(self) -> int:
         """How many keys wait for their time."""
         self._promote()
