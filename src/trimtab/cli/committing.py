@@ -223,11 +223,14 @@ async def _by_secret(
     from trimtab.sources.git import GitSpec
 
     spec = GitSpec.from_api(source.spec)
-    credentials = await GitAccess(client, Apps(transport, client.clock)).credentials(source, spec)
+    access = GitAccess(client, Apps(transport, client.clock))
+    reads = await access.credentials(source, spec)
+    # a GitHub App hands out a token that only reads, and another that writes; what is only shown needs no such right
+    writes = await access.credentials(source, spec, writes=not pen.dry_run)
     address = spec.address
     if pen.remote is not None and (address := parse_address(pen.remote)).origin != spec.address.origin:
         raise Failure(Code.WRONG, f"--secret is for {spec.address}, and is not sent to another place")
-    writer: Writer = writers.of(Repository(address, credentials, timeout_s=spec.timeout_s), branch)
+    writer: Writer = writers.of(Repository(address, reads, writes, timeout_s=spec.timeout_s), branch)
     return writer
 
 
