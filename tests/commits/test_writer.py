@@ -14,7 +14,9 @@ from tests.commits.conftest import put
 from tests.crypto.signing import SshPair, needs_ssh
 from tests.remotes.world import WHO, Authority, Sshd
 from tests.remotes.world import Repository as Bare
+from tests.runtime.clocks import ManualClock
 from trimtab.base.errors import Terminal, Transient
+from trimtab.base.http import AiohttpTransport
 from trimtab.cluster.gitserver import GitServer
 from trimtab.commits import (
     Already,
@@ -37,6 +39,7 @@ from trimtab.commits import (
     Written,
     signing_key,
 )
+from trimtab.commits.writers import CLEAR_EVERY_S
 from trimtab.remotes.git.address import parse_address
 from trimtab.remotes.git.credentials import AuthenticationFailed, Credentials
 
@@ -438,3 +441,19 @@ async def test_mirrors_that_nobody_uses_any_more_are_removed(writers: Writers, w
     assert await writers.sweep() == 1
     assert list((tmp_path / "cache" / "commits").iterdir()) == []
     assert isinstance(await writer.write(BUMP, order()), Written)
+
+
+async def test_they_are_removed_without_anybody_asking_for_it(transport: AiohttpTransport, tmp_path: Path):
+    clock = ManualClock()
+    clearing = asyncio.ensure_future(Writers(tmp_path, transport, clock).clear())
+    old, new = (tmp_path / "commits" / f"{name}.lock" for name in ("old", "new"))
+    old.parent.mkdir()
+    for lock in (old, new):
+        lock.touch()
+    os.utime(old, (0, 0))
+    await clock.advance(CLEAR_EVERY_S)
+    async with asyncio.timeout(10):
+        while old.exists():
+            await asyncio.sleep(0)
+    assert new.exists()
+    clearing.cancel()

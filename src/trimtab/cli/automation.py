@@ -84,7 +84,9 @@ class Automation:
             policies = await self._informer(client, IMAGE_POLICY, ImagePolicy)
             sources = await self._informer(client, GIT_REPOSITORY, GitRepository)
             objects.add_rewind_handler(set_back.set)
-            updates = ImageUpdates(self._world(client, recorder, objects, policies, sources))
+            world = self._world(client, recorder, objects, policies, sources)
+            tasks.keep(world.writers.clear, name="clear")
+            updates = ImageUpdates(world)
             controller: Controller[Key] = Controller(
                 "imageupdateautomation",
                 updates.reconcile,

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Final
 
 from trimtab.base.clock import Clock
 from trimtab.base.http import Transport
@@ -10,6 +11,8 @@ from trimtab.commits.writer import LOOKBACK, Writer
 from trimtab.remotes.git.git import wipe
 from trimtab.remotes.git.mirror import Mirror
 from trimtab.remotes.git.refs import RefReader
+
+CLEAR_EVERY_S: Final = 3600.0
 
 
 class Writers:
@@ -34,6 +37,12 @@ class Writers:
         if name not in self._mirrors:
             self._mirrors[name] = Mirror(self._mirrors_dir / f"{name}.git", self._clock)
         return Writer(way, branch, self._mirrors[name], self._private, self._clock, lookback=lookback)
+
+    async def clear(self) -> None:
+        """Remove what nobody uses from time to time, until cancelled."""
+        while True:
+            await self._clock.sleep(CLEAR_EVERY_S)
+            await self.sweep()
 
     async def sweep(self, unused_s: float = 7 * 86400.0) -> int:
         """Remove mirrors that nobody used for so many seconds; returns how many."""
