@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.cli.test_preview import config_map, deployment, git
+from trimtab.cli.diff import diff
 from trimtab.cli.preview import preview
 
 Preview = Callable[..., Result]
@@ -153,6 +154,30 @@ def test_an_app_whose_name_is_a_value_of_a_secret_is_neither_followed_nor_named(
     assert done.exit_code == 3
     assert "battery" not in done.output
     assert "an app that is declared with a value of a Secret is not looked into" in json.loads(done.stdout)["unasked"]
+
+
+def test_a_value_of_a_secret_is_in_no_name_of_an_object_or_a_field_neither_whole_nor_cut(
+    offline: Preview, repository: Path, tmp_path: Path
+) -> None:
+    data = {"key-${HORSE}": "1", "cut-${HORSE:0:3}": "2", "one-${HORSE:0:1}": "3"}
+    write(repository, settings=config_map(**data), named=config_map("name-${HORSE:1:5}"))
+    spec = {"interval": "1h", "prune": True, "path": "./shop", "sourceRef": {"kind": "GitRepository", "name": "shop"}}
+    filled = {**spec, "postBuild": {"substituteFrom": [{"kind": "Secret", "name": "variables"}]}}
+    app = {"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "spec": filled}
+    (tmp_path / "app.yaml").write_text(json.dumps({**app, "metadata": {"name": "shop", "namespace": "team"}}))
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "variables", "namespace": "team"}}
+    (tmp_path / "secret.yaml").write_text(json.dumps({**secret, "stringData": {"HORSE": "battery"}}))
+    options = ("--kustomization-file", str(tmp_path / "app.yaml"), "--substitute-from", str(tmp_path / "secret.yaml"))
+    for form in ("text", "json", "markdown", "sarif"):
+        done = offline("shop", "--base", "HEAD", *options, "-o", form)
+        assert done.exit_code == 3
+        assert not any(word in done.output for word in ("batt", "key-", "cut-", "one-b", "attery", "name-"))
+    live = json.dumps(config_map())
+    (tmp_path / "live.json").write_text(live)
+    done = CliRunner().invoke(diff, ["shop", "--live", str(tmp_path / "live.json"), *options])
+    assert done.exit_code == 2
+    assert 'data["++++++++"]' in done.stdout
+    assert not any(word in done.output for word in ("batt", "key-", "cut-", "one-b", "attery", "name-"))
 
 
 def test_line_ends_of_windows_and_a_byte_order_mark_change_nothing(offline: Preview, repository: Path) -> None:

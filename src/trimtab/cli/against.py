@@ -10,6 +10,7 @@ from trimtab.cli.connect import Code, Failure
 from trimtab.cli.rendering import Declared, Recipe
 
 if TYPE_CHECKING:
+    from trimtab.controllers.hiding import Hiding
     from trimtab.diff.report import Finding
     from trimtab.kube.client import Client
     from trimtab.manifests.refs import Body, Gvk, Key, Manifest
@@ -63,7 +64,7 @@ async def cluster(client: "Client", wish: Wanted, terms: "Terms", *, namespace: 
         return [*sealed, *nothing(manifests, str(failure), terms.app)]
     items = prepared(wish, manifests, namespaced, namespace=namespace)
     found = await comparing.compare(client, items, terms._replace(stamped=wish.declared.key is not None))
-    return [*sealed, *hidden(found, wish.variables)]
+    return [*sealed, *hidden(found, wish)]
 
 
 def prepared(
@@ -102,7 +103,7 @@ def dump(wish: Wanted, live: Path, *, namespace: str, everything: bool) -> "list
     found = against_dump(manifests, there, namespace=namespace, secret=secret, everything=everything)
     # what is encrypted on this side is not only on the other
     known = {finding.ref for finding in sealed}
-    return [*sealed, *hidden((finding for finding in found if finding.ref not in known), wish.variables)]
+    return [*sealed, *hidden((finding for finding in found if finding.ref not in known), wish)]
 
 
 def nothing(manifests: "Sequence[Manifest]", why: str, app: "Key | None" = None) -> "list[Finding]":
@@ -112,26 +113,36 @@ def nothing(manifests: "Sequence[Manifest]", why: str, app: "Key | None" = None)
     return [Finding(one.ref, State.UNKNOWN, one.origin, why, app=app) for one in manifests]
 
 
-def hidden(findings: "Iterable[Finding]", variables: "Variables") -> "list[Finding]":
+def hidden(findings: "Iterable[Finding]", wish: Wanted) -> "list[Finding]":
     """`findings` without the values that come from Secrets.
 
-    What they are put into is hidden anyhow; this is for what they were put into once, and for words of the server.
+    What they are put into is hidden anyhow; this is for what they were put into once, for words of the server, and for
+    names: of objects, and of the fields that differ.
     """
+    hides, strictly = hiding(wish), hiding(wish, secret=True)
+    if strictly.empty:
+        return list(findings)
+    secret = {ref._replace(namespace="") for ref in wish.rendered.secret}
+
+    def told(finding: "Finding") -> "Finding":
+        least = strictly if finding.ref._replace(namespace="") in secret else hides
+        return finding._replace(
+            ref=finding.ref._make(map(least.text, finding.ref)),
+            note=least.text(finding.note),
+            differences=tuple(map(least.difference, finding.differences)),
+        )
+
+    return list(map(told, findings))
+
+
+def hiding(wish: Wanted, *, secret: bool = False) -> "Hiding":
+    """What is not to be told of `wish`; of an object that is `secret`, nothing that has become of a value either."""
+    from dataclasses import replace
+
     from trimtab.controllers.hiding import NOTHING
 
-    hiding = NOTHING.follow(variables)
-    if not hiding.now:
-        return list(findings)
-    return [
-        finding._replace(
-            note=hiding.text(finding.note),
-            differences=tuple(
-                change._replace(before=hiding.value(change.before), after=hiding.value(change.after))
-                for change in finding.differences
-            ),
-        )
-        for finding in findings
-    ]
+    found = NOTHING.follow(wish.variables)
+    return replace(found, whole=wish.rendered.made) if secret else found
 
 
 def unnamed(findings: "Iterable[Finding]", variables: "Variables") -> "list[Finding]":

@@ -174,10 +174,7 @@ class Run:
         findings = [
             one._replace(
                 note=self.hiding.text(one.note),
-                differences=tuple(
-                    change._replace(before=self.hiding.value(change.before), after=self.hiding.value(change.after))
-                    for change in one.differences
-                ),
+                differences=tuple(map(self.hiding.difference, one.differences)),
             )
             for one in proposal.findings
         ]

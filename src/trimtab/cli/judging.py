@@ -11,7 +11,6 @@ from trimtab.cli import against, departing
 from trimtab.cli.departing import App, Departing
 from trimtab.cli.imagery import Asked, Imagery
 from trimtab.cli.previewed import Unit
-from trimtab.controllers.hiding import NOTHING
 from trimtab.diff.compare import compare
 from trimtab.diff.mask import MASK, shown
 from trimtab.diff.report import Finding, State
@@ -23,7 +22,6 @@ from trimtab.preview import needs
 from trimtab.preview.disruption import disruption
 from trimtab.preview.needs import pod_of
 from trimtab.preview.verdict import Declared, Judgement, Step, Verdict
-from trimtab.render.variables import Variables
 from trimtab.targets.kubernetes import previewing
 from trimtab.targets.kubernetes.desired import PREFIX, Desired, Owner
 from trimtab.targets.kubernetes.gate import Providers
@@ -76,9 +74,11 @@ def sealed(finding: Finding, *, as_before: bool) -> Step:
     return Step(finding._replace(note=""), (Judgement(Verdict.UNKNOWN, finding.note),))
 
 
-def hidden(text: str, variables: Variables) -> str:
-    """`text` without the values that come from Secrets."""
-    return NOTHING.follow(variables).text(text)
+def hidden(text: str, wish: against.Wanted) -> str:
+    """`text`, why all of `wish` is refused, without the values that come from Secrets."""
+    if any(made in text for made in wish.rendered.made):
+        return "it is refused, in words with a value of a Secret: `trimtab build` says them where it may be seen"
+    return against.hiding(wish).text(text)
 
 
 async def alone(parts: Sequence[Part], beside: Sequence[Part], imagery: Imagery | None) -> Found:
@@ -350,17 +350,18 @@ def _told(part: Part, step: Step, item: Desired) -> Step:
     Whoever opens a pull request may put such a value anywhere, also where an object has its name. Of what holds one
     nothing that looks like it is told, however short it is.
     """
-    hiding = NOTHING.follow(part.wish.variables)
-    if not hiding.now and not item.secret:
+    hiding = against.hiding(part.wish, secret=item.secret)
+    if hiding.empty and not item.secret:
         return step
     values = part.wish.variables.values
     short = [values[name] for name in part.wish.variables.confidential if values.get(name)] if item.secret else []
+    short += part.wish.rendered.made if item.secret else ()
 
     def veiled(text: str) -> str:
         text = hiding.text(text)
         return MASK if any(value in text for value in short) else text
 
-    [finding] = against.hidden([step.finding], part.wish.variables)
+    [finding] = against.hidden([step.finding], part.wish)
     finding = finding._replace(ref=Ref(*map(veiled, finding.ref)), note=veiled(finding.note))
     judgements = tuple(
         one._replace(message=veiled(one.message), path=veiled(one.path), image=veiled(one.image))

@@ -271,9 +271,7 @@ class _Previewing:
         try:
             sealed, items = await self._items(built.wish, unit)
         except Terminal as refused:
-            return self._whole(
-                unit, Judgement(Verdict.BUILD_FAILED, judging.hidden(str(refused), built.wish.variables))
-            )
+            return self._whole(unit, Judgement(Verdict.BUILD_FAILED, judging.hidden(str(refused), built.wish)))
         except _NO_ANSWER as failure:
             return self._whole(unit, Judgement(Verdict.UNKNOWN, str(failure)))
         old: dict[Ref, Desired] | None = None

@@ -12,8 +12,10 @@ import msgspec
 
 from trimtab.api.helmrelease import HelmReleaseStatus
 from trimtab.api.kustomize import KustomizationStatus
+from trimtab.diff.compare import Difference
 from trimtab.diff.mask import MASK
 from trimtab.manifests.disguises import disguises
+from trimtab.manifests.pointers import Keys, Member, Part, format_path, parse_path
 from trimtab.render.variables import Variables
 from trimtab.targets.contract import Outcome
 
@@ -27,11 +29,15 @@ _HEAD: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Hiding:
-    """The values that are not to be told, in every form in which they come; `before` are those until a while ago."""
+    """The values that are not to be told, in every form in which they come; `before` are those until a while ago.
+
+    `whole` are texts that were made of such values, of which a part may be enough: no name that is one is told.
+    """
 
     digest: str = ""
     now: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
+    whole: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"<Hiding {len(self.now)} and {len(self.before)} forms>"
@@ -48,8 +54,15 @@ class Hiding:
         forms = {form for value in secret for form in _forms(value) if len(form) >= LEAST}
         return Hiding(digest, tuple(sorted(forms, key=len, reverse=True)), self.now)
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to hide."""
+        return not (self.now or self.before or self.whole)
+
     def text(self, text: str) -> str:
         """`text` without the values."""
+        if text in self.whole:
+            return MASK
         for value in (*self.now, *self.before):
             text = text.replace(value, MASK)
             if len(value) > _HEAD and value[:_HEAD] in text:
@@ -71,12 +84,24 @@ class Hiding:
             return outcome
         if outcome.drift is None:
             return outcome._replace(message=self.text(outcome.message))
-        shown = tuple(
-            difference._replace(before=self.value(difference.before), after=self.value(difference.after))
-            for difference in outcome.drift.differences
-        )
+        shown = tuple(map(self.difference, outcome.drift.differences))
         drift = outcome.drift._replace(differences=shown)
         return outcome._replace(message=self.text(str(drift)), drift=drift)
+
+    def difference(self, difference: Difference) -> Difference:
+        """`difference` without them: they may also be keys, which stand in its path."""
+        path = format_path(tuple(map(self._part, parse_path(difference.path))))
+        return Difference(path, difference.kind, self.value(difference.before), self.value(difference.after))
+
+    def _part(self, part: Part) -> Part:
+        match part:
+            case str():
+                return self.text(part)
+            case Keys(pairs):
+                return Keys(tuple((self.text(key), self.value(value)) for key, value in pairs))
+            case Member(value):
+                return Member(self.value(value))
+        return part
 
     def value(self, value: Any) -> Any:
         """`value`, made of what JSON knows, without them."""
@@ -84,7 +109,7 @@ class Hiding:
             case str():
                 return self.text(value)
             case dict():
-                return {name: self.value(item) for name, item in value.items()}
+                return {self.text(name): self.value(item) for name, item in value.items()}
             case list():
                 return [self.value(item) for item in value]
             case bool() | None:

@@ -41,7 +41,8 @@ class Rendered(NamedTuple):
     """The desired objects, in kustomize's order. `digest` changes with any of them, `closure` with any file read.
 
     `secret` are those with something in them that was decrypted, or comes from Secrets: nothing of them is shown.
-    `plaintext` are the Secrets that stand in git in clear text, as they are called there.
+    `plaintext` are the Secrets that stand in git in clear text, as they are called there. `made` are the texts that
+    values of Secrets have become, whole or in part.
     """
 
     manifests: tuple[Manifest, ...]
@@ -49,6 +50,7 @@ class Rendered(NamedTuple):
     digest: str
     secret: frozenset[Ref] = frozenset()
     plaintext: tuple[Exposed, ...] = ()
+    made: frozenset[str] = frozenset()
 
 
 class Renderer:
@@ -94,13 +96,14 @@ class Renderer:
         if opened:
             # Nobody can tell where kustomize has put what was in a patch, or in a file of a generator.
             secret = frozenset(manifest.ref for manifest in manifests)
+        made: set[str] = set()
         if variables.active:
-            manifests, secret = await asyncio.to_thread(filled, manifests, variables, secret)
+            manifests, secret = await asyncio.to_thread(filled, manifests, variables, secret, made)
         if reading.size > IN_LOOP_BYTES:
             rendered = await asyncio.to_thread(_finish, manifests, reading, options)
         else:
             rendered = _finish(manifests, reading, options)
-        rendered = rendered._replace(secret=secret, plaintext=plaintext)
+        rendered = rendered._replace(secret=secret, plaintext=plaintext, made=frozenset(made))
         if keys is None:
             return rendered
         # Bound to the keys: the digest is told in the status, and must not be one to guess a short secret by.

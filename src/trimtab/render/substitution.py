@@ -29,12 +29,15 @@ _NEW_LINE = re.compile("\r(?!\n|\\Z)|[\x85\u2028\u2029]")
 
 
 def filled(
-    manifests: Sequence[Manifest], variables: Variables, secret: Collection[Ref] = ()
+    manifests: Sequence[Manifest],
+    variables: Variables,
+    secret: Collection[Ref] = (),
+    made: set[str] | None = None,
 ) -> tuple[list[Manifest], frozenset[Ref]]:
     """`manifests` with the values in them; what opted out, and what names no variable, is what it was.
 
     Also which of them are secret: those of `secret`, whatever they are called now, and those that a value from a Secret
-    went into.
+    went into. Into `made` goes every text that has become of an expression with such a value, which it may have cut.
 
     Raises Terminal (BuildFailed) that names the file and line, the object, the field and the variable, never a value.
     """
@@ -50,6 +53,8 @@ def filled(
             body = filling.of(manifest.body, ())
             now = list(manifests_of([Document(body, manifest.origin)]))
             is_secret = is_secret or filling.confidential
+            if made is not None:
+                made |= filling.made
         found += now
         if is_secret:
             hidden.update(one.ref for one in now)
@@ -76,6 +81,7 @@ class _Filling:
         self._variables = variables
         self._budget = budget
         self.confidential = False
+        self.made: set[str] = set()
 
     def of(self, node: Any, path: Path) -> Any:
         match node:
@@ -105,9 +111,9 @@ class _Filling:
             return text
         read = self._read(("- " if in_list else f"{_PLACE}: ") + filled, used, path)
         if in_list and isinstance(read, list) and len(read) == 1:
-            return read[0]
+            return self._made(read[0], used)
         if not in_list and isinstance(read, dict) and list(read) == [_PLACE]:
-            return read[_PLACE]
+            return self._made(read[_PLACE], used)
         raise self._escaped(used, path)
 
     def _key(self, text: str, path: Path) -> str:
@@ -117,8 +123,14 @@ class _Filling:
             return text
         read = self._read(f"{filled}: {_PLACE}", used, path)
         if isinstance(read, dict) and list(read.values()) == [_PLACE]:
-            return str(next(iter(read)))
+            return str(self._made(next(iter(read)), used))
         raise self._escaped(used, path)
+
+    def _made(self, value: Any, used: Sequence[str]) -> Any:
+        """`value`, which an expression has become that names `used`."""
+        if not self._variables.confidential.isdisjoint(used):
+            self.made.update(_texts(value))
+        return value
 
     def _expanded(self, text: str, path: Path) -> tuple[str, Sequence[str]]:
         """`text` with the values in it, and the variables that it names."""
@@ -160,6 +172,21 @@ class _Filling:
     def _wrong(self, path: Path, cause: str) -> Terminal:
         manifest = self._manifest
         return Terminal("BuildFailed", f"{manifest.origin}: {manifest.ref}: {''.join(_shown(path))}: {cause}")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    match value:
+        case dict():
+            for name, item in value.items():
+                yield str(name)
+                yield from _texts(item)
+        case list():
+            for item in value:
+                yield from _texts(item)
+        case None | "" | bool():
+            return
+        case _:
+            yield str(value)
 
 
 def _shown(path: Path) -> Iterator[str]:
