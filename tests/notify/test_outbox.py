@@ -22,7 +22,7 @@ Behave = Callable[[str, Notice], Outcome]
 class Office:
     """An outbox whose providers are functions."""
 
-    def __init__(self, path: Path, behave: Behave, *, keep_s: float = 3600.0) -> None:
+    def __init__(self, path: Path, behave: Behave, *, keep_s: float = 3600.0, gone_s: float = 600.0) -> None:
         self.journal = Journal(path / "journal.db")
         self.tasks = Tasks("test")
         self.sent: list[tuple[str, str, float]] = []
@@ -50,7 +50,7 @@ class Office:
             told=lambda *_: None,
             complain=lambda *words: self.complaints.append(words),
         )
-        self.outbox = Outbox(self.journal, post, clock, pace=100, pause_s=(0.01, 0.05), keep_s=keep_s)
+        self.outbox = Outbox(self.journal, post, clock, pace=100, pause_s=(0.01, 0.05), keep_s=keep_s, gone_s=gone_s)
         self._number = 0
 
     def put(self, provider: str, subject: str, message: str, *, at: float | None = None) -> None:
@@ -152,6 +152,19 @@ async def test_a_secret_that_cannot_be_read_is_waited_for(opened) -> None:
     office.failing.clear()
     await office.empty()
     assert office.told("p") == ["first"]
+
+
+async def test_a_provider_that_comes_later_is_told_and_one_that_does_not_is_forgotten(opened) -> None:
+    office = opened(lambda _provider, _notice: Delivered(), gone_s=0.2)
+    office.gone.update({"late", "never"})
+    now = SystemClock().now().timestamp()
+    office.put("late", "a", "first", at=now + 3600)
+    office.put("never", "a", "first", at=now)
+    await until(lambda: office.journal.providers() == ["late"])
+    office.gone.clear()
+    office.outbox.changed("late")
+    await office.empty()
+    assert [name for name, _, _ in office.sent] == ["late"]
 
 
 async def test_a_module_that_fails_over_an_answer_does_not_stop_the_line(opened, caplog) -> None:

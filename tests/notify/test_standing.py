@@ -115,10 +115,11 @@ class Watch:
 
     def __init__(self, path: Path, one: Live | None) -> None:
         self.one = one
+        self.wanted = True
         self.clock = Frozen()
         self.heard: list[Event] = []
         self.journal = Journal(path / "journal.db")
-        self.watching = Watching(self.journal, self, lambda _subject: self.one, self.clock)
+        self.watching = Watching(self.journal, self, lambda _subject: self.one, self.clock, lambda: self.wanted)
 
     def hear(self, event: Event) -> None:
         self.heard.append(event)
@@ -174,6 +175,20 @@ async def test_a_revision_that_was_reached_while_nobody_listened_is_told(tmp_pat
     assert watch.heard[0].revision == "b"
     watch.told(Story(revision="b"))
     assert await watch.look(first=True) == []
+
+
+async def test_a_revision_that_changed_nothing_is_told_to_who_wants_to_know(tmp_path: Path) -> None:
+    history = [{"metadata": {"revision": "a"}, "lastReconciled": AGO}]
+    stood = ready("True", "ReconciliationSucceeded")
+    watch = Watch(tmp_path, live(stood, history=history, lastAppliedRevision="a"))
+    assert await watch.look() == []
+    watch.one = live(stood, history=history, lastAppliedRevision="b")
+    assert await watch.look() == ["info ReconciliationSucceeded"]
+    assert watch.heard[0].value("commit_status") == "update"
+    assert meaning(watch.heard[0]).effect is Effect.MOVES
+    watch.wanted = False
+    watch.one = live(stood, history=history, lastAppliedRevision="c")
+    assert await watch.look() == []
 
 
 async def test_an_object_that_is_gone_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ EVERY: Final = "*"
 DEFAULT_TIMEOUT_S: Final = 15.0
 LONGEST_TIMEOUT_S: Final = 60.0
 _LONGEST: Final = 2048
-_FORGES: Final = ("github", "gitlab", "gitea", "bitbucketserver", "bitbucket", "azuredevops")
+COMMIT_STATUS: Final = ("github", "gitlab", "gitea", "bitbucketserver", "bitbucket", "azuredevops")
+"""Types that set commit statuses: they are told of every revision, also where it changed nothing."""
 TYPES: Final = (
     *("slack", "discord", "msteams", "rocket", "generic", "generic-hmac", "github", "gitlab", "gitea"),
     *("giteapullrequestcomment", "bitbucketserver", "bitbucket", "azuredevops", "googlechat", "googlepubsub", "webex"),
@@ -33,7 +34,7 @@ class ProviderSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!has(self.commitStatusExpr) || self.commitStatusExpr == '' || self.type in ["
-            + ", ".join(f"'{name}'" for name in _FORGES)
+            + ", ".join(f"'{name}'" for name in COMMIT_STATUS)
             + "]",
             "spec.commitStatusExpr is only supported for the types that set a commit status",
         ),

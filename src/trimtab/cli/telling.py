@@ -12,7 +12,7 @@ from trimtab.api import gvk
 from trimtab.api.annotations import complaints
 from trimtab.api.install import NOTIFIED
 from trimtab.api.names import Annotation
-from trimtab.api.notification import Alert, Provider
+from trimtab.api.notification import COMMIT_STATUS, Alert, Provider
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.base.http import Transport
@@ -66,7 +66,8 @@ WATCHED: Final = (
 _STATEFUL: Final = frozenset(one.kind for one in WATCHED) - {"ExternalArtifact"}
 _CONFIG_MAP: Final = Gvk("", "v1", "ConfigMap")
 _LOOK_AGAIN_S: Final = 5.0
-_RECORD_EVERY_S: Final = 15.0
+_RECORD_EVERY_S: Final = 3.0
+_RECORD_BYTES_PER_S: Final = 10_000.0
 _TEMPLATE_S: Final = 10.0
 _MOST_TEMPLATES: Final = 200
 
@@ -133,10 +134,11 @@ class Telling:
                 complain=self._complain_of_alert,
                 dropped=self._telemetry.notifications_dropped,
                 turned=turned,
+                status_of=self._sets_status,
             )
             desk = Desk(journal, world, self._clock, cluster=self._settings.cluster_name, moved=outbox.wake)
             desk.start(tasks)
-            watching.append(Watching(journal, desk, self._find, self._clock))
+            watching.append(Watching(journal, desk, self._find, self._clock, self._anybody_sets_status))
             self._alerts.add_handler(self._on_alert)
             self._providers.add_handler(partial(self._on_provider, outbox))
             await self._restore(journal)
@@ -187,6 +189,13 @@ class Telling:
                 return own == self._settings.namespace
             case _:
                 return False
+
+    def _sets_status(self, alert: Alert) -> bool:
+        provider = self._providers.store.get(Key(alert.metadata.namespace, alert.spec.provider_ref.name))
+        return provider is not None and provider.spec.type in COMMIT_STATUS
+
+    def _anybody_sets_status(self) -> bool:
+        return any(self._sets_status(rule.alert) for rule in self._rules.values())
 
     async def _subject(self, event: Happening) -> Subject:
         live = self._find(subject_of(event))
@@ -331,6 +340,8 @@ class Telling:
                 try:
                     await record.save(self._client, self._settings.namespace, text)
                     saved = text
+                    # A long record is written less often.
+                    await self._clock.sleep(len(text) / _RECORD_BYTES_PER_S)
                 except (ApiError, Unreachable, TrimtabError, UnknownKind, StaleGroup) as failure:
                     log.warning("what was told cannot be kept in the ConfigMap %s: %s", NOTIFIED, failure)
             await self._clock.sleep(_RECORD_EVERY_S)

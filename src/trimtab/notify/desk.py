@@ -50,7 +50,8 @@ class World:
 
     `rules` are the Alerts; `across` says whether an Alert of one namespace may hear of another; `subject` looks at the
     object of an event; `template` reads the template of an Alert, None where it has none; `complain` tells the owner
-    of an Alert what is wrong with it; `dropped` counts what had to go; `turned` is told whose story went on.
+    of an Alert what is wrong with it; `dropped` counts what had to go; `turned` is told whose story went
+    on; `status_of` says whether the provider of an Alert sets commit statuses.
     """
 
     rules: Callable[[], Iterable[Rule]]
@@ -60,6 +61,7 @@ class World:
     complain: Callable[[Alert, str, str], None]
     dropped: Callable[[str, int], None]
     turned: Callable[[str], None] = lambda _subject: None
+    status_of: Callable[[Alert], bool] = lambda _alert: False
 
 
 class _Folded:
@@ -213,6 +215,8 @@ class Desk:
                 subject = await self._world.subject(event)
             before = stories.read(known.get(str(alert.key), b""))
             news = not admits(rule, event, subject, across=across)
+            if meant.effect is Effect.MOVES:
+                news = news and self._world.status_of(alert)
             after, tellings = stories.turn(
                 before,
                 meant,
@@ -246,7 +250,9 @@ class Desk:
     async def _notice(
         self, alert: Alert, event: Event, subject: Subject, telling: stories.Telling, effect: Effect
     ) -> Notice:
-        fields, summary, _ = told(alert, event, subject.annotations)
+        fields, summary, overridden = told(alert, event, subject.annotations)
+        if overridden:
+            self._world.complain(alert, "MetadataAppendFailed", "; ".join(overridden))
         uid = alert.metadata.uid or str(alert.key)
         topic = telling.topic.value if telling.topic is not None else ""
         notice = Notice(

@@ -11,6 +11,8 @@ ANSWER: Final = "drift-answer"
 """Key in the metadata of our events about drift: what was done about it."""
 TOPIC: Final = "topic"
 """Key in the metadata of events that are derived from a status: which state it is."""
+REVISION: Final = "revision"
+"""In the place of a topic: an app that a commit did not touch is at it now."""
 REPEATS: Final = "repeats"
 """Key in the metadata of an event that stands for so many that said the same."""
 
@@ -34,6 +36,8 @@ class Effect(StrEnum):
     CLOSES = "closes"
     SUCCEEDS = "succeeds"
     """A revision stands: told once, and the end of what had failed."""
+    MOVES = "moves"
+    """A revision stands that changed nothing: told to those alone who set commit statuses."""
     HAPPENS = "happens"
 
 
@@ -89,8 +93,10 @@ ENDS: Final[Mapping[Topic, str]] = {
 
 def meaning(event: Event) -> Meaning:
     """What `event` means. What is not known to begin or end anything just happens."""
-    topic = event.value(TOPIC)
-    if topic in frozenset(Topic) and event.reporting_controller == "notification-controller":
+    topic = event.value(TOPIC) if event.reporting_controller == "notification-controller" else ""
+    if topic == REVISION:
+        return Meaning(Effect.MOVES, progress=True)
+    if topic in frozenset(Topic):
         effect = Effect.OPENS if event.error else Effect.CLOSES
         return Meaning(effect, Topic(topic))
     if event.reason in _DRIFTED:

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 KEEP_S: Final = 24 * 3600.0
 """What could not be delivered for so long is given up, and counted."""
+GONE_S: Final = 600.0
+"""For a provider that does not exist notices are kept so long."""
 BURST: Final = 20.0
 PER_S: Final = 2.0
 """Notices that one provider may get at once, and more of them each second; of those that set no limit, more."""
@@ -52,7 +54,7 @@ _decoder = msgspec.json.Decoder(Notice)
 
 
 class Suspended(Exception):
-    """Nobody is told at the moment; what waits, waits."""
+    """Its owner wants silence: what waits is dropped, as in Flux."""
 
 
 class Gone(Exception):
@@ -99,6 +101,7 @@ class Outbox:
         pace: float = 1.0,
         pause_s: tuple[float, float] = _PAUSE_S,
         keep_s: float = KEEP_S,
+        gone_s: float = GONE_S,
     ) -> None:
         self._journal = journal
         self._post = post
@@ -106,6 +109,7 @@ class Outbox:
         self._pace = pace
         self._pause_s = pause_s
         self._keep_s = keep_s
+        self._gone_s = gone_s
         self._lines: dict[str, _Line] = {}
         self._moved = asyncio.Event()
         self._random = random.Random()  # noqa: S311 - spreads retries
@@ -166,10 +170,13 @@ class Outbox:
         try:
             settings = await self._post.settings(provider)
         except Gone:
-            count = await asyncio.to_thread(self._journal.forget, provider)
-            log.warning("Provider %s does not exist: %d notices for it are dropped", provider, count)
-            return _IDLE_S
+            # It may come in a moment: whoever applies an Alert may apply its Provider after it.
+            if self._clock.now().timestamp() - heads[0].since > self._gone_s:
+                count = await asyncio.to_thread(self._journal.forget, provider)
+                log.warning("Provider %s does not exist: %d notices for it are dropped", provider, count)
+            return min(_IDLE_S, self._gone_s)
         except Suspended:
+            await asyncio.to_thread(self._journal.forget, provider)
             return _IDLE_S
         except TrimtabError as failure:
             self._post.complain(provider, failure.reason, failure.message)

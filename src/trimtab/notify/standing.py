@@ -16,7 +16,7 @@ from trimtab.manifests.conditions import Condition, find
 from trimtab.manifests.refs import Key
 from trimtab.notify.event import Event, Involved, instant
 from trimtab.notify.event import now as written
-from trimtab.notify.meaning import ENDS, HELD, SOURCES, TOPIC, Topic
+from trimtab.notify.meaning import ENDS, HELD, REVISION, SOURCES, TOPIC, Topic
 
 FAILED_S: Final = 15.0
 UNREACHABLE_S: Final = 120.0
@@ -143,6 +143,20 @@ def event_of(live: Live, topic: Topic, state: State | None, now: datetime) -> Ev
         severity="error" if state is not None else "info",
         reason=state.reason if state is not None else "Recovered",
         message=state.message if state is not None else ENDS[topic],
+        metadata=metadata,
+        now=now,
+    )
+
+
+def moved_of(live: Live, now: datetime) -> Event:
+    """The event that tells that an app which a commit did not touch is at it now: required checks must not hang."""
+    revision = live.status.last_applied_revision
+    metadata = {TOPIC: REVISION, "revision": revision, "commit_status": "update"}
+    return _event(
+        live,
+        severity="info",
+        reason=Reason.RECONCILIATION_SUCCEEDED,
+        message=f"Applied revision: {revision}",
         metadata=metadata,
         now=now,
     )

@@ -94,6 +94,10 @@ def turn(
             if revision and revision == story.revision:
                 return Turn(after, ())
             return Turn(after, (Telling(Phase.ONCE),))
+        case Effect.MOVES:
+            if not news or revision == story.revision:
+                return Turn(story, ())
+            return Turn(msgspec.structs.replace(story, revision=revision), (Telling(Phase.ONCE),))
         case _:
             return Turn(story, (Telling(Phase.ONCE),) if news else ())
 

@@ -16,7 +16,7 @@ from trimtab.notify import story as stories
 from trimtab.notify.event import Event
 from trimtab.notify.journal import Journal, StoryRow
 from trimtab.notify.meaning import Topic
-from trimtab.notify.standing import Live, event_of, states, success_of
+from trimtab.notify.standing import Live, event_of, moved_of, states, success_of
 
 CLOSE_S: Final = 30.0
 """What was told a moment ago may be newer than what is seen."""
@@ -39,12 +39,24 @@ class Hearing(Protocol):
 
 
 class Watching:
-    """Looks at objects that changed, and again when something becomes due. `find` gives an object by its subject."""
+    """Looks at objects that changed, and again when something becomes due.
 
-    def __init__(self, journal: Journal, desk: Hearing, find: Callable[[str], Live | None], clock: Clock) -> None:
+    `find` gives an object by its subject; `moves` says whether anybody wants to know of revisions that changed nothing.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        desk: Hearing,
+        find: Callable[[str], Live | None],
+        clock: Clock,
+        moves: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._journal = journal
         self._desk = desk
         self._find = find
+        self._moves = moves
+        self._applied: dict[str, str] = {}
         self._clock = clock
         self._dirty: dict[str, None] = {}
         self._due: list[tuple[datetime, str]] = []
@@ -96,6 +108,11 @@ class Watching:
         stood = live.ready is not None and live.ready.true and not live.spec.suspend
         if first and stood and any(one.revision not in ("", live.revision) for one in told.values()):
             self._desk.hear(success_of(live, now))
+        if stood and (applied := live.status.last_applied_revision):
+            before = self._applied.get(subject, "")
+            self._applied[subject] = applied
+            if before not in ("", applied) and self._moves():
+                self._desk.hear(moved_of(live, now))
 
     def _close(
         self, live: Live, subject: str, told: dict[str, stories.Story], now_in: frozenset[Topic], now: datetime
@@ -136,6 +153,7 @@ class Watching:
     async def _leave(self, subject: str, told: dict[str, stories.Story], memo: bytes) -> None:
         """It is gone: nothing is told of it any more, and nothing is remembered."""
         self._said.pop(subject, None)
+        self._applied.pop(subject, None)
         rows = [StoryRow(alert, subject, b"") for alert in told] + ([StoryRow(_MEMO, subject, b"")] if memo else [])
         if rows and self._find(subject) is None:
             await asyncio.to_thread(self._journal.dispatched, 0, (), rows, self._clock.now().timestamp())
