@@ -314,6 +314,27 @@ def test_install_applies_waits_and_may_be_repeated(empty: ControlPlane) -> None:
     assert not at(empty, "get", "clusterrolebinding", "trimtab-applier", "--ignore-not-found", "-o", "name")
 
 
+def test_what_watches_trimtab_is_added_as_far_as_the_cluster_serves_it(empty: ControlPlane) -> None:
+    done = trimtab("install", "--kubeconfig", str(empty.kubeconfig), "-n", "gitops", "--image", IMAGE, "--monitoring")
+    assert done.returncode == 0, done.stderr
+    assert "ServiceMonitor/gitops/trimtab left out: the cluster does not serve" in done.stderr
+    assert "PrometheusRule/gitops/trimtab left out" in done.stderr
+    boards = at(empty, "get", "configmaps", "-n", "gitops", "-l", "grafana_dashboard=1", "-o", "name").split()
+    assert boards == ["configmap/trimtab-dashboard-app", "configmap/trimtab-dashboard-overview"]
+    assert at(empty, "get", "service", "trimtab-metrics", "-n", "gitops", "-o", "name")
+
+
+def test_export_prints_the_parts_of_the_monitoring_that_are_asked_for() -> None:
+    done = trimtab("install", "--export", "--monitoring", "rules,dashboards")
+    assert done.returncode == 0, done.stderr
+    found = re.findall(r"^kind: (.*)$", done.stdout, re.MULTILINE)
+    assert found[-3:] == ["PrometheusRule", "ConfigMap", "ConfigMap"]
+    assert "ServiceMonitor" not in found
+    done = trimtab("install", "--export", "--monitoring", "rules,logs")
+    assert done.returncode == 1
+    assert "there is no logs; the parts are scrape, rules, dashboards" in done.stderr
+
+
 def test_a_binding_somebody_else_made_under_our_name_stays(empty: ControlPlane) -> None:
     at(empty, "delete", "clusterrolebinding", "trimtab-reader", "--ignore-not-found")
     at(empty, "create", "clusterrolebinding", "trimtab-reader", "--clusterrole=view", "--user=auditor")

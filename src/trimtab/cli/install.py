@@ -13,10 +13,21 @@ from trimtab.cli.output import say
 from trimtab.manifests.refs import Body, Gvk, Ref
 
 if TYPE_CHECKING:
+    from trimtab.api.monitoring import Part
     from trimtab.kube.client import Client
 
 _MANAGER = "trimtab"
 _LOOK_AGAIN_S = 0.2
+_PARTS = ("scrape", "rules", "dashboards")
+
+
+def _parts(value: str | None) -> "frozenset[Part]":
+    from trimtab.api.monitoring import Part
+
+    named = [name.strip() for name in (value or "").split(",") if name.strip()]
+    if strange := [name for name in named if name not in _PARTS]:
+        raise click.BadParameter(f"there is no {', '.join(strange)}; the parts are {', '.join(_PARTS)}")
+    return frozenset(Part(name) for name in named)
 
 
 @click.command(epilog="\b\nExample:\n  trimtab install --export --multi-tenant > trimtab.yaml")
@@ -25,9 +36,23 @@ _LOOK_AGAIN_S = 0.2
 @click.option("--multi-tenant", is_flag=True, help="Bind nobody to cluster-admin; tenants bring their own accounts.")
 @click.option("--deny-private-addresses", is_flag=True, help="Fetch sources from public addresses only.")
 @click.option("--image", help=f"The image to run (trimtab:{trimtab.__version__}).")
+@click.option(
+    "--monitoring",
+    metavar="PART,…",
+    is_flag=False,
+    flag_value=",".join(_PARTS),
+    callback=lambda _context, _option, value: _parts(value),
+    help=f"Also how Trimtab is watched: {', '.join(_PARTS)}; without a value all of them.",
+)
 @cluster_options
 def install(
-    options: Options, export: bool, crds_only: bool, multi_tenant: bool, deny_private_addresses: bool, image: str | None
+    options: Options,
+    export: bool,
+    crds_only: bool,
+    multi_tenant: bool,
+    deny_private_addresses: bool,
+    image: str | None,
+    monitoring: "frozenset[Part]",
 ) -> None:
     """Install Trimtab on a cluster, or print what that takes.
 
@@ -35,10 +60,21 @@ def install(
     kinds. Under --multi-tenant the administrator lets a tenant in by RoleBindings in the tenant's namespace: of the
     ClusterRole trimtab-tenant to the service account trimtab-sync, of trimtab-reader to trimtab-reader, and, for
     images, of trimtab-automate-tenant to trimtab-automate.
+
+    \b
+    --monitoring adds:
+      scrape      a Service and a ServiceMonitor for the metrics of all processes
+      rules       the alert rules as a PrometheusRule
+      dashboards  two dashboards for Grafana as ConfigMaps with the label grafana_dashboard
+    Kinds of Prometheus' operator that the cluster does not serve are left out, and that is said.
     """
     from trimtab.api.install import install_manifests, superseded
+    from trimtab.api.monitoring import monitoring_manifests
     from trimtab.manifests.emit import to_yaml
 
+    if crds_only and monitoring:
+        raise click.UsageError("--crds-only and --monitoring exclude each other")
+    watching = monitoring_manifests(options.namespace, monitoring)
     bodies = install_manifests(
         namespace=options.namespace,
         image=image or f"trimtab:{trimtab.__version__}",
@@ -47,12 +83,14 @@ def install(
         crds_only=crds_only,
     )
     if export:
-        click.echo("---\n".join(to_yaml(body) for body in bodies), nl=False)
+        click.echo("---\n".join(to_yaml(body) for body in [*bodies, *watching]), nl=False)
         return
     obsolete = () if crds_only else superseded(options.namespace, multi_tenant=multi_tenant)
 
     async def work(client: "Client") -> int:
         await _install(client, options, bodies, obsolete)
+        for body in watching:
+            await _add(client, body, options)
         return Code.OK
 
     perform(options, work)
@@ -72,6 +110,20 @@ async def _install(client: "Client", options: Options, bodies: list[Body], obsol
     say("◎", "waiting for the kinds to be served", quiet=options.quiet)
     await _established(client, definitions, options.timeout_s)
     say("✔", "the API server serves our kinds", quiet=options.quiet)
+
+
+async def _add(client: "Client", body: Body, options: Options) -> None:
+    """Apply what watches Trimtab, if the cluster serves its kind."""
+    from trimtab.kube.errors import UnknownKind
+
+    ref = Ref.of(body)
+    try:
+        resource = await client.discovery.find(Gvk.of(body["apiVersion"], ref.kind))
+    except UnknownKind:
+        say("◎", f"{ref} left out: the cluster does not serve {ref.kind} ({body['apiVersion']})", quiet=options.quiet)
+        return
+    await client.apply(resource, ref.name, ref.namespace, body, field_manager=_MANAGER, force=True)
+    say("✔", f"{ref} applied", quiet=options.quiet)
 
 
 async def _remove(client: "Client", body: Body, options: Options) -> None:
