@@ -35,7 +35,7 @@ from trimtab.notify.matching import Rule, Subject
 from trimtab.notify.outbox import Gone, Outbox, Post, Suspended
 from trimtab.notify.provider import Delivered, Outcome, Retry
 from trimtab.notify.provider import Settings as ProviderSettings
-from trimtab.notify.providers.table import TABLE
+from trimtab.notify.providers.table import TABLE, unserved
 from trimtab.notify.standing import CONTROLLER, Live
 from trimtab.notify.watching import Watching
 from trimtab.notify.wire import ProviderWire
@@ -282,8 +282,7 @@ class Telling:
         outbox.changed(str(provider.key))
         new = event.old is None or event.old.metadata.generation != provider.metadata.generation
         if new and provider.spec.type not in TABLE:
-            words = f"this version of Trimtab does not serve Providers of type {provider.spec.type}: nothing is told"
-            self._complain_of_provider(str(provider.key), "FeatureGateDisabled", words)
+            self._complain_of_provider(str(provider.key), "FeatureGateDisabled", unserved(provider.spec.type))
 
     async def _follow(self, tasks: Tasks, kind: Gvk, watching: Watching) -> None:
         informer = await self._informer(kind, Live)

@@ -31,6 +31,7 @@ from trimtab.notify.provider import (
     Settings,
     Wire,
 )
+from trimtab.notify.providers.table import unserved
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +213,7 @@ class Outbox:
             return Refused("a notice in the journal cannot be read")
         known = self._post.table.get(settings.type)
         if known is None:
-            return Refused(f"this version of Trimtab does not serve Providers of type {settings.type}")
+            return Refused(unserved(settings.type))
         wire = self._post.wire(settings)
         try:
             # A conversation is as many requests as it needs, and still has an end.

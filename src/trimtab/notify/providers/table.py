@@ -1,13 +1,65 @@
-"""The providers there are, by `Provider.spec.type`."""
+"""The providers there are, by `Provider.spec.type`, and the way out for those there are not."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from trimtab.notify.provider import Composed, Provider, judge
-from trimtab.notify.providers import generic, slack
+from trimtab.notify.providers import (
+    alertmanager,
+    datadog,
+    discord,
+    generic,
+    githubdispatch,
+    googlechat,
+    grafana,
+    lark,
+    matrix,
+    msteams,
+    opsgenie,
+    otel,
+    pagerduty,
+    rocket,
+    sentry,
+    slack,
+    telegram,
+    webex,
+    zulip,
+)
 
 TABLE: Final[Mapping[str, Provider]] = {
+    "alertmanager": Composed(alertmanager.compose, judge),
+    "datadog": Composed(datadog.compose, datadog.judge),
+    "discord": Composed(discord.compose, discord.judge),
     "generic": Composed(generic.compose, judge),
     "generic-hmac": Composed(generic.compose_signed, judge),
+    "githubdispatch": Composed(githubdispatch.compose, githubdispatch.judge),
+    "googlechat": Composed(googlechat.compose, judge),
+    "grafana": Composed(grafana.compose, grafana.judge),
+    "lark": Composed(lark.compose, lark.judge),
+    "matrix": Composed(matrix.compose, matrix.judge),
+    "msteams": Composed(msteams.compose, msteams.judge),
+    "opsgenie": Composed(opsgenie.compose, opsgenie.judge),
+    "otel": Composed(otel.compose, otel.judge),
+    "pagerduty": Composed(pagerduty.compose, pagerduty.judge),
+    "rocket": Composed(rocket.compose, rocket.judge),
+    "sentry": Composed(sentry.compose, sentry.judge),
     "slack": Composed(slack.compose, slack.judge),
+    "telegram": Composed(telegram.compose, telegram.judge),
+    "webex": Composed(webex.compose, webex.judge),
+    "zulip": Composed(zulip.compose, zulip.judge),
 }
+
+_BRIDGE: Final = "use the type generic-hmac, and a small service of yours that passes it on"
+_WAYS_OUT: Final[Mapping[str, str]] = {
+    "googlepubsub": "use the type generic-hmac and a push endpoint that publishes to the topic",
+    "azureeventhub": "use the type otel and a collector with an exporter to Event Hubs, or generic-hmac and a function",
+    "zoom": _BRIDGE,
+    "incident.io": "use the type alertmanager or generic: incident.io has alert sources for both",
+    "apprise": "use the type generic, and the webhook of an Apprise API server",
+}
+
+
+def unserved(type_: str) -> str:
+    """Why nothing is told to a Provider of a type that is not in the table, and what to do."""
+    way_out = _WAYS_OUT.get(type_, _BRIDGE)
+    return f"this version of Trimtab does not serve Providers of type {type_}: nothing is told; {way_out}"

@@ -1,0 +1,67 @@
+"""The type `otel`: log records over OTLP/HTTP, in JSON."""
+
+from typing import Any, Final
+
+from trimtab.notify.notice import Notice, Phase
+from trimtab.notify.provider import Answer, Delivered, Outcome, Refused, Request, Settings
+from trimtab.notify.provider import judge as by_status
+from trimtab.notify.providers import answers
+from trimtab.notify.providers.asking import authorization, below, post
+from trimtab.notify.providers.saying import bad, details, seconds
+
+_INFO: Final = 9
+_ERROR: Final = 17
+
+
+def compose(notice: Notice, settings: Settings) -> Request:
+    """One record, with the words of OpenTelemetry for what is in Kubernetes."""
+    event, involved = notice.event, notice.event.involved_object
+    nanos = str(int(seconds(notice) * 1000) * 1_000_000)
+    attributes = {
+        "event.name": f"trimtab.{event.reason}",
+        "k8s.namespace.name": involved.namespace,
+        "k8s.object.kind": involved.kind,
+        "k8s.object.name": involved.name,
+        "k8s.object.uid": involved.uid,
+        "k8s.event.reason": event.reason,
+        "trimtab.key": notice.key,
+        "trimtab.phase": notice.phase.value,
+        "trimtab.state": notice.state,
+        **{f"trimtab.metadata.{name}": value for name, value in details(notice).items()},
+    }
+    if notice.phase is Phase.REPEATED:
+        attributes["trimtab.count"] = str(notice.count)
+    record = {
+        "timeUnixNano": nanos,
+        "observedTimeUnixNano": nanos,
+        "severityNumber": _ERROR if bad(notice) else _INFO,
+        "severityText": "ERROR" if bad(notice) else "INFO",
+        "body": {"stringValue": notice.text},
+        "attributes": _attributes(attributes),
+    }
+    resource = {"service.name": event.reporting_controller, "k8s.cluster.name": notice.cluster}
+    body = {
+        "resourceLogs": [
+            {
+                "resource": {"attributes": _attributes(resource)},
+                "scopeLogs": [{"scope": {"name": "trimtab"}, "logRecords": [record]}],
+            }
+        ]
+    }
+    headers = {**settings.headers, **authorization(settings)}
+    return post(notice, below(settings.needed("address"), "/v1/logs"), body, headers)
+
+
+def judge(answer: Answer) -> Outcome:
+    """A success may be partial, and there is one record only."""
+    outcome = by_status(answer)
+    partial = answers.fields(answer).get("partialSuccess")
+    if isinstance(outcome, Delivered) and isinstance(partial, dict):
+        rejected = answers.seconds(partial.get("rejectedLogRecords"))
+        if rejected:
+            return answers.worded(Refused("the collector rejected the record"), partial.get("errorMessage"))
+    return outcome
+
+
+def _attributes(found: dict[str, str]) -> list[dict[str, Any]]:
+    return [{"key": name, "value": {"stringValue": value}} for name, value in found.items() if value]

@@ -1,0 +1,108 @@
+"""What each provider sends, to the letter."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+
+from tests.notify.providers.notices import NOTICES, SETTINGS, composed, shown
+from trimtab.api.notification import TYPES
+from trimtab.notify.provider import KEY_HEADER, Composed, Misconfigured
+from trimtab.notify.providers.table import TABLE, unserved
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def _text(body: bytes, *path: str | int) -> str:
+    found = json.loads(body)
+    for step in path:
+        found = found[step]
+    assert isinstance(found, str)
+    return found
+
+
+LIMITS: dict[str, tuple[Callable[[bytes], int], int]] = {
+    "datadog": (lambda body: len(_text(body, "text")), 4_000),
+    "discord": (lambda body: len(_text(body, "embeds", 0, "description")), 4_096),
+    "googlechat": (len, 32_000),
+    "lark": (len, 20_000),
+    "matrix": (len, 65_536),
+    "msteams": (len, 28_000),
+    "slack": (lambda body: len(_text(body, "attachments", 0, "text")), 40_000),
+    "telegram": (lambda body: len(_text(body, "text").encode("utf-16-le")) // 2, 4_096),
+    "webex": (lambda body: len(_text(body, "text").encode()), 7_439),
+    "zulip": (lambda body: len(parse_qs(body.decode())["content"][0]), 10_000),
+}
+"""What the service measures, and how much of it is taken."""
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_a_request_is_what_the_service_expects(name: str) -> None:
+    expected = json.loads((GOLDEN / f"{name}.json").read_text())
+    assert {case: [shown(one) for one in composed(name, notice)] for case, notice in NOTICES.items()} == expected
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_a_repeat_is_the_same_request_with_the_same_key(name: str) -> None:
+    for notice in NOTICES.values():
+        first, again = composed(name, notice), composed(name, notice)
+        assert [(one.url, one.headers, one.body) for one in first] == [
+            (one.url, one.headers, one.body) for one in again
+        ]
+        assert all(one.headers[KEY_HEADER] == notice.key for one in first)
+
+
+def test_all_composed_providers_are_in_these_tests() -> None:
+    assert {name for name, provider in TABLE.items() if isinstance(provider, Composed)} == SETTINGS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(LIMITS))
+def test_a_long_message_is_cut_to_what_the_service_takes_and_says_so(name: str) -> None:
+    measured, most = LIMITS[name]
+    many = {f"field-{number}" * 20: "<" * 4000 for number in range(60)}
+    for char in "xü[@`<😀":
+        for fields in ({}, many):
+            (request,) = composed(name, replace(NOTICES["opened"], message=char * 39_000, fields=fields))
+            assert measured(request.body) <= most
+            assert b"cut;" in request.body or b"cut%3B" in request.body
+
+
+NEEDED = [
+    *((name, "address") for name in ("alertmanager", "discord", "generic", "googlechat", "lark", "matrix", "otel")),
+    *((name, "address") for name in ("generic-hmac", "grafana", "msteams", "rocket", "sentry", "slack", "zulip")),
+    *((name, "token") for name in ("datadog", "githubdispatch", "generic-hmac", "matrix", "opsgenie", "slack")),
+    *(("telegram", "token"), ("webex", "token"), ("zulip", "password"), ("pagerduty", "channel")),
+    *((name, "channel") for name in ("matrix", "slack", "telegram", "webex", "zulip")),
+]
+
+
+@pytest.mark.parametrize(("name", "field"), NEEDED)
+def test_what_is_missing_is_named_with_the_way_out_and_without_a_secret(name: str, field: str) -> None:
+    settings = replace(SETTINGS[name], **{field: ""})
+    with pytest.raises(Misconfigured, match=r"\bset ") as caught:
+        composed(name, NOTICES["opened"], settings)
+    for secret in (settings.token, settings.password, settings.address):
+        assert not secret or secret not in caught.value.message
+
+
+def test_a_dsn_that_is_none_is_refused_without_showing_it() -> None:
+    for address in ("https://sentry.example/42", "https://k3y@sentry.example/", "nonsense", "https://[k3y@x/1"):
+        with pytest.raises(Misconfigured) as caught:
+            composed("sentry", NOTICES["once"], replace(SETTINGS["sentry"], address=address))
+        assert "k3y" not in caught.value.message
+
+
+def test_a_token_cannot_lead_telegram_elsewhere() -> None:
+    with pytest.raises(Misconfigured):
+        composed("telegram", NOTICES["once"], replace(SETTINGS["telegram"], token="1:a/../../x?"))
+
+
+def test_a_type_that_is_not_served_is_refused_with_a_way_out() -> None:
+    for name in set(TYPES) - TABLE.keys():
+        words = unserved(name)
+        assert name in words
+        assert "use the type" in words
+        assert any(f"type {other}" in words for other in TABLE)
