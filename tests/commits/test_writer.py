@@ -37,6 +37,7 @@ from trimtab.commits import (
     Writer,
     Writers,
     Written,
+    reading,
     signing_key,
 )
 from trimtab.commits.writers import CLEAR_EVERY_S
@@ -140,6 +141,26 @@ async def test_a_commit_further_back_than_the_history_that_came_along_is_found(
     assert bare.git("show", "main:test/web.yaml") == "image: web:1"
     with pytest.raises(Transient):
         await near.write(lambda _: Changes(), order(past=["1" * 40]))
+
+
+async def test_what_commits_have_in_common_counts_once_and_all_that_is_read_is_bounded(
+    writer: Writer, bare: Bare, monkeypatch: pytest.MonkeyPatch
+):
+    old, was = bare.git("rev-parse", "main"), b"image: web:1 # {}\r\nreplicas: 1\r\n"
+    bare.commit({"prod/web.yaml": b"image: web:2\n"})
+    seen: list[bytes] = []
+
+    def look(snapshot: Snapshot) -> Changes:
+        seen.append(snapshot.past[old].contents["prod/web.yaml"])
+        return Changes()
+
+    both = len(was) + 2 * len(b"image: web:1\n")
+    monkeypatch.setattr(reading, "MOST_BYTES", both)
+    assert isinstance(await writer.write(look, order(past=[old])), Nothing)
+    monkeypatch.setattr(reading, "MOST_BYTES", both - 1)
+    with pytest.raises(Terminal, match="with what differs in the commits it is compared with"):
+        await writer.write(look, order(past=[old]))
+    assert seen == [was]
 
 
 async def test_a_refused_edit_leaves_the_branch_alone(writer: Writer, bare: Bare):

@@ -18,12 +18,16 @@ _PERSON: Final = re.compile(r"([^<\n]*<[^>\n]*>) (\d+) [+-]\d+")
 
 
 class Reader:
-    """Reads a mirror, which is locked. Everything raises what Git.run raises."""
+    """Reads a mirror, which is locked. Everything raises what Git.run raises.
+
+    What it has read it keeps, once for all commits; the limit of bytes is for all of it.
+    """
 
     def __init__(self, mirror: Mirror, git: Git, *, timeout: float) -> None:
         self._mirror = mirror
         self._git = git
         self._timeout = timeout
+        self._blobs: dict[str, bytes] = {}
 
     async def snapshot(
         self, commit: str, reads: Callable[[str], bool], past: Mapping[str, Snapshot] | None = None
@@ -32,16 +36,15 @@ class Reader:
         listed = await self._ask("ls-tree", ["-r", "-l", "-z", "--full-tree", f"{check_commit(commit)}^{{commit}}"])
         entries = parse_entries(listed)
         wanted = {path: entry for path, entry in entries.items() if entry.regular and reads(path)}
-        _within_limits(commit, wanted)
+        self._within_limits(commit, wanted)
         return Snapshot(commit, entries, await self.contents(wanted), past or {})
 
     async def contents(self, wanted: Mapping[str, Entry]) -> dict[str, bytes]:
         """The contents of files, by path."""
-        sizes = {entry.oid: entry.size for entry in wanted.values()}
-        blobs: dict[str, bytes] = {}
+        sizes = {entry.oid: entry.size for entry in wanted.values() if entry.oid not in self._blobs}
         async for batch in self._mirror.contents(self._git, sizes, timeout=self._timeout):
-            blobs |= {oid: bytes(data) for oid, data in batch}
-        return {path: blobs[entry.oid] for path, entry in wanted.items()}
+            self._blobs |= {oid: bytes(data) for oid, data in batch}
+        return {path: self._blobs[entry.oid] for path, entry in wanted.items()}
 
     async def log(self, head: str, most: int, path: str = "") -> list[Logged]:
         """The last commits up to `head`, newest first, as far as was fetched; with `path`, those that touch it."""
@@ -62,6 +65,19 @@ class Reader:
     async def _ask(self, verb: str, arguments: list[str]) -> bytes:
         return await self._mirror.ask(self._git, verb, arguments, timeout=self._timeout)
 
+    def _within_limits(self, commit: str, wanted: Mapping[str, Entry]) -> None:
+        known = {oid: len(blob) for oid, blob in self._blobs.items()}
+        kept = sum((known | {entry.oid: entry.size for entry in wanted.values()}).values())
+        # the same content at many paths is kept once, and looked into at each of them
+        size = max(kept, sum(entry.size for entry in wanted.values()))
+        if len(wanted) > MOST_FILES or size > MOST_BYTES:
+            others = ", with what differs in the commits it is compared with" if known else ""
+            raise Terminal(
+                "UpdateFailed",
+                f"commit {commit[:12]} has {len(wanted)} files of {size} bytes to look into{others}; the limits are "
+                f"{MOST_FILES} and {MOST_BYTES}: name a directory with less in it",
+            )
+
 
 def _logged(oid: str, raw: bytes) -> Logged:
     head, _, message = raw.partition(b"\n\n")
@@ -76,13 +92,3 @@ def _logged(oid: str, raw: bytes) -> Logged:
         elif name == "committer" and (match := _PERSON.fullmatch(value)):
             at = int(match[2])
     return Logged(oid, tuple(parents), author, at, message.decode(errors="replace"))
-
-
-def _within_limits(commit: str, wanted: Mapping[str, Entry]) -> None:
-    size = sum(entry.size for entry in wanted.values())
-    if len(wanted) > MOST_FILES or size > MOST_BYTES:
-        raise Terminal(
-            "UpdateFailed",
-            f"commit {commit[:12]} has {len(wanted)} files of {size} bytes to look into; the limits are {MOST_FILES} "
-            f"and {MOST_BYTES}: name a directory with less in it",
-        )
