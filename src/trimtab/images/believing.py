@@ -8,10 +8,14 @@ choose anything from it.
 
 What a policy says that it chose, and nobody here has seen, as after the loss of the cache, is doubted in the same way.
 But it is in force for that policy alone: a status is a word of its owner, and must not put a tag before others.
+
+A registry that lists others each time could have us believe without end: more tags than are judged are not in force.
 """
 
 from collections.abc import Mapping, Set
 from typing import Final, NamedTuple
+
+from trimtab.images.choosing import MOST_TAGS
 
 CONFIRM_AFTER_S: Final = 300.0
 """Between the look that misses a tag first and one that may confirm that it is gone."""
@@ -45,4 +49,13 @@ def believe(held: Set[str], doubts: Mapping[str, float], listed: Set[str], chose
         return Believed(frozenset(held), since)
     due = frozenset(tag for tag in missing if tag in doubts and now - since[tag] >= CONFIRM_AFTER_S)
     kept = {tag: moment for tag, moment in since.items() if tag not in due or tag in chosen}
+    if len(kept) > (room := max(MOST_TAGS - len(listed), 0)):
+        kept = _fitting(kept, chosen, room)
     return Believed(frozenset(listed | (kept.keys() & held)), kept, due & chosen)
+
+
+def _fitting(kept: Mapping[str, float], chosen: Set[str], room: int) -> dict[str, float]:
+    """As many of `kept` as there is room for, those that were missed last; but all that are chosen."""
+    stays = kept.keys() & chosen
+    others = sorted(kept.keys() - stays, key=lambda tag: (-kept[tag], tag))[: max(room - len(stays), 0)]
+    return {tag: kept[tag] for tag in (*stays, *others)}
