@@ -143,16 +143,17 @@ class Candidates:
         """Where the tags are, and how to get there. Raises Transient, Terminal, Failure."""
         if repository is not None:
             spec = replace(ScanSpec.from_api(repository.spec), timeout_s=_TIMEOUT_S)
-            return Place(spec, await self._access(repository))
+            return Place(spec, await self._access(repository, spec))
         name = name_of(container.image)
         named = naming.parse(name, insecure=_is_here(name))
-        return Place(ScanSpec(named.repository, named.canonical, _TIMEOUT_S), Access(logins=self._logins()))
+        place = ScanSpec(named.repository, named.canonical, _TIMEOUT_S)
+        return Place(place, Access(logins=self._logins(place)))
 
-    async def _access(self, repository: ImageRepository) -> Access:
+    async def _access(self, repository: ImageRepository, place: ScanSpec) -> Access:
         spec = repository.spec
         wanted = spec.secret_ref or spec.service_account_name or spec.cert_secret_ref or spec.proxy_secret_ref
         if self._client is None or not wanted:
-            return Access(logins=self._logins())
+            return Access(logins=self._logins(place))
         from trimtab.controllers import registryaccess
         from trimtab.kube.errors import Forbidden
 
@@ -163,10 +164,15 @@ class Candidates:
             output.say(
                 "◎", f"the Secrets of ImageRepository {key} are not yours to read: signing in by your own docker"
             )
-            return Access(logins=self._logins())
+            return Access(logins=self._logins(place))
 
-    def _logins(self) -> Logins:
-        """Those of the person, as docker and podman keep them. Helpers that keep them elsewhere are not asked."""
+    def _logins(self, place: ScanSpec) -> Logins:
+        """Those of the person, as docker and podman keep them. Helpers that keep them elsewhere are not asked.
+
+        Plain HTTP is what somebody wrote into an object: over that, they leave this machine for nobody.
+        """
+        if place.repository.insecure and not _is_here(place.canonical):
+            return Logins()
         if self._own is None:
             self._own = Logins.parse(*map(_kept_here, _configs()))
         return self._own
