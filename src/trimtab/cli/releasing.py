@@ -30,7 +30,7 @@ from trimtab.images.releasing import (
     stepped,
     steps_of,
 )
-from trimtab.images.workloads import workloads
+from trimtab.images.workloads import Workload, workloads
 
 if TYPE_CHECKING:
     from trimtab.api.image import ImagePolicy, ImageRepository
@@ -73,8 +73,7 @@ async def released(ground: "Ground", asked: Asked, manner: Manner, pen: Pen) -> 
     """Release, and return the exit code. Raises Failure, Transient and Terminal."""
     snapshot = await ground.look()
     files = Files(snapshot.contents)
-    found = _bounded(files, ground.within)
-    policies = Policies.among(files)
+    found, policies = _bounded(files, ground.within)
     if ground.client is not None:
         policies = policies.over(*await _in_cluster(ground.client))
     async with Candidates(policies, ground.client, force=asked.force) as candidates:
@@ -143,9 +142,9 @@ def message_of(steps: Sequence[Step], text: str, who: str) -> Message:
     return Message(words, (*told, *dict.fromkeys(held), (REQUESTED_BY, who)))
 
 
-def _bounded(files: Files, within: str) -> Any:
+def _bounded(files: Files, within: str) -> tuple[list[Workload], Policies]:
     try:
-        return workloads(files, within)
+        return workloads(files, within), Policies.among(files)
     except ValueError as problem:
         raise Failure(Code.WRONG, str(problem)) from None
 

@@ -19,7 +19,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _LEADING: Final = ("resources", "bases", "components")
 _DEEPEST: Final = 64
 MOST_REACHED: Final = 50_000
-"""Files, counted once for each way to them."""
+"""Files and directories, counted once for each way to them."""
 
 
 class Marked(NamedTuple):
@@ -96,9 +96,13 @@ class Files:
                 raise ValueError(
                     f"{top or 'the repository'} leads to more than {MOST_REACHED:,} files: name a smaller path"
                 )
-            yield one
+            if one is not None:
+                yield one
 
-    def _reach(self, place: str, entries: tuple[Entry, ...], namespace: str, seen: frozenset[str]) -> Iterator[Reached]:
+    def _reach(
+        self, place: str, entries: tuple[Entry, ...], namespace: str, seen: frozenset[str]
+    ) -> Iterator[Reached | None]:
+        yield None  # a way counts also if there is nothing at its end
         if place in seen or len(seen) > _DEEPEST:
             return  # a circle, which no build gets through
         if place not in self._directories:
