@@ -33,7 +33,11 @@ _SCP: Final = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[^/].*")
 _ORIGIN: Final = re.compile(r'^\[remote "origin"\]\s*$(?P<body>(?:\n(?!\[).*)*)', re.MULTILINE)
 _URL: Final = re.compile(r"^\s*url\s*=\s*(?P<url>\S+)\s*$", re.MULTILINE)
 _GIT_S: Final = 20.0
-_QUIET_GIT: Final = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "--no-optional-locks")
+_QUIET_GIT: Final = (
+    *("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
+    # what lies among the files may look like a repository itself, with filters of its own
+    *("-c", "safe.bareRepository=explicit", "--no-optional-locks"),
+)
 
 
 class Place(NamedTuple):
