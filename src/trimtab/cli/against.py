@@ -53,6 +53,11 @@ async def cluster(client: "Client", wish: Wanted, terms: "Terms", *, namespace: 
     A Kustomization that was given is taken as the controller takes it: its labels belong to the wish, and it is refused
     where an object has no namespace.
     """
+    return hidden(await compared(client, wish, terms, namespace=namespace), wish)
+
+
+async def compared(client: "Client", wish: Wanted, terms: "Terms", *, namespace: str) -> "list[Finding]":
+    """As `cluster`, with the objects' own names: not to be told before it went through `hidden`."""
     from trimtab.kube.errors import ApiError, Unreachable
     from trimtab.targets.kubernetes import comparing
     from trimtab.targets.kubernetes.scopes import scopes
@@ -64,7 +69,7 @@ async def cluster(client: "Client", wish: Wanted, terms: "Terms", *, namespace: 
         return [*sealed, *nothing(manifests, str(failure), terms.app)]
     items = prepared(wish, manifests, namespaced, namespace=namespace)
     found = await comparing.compare(client, items, terms._replace(stamped=wish.declared.key is not None))
-    return [*sealed, *hidden(found, wish)]
+    return [*sealed, *found]
 
 
 def prepared(
@@ -119,6 +124,8 @@ def hidden(findings: "Iterable[Finding]", wish: Wanted) -> "list[Finding]":
     What they are put into is hidden anyhow; this is for what they were put into once, for words of the server, and for
     names: of objects, and of the fields that differ.
     """
+    from trimtab.manifests.refs import Ref
+
     hides, strictly = hiding(wish), hiding(wish, secret=True)
     if strictly.empty:
         return list(findings)
@@ -127,7 +134,7 @@ def hidden(findings: "Iterable[Finding]", wish: Wanted) -> "list[Finding]":
     def told(finding: "Finding") -> "Finding":
         least = strictly if finding.ref._replace(namespace="") in secret else hides
         return finding._replace(
-            ref=finding.ref._make(map(least.text, finding.ref)),
+            ref=Ref(*map(least.text, finding.ref)),
             note=least.text(finding.note),
             differences=tuple(map(least.difference, finding.differences)),
         )
@@ -143,20 +150,6 @@ def hiding(wish: Wanted, *, secret: bool = False) -> "Hiding":
 
     found = NOTHING.follow(wish.variables)
     return replace(found, whole=wish.rendered.made) if secret else found
-
-
-def unnamed(findings: "Iterable[Finding]", variables: "Variables") -> "list[Finding]":
-    """`findings` whose objects are not called by a value that comes from a Secret.
-
-    Whoever writes a file that somebody else compares could put a variable where an object has its name, to read it.
-    """
-    from trimtab.controllers.hiding import NOTHING
-    from trimtab.manifests.refs import Ref
-
-    hiding = NOTHING.follow(variables)
-    if not hiding.now:
-        return list(findings)
-    return [finding._replace(ref=Ref(*map(hiding.text, finding.ref))) for finding in findings]
 
 
 def unsealed(wish: Wanted, app: "Key | None" = None) -> "tuple[list[Finding], list[Manifest]]":

@@ -110,7 +110,7 @@ class Apps:
         try:
             _check(ks)
             wish = await self.wish(ks)
-            found = await against.cluster(self.client, wish, terms, namespace=ks.metadata.namespace)
+            found = await against.compared(self.client, wish, terms, namespace=ks.metadata.namespace)
         except (TrimtabError, Failure, *_REFUSALS) as failure:
             found = [_of(ks, f"it cannot be compared: {failure}")]
             return Look(found, ks.key, Record(recorded.refs, recorded.problem))
@@ -119,7 +119,8 @@ class Apps:
             found.append(_of(ks, recorded.problem))
         else:
             found += await self._leaving(ks, recorded.entries, wished)
-        return Look(found, ks.key, Record({*recorded.refs, *wished}, recorded.problem))
+        told = against.hidden(found, wish)
+        return Look(told, ks.key, Record({*recorded.refs, *wished}, recorded.problem))
 
     async def trace(self, ks: Kustomization, ref: Ref) -> "Trace | str":
         """What `ks` wishes of `ref` by now, or why that is not known. Nothing else of the app is compared."""

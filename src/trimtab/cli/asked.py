@@ -79,12 +79,11 @@ class Asked(NamedTuple):
         if live is not None:
             namespace, everything = self.options.asked, self.unmanaged
             try:
-                found = against.dump(wish, live, namespace=namespace, everything=everything)
-                return self._report(against.unnamed(found, wish.variables))
+                return self._report(against.dump(wish, live, namespace=namespace, everything=everything))
             except RecursionError:
                 raise Failure(Code.WRONG, f"{live}: something in it is nested too deeply") from None
         why = "offline, and nothing live was given to compare it with (--live FILE)"
-        return self._report(against.unnamed(against.nothing(wish.rendered.manifests, why), wish.variables))
+        return self._report(against.hidden(against.nothing(wish.rendered.manifests, why), wish))
 
     async def _files(self, client: "Client", terms: "Terms") -> "tuple[list[Finding], Collection[Ref]]":
         assert self.subject.path is not None  # noqa: S101
@@ -93,8 +92,8 @@ class Asked(NamedTuple):
             key = key._replace(namespace=self.options.namespace)
             wish = wish._replace(declared=wish.declared._replace(key=key))
         namespace = self.options.asked or client.config.namespace
-        found = await against.cluster(client, wish, terms, namespace=namespace)
-        return against.unnamed(found, wish.variables), {finding.ref for finding in found}
+        found = await against.compared(client, wish, terms, namespace=namespace)
+        return against.hidden(found, wish), {finding.ref for finding in found}
 
     async def _apps(self, client: "Client", terms: "Terms") -> "tuple[list[Finding], Collection[Ref]]":
         from trimtab.cli import apps
