@@ -174,7 +174,7 @@ async def test_a_server_that_says_nothing_is_given_up_in_time(double: Double, so
     double.routes[LIST] = silent
     start = time.monotonic()
     await refused(source, double, "timed out|not done after", timeout="300ms")
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
 
 
 async def test_the_order_of_the_list_is_nothing_and_every_etag_is_something(

@@ -246,9 +246,7 @@ def test_a_chart_of_another_name_takes_the_place_of_the_first(home: Home, strate
     source = {"kind": "GitRepository", "name": "repo"}
     home.change(chart={"spec": {"chart": "other", "sourceRef": source}})
     until(
-        lambda: (
-            home.get()["status"]["history"][0]["chartName"] == "other" if home.get()["status"].get("history") else 0
-        ),
+        lambda: [one for one in home.get()["status"].get("history", [])[:1] if one["chartName"] == "other"],
         lambda: home.why("app"),
     )
     home.ready(revision=1 if again else 2)

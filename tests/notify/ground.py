@@ -76,7 +76,7 @@ class Ground:
         )
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 20.0) -> None:
+async def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
     """Wait for the thing itself."""
     async with asyncio.timeout(timeout_s):
         while not condition():
