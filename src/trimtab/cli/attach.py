@@ -12,7 +12,7 @@ from trimtab.base.telemetry import Subject, Telemetry
 from trimtab.controllers.offering import Named, about
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.errors import Unreachable
-from trimtab.kube.informer import Applied, Event, Informer, State
+from trimtab.kube.informer import Applied, Event, Informer
 from trimtab.manifests.refs import Key
 from trimtab.runtime import server
 from trimtab.runtime.controller import Controller, Pass
@@ -52,7 +52,7 @@ def attach(
         telemetry.holding(subject, deletions=now.prune_held, revision=now.revision_held)
         if now.unverified:
             telemetry.unverified(now.unverified)
-        if informer.state is not State.LIVE or isinstance(done.outcome, Unreachable):
+        if not informer.live or isinstance(done.outcome, Unreachable):
             return  # what we know of it is what was once seen: that is no look at it, and no success
         telemetry.observed(subject, clock.now(), now.interval_s)
         if now.ready and not isinstance(done.outcome, Exception):
@@ -75,7 +75,7 @@ def attach(
     )
     telemetry.watch_kind(
         kind,
-        live=lambda: informer.state is State.LIVE,
+        live=lambda: informer.live,
         there=lambda subject: Key(subject.namespace, subject.name) in informer.store,
     )
     watchdog = Watchdog(controller, intervals, clock, telemetry=telemetry)

@@ -111,6 +111,11 @@ class Informer(Generic[T]):
         return self._store.items
 
     @property
+    def live(self) -> bool:
+        """Whether the store holds what is: the watch is live, and still kept up."""
+        return self.state is State.LIVE and self._task is not None and not self._task.done()
+
+    @property
     def unreadable(self) -> dict[Any, str]:
         """The objects that `decode` could not read, and why."""
         return self._store.unreadable
