@@ -1,5 +1,6 @@
 """What every source has in common, where it goes wrong: a disk that is full, and one revision with several contents."""
 
+import contextlib
 import errno
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from trimtab.artifacts.tree import Entry, Tree
 from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Transient
 from trimtab.controllers.index import SourceId, SourceIndex
-from trimtab.controllers.sourcing import Produced, Sources, Static, Surroundings
+from trimtab.controllers.sourcing import Produced, Sources, Static, Surroundings, Withheld
 from trimtab.kube.client import Client
 from trimtab.manifests.refs import Key
 from trimtab.runtime.controller import Done
@@ -111,6 +112,33 @@ async def test_who_has_nothing_to_look_at_is_not_missed_and_is_looked_at_again_o
     producer.check = check  # type: ignore[method-assign]
     await sources.reconcile(key)
     assert sources.state(key).interval_s == 60.0
+
+
+async def test_a_revision_that_is_held_is_so_until_a_good_one_comes_and_refused_by_the_looks_that_saw_it(
+    client: Client, home: str, tmp_path: Path
+) -> None:
+    store, key = Store(tmp_path), Key(home, "repo")
+    resource = await client.discovery.find(GIT_REPOSITORY)
+    body = {"apiVersion": GIT_REPOSITORY.api_version, "kind": GIT_REPOSITORY.kind}
+    body |= {"metadata": {"name": "repo", "namespace": home}, "spec": {"url": "https://h/x", "interval": "1m"}}
+    await client.create(resource, body, home)
+    objects = SimpleNamespace(store={key: await client.get(resource, "repo", home, type=GitRepository)})
+    recorder = SimpleNamespace(record=lambda *_: None)
+    producer, publisher = Producing(store), Publisher(store, "http://h", SystemClock())
+    sources = Sources(Surroundings(client, objects, publisher, SourceIndex(), recorder, SystemClock()), producer)
+    check, seen = producer.check, []
+    for failure in (
+        Withheld("it is not signed"),
+        Withheld("no keys", again=True),
+        Transient("GitFailed", "away"),
+        None,
+    ):
+        producer.check = raising(failure) if failure else check  # type: ignore[method-assign]
+        with contextlib.suppress(Transient):
+            await sources.reconcile(key)
+        state = sources.state(key)
+        seen.append((state.revision_held, state.unverified))
+    assert seen == [(True, "refused"), (True, "keys"), (True, ""), (False, "")]
 
 
 def raising(failure: Exception) -> Any:

@@ -98,6 +98,15 @@ async def test_the_store_follows_the_cluster(client: Client, tasks: Tasks, home:
     assert informer.state is State.IDLE
 
 
+async def test_what_nobody_keeps_up_is_not_live_whatever_was_seen_last(client: Client, home: str):
+    tasks, informer = Tasks("term"), informer_of(client, home)
+    assert not informer.live
+    informer.start(tasks)
+    await until(lambda: informer.live)
+    await tasks.close()
+    assert (informer.state, informer.live) == (State.LIVE, False)
+
+
 async def test_one_object_by_name_and_only_its_metadata(client: Client, tasks: Tasks, home: str):
     for name in "ab":
         await put(client, home, name, x="1")

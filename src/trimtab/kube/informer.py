@@ -112,8 +112,9 @@ class Informer(Generic[T]):
 
     @property
     def live(self) -> bool:
-        """Whether the store holds what is: the watch is live, and still kept up."""
-        return self.state is State.LIVE and self._task is not None and not self._task.done()
+        """Whether the store holds what is: it was listed, the watch is kept up, and nothing is wrong with it."""
+        kept_up = self._task is not None and not self._task.done()
+        return kept_up and self.synced.is_set() and self.state in (State.LISTING, State.LIVE)
 
     @property
     def unreadable(self) -> dict[Any, str]:
