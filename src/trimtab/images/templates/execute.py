@@ -26,6 +26,8 @@ from trimtab.images.templates.tree import (
 from trimtab.images.templates.values import LONGEST, Record, in_order, is_true, kind_of, show
 
 MOST_STEPS: Final = 100_000
+_PER_STEP: Final = 16
+"""Characters, or items of a list, that a function gets for a step: one that gets more takes more steps."""
 _LAZY: Final = ("and", "or")
 _MISSING: Final = object()
 
@@ -85,6 +87,7 @@ class _Run:
         known = len(self._variables)
         value = self._pipe(node.pipe, dot, assigns=False)
         items = self._items(value, node.pipe.line)
+        self._step(node.pipe.line, len(items) // _PER_STEP)
         if not items:
             self.block(node.otherwise, dot)
             return
@@ -157,6 +160,8 @@ class _Run:
         return value
 
     def _call(self, head: Function, values: list[Any]) -> Any:
+        sizes = (len(value) for value in values if isinstance(value, str | tuple | list | Mapping))
+        self._step(head.line, sum(sizes) // _PER_STEP)
         try:
             value = FUNCTIONS[head.name](*values)
         except ValueError as problem:
@@ -204,8 +209,8 @@ class _Run:
         except ValueError as problem:
             raise TemplateError(line, str(problem)) from None
 
-    def _step(self, line: int) -> None:
-        self._steps += 1
+    def _step(self, line: int, steps: int = 1) -> None:
+        self._steps += steps
         if self._steps > MOST_STEPS:
             raise TemplateError(line, f"more than {MOST_STEPS:,} steps are not made")
 

@@ -4,12 +4,13 @@ Each gets its values checked for number and kind by the way it is written: what 
 """
 
 import itertools
+import math
 import posixpath
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from trimtab.images.templates.formats import quoted, sprintf
-from trimtab.images.templates.values import Record, is_true, kind_of, show
+from trimtab.images.templates.values import LONGEST, Record, is_true, kind_of, show
 
 Call = Callable[..., Any]
 _LONGEST_LIST: Final = 10_000
@@ -25,6 +26,8 @@ def _text(value: Any) -> str:
 def _number(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"wants a number, not {kind_of(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("wants a number that is not too large")
     return int(value)
 
 
@@ -123,7 +126,14 @@ def _indent(spaces: Any, text: Any) -> str:
 
 def _join(separator: Any, items: Any) -> str:
     values = items if isinstance(items, tuple | list) and not isinstance(items, Record) else (items,)
-    return _text(separator).join(show(value) for value in values if value is not None)
+    between, parts, room = _text(separator), list[str](), LONGEST
+    for value in values:
+        if value is not None:
+            parts.append(show(value))
+            room -= len(parts[-1]) + (len(between) if len(parts) > 1 else 0)
+            if room < 0:  # before it is made
+                raise ValueError(f"makes more than {LONGEST:,} characters")
+    return between.join(parts)
 
 
 def _replace(old: Any, new: Any, text: Any) -> str:
