@@ -45,6 +45,7 @@ def test_a_window_is_open_from_its_start_for_its_duration(text: str, now: str, c
         ("60 18 * * fri 60h UTC", "from 0 to 59"),
         ("5-1 18 * * fri 60h UTC", "goes backwards"),
         ("0 18 * * fri 9999h UTC", "up to 366 days"),
+        pytest.param(";".join(["0 18 * * fri 60h UTC"] * 51), "51 windows are more than the 50", id="too many"),
     ],
 )
 def test_what_is_no_window_is_refused(text: str, words: str) -> None:

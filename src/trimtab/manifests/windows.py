@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from trimtab.base.durations import parse_duration
 
 LONGEST: Final = timedelta(days=366)
+MOST: Final = 50
 _FIELDS: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 _NAMES: Final[dict[int, tuple[str, ...]]] = {
     3: ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
@@ -64,7 +65,10 @@ class Windows(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> "Windows":
         """What `text` says; nothing is no window. Raises ValueError."""
-        return cls(tuple(_window(part) for part in text.split(";") if part.strip()))
+        parts = [part for part in text.split(";") if part.strip()]
+        if len(parts) > MOST:  # each costs time whenever it is asked whether it is open
+            raise ValueError(f"{len(parts):,} windows are more than the {MOST} that are looked at")
+        return cls(tuple(map(_window, parts)))
 
     def open_until(self, now: datetime) -> tuple[datetime, str] | None:
         """When the last of those that are open at `now` closes, and which that is; None if none is."""
