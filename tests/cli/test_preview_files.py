@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from tests.cli.test_preview import config_map, deployment, git
 from trimtab.cli.diff import diff
 from trimtab.cli.preview import preview
+from trimtab.cli.validate import validate
 
 Preview = Callable[..., Result]
 NO_CLUSTER = (
@@ -178,6 +179,29 @@ def test_a_value_of_a_secret_is_in_no_name_of_an_object_or_a_field_neither_whole
     assert done.exit_code == 2
     assert 'data["++++++++"]' in done.stdout
     assert not any(word in done.output for word in ("batt", "key-", "cut-", "one-b", "attery", "name-"))
+
+
+def test_apps_that_declare_ever_more_apps_come_to_an_end(
+    offline: Preview, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trimtab.cli.previewed._MOST_APPS", 30)
+    monkeypatch.setattr("trimtab.validate.gathering._MOST_APPS", 30)
+    (repository / "begin").mkdir()
+    apps = [branching("a", "${N}a"), branching("b", "${N}b")]
+    (repository / "shop" / "apps.yaml").write_text("\n---\n".join(map(json.dumps, apps)))
+    (repository / "begin" / "app.yaml").write_text(json.dumps(branching("first", "n")).replace("${N}", "n"))
+    done = offline("begin")
+    assert (done.exit_code, "more than 30 apps are declared" in done.stderr) == (1, True)
+    judged = CliRunner().invoke(validate, ["--offline", "begin"])
+    assert (judged.exit_code, "more than 30 apps are declared" in judged.stderr) == (1, True)
+
+
+def branching(name: str, value: str) -> dict[str, Any]:
+    source = {"kind": "GitRepository", "name": "shop"}
+    spec = {"interval": "1h", "prune": True, "path": "./shop", "sourceRef": source}
+    spec |= {"postBuild": {"substitute": {"N": value}}}
+    metadata = {"name": f"{name}-${{N}}", "namespace": "team"}
+    return {"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "metadata": metadata, "spec": spec}
 
 
 def test_line_ends_of_windows_and_a_byte_order_mark_change_nothing(offline: Preview, repository: Path) -> None:

@@ -38,6 +38,8 @@ _NO_ANSWER: Final = (*NO_ANSWER, UnknownKind, StaleGroup)
 _STDIN: Final = Path("-")
 _AT_ONCE: Final = 8
 """So many apps are built side by side: each may start a process."""
+_MOST_APPS: Final = 2_000
+"""Apps may declare each other, under a new name each time, without end."""
 
 
 class Side(Protocol):
@@ -158,12 +160,15 @@ class Builder:
     async def build(self, units: Iterable[Unit]) -> None:
         """Build `units` and what they declare, level by level.
 
-        What needs variables comes after its neighbours, which may declare them.
+        What needs variables comes after its neighbours, which may declare them. Raises Failure for too many.
         """
         waiting = list(units)
         while waiting:
             level = list({unit.key: unit for unit in waiting if unit.key not in self.built}.values())
             waiting = []
+            if len(self.built) + len(level) > _MOST_APPS:
+                words = f"in {self.side.name} more than {_MOST_APPS:,} apps are declared: name a directory with fewer"
+                raise Failure(Code.WRONG, words)
             for those in ([one for one in level if not _borrows(one)], [one for one in level if _borrows(one)]):
                 for found in await abreast(self._one, those, _AT_ONCE):
                     self.built[found.unit.key] = found

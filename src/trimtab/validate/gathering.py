@@ -35,6 +35,8 @@ _AT_ONCE: Final = 4
 """So many kustomizations are built side by side: each is a process."""
 _GIT: Final = "GitRepository"
 _MOST_FILES: Final = 50_000
+_MOST_APPS: Final = 5_000
+"""Apps may declare each other, under a new name each time, without end."""
 
 
 class Built(NamedTuple):
@@ -102,6 +104,7 @@ class _Gathering:
         self._raw: dict[Path, Read] = {}
         self._findings: list[Finding] = []
         self._builds = 0
+        self._apps = 0
         self._left_out = 0
         self._done: set[tuple[Path, bytes]] = set()
 
@@ -217,6 +220,9 @@ class _Gathering:
             return
         self._done.add(key)
         self._builds += 1
+        self._apps += spec is not None
+        if self._apps > _MOST_APPS:
+            raise Terminal("BuildFailed", f"more than {_MOST_APPS:,} apps are declared: name a directory with fewer")
         try:
             found = await self._build(directory, spec)
         except (Unfetched, Transient) as wrong:
