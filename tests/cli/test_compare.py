@@ -90,6 +90,24 @@ def test_a_path_at_two_commits_and_in_the_working_tree(compare: Compare, tmp_pat
     assert compare("main:./apps", "HEAD:apps")[0] == 0
 
 
+def test_two_apps_of_one_directory_are_compared_each_for_itself(compare: Compare, tmp_path: Path) -> None:
+    for side, colour in (("staging", "blue"), ("production", "red")):
+        filled = {"one": colour, "two": "green"}
+        apps = [
+            (APP % "./apps").replace("name: shop", f"name: {name}")
+            + f"  postBuild: {{substitute: {{NAME: {name}, COLOUR: {value}}}}}\n"
+            for name, value in filled.items()
+        ]
+        text = "---\n".join(apps).replace("name: a}}\n  postBuild", "name: a}, postBuild").replace("}}\n", "}}}\n")
+        write(tmp_path, {f"{side}/apps.yaml": text})
+    kind = "apiVersion: v1\nkind: ConfigMap\n"
+    write(tmp_path, {"apps/all.yaml": f"{kind}metadata: {{name: '${{NAME}}'}}\ndata: {{colour: '${{COLOUR}}'}}\n"})
+    commit(tmp_path)
+    code, out, _ = compare("staging", "production")
+    assert (code, "ConfigMap/one" in out) == (2, True)
+    assert 'data.colour: "blue" → "red"' in out
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [

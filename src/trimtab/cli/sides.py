@@ -69,7 +69,7 @@ class _Declaring:
         self._name = name
         self._objects: dict[Ref, Declared] = {}
         self._missing: list[str] = []
-        self._done: set[Path] = set()
+        self._done: set[tuple[Path, bytes]] = set()
 
     async def all(self, path: Path) -> Side:
         """What is declared at `path`, which lies below the root."""
@@ -82,6 +82,8 @@ class _Declaring:
         waiting = self._take(rendered)
         while waiting and len(self._done) < _MOST_APPS:
             waiting = await self._follow(waiting.pop(), waiting)
+        if waiting:
+            self._missing.append(f"more than {_MOST_APPS:,} directories are declared: the rest was not looked at")
         return Side(self._name, list(self._objects.values()), self._missing)
 
     async def _follow(self, manifest: "Manifest", waiting: "list[Manifest]") -> "list[Manifest]":
@@ -98,7 +100,9 @@ class _Declaring:
             return waiting
         assert self._root is not None  # noqa: S101 - something was built
         directory = self._root / normal(spec.path)
-        if spec.source_ref.kind != _SOURCE or not directory.is_dir() or directory in self._done:
+        # one directory may be built twice, with other variables or for another namespace
+        known = (directory, msgspec.json.encode(spec)) in self._done
+        if spec.source_ref.kind != _SOURCE or not directory.is_dir() or known:
             return waiting
         try:
             return [*waiting, *self._take(await self._built(directory, spec))]
@@ -107,10 +111,12 @@ class _Declaring:
             return waiting
 
     async def _built(self, path: Path, spec: "KustomizationSpec | None") -> "Rendered":
+        import msgspec
+
         from trimtab.render.render import NO_VARIABLES
         from trimtab.render.variables import collected
 
-        self._done.add(path)
+        self._done.add((path, msgspec.json.encode(spec)))
         post_build = spec.post_build if spec is not None else None
         fill = post_build is not None and not post_build.substitute_from
         variables = collected(post_build) if fill else NO_VARIABLES
