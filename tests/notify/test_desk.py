@@ -48,6 +48,16 @@ async def test_what_was_said_a_moment_ago_is_not_taken_again(tmp_path: Path, tas
     assert await ground.desk.take(event("a", metadata={"revision": "other"}))
     await settled(ground)
     assert ground.moved == 2
+    assert not await ground.desk.take(event("a")), "also when it was told already"
+    # Of a failure that is said again and again it is counted how often.
+    failure = event("no such file", severity="error", reason="BuildFailed")
+    assert [await ground.desk.take(failure) for _ in range(13)] == [True] + [False] * 12
+    [folded] = ground.desk._folded.values()
+    await settled(ground)
+    ground.desk.hear(folded.told(ground.clock.now()))
+    await settled(ground)
+    [story] = [body for alert, body in ground.journal.stories("Kustomization/apps/shop").items()]
+    assert b'"count":12' in story
 
 
 async def test_a_notice_has_what_the_alert_adds_and_a_key_of_its_own_for_each_alert(
