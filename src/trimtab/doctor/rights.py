@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 from trimtab.api.crd import DEFINITIONS, has_status
-from trimtab.api.gvk import HELM_RELEASE, KUSTOMIZATION
+from trimtab.api.gvk import HELM_RELEASE, IMAGE_GROUP, KUSTOMIZATION
 from trimtab.api.install import APPLIER, READER, SYNC
 from trimtab.base.abreast import abreast
 from trimtab.doctor.contract import Answer, Patient, arguments, flag, named, note, ok, problem, several, unknown
@@ -93,9 +93,11 @@ def _of_sync(namespace: str) -> list[Right]:
         for one in DEFINITIONS
         for right in (
             Right("watch", one.gvk.group, one.plural),
+            *((Right("patch", one.gvk.group, one.plural),) if has_status(one) else ()),
+            # how images stand is said by another process
             *(
-                (Right("patch", one.gvk.group, one.plural), Right("patch", one.gvk.group, f"{one.plural}/status"))
-                if has_status(one)
+                (Right("patch", one.gvk.group, f"{one.plural}/status"),)
+                if has_status(one) and one.gvk.group != IMAGE_GROUP
                 else ()
             ),
         )
