@@ -2,6 +2,7 @@
 
 import json
 import time
+import urllib.request
 
 import pytest
 
@@ -40,6 +41,14 @@ def held(world, ns, name="shop", words=""):
 
 def not_held(world, ns, name="shop"):
     until(lambda: not condition(world.get_app(ns, name), "PruneHeld"), "nothing is held any more")
+
+
+def held_in_metrics(world, ns):
+    """What is said of the app `shop`."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{world.controller.metrics_port}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    series = f'trimtab_prune_held{{kind="Kustomization",name="shop",namespace="{ns}"}} '
+    return next((line.removeprefix(series) for line in text.splitlines() if line.startswith(series)), None)
 
 
 def annotate(world, ns, name="shop", **annotations):
@@ -83,6 +92,7 @@ def test_p4_more_than_the_budget_is_held_and_goes_when_exactly_that_is_approved(
     assert set(there(world, ns)) == {*names(12), "new"}, "what is new is applied, nothing is deleted"
     assert "11 deletions are held" in message
     assert f"ConfigMap/{ns}/c3" in message
+    until(lambda: held_in_metrics(world, ns) == "1.0", "the metrics say so")
     annotate(world, ns, approve_prune="sha256:" + "0" * 64)
     time.sleep(1)
     assert len(there(world, ns)) == 13, "another digest approves nothing"
@@ -90,6 +100,7 @@ def test_p4_more_than_the_budget_is_held_and_goes_when_exactly_that_is_approved(
     until(lambda: set(there(world, ns)) == {"c11", "new"}, "the approved ones are gone")
     not_held(world, ns)
     world.ready(ns, "shop")
+    until(lambda: held_in_metrics(world, ns) == "0.0", "the metrics say so")
 
 
 def test_p4_an_approval_does_not_cover_a_set_that_has_grown(world, ns):

@@ -86,7 +86,8 @@ class Kustomizations:
     """Reconciles every Kustomization.
 
     `on_ready` is told when one reaches a revision, and after how many seconds; `wake` gives one another pass,
-    `again` does after so many seconds; `on_drift` is told of all drift.
+    `again` does after so many seconds; `on_drift` is told of all drift, `on_commit` of the time of a
+    commit that came and is healthy.
     """
 
     def __init__(
@@ -451,7 +452,7 @@ class Kustomizations:
         await self.scribe.finish(ks, app, build, published, now - app.began)
         if moved:
             self._on_ready(ks.key, now - app.began)
-        if news and (committed := published.artifact.metadata.get(names.COMMIT_TIME)):
+        if moved and news and (committed := published.artifact.metadata.get(names.COMMIT_TIME)):
             self._on_commit(committed)
         terminating = app.postponed or any(outcome.effect is Effect.WAITING for outcome in outcomes)
         return Again(TERMINATION_LOOK_S if terminating else max(ks.spec.interval_s, LEAST_INTERVAL_S))
