@@ -193,6 +193,24 @@ CASES: dict[str, tuple[list[dict[str, str]], str, str, list[dict[str, str]]]] = 
         "TrimtabLostObjects",
         [{"kind": "kustomization"}],
     ),
+    "notices that a provider refused": (
+        [*world(), series("trimtab_notifications_total", {"outcome": "refused"}, "0x5 2x60")],
+        "10m",
+        "TrimtabNotificationsLost",
+        [{"outcome": "refused"}],
+    ),
+    "notices that a provider takes later": (
+        [*world(), series("trimtab_notifications_total", {"outcome": "retry"}, "0x5 2x60")],
+        "10m",
+        "TrimtabNotificationsLost",
+        [],
+    ),
+    "notices for which there was no room": (
+        [*world(), series("trimtab_notifications_dropped_total", {"where": "queue"}, "0x5 2x60")],
+        "10m",
+        "TrimtabNotificationsLost",
+        [{"where": "queue"}],
+    ),
     "more objects than series": (
         [*world(), series("trimtab_metrics_overflow_total", {}, "0+5x60")],
         "10m",
