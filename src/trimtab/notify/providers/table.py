@@ -3,13 +3,20 @@
 from collections.abc import Mapping
 from typing import Final
 
-from trimtab.notify.provider import Composed, Provider, judge
+from trimtab.notify.provider import Composed, Conversing, Provider, judge
 from trimtab.notify.providers import (
     alertmanager,
+    azuredevops,
+    bitbucket,
+    bitbucketserver,
+    comment,
     datadog,
     discord,
     generic,
+    gitea,
+    github,
     githubdispatch,
+    gitlab,
     googlechat,
     grafana,
     lark,
@@ -28,11 +35,20 @@ from trimtab.notify.providers import (
 
 TABLE: Final[Mapping[str, Provider]] = {
     "alertmanager": Composed(alertmanager.compose, judge),
+    "azuredevops": Conversing(azuredevops.send),
+    "bitbucket": Conversing(bitbucket.send),
+    "bitbucketserver": Conversing(bitbucketserver.send),
     "datadog": Composed(datadog.compose, datadog.judge),
     "discord": Composed(discord.compose, discord.judge),
     "generic": Composed(generic.compose, judge),
     "generic-hmac": Composed(generic.compose_signed, judge),
+    "gitea": Conversing(gitea.send),
+    "giteapullrequestcomment": Conversing(comment.sender(comment.GITEA)),
+    "github": Conversing(github.send),
     "githubdispatch": Composed(githubdispatch.compose, githubdispatch.judge),
+    "githubpullrequestcomment": Conversing(comment.sender(comment.GITHUB)),
+    "gitlab": Conversing(gitlab.send),
+    "gitlabmergerequestcomment": Conversing(comment.sender(comment.GITLAB)),
     "googlechat": Composed(googlechat.compose, judge),
     "grafana": Composed(grafana.compose, grafana.judge),
     "lark": Composed(lark.compose, lark.judge),
