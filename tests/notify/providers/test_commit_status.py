@@ -240,6 +240,17 @@ def test_a_source_is_told_of_when_it_fails_or_asks_for_it() -> None:
     assert status.state is State.SUCCESS
 
 
+def test_a_revision_that_changed_nothing_is_a_success_too() -> None:
+    moved = msgspec.structs.replace(
+        event(),
+        reporting_controller="notification-controller",
+        metadata={"topic": "revision", "revision": f"main@sha1:{COMMIT}", "commit_status": "update"},
+    )
+    status = status_of(replace(NOTICES["once"], event=moved), settings("github"))
+    assert status is not None
+    assert status.state is State.SUCCESS
+
+
 def test_the_name_can_be_an_expression() -> None:
     text = "(event.involvedObject.name + '/' + provider.metadata.uid.split('-')[0] + '/' + alert.metadata.labels.team)"
     assert context(NOTICES["once"], settings("github", commit_status_expr=text)) == "checkout/11112222/shop"

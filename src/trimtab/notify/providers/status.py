@@ -77,7 +77,7 @@ def _state(notice: Notice) -> State | None:
     # Of others, such as sources, nothing is said on commits, as in Flux, unless they fail or the event asks for it.
     told = kind in _APPLIED or event.value("commit_status") == _UPDATE
     match meant.effect:
-        case Effect.SUCCEEDS:
+        case Effect.SUCCEEDS | Effect.MOVES:
             return State.SUCCESS if told else None
         case Effect.CLOSES:
             return State.SUCCESS if meant.topic is Topic.FAILURE and told else None
