@@ -92,7 +92,8 @@ class Scribe:
                 status = self._failed(ks, app, failure.reason, published, status)
         wrote = await self._write(app, _handled(ks, status), failing=True)
         if wrote and not isinstance(failure, Waiting):
-            self._event(ks, "Warning", failure.reason, failure.message)
+            revision = published.artifact.revision if published is not None else ""
+            self._event(ks, "Warning", failure.reason, failure.message, revision)
 
     async def finish(self, ks: Kustomization, app: App, build: Build, published: Published, seconds: float) -> None:
         """Say that it is ready: one status request and one event, only if something changed.
