@@ -203,6 +203,14 @@ SILENT = {
         ),
     ),
     "drift": notice(Phase.OPENED, event(severity="error", reason="DriftDetected", message="drifted")),
+    "a failure that was derived": replace(
+        NOTICES["opened"],
+        event=msgspec.structs.replace(
+            event(severity="error", reason="HealthCheckFailed"),
+            reporting_controller="notification-controller",
+            metadata={"topic": "failure", "revision": f"main@sha1:{COMMIT}"},
+        ),
+    ),
     "a note": notice(Phase.ONCE, event(severity="error", reason="PlaintextSecret", message="in clear text")),
     "something": notice(Phase.ONCE, event(reason="Suspended", message="suspended")),
 }

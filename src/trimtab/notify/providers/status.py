@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from trimtab.api.names import Reason
 from trimtab.health.expressions import Bindings, EvaluationError, ExpressionError, Term, compile_term
 from trimtab.notify import event as events
-from trimtab.notify.meaning import Effect, Topic, meaning
+from trimtab.notify.meaning import TOPIC, Effect, Topic, meaning
 from trimtab.notify.notice import Link, Notice
 from trimtab.notify.provider import Misconfigured, Settings
 from trimtab.notify.text import commit_of, cut
@@ -82,7 +82,9 @@ def _state(notice: Notice) -> State | None:
         case Effect.CLOSES:
             return State.SUCCESS if meant.topic is Topic.FAILURE and told else None
         case Effect.OPENS:
-            return None if meant.topic in _NOT_OF_A_COMMIT else State.FAILURE
+            # What is derived from a status names the revision that stood last, which need not be the one that fails.
+            derived = bool(event.value(TOPIC))
+            return None if derived or meant.topic in _NOT_OF_A_COMMIT else State.FAILURE
         case _:
             return State.PENDING if event.reason in _PENDING and not event.error and told else None
 
