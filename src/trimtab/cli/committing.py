@@ -206,7 +206,7 @@ def _branch(source: "GitRepository", clone: "Clone | None", pen: Pen) -> str:
 def _own(source: "GitRepository", clone: "Clone | None", pen: Pen, timeout_s: float) -> "Way":
     from trimtab.commits.own import Own
 
-    settings = clone.settings if clone is not None else {}
+    settings = clone.settings if clone is not None else ()
     if clone is not None and not clone.remote and pen.remote is None:
         raise Failure(Code.WRONG, f"{clone.directory} has no remote: name it with --remote URL")
     url = pen.remote or (clone.remote if clone is not None else source.spec.url)

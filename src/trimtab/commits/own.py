@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from trimtab.base.errors import Terminal, Transient
 from trimtab.base.process import OutputTooLarge, ProcessTimeout
@@ -35,6 +35,8 @@ _SETTINGS: Final = (
     "gc.auto=0",
     "maintenance.auto=false",
 )
+Settings: TypeAlias = tuple[tuple[str, str], ...]
+"""In their order, and each as often as it is given: an empty credential.helper ends those before it."""
 _OF_A_CLONE: Final = r"^(credential\.|core\.sshcommand|url\.|http\.|ssh\.)"
 """Settings of a clone that say how its remote is reached."""
 _DENIED: Final = re.compile(
@@ -49,7 +51,7 @@ class Own:
 
     url: str
     timeout_s: float = 60.0
-    settings: Mapping[str, str] = field(default_factory=dict, repr=False)
+    settings: Settings = field(default=(), repr=False)
 
     @property
     def name(self) -> str:
@@ -86,13 +88,13 @@ class Clone:
     directory: Path
     branch: str
     remote: str
-    settings: Mapping[str, str] = field(repr=False)
+    settings: Settings = field(repr=False)
     merging: bool = False
 
     @classmethod
     async def at(cls, directory: Path) -> "Clone":
         """Look at the clone that `directory` is in. Raises Terminal."""
-        git = Git(_environment({}), ("safe.bareRepository=explicit", *_SETTINGS))
+        git = Git(_environment(()), ("safe.bareRepository=explicit", *_SETTINGS))
 
         refused: list[str] = []
 
@@ -115,7 +117,8 @@ class Clone:
         url = await ask("config", "--get", f"remote.{remote}.url")
         if url and ":" not in url and not url.startswith("/"):
             url = str(Path(await ask("rev-parse", "--show-toplevel")) / url)
-        settings = dict(entry.split("\n", 1) for entry in listed.split("\0") if "\n" in entry)
+        entries = (entry.partition("\n") for entry in listed.split("\0"))
+        settings = tuple((key, value) for key, given, value in entries if given)
         return cls(
             directory,
             branch,
@@ -128,7 +131,7 @@ class Clone:
 async def identity() -> Person | None:
     """Who the person is to their own git, from its configuration or the environment; None if it does not know."""
     try:
-        said = await Git(_environment({}), _SETTINGS).run("var", ["GIT_AUTHOR_IDENT"], timeout=30.0)
+        said = await Git(_environment(()), _SETTINGS).run("var", ["GIT_AUTHOR_IDENT"], timeout=30.0)
     except (GitFailed, ProcessTimeout, OutputTooLarge):
         return None
     found = re.fullmatch(r"(.*) <([^<>]*)> \d+ [+-]\d{4}\n?", said.decode(errors="replace"))
@@ -139,13 +142,13 @@ async def setting(name: str, kind: str = "") -> str:
     """What the person's git is set to; empty if it is not."""
     words = [f"--type={kind}"] if kind else []
     try:
-        said = await Git(_environment({}), _SETTINGS).run("config", [*words, "--get", name], timeout=30.0)
+        said = await Git(_environment(()), _SETTINGS).run("config", [*words, "--get", name], timeout=30.0)
     except (GitFailed, ProcessTimeout, OutputTooLarge):
         return ""
     return said.decode(errors="replace").strip()
 
 
-def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+def _environment(settings: Settings) -> dict[str, str]:
     """The person's own, without what would lead git to another repository, and without a terminal to ask at."""
     kept = {
         name: value
@@ -153,6 +156,6 @@ def _environment(settings: Mapping[str, str]) -> dict[str, str]:
         if not name.startswith(("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIR", "GIT_NAMESPACE"))
     }
     count = int(kept.get("GIT_CONFIG_COUNT") or 0)
-    for number, (key, value) in enumerate(settings.items(), start=count):
+    for number, (key, value) in enumerate(settings, start=count):
         kept |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return kept | {"GIT_CONFIG_COUNT": str(count + len(settings)), "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
