@@ -43,6 +43,18 @@ def test_only_what_is_there_is_kept(store: TagStore) -> None:
     assert store.pushed("other", ["1.0.0", "2.0.0"]) == {"1.0.0": ("sha256:a", MOMENT)}
 
 
+def test_what_was_looked_up_of_a_tag_goes_with_it(store: TagStore) -> None:
+    for tag in ("1.0.0", "1.1.0"):
+        store.note("uid", tag, f"sha256:{tag}", MOMENT)
+        store.note("other", tag, f"sha256:{tag}", MOMENT)
+    store.keep(KEY, SEEN, ["1.1.0"])
+    assert set(store.pushed("uid", ["1.0.0", "1.1.0"])) == {"1.1.0"}
+    assert set(store.pushed("other", ["1.0.0", "1.1.0"])) == {"1.0.0", "1.1.0"}
+    assert store.created("sha256:1.0.0") == (MOMENT,), "what is behind a digest stays known"
+    store.keep(KEY, SEEN._replace(image="ghcr.io/acme/other"), ["1.1.0"])
+    assert store.pushed("uid", ["1.1.0"]) == {}, "that was another image"
+
+
 def test_a_damaged_file_is_as_good_as_none(store: TagStore, tmp_path: Path) -> None:
     store.keep(KEY, SEEN, [f"1.0.{number}" for number in range(20_000)])
     for file in (tmp_path / "images").glob("tags.db*"):

@@ -84,10 +84,23 @@ class TagStore:
         return frozenset(text.split("\n")) if text else frozenset()
 
     def keep(self, key: Key, seen: Seen, tags: Iterable[str]) -> None:
-        """Remember a look: all of it, or nothing."""
-        packed = zlib.compress("\n".join(sorted(tags)).encode(), 1)
+        """Remember a look: all of it, or nothing. What is known of tags that are not there any more is forgotten.
+
+        So is what is known of all tags, where they were those of another image.
+        """
+        there = frozenset(tags)
+        packed = zlib.compress("\n".join(sorted(there)).encode(), 1)
         row = (*seen[:2], seen.scanned.timestamp(), seen.etag, seen.digest, msgspec.json.encode(seen.doubts), packed)
-        self._write(("insert or replace into lists values (?, ?, ?, ?, ?, ?, ?, ?)", (str(key), *row)))
+        try:
+            with self._database.writing() as connection:
+                before = connection.execute("select image from lists where key = ?", (str(key),)).fetchone()
+                same = before is None or before[0] == seen.image
+                connection.execute("insert or replace into lists values (?, ?, ?, ?, ?, ?, ?, ?)", (str(key), *row))
+                known = connection.execute("select tag from pushed where uid = ?", (seen.uid,)).fetchall()
+                gone = [(seen.uid, tag) for (tag,) in known if not same or tag not in there]
+                connection.executemany("delete from pushed where uid = ? and tag = ?", gone)
+        except Damaged:
+            return
 
     def touch(self, key: Key, scanned: datetime) -> None:
         """Remember when it was looked last, where nothing was new."""
