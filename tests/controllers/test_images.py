@@ -55,6 +55,21 @@ async def test_a_new_tag_is_chosen_and_the_one_before_is_told(images: Images) ->
     assert ("Succeeded", words) in images.told
 
 
+async def test_the_tags_of_one_image_are_not_chosen_for_another(images: Images) -> None:
+    images.policy(digestReflectionPolicy="Always", interval="1m")
+    await images.look()
+    before = images.status(IMAGE_POLICY).latest_ref
+    images.registry.tags["1.1.0"] = "sha256:" + "b" * 64
+    images.registry.asked.clear()
+    images.repository(image="127.0.0.1:5000/other")
+    await images.choose()
+    assert images.ready(IMAGE_POLICY)[1] == "DependencyNotReady"
+    assert (images.status(IMAGE_POLICY).latest_ref, images.registry.asked) == (before, [])
+    await images.look()
+    latest = images.status(IMAGE_POLICY).latest_ref
+    assert (latest.name, latest.digest) == ("127.0.0.1:5000/other", "sha256:" + "b" * 64)
+
+
 async def test_a_scan_that_finds_nothing_new_writes_nothing_to_the_cluster_for_ten_minutes(images: Images) -> None:
     await images.look()
     writes = images.cluster.writes

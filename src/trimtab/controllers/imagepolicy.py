@@ -162,7 +162,7 @@ class ImagePolicies:
         scan = self._world.scans.get(other)
         if repository is None:
             raise _waiting(names.Reason.DEPENDENCY_NOT_READY, f"ImageRepository {other} does not exist")
-        if scan is None:
+        if scan is None or scan.image != repository.spec.image:
             said = f": {repository.ready.message}" if repository.ready is not None else ""
             words = f"ImageRepository {other} has not been looked at with success yet{said}"
             raise _waiting(names.Reason.DEPENDENCY_NOT_READY, words)
