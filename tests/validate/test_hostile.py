@@ -75,3 +75,24 @@ spec: 7
     said = validate({"a.yaml": text.replace("labels: [x], ", "")})
     assert said.code == 2
     assert {rule for rule, *_ in said.findings} == {"schema"}
+
+
+def test_no_definition_among_the_files_replaces_a_built_in_kind(validate: Validate) -> None:
+    definition = """\
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: deployments.apps}
+spec:
+  group: apps
+  scope: Namespaced
+  names: {kind: Deployment, plural: deployments, singular: deployment, listKind: DeploymentList}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+"""
+    odd = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: x}\n"
+    said = validate({"crd.yaml": definition, "web.yaml": odd})
+    assert ("consistency", "crd.yaml", 5) in said.findings
+    assert ("schema", "web.yaml", 4) in said.findings

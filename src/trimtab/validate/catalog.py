@@ -15,7 +15,7 @@ from trimtab.validate.rules import Rules
 
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _LONGEST_PATTERN: Final = 4096
-_BUILT_IN_SUFFIX: Final = ".k8s.io"
+_BUILT_IN: Final = "io.k8s."
 _UNSTABLE: Final = ("alpha", "beta")
 
 
@@ -35,19 +35,25 @@ class Where(NamedTuple):
 
 
 class Catalog:
-    """Looks kinds up, and judges objects by them. What a definition brings goes before what is known otherwise."""
+    """Looks kinds up, and judges objects by them.
+
+    What a definition brings goes before what is known otherwise, but for built-in kinds, which no definition replaces.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self._schemas = Schemas(bundle.schemas)
         self._defined: dict[tuple[str, str], Defined] = {}
         self._rules: dict[Gvk, Rules] = {}
+        self._built_in = {
+            (gvk.group, gvk.kind) for gvk, kind in bundle.kinds.items() if kind.schema.startswith(_BUILT_IN)
+        }
         self._groups = {gvk.group for gvk in bundle.kinds}
 
     def define(self, bodies: Iterable[Body]) -> None:
         """Take in the CustomResourceDefinitions among `bodies`."""
         for body in bodies:
-            if (found := definition(body)) is not None:
+            if (found := definition(body)) is not None and (found.group, found.kind) not in self._built_in:
                 names = body["spec"]["names"]
                 plural = names.get("plural")
                 where = plural if isinstance(plural, str) else found.kind.lower() + "s"

@@ -198,6 +198,8 @@ def _definition(body: Body, spec: Mapping[str, Any]) -> Iterator[Complaint]:
     plural = names.get("plural") if isinstance(names, dict) else None
     if isinstance(plural, str) and isinstance(group, str) and body["metadata"]["name"] != f"{plural}.{group}":
         yield "metadata.name", f"must be {plural}.{group}, as spec.names.plural and spec.group say"
+    if isinstance(group, str) and group and "." not in group and not is_open(group):
+        yield "spec.group", f"must be a domain with a dot, it is {shown(group)}"
     stored = [one for one in maps(spec, "versions") if one.get("storage") is True]
     if len(stored) != 1:
         yield "spec.versions", f"has {len(stored)} versions with storage: true, and must have one"
