@@ -4,8 +4,12 @@ import pytest
 from click.testing import CliRunner
 
 from trimtab.cli import output
+from trimtab.cli.kinds import APP
 from trimtab.cli.main import cli
-from trimtab.cli.why import Asked, Ours, _target
+from trimtab.cli.stations import View
+from trimtab.cli.why import Asked, Ours, _app_told, _target
+from trimtab.health.stages import Account, Source
+from trimtab.manifests.refs import Ref
 
 
 @pytest.mark.parametrize(
@@ -73,3 +77,11 @@ def test_elsewhere_a_thing_is_said_on_one_line():
 
 def test_what_others_wrote_moves_no_cursor():
     assert "\x1b" not in "".join(output.hanging("a\x1b[2J", "b\x1b]0;t\x07"))
+
+
+def test_nor_does_the_name_of_a_revision():
+    ref = Ref("kustomize.toolkit.fluxcd.io", "Kustomization", "team", "shop")
+    view = View({}, Account((), "v1\x1b[2J"), Source(Ref("", "ExternalArtifact", "team", "made")))
+    lines = _app_told(APP, ref, view, (), good=True)
+    assert "v1" in lines[0]
+    assert "\x1b[2J" not in "".join(lines)

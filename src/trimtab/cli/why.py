@@ -171,7 +171,7 @@ async def deadline(seconds: float, what: "Ref") -> AsyncIterator[None]:
 def _app_told(kind: Kind, ref: "Ref", view: "View", blockers: "Sequence[Blocker]", *, good: bool) -> list[str]:
     state = click.style("is as it should be", fg="green") if good else click.style("is not ready", fg="yellow")
     at = f" at {shortened(view.revision)}" if view.revision else ""
-    lines = [f"{kind.human} {ref.namespace}/{ref.name} {state}{at}", *stages(view)]
+    lines = [*output.hanging(f"{kind.human} {ref.namespace}/{ref.name} {state}", at.strip()), *stages(view)]
     for laggard in (view.objects.laggards if view.objects is not None else ())[:_MANAGERS]:
         lines += output.hanging(f"    {laggard.ref}  {laggard.verdict.state}", laggard.verdict.message)
     if (commit := commit_of(view)) is not None:
