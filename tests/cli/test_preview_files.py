@@ -11,9 +11,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.cli.test_preview import config_map, deployment, git
+from trimtab.cli.connect import Options
 from trimtab.cli.diff import diff
 from trimtab.cli.preview import preview
+from trimtab.cli.previewed import WorkingTree
+from trimtab.cli.previews import Asked, _Previewing
+from trimtab.cli.rendering import Recipe
 from trimtab.cli.validate import validate
+from trimtab.kube.errors import Forbidden
+from trimtab.preview.verdict import Verdict
 
 Preview = Callable[..., Result]
 NO_CLUSTER = (
@@ -202,6 +208,25 @@ def branching(name: str, value: str) -> dict[str, Any]:
     spec |= {"postBuild": {"substitute": {"N": value}}}
     metadata = {"name": f"{name}-${{N}}", "namespace": "team"}
     return {"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "metadata": metadata, "spec": spec}
+
+
+async def test_where_apps_may_not_be_listed_what_leaves_is_unknown_unless_a_base_tells_of_it(tmp_path: Path) -> None:
+    class Discovery:
+        async def find(self, _gvk: object) -> None:
+            raise Forbidden(403, "Forbidden", "you may not list them")
+
+    class Client:
+        discovery = Discovery()
+
+    recipe = Recipe(None, None, (), (), True, (), ())
+    tree = WorkingTree(tmp_path, tmp_path, recipe)
+    plain, files = (Asked(tmp_path, recipe, Options(), as_files=as_files) for as_files in (False, True))
+    told: Any = [(plain, None), (plain, tree), (files, None)]
+    steps = [
+        await _Previewing(asked, None, None, tree, base, tmp_path)._see_apps(Client())  # type: ignore[arg-type]
+        for asked, base in told
+    ]
+    assert [[step.verdict for step in those] for those in steps] == [[Verdict.UNKNOWN], [], []]
 
 
 def test_line_ends_of_windows_and_a_byte_order_mark_change_nothing(offline: Preview, repository: Path) -> None:

@@ -145,7 +145,7 @@ class _Previewing:
         steps: list[Step] = []
         if self.client is not None:
             try:
-                await self._see_apps(self.client)
+                steps += await self._see_apps(self.client)
             except (Unreachable, CredentialError) as failure:
                 if self.asked.path is None:
                     raise Failure(Code.UNKNOWN, str(failure)) from failure
@@ -181,17 +181,27 @@ class _Previewing:
 
     # --- which apps
 
-    async def _see_apps(self, client: Client) -> None:
-        """All apps of the cluster, as far as they may be listed. Raises Unreachable, CredentialError."""
+    async def _see_apps(self, client: Client) -> list[Step]:
+        """All apps of the cluster, as far as they may be listed, and what is to be said where they may not.
+
+        Raises Unreachable, CredentialError.
+        """
+        blind: list[Step] = []
         try:
             resource = await client.discovery.find(KUSTOMIZATION)
             found = (await client.list(resource, "", type=Kustomization)).items
         except UnknownKind:
-            return  # nobody has installed them: there are only files
+            return blind  # nobody has installed them: there are only files
         except (ApiError, ConfigError, StaleGroup) as failure:
-            self.unasked.append(f"what the apps of the cluster have on record is not known: {failure}")
+            words = f"what the apps of the cluster have on record is not known: {failure}"
+            self.unasked.append(words)
+            if self.asked.path is not None and self.base is None and not self.asked.as_files:
+                # what was taken away from the files is nowhere to be seen then, so that nothing seems to change
+                every = Finding(departing.of_app(Key("", "")), State.UNKNOWN)
+                blind.append(Step(every, (Judgement(Verdict.UNKNOWN, words),)))
             found = [await self._named(client, key) for key in self.asked.apps if self.asked.path is None]
         self.lives = {app.key: app for app in found}
+        return blind
 
     @staticmethod
     async def _named(client: Client, key: Key) -> Kustomization:
