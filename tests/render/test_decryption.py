@@ -110,6 +110,21 @@ async def test_an_encrypted_file_outside_the_artifact_and_a_link_to_one_are_not_
             await renderer.render(snapshot, "", Options(), keys=age)
 
 
+async def test_what_may_have_been_moved_anywhere_is_told_of_as_made_of_it(artifact, renderer, age):
+    moved = (
+        "replacements:\n- source: {kind: Secret, name: db, fieldPath: data.readable_unencrypted}\n"
+        "  targets: [{select: {kind: ConfigMap, name: c}, fieldPaths: [metadata.name]}]\n"
+    )
+    plain = "secretGenerator: [{name: db, envs: [values.env]}]\nresources: [c.yaml]\n"
+    files = {"values.env": SEALED_ENV, "c.yaml": config_map("c")}
+    for more, made in (("", False), (moved, True)):
+        nested = {"base/kustomization.yaml": plain + more, **{f"base/{name}": text for name, text in files.items()}}
+        snapshot = artifact({"kustomization.yaml": "resources: [base]\n", **nested})
+        rendered = await renderer.render(snapshot, "", Options(), keys=age)
+        names = {manifest.ref.name for manifest in rendered.manifests}
+        assert names <= rendered.made if made else not rendered.made
+
+
 async def test_an_overlay_over_an_encrypted_object_is_kept(artifact, renderer, age):
     files = artifact(
         {

@@ -9,6 +9,8 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Body, Manifest, Ref
 from trimtab.render.closure import Reading
@@ -23,6 +25,7 @@ from trimtab.sops.objects import is_encrypted as is_encrypted_object
 from trimtab.sops.opening import Proven, open_file, prove
 
 _PATCHES: Final = ("patches", "patchesJson6902")
+_MOVERS: Final = ("replacements", "vars", "configurations", "generators", "transformers")
 
 
 async def opened_sources(files: Files, reading: Reading, keys: Keyring) -> dict[str, Opened]:
@@ -33,6 +36,22 @@ async def opened_sources(files: Files, reading: Reading, keys: Keyring) -> dict[
         if is_encrypted(data, written):
             opened[path] = Opened(await open_file(data, path, written, keys), data)
     return opened
+
+
+def may_move(reading: Reading) -> bool:
+    """Whether kustomize may put a value of one object into any field of another, also into its name."""
+    return _moves(reading.body) or any(map(_moves_written, reading.rewritten.values()))
+
+
+def _moves(body: Any) -> bool:
+    return isinstance(body, dict) and any(body.get(field) for field in _MOVERS)
+
+
+def _moves_written(data: bytes) -> bool:
+    try:
+        return _moves(codec.decode(data))
+    except (msgspec.DecodeError, ValueError):
+        return True  # no copy of a kustomization, but of what one of these names
 
 
 async def opened_objects(

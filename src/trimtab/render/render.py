@@ -15,7 +15,7 @@ from trimtab.render import plain
 from trimtab.render.cache import Results
 from trimtab.render.checks import check
 from trimtab.render.closure import Closure, Reading, read
-from trimtab.render.decryption import opened_objects, opened_sources
+from trimtab.render.decryption import may_move, opened_objects, opened_sources
 from trimtab.render.files import Files, refuse_pointer
 from trimtab.render.kustomization import ORIGIN_ANNOTATIONS
 from trimtab.render.kustomize import Kustomize
@@ -23,7 +23,7 @@ from trimtab.render.memory import Opened
 from trimtab.render.options import Options
 from trimtab.render.plaintext import Exposed, exposed
 from trimtab.render.provenance import Origins, strip
-from trimtab.render.substitution import filled
+from trimtab.render.substitution import filled, texts
 from trimtab.render.unsure import Unsure
 from trimtab.render.variables import Variables
 from trimtab.sops.keyring import Keyring
@@ -42,7 +42,7 @@ class Rendered(NamedTuple):
 
     `secret` are those with something in them that was decrypted, or comes from Secrets: nothing of them is shown.
     `plaintext` are the Secrets that stand in git in clear text, as they are called there. `made` are the texts that
-    values of Secrets have become, whole or in part.
+    values of Secrets, or what was decrypted, may have become, whole or in part.
     """
 
     manifests: tuple[Manifest, ...]
@@ -91,12 +91,15 @@ class Renderer:
         manifests, reading, opened = await self._built(files, reading, path, options, keys)
         plaintext = exposed(manifests, opened, variables)
         secret: frozenset[Ref] = frozenset()
+        made: set[str] = set()
         if keys:
             manifests, secret = await opened_objects(manifests, files, reading, keys)
         if opened:
             # Nobody can tell where kustomize has put what was in a patch, or in a file of a generator.
             secret = frozenset(manifest.ref for manifest in manifests)
-        made: set[str] = set()
+            if may_move(reading):
+                # cut to pieces, too: then no text of them is known to be none of it
+                made.update(text for manifest in manifests for text in texts(manifest.body))
         if variables.active:
             manifests, secret = await asyncio.to_thread(filled, manifests, variables, secret, made)
         if reading.size > IN_LOOP_BYTES:

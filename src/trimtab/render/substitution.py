@@ -129,7 +129,7 @@ class _Filling:
     def _made(self, value: Any, used: Sequence[str]) -> Any:
         """`value`, which an expression has become that names `used`."""
         if not self._variables.confidential.isdisjoint(used):
-            self.made.update(_texts(value))
+            self.made.update(texts(value))
         return value
 
     def _expanded(self, text: str, path: Path) -> tuple[str, Sequence[str]]:
@@ -174,15 +174,16 @@ class _Filling:
         return Terminal("BuildFailed", f"{manifest.origin}: {manifest.ref}: {''.join(_shown(path))}: {cause}")
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts(value: Any) -> Iterator[str]:
+    """Every text and number in `value`, and every key."""
     match value:
         case dict():
             for name, item in value.items():
                 yield str(name)
-                yield from _texts(item)
+                yield from texts(item)
         case list():
             for item in value:
-                yield from _texts(item)
+                yield from texts(item)
         case None | "" | bool():
             return
         case _:
