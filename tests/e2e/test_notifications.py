@@ -203,7 +203,7 @@ def test_after_a_lost_journal_ends_are_told_and_nothing_is_told_twice(telling: T
         return f"Kustomization/{ns}/good" in text and f"Kustomization/{ns}/bad" in text
 
     until(recorded, "what was told is kept", 40)
-    telling.controller.kill()
+    assert telling.controller.stop() == 0
     shutil.rmtree(telling.controller.directory / "data" / "notify")
     before = len(telling.of(ns))
     repo.commit({"bad/other.yaml": config(name="other")})
