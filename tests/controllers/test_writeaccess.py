@@ -70,6 +70,14 @@ async def test_the_secret_for_writing_writes_and_nothing_else_does() -> None:
     assert (apart.credentials.password, apart.write.password) == ("reads", "writes")
 
 
+async def test_a_server_that_takes_its_time_is_not_waited_for_without_end() -> None:
+    slow = msgspec.structs.replace(source(), spec=msgspec.structs.replace(source().spec, timeout="24h"))
+    assert (await writing().repository(*asking(), slow)).timeout_s == 600
+    asked = asking(**{"write-secret": "write", "pull-request": "gitea"})
+    assert (await writing().forge(*asked, slow)).way.timeout_s == 600
+    assert (await writing().repository(*asking(), source())).timeout_s == 60
+
+
 async def test_a_source_of_another_namespace_does_not_lend_its_credentials() -> None:
     theirs = source("flux-system")
     with pytest.raises(Terminal, match="do not write for namespace ns: have a Secret that does in your own"):

@@ -29,6 +29,8 @@ _SIGNING = {
     SigningKeyType.SSH: ("identity", "password"),
 }
 _LONGEST_TOKEN = 4096
+_LONGEST_TIMEOUT_S = 600.0
+"""Of one conversation, whatever the source says: few are written to at once, for all namespaces."""
 
 
 class WriteAccess:
@@ -58,7 +60,7 @@ class WriteAccess:
             data = await secret(self._client, own, automation.write_secret, "trimtab.dev/write-secret")
             writes = Credentials.from_secret(data).over(reads.proxy)
         writes.check(spec.address)
-        return Repository(spec.address, reads, writes, spec.timeout_s)
+        return Repository(spec.address, reads, writes, min(spec.timeout_s, _LONGEST_TIMEOUT_S))
 
     def refused(self, repository: Repository) -> None:
         """The server did not take the credentials: what was made of a Secret is made anew the next time."""
@@ -103,7 +105,7 @@ class WriteAccess:
         way = Way(
             ca=data.get("ca.crt", b""),
             proxy=await ways.proxy(self._client, source.metadata.namespace, source.spec.proxy_secret_ref),
-            timeout_s=spec.timeout_s,
+            timeout_s=min(spec.timeout_s, _LONGEST_TIMEOUT_S),
         )
         api = _address(data, where) or dialect.api(spec.address)
         return Forge(dialect, api, project, where, _token(data, where), way)
