@@ -102,3 +102,15 @@ def test_what_a_policy_says_of_an_object(
 
 def test_a_directory_without_policies_is_an_error_and_not_an_empty_answer(validate: Validate) -> None:
     assert validate({"app/web.yaml": WEB, "rules/values.yaml": "a: 1\n"}, "app", "--policies=rules").code == 1
+
+
+def test_what_a_policy_says_of_all_resources_holds_for_a_kind_that_nobody_knows(validate: Validate) -> None:
+    everything = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}
+    refusing = policy("has(object.spec)", constraints={"resourceRules": [everything]})
+    asking = policy("request.resource.resource == 'odds'", constraints={"resourceRules": [everything]})
+    odd = "apiVersion: example.org/v1\nkind: Odd\nmetadata: {name: a}\n"
+    for given, code, level in ((refusing, 2, "error"), (asking, 3, "unknown")):
+        files = {"all/odd.yaml": odd, "policies/policy.yaml": json.dumps(given)}
+        said = validate(files, "all", "--allow-unknown", "--policies=policies")
+        assert said.code == code
+        assert [one["level"] for one in said.body["findings"]] == ["warning", level]

@@ -42,12 +42,14 @@ class Policies:
     def judge(
         self, items: Iterable[Item], resources: Mapping[Gvk, str], namespaces: Mapping[str, Body]
     ) -> Iterator[Answer]:
-        """What the policies say of `items`; `resources` are plurals of kinds, `namespaces` those that are declared."""
+        """What the policies say of `items`; `resources` are plurals of kinds, `namespaces` those that are declared.
+
+        Of a kind whose plural is not known, what is said of all resources holds.
+        """
         for item in items:
-            plural = resources.get(Gvk.of(item.body["apiVersion"], item.body["kind"]))
+            plural = resources.get(Gvk.of(item.body["apiVersion"], item.body["kind"]), "")
             for policy in self._policies:
-                if plural is not None:
-                    yield from policy.judge(item, plural, namespaces, self._params)
+                yield from policy.judge(item, plural, namespaces, self._params)
 
 
 class _Policy:
@@ -162,7 +164,7 @@ def _given(body: Body, plural: str, namespaces: Mapping[str, Body], params: Any)
         "operation": "CREATE",
         "name": metadata["name"],
         "kind": {"group": gvk.group, "version": gvk.version, "kind": gvk.kind},
-        "resource": {"group": gvk.group, "version": gvk.version, "resource": plural},
+        "resource": {"group": gvk.group, "version": gvk.version, **({"resource": plural} if plural else {})},
         "subResource": "",
         "dryRun": False,
     }
