@@ -5,7 +5,7 @@ from typing import Any, Final
 from trimtab.notify.notice import Notice
 from trimtab.notify.provider import Request, Settings
 from trimtab.notify.providers.asking import basic, post
-from trimtab.notify.providers.forge import Dialect, Said, host_of, items, sender
+from trimtab.notify.providers.forge import Dialect, Said, host_of, items, sender, token_of
 from trimtab.notify.providers.status import State, Status
 from trimtab.notify.text import cut
 from trimtab.remotes.git.address import Address
@@ -44,7 +44,7 @@ def tell(address: Address, settings: Settings, status: Status, notice: Notice) -
 
 
 def _authorization(settings: Settings) -> dict[str, str]:
-    return basic("", settings.needed("token"))
+    return basic("", token_of(settings))
 
 
 def _statuses(address: Address, status: Status) -> str:

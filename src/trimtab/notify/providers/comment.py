@@ -7,7 +7,7 @@ from trimtab.notify.notice import Notice, key_of
 from trimtab.notify.provider import Delivered, Outcome, Refused, Request, Retry, Send, Settings, Wire
 from trimtab.notify.providers.asking import post
 from trimtab.notify.providers.escaping import defused, fenced
-from trimtab.notify.providers.forge import address_of, body, items, judge
+from trimtab.notify.providers.forge import address_of, body, items, judge, token_of
 from trimtab.notify.providers.saying import bad, details
 from trimtab.notify.text import cut
 from trimtab.remotes.forges.dialects import DIALECTS
@@ -49,7 +49,7 @@ def sender(thread: Thread) -> Send:
         if not said.isascii() or not said.isdecimal() or len(said) > 9:
             return Refused(f"{REQUEST} is {said[:40]!a}, which is not the number of a pull request")
         number, address = int(said), address_of(settings)
-        headers = dialect.headers(settings.needed("token"))
+        headers = dialect.headers(token_of(settings))
         try:
             api, project = str(dialect.api(address)).rstrip("/"), dialect.project(address)
         except ValueError as failure:

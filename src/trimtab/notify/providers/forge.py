@@ -95,6 +95,17 @@ def address_of(settings: Settings) -> Address:
     return address
 
 
+def token_of(settings: Settings) -> str:
+    """The token of the Secret. Raises Misconfigured."""
+    apps = "githubAppID" in settings.secret
+    return settings.needed(
+        "token",
+        "GitHub Apps are not served: set `token` in the Secret of spec.secretRef to a fine-grained token"
+        if apps
+        else "set `token` in the Secret of spec.secretRef",
+    )
+
+
 def host_of(address: Address) -> str:
     """Where the forge is on the web. What is said of ssh says nothing of it: the usual port."""
     return f"https://{address.authority if address.scheme == 'https' else address.host}"

@@ -5,7 +5,7 @@ from typing import Any, Final
 from trimtab.notify.notice import Notice
 from trimtab.notify.provider import Request, Settings
 from trimtab.notify.providers.asking import post
-from trimtab.notify.providers.forge import Dialect, Said, items, sender
+from trimtab.notify.providers.forge import Dialect, Said, items, sender, token_of
 from trimtab.notify.providers.status import Status
 from trimtab.notify.text import cut
 from trimtab.remotes.forges.dialects import DIALECTS
@@ -18,7 +18,7 @@ _FORGE: Final = DIALECTS["gitea"]
 def look(address: Address, settings: Settings, status: Status) -> Request:
     """The latest statuses first."""
     url = f"{_statuses(address, status)}?sort=recentupdate&limit=50"
-    return Request(method="GET", url=url, headers=_FORGE.headers(settings.needed("token")))
+    return Request(method="GET", url=url, headers=_FORGE.headers(token_of(settings)))
 
 
 def found(answer: Any, status: Status) -> Said | None:
@@ -33,7 +33,7 @@ def tell(address: Address, settings: Settings, status: Status, notice: Notice) -
     body = {"state": said.state, "context": status.context, "description": said.description}
     if status.link is not None:
         body["target_url"] = status.link.url
-    return post(notice, _statuses(address, status), body, _FORGE.headers(settings.needed("token"))), said
+    return post(notice, _statuses(address, status), body, _FORGE.headers(token_of(settings))), said
 
 
 def _statuses(address: Address, status: Status) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Final
 from trimtab.notify.notice import Notice
 from trimtab.notify.provider import Request, Settings
 from trimtab.notify.providers.asking import post
-from trimtab.notify.providers.forge import Dialect, Said, items, sender
+from trimtab.notify.providers.forge import Dialect, Said, items, sender, token_of
 from trimtab.notify.providers.status import Status
 from trimtab.notify.text import cut
 from trimtab.remotes.forges.dialects import DIALECTS
@@ -18,7 +18,7 @@ _FORGE: Final = DIALECTS["github"]
 def look(address: Address, settings: Settings, status: Status) -> Request:
     """The latest statuses come first."""
     url = f"{_repository(address)}/commits/{status.commit}/statuses?per_page=100"
-    return Request(method="GET", url=url, headers=_FORGE.headers(settings.needed("token")))
+    return Request(method="GET", url=url, headers=_FORGE.headers(token_of(settings)))
 
 
 def found(answer: Any, status: Status) -> Said | None:
@@ -33,7 +33,7 @@ def tell(address: Address, settings: Settings, status: Status, notice: Notice) -
     body = {"state": said.state, "context": status.context, "description": said.description}
     if status.link is not None:
         body["target_url"] = status.link.url
-    headers = _FORGE.headers(settings.needed("token"))
+    headers = _FORGE.headers(token_of(settings))
     return post(notice, f"{_repository(address)}/statuses/{status.commit}", body, headers), said
 
 

@@ -8,6 +8,7 @@ from trimtab.notify.notice import Notice
 from trimtab.notify.provider import Answer, Misconfigured, Outcome, Request, Settings
 from trimtab.notify.providers import answers
 from trimtab.notify.providers.asking import post
+from trimtab.notify.providers.forge import token_of
 from trimtab.notify.text import cut, shortened
 from trimtab.remotes.forges.dialects import DIALECTS
 from trimtab.remotes.git.address import parse_address
@@ -19,7 +20,7 @@ _MOST_TEXT: Final = 30_000
 def compose(notice: Notice, settings: Settings) -> Request:
     """One dispatch, whose payload is the event in Flux's JSON, with the key beside it."""
     dialect = DIALECTS["github"]
-    token = settings.needed("token")
+    token = token_of(settings)
     try:
         address = parse_address(settings.needed("address"))
         url = f"{dialect.api(address)}/repos/{dialect.project(address)}/dispatches"

@@ -7,7 +7,7 @@ from trimtab.notify.notice import Notice
 from trimtab.notify.provider import Answer, Request, Settings
 from trimtab.notify.providers import answers
 from trimtab.notify.providers.asking import post
-from trimtab.notify.providers.forge import Dialect, Said, items, sender
+from trimtab.notify.providers.forge import Dialect, Said, items, sender, token_of
 from trimtab.notify.providers.status import State, Status
 from trimtab.notify.text import cut
 from trimtab.remotes.forges.dialects import DIALECTS
@@ -22,7 +22,7 @@ def look(address: Address, settings: Settings, status: Status) -> Request:
     """The latest of each name only, which is what GitLab shows without being asked for all."""
     query = urlencode({"name": status.context, "per_page": 100})
     url = f"{_project(address)}/repository/commits/{status.commit}/statuses?{query}"
-    return Request(method="GET", url=url, headers=_FORGE.headers(settings.needed("token")))
+    return Request(method="GET", url=url, headers=_FORGE.headers(token_of(settings)))
 
 
 def found(answer: Any, status: Status) -> Said | None:
@@ -38,7 +38,7 @@ def tell(address: Address, settings: Settings, status: Status, notice: Notice) -
     body = {"state": said.state, "name": status.context, "description": said.description}
     if status.link is not None:
         body["target_url"] = status.link.url
-    headers = _FORGE.headers(settings.needed("token"))
+    headers = _FORGE.headers(token_of(settings))
     return post(notice, f"{_project(address)}/statuses/{status.commit}", body, headers), said
 
 

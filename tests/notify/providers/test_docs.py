@@ -1,0 +1,49 @@
+"""What docs/providers.md says is so."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.notify.providers.notices import NOTICES, SETTINGS, composed
+from trimtab.api.notification import TYPES, Alert, Provider
+from trimtab.health.expressions import compile_term
+from trimtab.manifests.yaml import load
+from trimtab.notify.provider import Misconfigured
+from trimtab.notify.providers.table import TABLE
+
+PAGE = (Path(__file__).parents[3] / "docs" / "providers.md").read_text()
+
+
+def _rows(text: str) -> set[str]:
+    """The types in the first columns of tables."""
+    return {
+        name for line in re.findall(r"^\| (`[^|]*)\|", text, re.MULTILINE) for name in re.findall(r"`([^`]+)`", line)
+    }
+
+
+def test_every_type_is_in_a_table_and_where_it_belongs() -> None:
+    served, _, unserved = PAGE.partition("## Not served")
+    assert _rows(served) == set(TABLE)
+    assert _rows(unserved) == set(TYPES) - TABLE.keys()
+
+
+def test_the_examples_are_objects_that_are_taken() -> None:
+    kinds = {"Provider": Provider, "Alert": Alert}
+    blocks = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        for document in load(block.encode(), "docs/providers.md"):
+            if (kind := document.value["kind"]) in kinds:
+                made = msgspec.convert(document.value, kinds[kind])
+                assert not isinstance(made, Provider) or made.spec.type in TABLE
+    (expression,) = re.findall(r'commitStatusExpr: "(.*)"', PAGE)
+    compile_term(expression, ("event", "alert", "provider"))
+
+
+def test_a_github_app_is_refused_with_the_way_out() -> None:
+    settings = replace(SETTINGS["githubdispatch"], token="", secret={"githubAppID": b"1"})
+    with pytest.raises(Misconfigured, match="fine-grained token"):
+        composed("githubdispatch", NOTICES["once"], settings)
