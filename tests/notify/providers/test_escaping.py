@@ -1,10 +1,13 @@
 """No message of a commit calls a room, or hides where a link leads."""
 
 import re
+from dataclasses import replace
 
+import msgspec
 import pytest
 
 from tests.notify.providers.notices import HOSTILE, NOTICES, SETTINGS, composed
+from trimtab.notify.event import cleaned
 from trimtab.notify.providers import escaping
 
 # What would have a meaning in the raw body of a request, by sink.
@@ -55,3 +58,15 @@ def test_every_provider_has_settings_that_show_no_secret() -> None:
     for settings in SETTINGS.values():
         for secret in (settings.token, settings.password):
             assert not secret or secret not in repr(settings)
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_what_moves_a_cursor_or_turns_text_around_reaches_no_sink(name: str) -> None:
+    words = "fix \x1b[31mred\x1b[0m \u202egnp.exe\u202c \u2066x\u2069 \x07\x00\x9b2J \ufeff" + "a" * 100_000
+    hostile = NOTICES["opened"]
+    event = cleaned(msgspec.structs.replace(hostile.event, message=words, reason="Build\x1b]0;x\x07Failed"))
+    for request in composed(name, replace(hostile, event=event, message=event.message, fields={"author": words[:0]})):
+        text = request.body.decode()
+        for mark in ("\x1b", "\u202e", "\u2066", "\x07", "\x00", "\x9b", "\ufeff", "\\u001b", "%1B", "%E2%80%AE"):
+            assert mark not in text
+        assert len(text) < 3 << 20

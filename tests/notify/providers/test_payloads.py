@@ -10,7 +10,7 @@ import pytest
 
 from tests.notify.providers.notices import NOTICES, SETTINGS, composed, shown
 from trimtab.api.notification import TYPES
-from trimtab.notify.provider import KEY_HEADER, Composed, Misconfigured
+from trimtab.notify.provider import KEY_HEADER, Composed, Misconfigured, Settings
 from trimtab.notify.providers.table import TABLE, unserved
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -93,6 +93,21 @@ def test_a_dsn_that_is_none_is_refused_without_showing_it() -> None:
         with pytest.raises(Misconfigured) as caught:
             composed("sentry", NOTICES["once"], replace(SETTINGS["sentry"], address=address))
         assert "k3y" not in caught.value.message
+
+
+def test_what_a_provider_of_flux_names_is_understood() -> None:
+    (request,) = composed("telegram", NOTICES["once"], replace(SETTINGS["telegram"], channel="-100123:7"))
+    assert (_text(request.body, "chat_id"), _text(request.body, "message_thread_id")) == ("-100123", "7")
+    (request,) = composed("otel", NOTICES["once"], replace(SETTINGS["otel"], address="https://otel.example/v1/traces"))
+    assert request.url == "https://otel.example/v1/logs"
+    (request,) = composed("alertmanager", NOTICES["opened"], _at("alertmanager", "https://am.example/x/api/v2/alerts/"))
+    assert request.url == "https://am.example/x/api/v2/alerts"
+    (request,) = composed("zulip", NOTICES["once"], _at("zulip", "https://zulip.example/api/v1/messages"))
+    assert request.url == "https://zulip.example/api/v1/messages"
+
+
+def _at(name: str, address: str) -> Settings:
+    return replace(SETTINGS[name], address=address)
 
 
 def test_a_token_cannot_lead_telegram_elsewhere() -> None:

@@ -105,7 +105,8 @@ def mark_of(notice: Notice, settings: Settings) -> str:
 def text_of(notice: Notice, settings: Settings) -> str:
     """The comment. What others wrote is in a block, where nothing is read as Markdown."""
     sign = "❌" if bad(notice) else "✅"
-    rows = [cut(f"{name}: {value}", _MOST_FIELD) for name, value in list(details(notice).items())[:_MOST_FIELDS]]
+    told = [(name, value) for name, value in details(notice).items() if name != REQUEST]
+    rows = [cut(f"{name}: {value}", _MOST_FIELD) for name, value in told[:_MOST_FIELDS]]
     block = "\n".join([notice.text, "", *rows]) if rows else notice.text
     title = defused(notice.title).replace("`", "'")
     return f"{mark_of(notice, settings)}\n{sign} `{title}`\n\n{fenced(block, _MOST_TEXT)}\n"

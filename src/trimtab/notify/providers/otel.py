@@ -49,7 +49,9 @@ def compose(notice: Notice, settings: Settings) -> Request:
         ]
     }
     headers = {**settings.headers, **authorization(settings)}
-    return post(notice, below(settings.needed("address"), "/v1/logs"), body, headers)
+    # Flux sends spans, so that its Providers may name the door for them.
+    address = settings.needed("address").rstrip("/").removesuffix("/v1/traces")
+    return post(notice, below(address, "/v1/logs"), body, headers)
 
 
 def judge(answer: Answer) -> Outcome:

@@ -20,11 +20,15 @@ def compose(notice: Notice, settings: Settings) -> Request:
     token = settings.needed("token")
     if not _IN_TOKEN.issuperset(token):
         raise Misconfigured("`token` in the Secret of spec.secretRef is no token of a bot, such as 123456:ABC-def")
-    body = {
-        "chat_id": settings.needed("channel", "set spec.channel to the id of the chat, or to @name of the channel"),
+    channel = settings.needed("channel", "set spec.channel to the id of the chat, or to @name of the channel")
+    chat, _, thread = channel.partition(":")
+    body: dict[str, object] = {
+        "chat_id": chat,
         "text": shortened(defused(plain(notice)), _MOST_TEXT, size=units),
         "link_preview_options": {"is_disabled": True},
     }
+    if thread:
+        body["message_thread_id"] = thread
     return post(notice, below(settings.address or _ADDRESS, f"/bot{token}/sendMessage"), body)
 
 
