@@ -21,6 +21,8 @@ from trimtab.targets.kubernetes.coverage import Covered, Share
 CLUSTER: Final = "cluster"
 """The directory of what is in no namespace."""
 _OF_TOOLS: Final = ("helm release ", "Argo CD application ")
+_LONGEST_NAME: Final = 200
+"""Objects have longer names than files."""
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _PLACEHOLDER: Final = "# The values are left out: fill them in, encrypt the file, and add it to kustomization.yaml.\n"
 
@@ -121,8 +123,8 @@ def _names(bodies: Sequence[Body]) -> Mapping[Ref, str]:
     taken: set[str] = set()
     for body in bodies:
         ref = Ref.of(body)
-        stem = _UNFIT.sub("-", f"{ref.kind.lower()}-{ref.name}")
-        options = (stem, _UNFIT.sub("-", f"{ref.kind.lower()}.{ref.group}-{ref.name}"))
+        stem = _UNFIT.sub("-", f"{ref.kind.lower()}-{ref.name}")[:_LONGEST_NAME]
+        options = (stem, _UNFIT.sub("-", f"{ref.kind.lower()}.{ref.group}-{ref.name}")[:_LONGEST_NAME])
         free = [name for name in options if name.lower() not in taken]
         name = free[0] if free else f"{stem}-{len(taken)}"
         taken.add(name.lower())
