@@ -114,3 +114,11 @@ def test_the_object_that_was_given_stays_as_it_is():
     body = live("Service", {"clusterIP": "10.0.0.7"})
     cleaned(body)
     assert body == live("Service", {"clusterIP": "10.0.0.7"})
+
+
+def test_the_kinds_of_others_are_not_taken_for_built_in_ones_that_are_called_alike():
+    job = {"selector": {"app": "x"}, "backoffLimit": 6, "template": {"metadata": {"labels": {"job-name": "mine"}}}}
+    assert cleaned(live("Job", job, "batch.volcano.sh/v1alpha1"))["spec"] == job
+    odd = {"tolerations": ["all"], "type": "ClusterIP"}
+    assert cleaned(live("Pod", odd, "example.org/v1"))["spec"] == odd
+    assert cleaned(live("Service", odd, "example.org/v1"))["spec"] == odd

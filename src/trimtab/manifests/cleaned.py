@@ -11,6 +11,7 @@ from typing import Any, Final
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Body
 
+_BUILT_IN: Final = ("v1", "apps/v1", "batch/v1", "rbac.authorization.k8s.io/v1")
 _SERVER: Final = (
     *("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "selfLink", "managedFields"),
     *("deletionGracePeriodSeconds", "ownerReferences", "finalizers"),
@@ -101,7 +102,8 @@ def cleaned(live: Body, declared: Iterable[Body] = ()) -> Body:
     body.pop("status", None)
     bound = _BOUND in (body["metadata"].get("annotations") or {})
     _metadata(body["metadata"])
-    kind = str(body.get("kind", ""))
+    # the kinds of others may be called like built-in ones
+    kind = str(body.get("kind", "")) if body.get("apiVersion") in _BUILT_IN else ""
     spec = body.get("spec")
     if isinstance(spec, dict):
         _without(spec, _DEFAULTS.get(kind, {}))
