@@ -108,6 +108,7 @@ async def carry_out(app: Application, proposal: Proposal, heard: Heard, *, stay:
         if proposal.todo or stay:
             outcomes += await _apply(app, ledger, proposal, heard, deadline, stay=stay)
         departure = await departing.guard(app, ledger, proposal.items, proposal.rivals, proposal.terms)
+        departure = departing.as_proposed(departure, proposal.departure)
         _let_go(ledger, departure)
         outcomes += await _prune(app, ledger, proposal, departure, heard, deadline)
     except (TrimtabError, *_REFUSALS):

@@ -69,6 +69,17 @@ async def guard(app: Application, ledger: Ledger, items: Sequence[Desired], riva
     return Departure(go, elsewhere.wanted, settled, held, tuple(sorted({*granted, *approved})))
 
 
+def as_proposed(departure: Departure, proposed: Departure) -> Departure:
+    """`departure` without what may go by now and was not to go when it was shown: that is for another look."""
+    shown = {entry.ref for entry in proposed.go}
+    late = [entry.ref for entry in departure.go if entry.ref not in shown]
+    if not late:
+        return departure
+    words = f"{', '.join(map(str, sorted(late)))}: may be deleted by now, and was not to be when this was planned"
+    go = tuple(entry for entry in departure.go if entry.ref in shown)
+    return departure._replace(go=go, held="; ".join(filter(None, (departure.held, f"{words}: apply again"))))
+
+
 async def told(
     app: Application, ledger: Ledger, items: Sequence[Desired], departure: Departure, terms: Terms
 ) -> list[Finding]:
