@@ -310,7 +310,19 @@ def test_a_release_is_signed_or_not_made(world: World, tmp_path: Path) -> None:
     (tmp_path / "broken").write_text("no key")
     before = world.head()
     done = world.run("release", "cart", "--sign", str(tmp_path / "broken"))
-    assert (done.exit_code, world.head()) == (3, before)
+    assert (done.exit_code, world.head()) == (1, before)
+
+
+def test_a_branch_that_takes_no_commit_has_answered(world: World) -> None:
+    hook = world.bare.path / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho this branch is protected >&2\nexit 1\n")
+    hook.chmod(0o755)
+    before = world.head()
+    for arguments in (("release", "night"), ("hold", "cart", "-m", "until Monday"), ("lock", "cart", "-m", "audit")):
+        done = world.run(*arguments)
+        assert (done.exit_code, world.head()) == (1, before), done.stderr
+        assert "this branch is protected" in done.stderr
 
 
 OVERLAY = """\

@@ -156,6 +156,13 @@ def _code_of(run: Callable[[], int]) -> int:
     return code
 
 
+def _not_written() -> tuple[type[Exception], ...]:
+    """What is raised of a commit that was not made, or not taken: there all that had to be asked has answered."""
+    from trimtab.commits import Contended, ReadOnly, Refused, SigningFailed
+
+    return ReadOnly, Refused, Contended, SigningFailed
+
+
 def _no_answer() -> tuple[type[Exception], ...]:
     from trimtab.base.http import TransportError
     from trimtab.kube.errors import Unreachable
@@ -185,7 +192,7 @@ def _kind_of(failure: Exception) -> Code:
 
     match failure:
         case Transient():
-            return Code.UNKNOWN
+            return Code.WRONG if isinstance(failure, _not_written()) else Code.UNKNOWN
         case Waiting():
             return Code.DIFFERS
         case _:
