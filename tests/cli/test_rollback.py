@@ -18,6 +18,7 @@ from trimtab.cli.reverting import closure, reverted
 from trimtab.cluster.gitserver import GitServer
 from trimtab.cluster.plane import ControlPlane
 from trimtab.commits import Entry, Snapshot
+from trimtab.commits.writer import LOOKBACK
 from trimtab.manifests.refs import Key
 
 Done = subprocess.CompletedProcess[str]
@@ -212,6 +213,17 @@ def test_a_rollback_is_one_commit_on_top_that_says_what_and_who(shop: Shop):
     again = shop.run("rollback", "shop", "--to", good[:10])
     assert (again.returncode, again.stdout) == (0, "")
     assert shop.bare.git("rev-parse", "main") == head
+
+
+@pytest.mark.cluster
+def test_a_commit_that_was_long_ago_is_meant_by_the_first_digits_of_its_id(shop: Shop):
+    good = shop.bare.commit({"shop/a.yaml": settings("1")})
+    for number in range(LOOKBACK + 2):
+        shop.bare.commit({"shop/a.yaml": settings(f"2.{number}")})
+    shop.app()
+    done = shop.run("rollback", "shop", "--to", good[:10])
+    assert done.returncode == 0, done.stderr
+    assert shop.bare.git("rev-parse", "main:shop") == shop.bare.git("rev-parse", f"{good}:shop")
 
 
 @pytest.mark.cluster

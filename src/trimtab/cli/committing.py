@@ -113,13 +113,20 @@ async def source_of(client: "Client", ks: "Kustomization") -> "GitRepository":
 
 
 @asynccontextmanager
-async def desk(client: "Client", source: "GitRepository", pen: Pen, timeout_s: float) -> "AsyncIterator[Desk]":
-    """What writes to the repository of `source`. Raises Failure, Transient and Terminal."""
+async def desk(
+    client: "Client", source: "GitRepository", pen: Pen, timeout_s: float, *, lookback: int | None = None
+) -> "AsyncIterator[Desk]":
+    """What writes to the repository of `source`. Raises Failure, Transient and Terminal.
+
+    With `lookback`, so many commits come along with the head; by themselves it is few.
+    """
     from trimtab.base.clock import SystemClock
     from trimtab.base.http import AiohttpTransport
     from trimtab.commits import Push, Writers
     from trimtab.commits.own import Clone
+    from trimtab.commits.writer import LOOKBACK
 
+    deep = LOOKBACK if lookback is None else lookback
     clone = None
     if pen.repo is not None:
         clone = await Clone.at(pen.repo)
@@ -132,9 +139,9 @@ async def desk(client: "Client", source: "GitRepository", pen: Pen, timeout_s: f
         with tempfile.TemporaryDirectory(prefix="trimtab-commits-") as directory:
             writers = Writers(Path(directory), transport, SystemClock())
             if pen.secret:
-                writer = await _by_secret(client, source, pen, writers, branch, transport)
+                writer = await _by_secret(client, source, pen, writers, branch, transport, deep)
             else:
-                writer = writers.by(_own(source, clone, pen, timeout_s), branch)
+                writer = writers.by(_own(source, clone, pen, timeout_s), branch, lookback=deep)
             yield Desk(writer, author, signer, Push(branch=pen.branch or ""), source)
     finally:
         await transport.close()
@@ -214,7 +221,7 @@ def _own(source: "GitRepository", clone: "Clone | None", pen: Pen, timeout_s: fl
 
 
 async def _by_secret(
-    client: "Client", source: "GitRepository", pen: Pen, writers: Any, branch: str, transport: Any
+    client: "Client", source: "GitRepository", pen: Pen, writers: Any, branch: str, transport: Any, lookback: int
 ) -> "Writer":
     from trimtab.commits import Repository
     from trimtab.controllers.gitaccess import GitAccess
@@ -230,7 +237,8 @@ async def _by_secret(
     address = spec.address
     if pen.remote is not None and (address := parse_address(pen.remote)).origin != spec.address.origin:
         raise Failure(Code.WRONG, f"--secret is for {spec.address}, and is not sent to another place")
-    writer: Writer = writers.of(Repository(address, reads, writes, timeout_s=spec.timeout_s), branch)
+    way = Repository(address, reads, writes, timeout_s=spec.timeout_s)
+    writer: Writer = writers.of(way, branch, lookback=lookback)
     return writer
 
 

@@ -27,6 +27,7 @@ Examples:
 """
 _SUCCEEDED: Final = "ReconciliationSucceeded"
 _MOST_LOGGED: Final = 200
+_FULL: Final = re.compile("[0-9a-f]{40}")
 
 
 @click.command("rollback", epilog=_EXAMPLES)
@@ -52,7 +53,9 @@ def rollback(options: Options, words: tuple[str, ...], to: str | None, shared: b
         ks = await app(client, options.namespace, words)
         source = await source_of(client, ks)
         others = await _others(client, ks)
-        async with desk(client, source, pen, options.timeout_s) as at:
+        # what is written in full is fetched by its id
+        deep = _MOST_LOGGED if to and not _FULL.fullmatch(_digits(to)) else None
+        async with desk(client, source, pen, options.timeout_s, lookback=deep) as at:
             back = _Back(at, ks, others, pen, shared=shared)
             candidates = [await back.named(to)] if to else back.good()
             for candidate in candidates:
@@ -90,19 +93,19 @@ class _Back:
             if one.last_reconciled_status == _SUCCEEDED
         ]
         found = [revision.rpartition(":")[2] for revision in revisions]
-        return [commit for commit in found if re.fullmatch(r"[0-9a-f]{40}", commit)]
+        return [commit for commit in found if _FULL.fullmatch(commit)]
 
     async def named(self, text: str) -> str:
         """The commit that a person means. Raises Failure."""
-        written = text.rpartition(":")[2].lower()
-        if re.fullmatch(r"[0-9a-f]{40}", written):
+        written = _digits(text)
+        if _FULL.fullmatch(written):
             return written
         if not re.fullmatch(r"[0-9a-f]{6,39}", written):
             raise Failure(Code.WRONG, f"--to {text[:100]!r} is no commit: at least six digits of its id are needed")
         known = {*self.good(), *(one.commit for one in await self._at.writer.recent(_MOST_LOGGED))}
         meant = [commit for commit in known if commit.startswith(written)]
         if len(meant) != 1:
-            why = f"means {len(meant)} commits" if meant else "is not among the last commits"
+            why = f"means {len(meant)} commits" if meant else f"is not among the last {_MOST_LOGGED} commits"
             raise Failure(Code.WRONG, f"--to {written} {why}: write the whole id")
         return meant[0]
 
@@ -149,6 +152,10 @@ class _Back:
             *((HELD, value) for value in found.held),
         ]
         return Message(text, tuple(trailers))
+
+
+def _digits(revision: str) -> str:
+    return revision.rpartition(":")[2].lower()
 
 
 async def _others(client: "Client", ks: "Kustomization") -> "list[Kustomization]":
