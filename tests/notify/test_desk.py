@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.notify.ground import Ground, alert, event, until
 from trimtab.base.tasks import Tasks
 from trimtab.notify import outbox as outboxes
+from trimtab.notify import story
 from trimtab.notify.desk import Full
 from trimtab.notify.notice import Notice, Phase
 
@@ -91,6 +93,23 @@ async def test_a_template_has_the_last_word_and_one_that_fails_is_told_of(tmp_pa
     assert [one.text for one in notices(ground)] == ["a in here: hello shop", "raw", "raw"]
     assert [(name, reason) for name, reason, _ in ground.complaints] == [("apps/all", "TemplateFailed")] * 2
     assert all("raw message is told" in words for _, _, words in ground.complaints)
+
+
+@pytest.mark.parametrize(("sets_status", "told"), [(True, 2), (False, 1)])
+async def test_a_forge_hears_of_each_commit_that_fails_in_the_same_way(
+    tmp_path: Path, tasks: Tasks, monkeypatch: pytest.MonkeyPatch, sets_status: bool, told: int
+) -> None:
+    monkeypatch.setattr(story, "_CHANGED_S", 0.0)
+    ground = Ground(tmp_path, [alert()])
+    ground.desk._world = replace(ground.desk._world, status_of=lambda _alert: sets_status)
+    start(ground, tasks)
+    for commit in ("a" * 40, "b" * 40):
+        failure = event(
+            "no such file", severity="error", reason="BuildFailed", metadata={"revision": f"main@sha1:{commit}"}
+        )
+        assert await ground.desk.take(failure)
+    await settled(ground)
+    assert ground.journal.pending() == (0, told)
 
 
 async def test_an_event_that_was_kept_is_told_by_the_next_process(tmp_path: Path) -> None:

@@ -221,7 +221,8 @@ class Desk:
                 before,
                 meant,
                 kind=event.involved_object.kind,
-                words=event.reason + event.message,
+                # Of another commit that fails in the same way its forge has to hear as well.
+                words=event.reason + event.message + (event.revision if self._world.status_of(alert) else ""),
                 revision=event.revision,
                 now=now.timestamp(),
                 news=news,
