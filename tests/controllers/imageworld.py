@@ -185,6 +185,7 @@ class Images:
                 clock=self.clock,
             ),
             self.woken.add,
+            self.woken.add,
         )
         self.looking = ImageRepositories(
             imagerepository.Surroundings(

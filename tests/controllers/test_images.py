@@ -1,5 +1,6 @@
 """Scans and choices, hours in milliseconds: what is new is taken at once, and nothing is lost by a registry's fault."""
 
+import asyncio
 import base64
 import json
 from pathlib import Path
@@ -10,9 +11,12 @@ from hypothesis import strategies as st
 from tests.controllers.imageworld import HOME, POLICY, REPOSITORY, Answer, Images, listing
 
 from trimtab.api.gvk import IMAGE_POLICY, IMAGE_REPOSITORY
+from trimtab.base.http import Request
+from trimtab.controllers import imagepolicy
 from trimtab.kube.errors import ApiError
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.runtime.controller import Again
+from trimtab.runtime.shares import Crowded, Shares
 
 NAMESPACE = Gvk("", "v1", "Namespace")
 SECRET = Gvk("", "v1", "Secret")
@@ -459,6 +463,35 @@ async def test_the_digest_is_looked_up_once_or_each_interval(images: Images) -> 
     images.policy()
     await images.choose()
     assert images.status(IMAGE_POLICY).latest_ref.digest == ""
+
+
+async def test_a_registry_that_never_answers_ends_the_pass_and_stops_no_policy_on_another(
+    images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images.policy(digestReflectionPolicy="IfNotPresent")
+    await images.look()
+    honest, stuck = images.registry.send, asyncio.Event()
+
+    async def send(request: Request) -> Answer:
+        if request.method == "HEAD":
+            stuck.set()
+            await asyncio.Event().wait()
+        return await honest(request)
+
+    monkeypatch.setattr(images.registry, "send", send)
+    monkeypatch.setattr(imagepolicy, "_LONGEST_PASS_S", 0.2)
+    images.choosing._shares = Shares(1, images.woken.add)
+    other = Key(POLICY.namespace, "other")
+    images.policy(digestReflectionPolicy="Always", interval="10m")
+    images.policy(other, digestReflectionPolicy="Always", interval="10m")
+    passing = asyncio.ensure_future(images.choose())
+    await stuck.wait()
+    writes = images.cluster.writes
+    assert isinstance(await images.choose(other), Crowded)
+    assert images.cluster.writes == writes
+    failure = await passing
+    assert (failure.reason, images.woken) == ("ReadOperationFailed", {other})
+    assert "the registry has not said all that was asked in 0.2 s" in images.ready(IMAGE_POLICY)[2]
 
 
 async def test_another_namespace_chooses_only_where_its_labels_are_selected(images: Images) -> None:

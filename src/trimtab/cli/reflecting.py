@@ -48,7 +48,6 @@ _LOOK_AGAIN_S = 5.0
 _GRACE_S = 5.0
 _WORKERS = 200
 """One that waits for its turn at a registry costs a coroutine and nothing else, and must not hold up others."""
-_CHOOSERS = 8
 
 
 class Reflecting:
@@ -113,6 +112,9 @@ class Reflecting:
             chooser.queue.forget(key)
             chooser.queue.add(key)
 
+        def again(key: Key) -> None:
+            chooser.queue.add(key)
+
         def look(key: Key) -> None:
             looker.queue.add(key)
 
@@ -141,6 +143,7 @@ class Reflecting:
                 clock=self._clock,
             ),
             choose,
+            again,
         )
         looking = ImageRepositories(
             imagerepository.Surroundings(
@@ -165,7 +168,7 @@ class Reflecting:
             "imagepolicy",
             choosing.reconcile,
             clock=self._clock,
-            concurrency=_CHOOSERS,
+            concurrency=_WORKERS,
             backoff_cap=choosing.backoff_cap,
         )
         scans.on_change(choosing.moved)

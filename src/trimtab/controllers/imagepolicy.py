@@ -6,6 +6,7 @@ something better.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import msgspec
@@ -33,11 +34,18 @@ from trimtab.manifests.refs import Key
 from trimtab.runtime.controller import Again, Done, Result
 from trimtab.runtime.events import EventType, Recorder
 from trimtab.runtime.finalizers import drop, ensure
+from trimtab.runtime.shares import Crowded, Shares
 from trimtab.runtime.status import merge_difference, patch_status
 
 LEAST_INTERVAL_S = 1.0
 _LOOK_AGAIN_S = 60.0
 _PATIENCE_S = 3600.0
+_LONGEST_PASS_S = 600.0
+"""What was learnt of images until then is kept, so that the next pass goes on from there."""
+_SHARE = 50
+"""Policies that ask one registry, or those of one namespace that ask any, at a time: the rest is for the others."""
+_AT_ONCE = 8
+"""Lists of tags that are in memory at a time."""
 _HOLDS = (names.Annotation.LOCK, names.Annotation.HOLD)
 
 
@@ -64,14 +72,16 @@ class _Known:
 
 
 class ImagePolicies:
-    """Reconciles every ImagePolicy. `wake` queues one of them."""
+    """Reconciles every ImagePolicy. `wake` queues one of them that has news, `again` one that there was no room for."""
 
-    def __init__(self, world: Surroundings, wake: Callable[[Key], None]) -> None:
+    def __init__(self, world: Surroundings, wake: Callable[[Key], None], again: Callable[[Key], None]) -> None:
         self._world = world
         self._wake = wake
         self._ages = Ages(world.scanner, world.store)
         self._known: dict[Key, _Known] = {}
         self._of: dict[Key, set[Key]] = {}
+        self._shares = Shares[Key](_SHARE, again)
+        self._memory = asyncio.Semaphore(_AT_ONCE)
 
     def hear(self, event: Event[ImagePolicy]) -> None:
         """Remember which policies choose from which repository."""
@@ -134,7 +144,9 @@ class ImagePolicies:
         if names.FINALIZER not in item.metadata.finalizers:
             await ensure(self._world.client, resource, item.metadata, names.FINALIZER)
         try:
-            return await self._pass(item, known)
+            return await self._in_time(item, known)
+        except Crowded:
+            raise  # nothing was asked: there is nothing to tell
         except TrimtabError as failure:
             await self._tell_failure(item, known, failure)
             if failure.reason == names.Reason.ACCESS_DENIED:
@@ -144,6 +156,20 @@ class ImagePolicies:
             told = Transient(names.Reason.READ_OPERATION_FAILED, str(refusal))
             await self._tell_failure(item, known, told)
             raise told from refusal
+
+    async def _in_time(self, item: ImagePolicy, known: _Known) -> Result:
+        deadline = asyncio.timeout(_LONGEST_PASS_S)
+        try:
+            async with deadline:
+                return await self._pass(item, known)
+        except TimeoutError as problem:
+            if not deadline.expired():
+                raise
+            words = (
+                f"ImagePolicy {item.key}: the registry has not said all that was asked in {_LONGEST_PASS_S:g} s. What "
+                "it said is kept, and it is asked for the rest; fewer tags, by spec.filterTags, are fewer questions"
+            )
+            raise Transient(names.Reason.READ_OPERATION_FAILED, words) from problem
 
     async def _pass(self, item: ImagePolicy, known: _Known) -> Result:
         if found := annotations.complaints(IMAGE_POLICY.kind, item.metadata.annotations):
@@ -180,26 +206,42 @@ class ImagePolicies:
 
     async def _choose(self, item: ImagePolicy, repository: ImageRepository, scan: Scan) -> Choice:
         world, other = self._world, item.repository_key
+        wanted: list[str] = []
         try:
-            tags = await asyncio.to_thread(world.store.tags, other, scan.uid)
-            if tags is None:
-                world.scans.lost(other)
-                words = f"the tags of ImageRepository {other} were lost from the cache; it is looked at again"
-                raise _waiting(names.Reason.DEPENDENCY_NOT_READY, words)
-            latest = self._latest(item.key)
-            if latest is not None and latest.name == scan.image and latest.tag in scan.unlisted:
-                tags |= {latest.tag}  # it was there for us, and for nobody else
             rules = Rules.of(item, exclusions=scan.exclusions)
             if rules.by_age:
-                wanted = await asyncio.to_thread(rules.in_question, tags)
+                async with self._memory:
+                    wanted = await asyncio.to_thread(rules.in_question, await self._tags(item, scan))
                 spec = ScanSpec.from_api(repository.spec)
                 access = await registryaccess.of(world.client, repository, spec.timeout_s)
-                ages = await self._ages.of(scan.uid, spec, access, wanted)
+                with self._asking(item, spec):
+                    ages = await self._ages.of(scan.uid, spec, access, wanted)
                 rules = Rules.of(item, exclusions=scan.exclusions, created=ages)
-            return await asyncio.to_thread(rules.choose, tags)
+            async with self._memory:
+                tags = await self._tags(item, scan)
+                if rules.by_age:  # of what came meanwhile nothing is known yet: it has us called again
+                    tags -= set(await asyncio.to_thread(rules.in_question, tags)) - set(wanted)
+                return await asyncio.to_thread(rules.choose, tags)
         except OSError as problem:
             words = f"the tags of ImageRepository {other} cannot be read: {problem}; look at the disk"
             raise Transient(names.Reason.STORAGE_OPERATION_FAILED, words) from problem
+
+    async def _tags(self, item: ImagePolicy, scan: Scan) -> frozenset[str]:
+        world, other = self._world, item.repository_key
+        tags = await asyncio.to_thread(world.store.tags, other, scan.uid)
+        if tags is None:
+            world.scans.lost(other)
+            words = f"the tags of ImageRepository {other} were lost from the cache; it is looked at again"
+            raise _waiting(names.Reason.DEPENDENCY_NOT_READY, words)
+        latest = self._latest(item.key)
+        if latest is not None and latest.name == scan.image and latest.tag in scan.unlisted:
+            return tags | {latest.tag}  # it was there for us, and for nobody else
+        return tags
+
+    def _asking(self, item: ImagePolicy, spec: ScanSpec) -> AbstractContextManager[None]:
+        """Room to ask the registry. Raises Crowded."""
+        host = f"registry {spec.repository.origin.raw_authority}"
+        return self._shares.of(item.key, host, f"a registry in namespace {item.metadata.namespace}")
 
     async def _digest(self, item: ImagePolicy, repository: ImageRepository, scan: Scan, tag: str) -> str:
         known = known_digest(item.spec.digest_reflection_policy, self._latest(item.key), scan.image, tag)
@@ -207,7 +249,8 @@ class ImagePolicies:
             return known
         spec = ScanSpec.from_api(repository.spec)
         access = await registryaccess.of(self._world.client, repository, spec.timeout_s)
-        return await self._world.scanner.digest(spec, access, tag)
+        with self._asking(item, spec):
+            return await self._world.scanner.digest(spec, access, tag)
 
     def _latest(self, key: Key) -> ImageRef | None:
         if (known := self._known.get(key)) is not None:
