@@ -68,6 +68,11 @@ async def _checked(patient: Patient, name: str, check: Check) -> list[Finding]:
         answer = unknown(words, "the API server is overloaded, or the network is slow: try again")
     except (ApiError, UnknownKind, StaleGroup, TrimtabError) as failure:
         answer = unknown(str(failure), "`kubectl get --raw /readyz?verbose` says how the API server is")
+    except (Unreachable, TransportError):
+        raise
+    except Exception as failure:  # noqa: BLE001 - a boundary: objects of others may be odd, and the other checks go on
+        words = f"the check failed with {type(failure).__name__}: it met something that it does not understand"
+        answer = unknown(words, "look at the objects this check is about; this is a bug that is worth a report")
     return [Finding(name, answer)]
 
 
