@@ -99,20 +99,24 @@ async def _asked(client: "Client", gvks: "set[Gvk]", version: str) -> Known:
         for one in served
         if named.get(one.gvk, _BUILT_IN).startswith(_BUILT_IN)
     }
-    definitions = [
+    described = (
         _definition(one.gvk, one.plural, one.namespaced, documents)
         for one in served
         if not named.get(one.gvk, _BUILT_IN).startswith(_BUILT_IN)
-    ]
+    )
+    definitions = [one for one in described if one is not None]
     bundle = Bundle(version, kinds, kept["schemas"])
     return Known(bundle, definitions, f"by the schemas of {client.server}, Kubernetes {version}")
 
 
-def _definition(gvk: "Gvk", plural: str, namespaced: bool, documents: dict[str, Any]) -> "Body":
-    """The definition of a kind, as far as a server's documents tell."""
-    schemas = documents[f"apis/{gvk.group}/{gvk.version}"]["components"]["schemas"]
+def _definition(gvk: "Gvk", plural: str, namespaced: bool, documents: dict[str, Any]) -> "Body | None":
+    """The definition of a kind, as far as a server's documents tell; None where they do not: it stays unknown."""
+    document = documents.get(f"apis/{gvk.group}/{gvk.version}") or {}
+    schemas = (document.get("components") or {}).get("schemas") or {}
     wanted = {"group": gvk.group, "version": gvk.version, "kind": gvk.kind}
-    schema = next(one for one in schemas.values() if wanted in one.get("x-kubernetes-group-version-kind", ()))
+    schema = next((one for one in schemas.values() if wanted in one.get("x-kubernetes-group-version-kind", ())), None)
+    if schema is None:
+        return None
     return {
         "kind": "CustomResourceDefinition",
         "spec": {
