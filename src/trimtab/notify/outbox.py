@@ -42,7 +42,7 @@ GONE_S: Final = 600.0
 BURST: Final = 20.0
 PER_S: Final = 2.0
 """Notices that one provider may get at once, and more of them each second; of those that set no limit, more."""
-_FAST: Final = frozenset({"generic", "generic-hmac", "alertmanager", "otel", "nats", "smtp"})
+_FAST: Final = frozenset({"generic", "generic-hmac", "alertmanager", "otel", "nats"})
 _FAST_TIMES: Final = 25.0
 _HEADS: Final = 16
 _PAUSE_S: Final = (1.0, 60.0)
