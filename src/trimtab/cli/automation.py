@@ -46,7 +46,8 @@ log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S: Final = 5.0
 _GRACE_S: Final = 20.0
-_WORKERS: Final = 8
+_WORKERS: Final = 40
+"""One that waits for its server must not hold up others; what takes memory has its own limits."""
 
 T = TypeVar("T", bound=Named)
 
@@ -86,7 +87,11 @@ class Automation:
             objects.add_rewind_handler(set_back.set)
             world = self._world(client, recorder, objects, policies, sources)
             tasks.keep(world.writers.clear, name="clear")
-            updates = ImageUpdates(world)
+
+            def wake(key: Key) -> None:
+                controller.queue.add(key)
+
+            updates = ImageUpdates(world, wake)
             controller: Controller[Key] = Controller(
                 "imageupdateautomation",
                 updates.reconcile,

@@ -77,7 +77,17 @@ class _Ground:
 class Writer:
     """Writes to one branch of one repository. One at a time for each mirror, so share it by `Writers`."""
 
-    def __init__(self, way: Way, branch: str, mirror: Mirror, private: Path, clock: Clock, *, lookback: int) -> None:
+    def __init__(
+        self,
+        way: Way,
+        branch: str,
+        mirror: Mirror,
+        private: Path,
+        clock: Clock,
+        *,
+        lookback: int,
+        memory: asyncio.Semaphore,
+    ) -> None:
         try:
             self.branch = check_ref(branch)
         except ValueError as problem:
@@ -87,6 +97,7 @@ class Writer:
         self._private = private
         self._clock = clock
         self._lookback = lookback
+        self._memory = memory
 
     async def head(self) -> str:
         """The commit that the branch is at. One small request. Raises Transient if there is no such branch."""
@@ -125,7 +136,8 @@ class Writer:
                 if attempt > 1:
                     await self._clock.sleep(_PAUSE_S * attempt * (0.5 + random.random()))  # noqa: S311 - a pause
                 ground = await self._ground(git, target)
-                made = await self._made(git, ground, edit, order, within)
+                async with self._memory:  # who waits for a server does so outside
+                    made = await self._made(git, ground, edit, order, within)
                 if not isinstance(made, Written):
                     return made
                 verdict = await self._pushed(made, ground, extra, options)

@@ -13,6 +13,8 @@ from trimtab.remotes.git.mirror import Mirror
 from trimtab.remotes.git.refs import RefReader
 
 CLEAR_EVERY_S: Final = 3600.0
+_AT_ONCE: Final = 8
+"""Commits whose files are in memory at a time."""
 
 
 class Writers:
@@ -25,6 +27,7 @@ class Writers:
         self._deny_private = deny_private
         self._reader = RefReader(transport, deny_private=deny_private)
         self._mirrors: dict[str, Mirror] = {}
+        self._memory = asyncio.Semaphore(_AT_ONCE)
         wipe(self._private)
 
     def of(self, repository: Repository, branch: str, *, lookback: int = LOOKBACK) -> Writer:
@@ -36,7 +39,9 @@ class Writers:
         name = way.digest[:32]
         if name not in self._mirrors:
             self._mirrors[name] = Mirror(self._mirrors_dir / f"{name}.git", self._clock)
-        return Writer(way, branch, self._mirrors[name], self._private, self._clock, lookback=lookback)
+        return Writer(
+            way, branch, self._mirrors[name], self._private, self._clock, lookback=lookback, memory=self._memory
+        )
 
     async def clear(self) -> None:
         """Remove what nobody uses from time to time, until cancelled."""

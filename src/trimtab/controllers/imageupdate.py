@@ -1,6 +1,8 @@
 """The story of an ImageUpdateAutomation: what policies chose is written into a repository, as commits."""
 
+import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -36,7 +38,9 @@ from trimtab.remotes.forges.pulls import Pulls
 from trimtab.runtime.controller import Again, Done, Result
 from trimtab.runtime.events import EventType, Recorder
 from trimtab.runtime.finalizers import drop, ensure
+from trimtab.runtime.shares import Crowded, Shares
 from trimtab.runtime.status import merge_difference, patch_status
+from trimtab.sources.git import GitSpec
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,12 @@ _PATIENCE_S: Final = 300.0
 """So long at least nothing is sent where the server refused, unless there is something new to send."""
 _LONGEST_BACKOFF_S: Final = 300.0
 _MOST_HELD: Final = 200
+_SHARE: Final = 10
+"""Automations that write to one server, or those of one namespace, at a time: the other workers are for the others."""
+_LONGEST_PASS_S: Final = 600.0
+_TIMEOUTS: Final = 3
+"""So many conversations that last as long as spec.timeout of the source allows have to fit into a pass."""
+_MOST_PASS_S: Final = 1500.0
 _REVISION: Final = "image.toolkit.fluxcd.io/revision"
 
 
@@ -84,11 +94,12 @@ class _Known:
 
 
 class ImageUpdates:
-    """Reconciles every ImageUpdateAutomation."""
+    """Reconciles every ImageUpdateAutomation. `wake` queues one of them."""
 
-    def __init__(self, world: Surroundings) -> None:
+    def __init__(self, world: Surroundings, wake: Callable[[Key], None]) -> None:
         self._world = world
         self._known: dict[Key, _Known] = {}
+        self._shares = Shares[Key](_SHARE, wake)
 
     def backoff_cap(self, key: Key) -> float:
         """The longest wait between two tries: the interval, and not so long that a Secret is repaired in vain."""
@@ -132,7 +143,13 @@ class ImageUpdates:
             if names.FINALIZER not in item.metadata.finalizers:
                 resource = await self._world.client.discovery.find(IMAGE_UPDATE_AUTOMATION)
                 await ensure(self._world.client, resource, item.metadata, names.FINALIZER)
-            return await self._pass(item, known, automation)
+            source = await self._source(item)
+            spec = GitSpec.from_api(source.spec)
+            sides = (f"the git server {spec.address.host}", f"git in namespace {item.metadata.namespace}")
+            with self._shares.of(item.key, *sides):
+                return await self._in_time(item, known, automation, source, spec)
+        except Crowded:
+            raise  # nothing was asked: there is nothing to tell
         except TrimtabError as failure:
             known.settled = None
             await self._tell_failure(item, known, failure)
@@ -148,9 +165,28 @@ class ImageUpdates:
             await self._tell_failure(item, known, told)
             raise told from refusal
 
-    async def _pass(self, item: ImageUpdateAutomation, known: _Known, automation: Automation) -> Result:
+    async def _in_time(
+        self, item: ImageUpdateAutomation, known: _Known, automation: Automation, source: GitRepository, spec: GitSpec
+    ) -> Result:
+        limit_s = min(max(_LONGEST_PASS_S, _TIMEOUTS * spec.timeout_s), _MOST_PASS_S)
+        deadline = asyncio.timeout(limit_s)
+        try:
+            async with deadline:
+                return await self._pass(item, known, automation, source)
+        except TimeoutError as problem:
+            if not deadline.expired():
+                raise
+            words = (
+                f"{spec.address}: not done after {limit_s:g} s, and begun anew: what was pushed is not pushed again. "
+                "See why the server answers slowly; spec.timeout of "
+                f"GitRepository {source.key} bounds each conversation"
+            )
+            raise Transient(Reason.GIT_OPERATION_FAILED, words) from problem
+
+    async def _pass(
+        self, item: ImageUpdateAutomation, known: _Known, automation: Automation, source: GitRepository
+    ) -> Result:
         world, now = self._world, self._world.clock.now()
-        source = await self._source(item)
         if (open_ := automation.windows.open_until(now)) is not None:
             until, window = open_
             words = f"no commits until {rfc3339(until)}: the window {window} of {names.Annotation.FREEZE} is open"
