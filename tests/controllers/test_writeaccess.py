@@ -14,6 +14,7 @@ from tests.remotes.scripted import Scripted
 from tests.runtime.clocks import ManualClock
 
 from trimtab.api.imageupdate import ImageUpdateAutomation
+from trimtab.api.meta import LocalRef
 from trimtab.api.source import GitRepository
 from trimtab.base.errors import Terminal
 from trimtab.commits import SigningFailed
@@ -32,6 +33,9 @@ SECRETS: dict[tuple[str, str], dict[str, bytes]] = {
     ("ns", "empty"): {},
     ("ns", "moved"): {"token": b"t", "address": b"http://git.example/api/v4"},
     ("ns", "two"): {"token": b"one two"},
+    ("ns", "elsewhere"): {"token": b"t", "address": b"https://elsewhere.example/api/v4"},
+    ("ns", "proxy"): {"address": b"http://proxy.example:3128"},
+    ("flux-system", "proxy"): {"address": b"http://proxy.example:3128", "username": b"u", "password": b"p"},
     ("ns", "far"): {"token": b"t", "address": b"https://git.example:8443/api/v4", "ca.crt": b"CA"},
 }
 
@@ -164,3 +168,26 @@ async def test_a_token_or_an_address_that_cannot_be_one_is_told(name: str, words
 async def test_pull_requests_need_a_token() -> None:
     with pytest.raises(Terminal, match="needs a token: a Secret with it"):
         await writing().forge(*asking(**{"pull-request": "github"}), source())
+
+
+@pytest.mark.parametrize(
+    ("kind", "secret", "url", "over"),
+    [
+        ("gitlab", "elsewhere", "https://git.example/acme/shop.git", False),
+        ("gitlab", "far", "https://git.example/acme/shop.git", True),
+        ("gitlab", "write", "https://git.example/acme/shop.git", True),
+        ("github", "write", "https://github.com/acme/shop", True),
+    ],
+    ids=["another host", "its host", "the usual", "the usual of github.com"],
+)
+async def test_the_proxy_of_a_shared_source_leads_to_no_host_that_a_tenant_names(
+    kind: str, secret: str, url: str, over: bool
+) -> None:
+    asked = asking(**{"pull-request": kind, "pull-request-secret": secret})
+    for namespace in ("flux-system", "ns"):
+        repo = source(namespace, url)
+        repo = msgspec.structs.replace(
+            repo, spec=msgspec.structs.replace(repo.spec, proxy_secret_ref=LocalRef(name="proxy"))
+        )
+        forge = await writing().forge(*asked, repo)
+        assert (forge.way.proxy is not None) is (over or namespace == "ns")

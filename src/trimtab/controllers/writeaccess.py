@@ -102,12 +102,13 @@ class WriteAccess:
             project = dialect.project(spec.address)
         except ValueError as problem:
             raise Terminal(Reason.INVALID_SOURCE_CONFIGURATION, str(problem)) from problem
-        way = Way(
-            ca=data.get("ca.crt", b""),
-            proxy=await ways.proxy(self._client, source.metadata.namespace, source.spec.proxy_secret_ref),
-            timeout_s=min(spec.timeout_s, _LONGEST_TIMEOUT_S),
-        )
-        api = _address(data, where) or dialect.api(spec.address)
+        usual = dialect.api(spec.address)
+        api = _address(data, where) or usual
+        proxy = None
+        if source.metadata.namespace == own or api.host in (spec.address.host, usual.host):
+            # The proxy of others, with its credentials, leads to where they sent us, and to no host of our choice.
+            proxy = await ways.proxy(self._client, source.metadata.namespace, source.spec.proxy_secret_ref)
+        way = Way(ca=data.get("ca.crt", b""), proxy=proxy, timeout_s=min(spec.timeout_s, _LONGEST_TIMEOUT_S))
         return Forge(dialect, api, project, where, _token(data, where), way)
 
 
