@@ -455,6 +455,8 @@ async def test_the_digest_is_looked_up_once_or_each_interval(images: Images) -> 
     images.registry.tags["1.1.0"] = "sha256:" + "e" * 64
     assert await images.choose() == Again(600)
     assert images.status(IMAGE_POLICY).latest_ref.digest == "sha256:" + "e" * 64
+    images.policy(digestReflectionPolicy="Always", interval="1s")
+    assert await images.choose() == Again(60), "no registry is asked each second"
     images.registry.heads = Answer(500)
     failure = await images.choose()
     assert failure.reason == "ReadOperationFailed"

@@ -37,7 +37,8 @@ from trimtab.runtime.finalizers import drop, ensure
 from trimtab.runtime.shares import Crowded, Shares
 from trimtab.runtime.status import merge_difference, patch_status
 
-LEAST_INTERVAL_S = 1.0
+LEAST_INTERVAL_S = 60.0
+"""So often at most a registry is asked for the digest of a tag without news, whatever the policy says."""
 _LOOK_AGAIN_S = 60.0
 _PATIENCE_S = 3600.0
 _LONGEST_PASS_S = 600.0
@@ -124,7 +125,7 @@ class ImagePolicies:
         condition = find(known.status.conditions, names.ConditionType.READY) if known else None
         ready = None if condition is None or condition.status == "Unknown" else condition.true
         latest = known.status.latest_ref if known else None
-        interval_s = item.spec.interval_s if _reflects_always(item) else float("inf")
+        interval_s = max(item.spec.interval_s, LEAST_INTERVAL_S) if _reflects_always(item) else float("inf")
         return ObjectState(ready, latest.tag if latest else "", item.spec.suspend, interval_s)
 
     async def reconcile(self, key: Key) -> Result:
