@@ -1,5 +1,6 @@
 """One run against a repository that is a double: what is asked of it, on which branch, and what is left alone."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,14 +29,16 @@ class Repository:
     past: dict[str, dict[str, str]] = field(default_factory=dict)
     orders: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     branch: str = "main"
+    asked: int = 0
 
     async def head(self) -> str:
         return "0" * 40
 
-    async def recent(self, _most: int, _path: str = "", branch: str = "") -> list[Logged]:
+    async def touching(self, paths: Iterable[str], _most: int, branch: str = "") -> dict[str, list[Logged]]:
+        self.asked += 1
         if branch and branch not in self.branches:
             raise Transient("GitOperationFailed", f"there is no branch {branch}")
-        return self.branches[branch] if branch else self.log
+        return dict.fromkeys(paths, self.branches[branch] if branch else self.log)
 
     async def write(self, edit: Any, order: Order) -> Any:
         past = {commit: snapshot(self.past[commit]) for commit in order.past}
@@ -105,6 +108,14 @@ async def test_what_was_undone_is_left_and_the_rest_is_written() -> None:
     again = Repository(log=repository.log, past=repository.past)
     assert (await run(again, released=(APP,))).undone == {}
     assert [sorted(files) for _, files in again.orders] == [sorted(FILES)]
+
+
+async def test_the_server_is_asked_no_more_often_where_more_files_were_undone() -> None:
+    files = {f"apps/{number}.yaml": FILE.format(OLD) for number in range(30)}
+    repository = Repository(files, log=[logged("h"), bump("b", APP, NEW)])
+    repository.past["b" * 40] = dict.fromkeys(files, FILE.format(NEW))
+    assert len((await run(repository)).undone) == 30
+    assert repository.asked == 2
 
 
 async def test_a_new_marker_in_a_file_that_was_written_before_is_none_that_was_undone() -> None:

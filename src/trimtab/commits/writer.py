@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,11 +105,16 @@ class Writer:
 
     async def recent(self, most: int = LOOKBACK, path: str = "", branch: str = "") -> list[Logged]:
         """The last commits of the branch (or of another), newest first, as far back as comes along with its head."""
+        return (await self.touching([path], most, branch))[path]
+
+    async def touching(self, paths: Iterable[str], most: int = LOOKBACK, branch: str = "") -> dict[str, list[Logged]]:
+        """For each of `paths` what `recent` says of it. The server is asked once for all of them."""
         name = self._target(Push(branch))
         async with self._at_work() as git:
             heads = await self._way.heads([_HEADS + name])
             head = await self._brought(self._there(heads, name), name)
-            return await self._reader(git).log(head, most, path)
+            reader = self._reader(git)
+            return {path: await reader.log(head, most, path) for path in dict.fromkeys(paths)}
 
     async def probe(self) -> None:
         """Ask whether the branch could be pushed to, and send nothing. Raises ReadOnly, AuthenticationFailed, …

@@ -5,7 +5,7 @@ again, so that a run that was cut off after a push makes no second commit.
 """
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -65,7 +65,7 @@ class Run:
 
     async def carry_out(self) -> Ran:
         """Look, leave alone, write. Raises what writers raise; commits that were pushed before stay."""
-        log = await self._log()
+        log = (await self._logs([""]))[""]
         undone = await self._undone(log)
         batches = await self._batches(undone)
         own = self.writer.branch
@@ -91,15 +91,19 @@ class Run:
         before = bumping.by(self.key, log) if self.automation.push_branch in ("", own) else None
         return Ran(head, tuple(pushed), tuple(proposals), undone, last, before)
 
-    async def _log(self, path: str = "") -> list[Logged]:
-        """The last commits of where it is written to, and of where that comes from, the last one first."""
+    async def _logs(self, paths: Collection[str]) -> dict[str, list[Logged]]:
+        """The last commits of where it is written to, and of where that comes from, the last one first, by path."""
         target = self.automation.push_branch
-        log: list[Logged] = []
+        logs: Mapping[str, list[Logged]] = {}
         if target and target != self.writer.branch and not target.startswith(OWN):
             with contextlib.suppress(Transient):  # not made yet; if it is anything else, the next request says so
-                log += await self.writer.recent(LOOKBACK, path, target)
-        known = {one.commit for one in log}
-        return [*log, *(one for one in await self.writer.recent(LOOKBACK, path) if one.commit not in known)]
+                logs = await self.writer.touching(paths, LOOKBACK, target)
+        found: dict[str, list[Logged]] = {}
+        for path, behind in (await self.writer.touching(paths, LOOKBACK)).items():
+            log = logs.get(path, [])
+            known = {one.commit for one in log}
+            found[path] = [*log, *(one for one in behind if one.commit not in known)]
+        return found
 
     async def _undone(self, log: list[Logged]) -> dict[Place, str]:
         """Where an image that we wrote is not there any more, and by whom that was."""
@@ -111,11 +115,12 @@ class Run:
         looked = await self._looked(self._bumping(again, ())) if again else None
         found: dict[Place, str] = {}
         doubtful: dict[Place, Undoing] = {}
-        for place in looked.places if looked is not None else ():
-            if place.policy in back:
-                found[place] = back[place.policy]
-                continue
-            past = await self._log(place.path)
+        places = looked.places if looked is not None else []
+        found |= {place: back[place.policy] for place in places if place.policy in back}
+        others = [place for place in places if place not in found]
+        logs = await self._logs({place.path for place in others}) if others else {}
+        for place in others:
+            past = logs[place.path]
             later = bumping.later(place, again[place.policy], past)
             if words := bumping.contested(place, again[place.policy], past):
                 found[place] = words
