@@ -453,6 +453,18 @@ async def test_the_log_tells_who_and_what(writer: Writer, bare: Bare):
     assert await writer.head() == logged[0].commit
 
 
+async def test_the_log_goes_further_back_than_what_comes_along_where_that_is_asked_for(
+    writers: Writers, server: GitServer, bare: Bare
+):
+    for number in range(5):
+        bare.commit({"test/web.yaml": f"image: web:{number}\n".encode()})
+    near = writers.of(Repository(parse_address(server.url("apps"))), "main", lookback=2)
+    assert len(await near.recent()) == 2
+    assert [one.commit for one in await near.further(4)] == bare.git("rev-list", "-4", "main").split()
+    assert [one.commit for one in await near.further(100)] == bare.git("rev-list", "main").split()
+    assert isinstance(await near.write(BUMP, order()), Written)
+
+
 async def test_mirrors_that_nobody_uses_any_more_are_removed(writers: Writers, writer: Writer, tmp_path: Path):
     await writer.head()
     await writer.recent()

@@ -30,6 +30,7 @@ class Repository:
     orders: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     branch: str = "main"
     asked: int = 0
+    older: list[Logged] = field(default_factory=list)
 
     async def head(self) -> str:
         return "0" * 40
@@ -39,6 +40,10 @@ class Repository:
         if branch and branch not in self.branches:
             raise Transient("GitOperationFailed", f"there is no branch {branch}")
         return dict.fromkeys(paths, self.branches[branch] if branch else self.log)
+
+    async def further(self, most: int) -> list[Logged]:
+        self.asked += 1
+        return [*self.log, *self.older][:most]
 
     async def write(self, edit: Any, order: Order) -> Any:
         past = {commit: snapshot(self.past[commit]) for commit in order.past}
@@ -58,13 +63,17 @@ def snapshot(files: dict[str, str], past: Any = None) -> Snapshot:
 
 
 async def run(
-    repository: Repository, spared: tuple[Place, ...] = (), released: tuple[Key, ...] = (), **asked: Any
+    repository: Repository,
+    spared: tuple[Place, ...] = (),
+    released: tuple[Key, ...] = (),
+    observed: str = "",
+    **asked: Any,
 ) -> Ran:
     wanted: Any = repository
     images = {APP: NEW, DB: NEW_DB}
     item = Automation.of(automation(**asked))
     held = dict.fromkeys(spared, "")
-    return await Run(Key("ns", "auto"), item, wanted, None, "", images, held, frozenset(released)).carry_out()
+    return await Run(Key("ns", "auto"), item, wanted, None, "", images, held, frozenset(released), observed).carry_out()
 
 
 def bump(commit: str, policy: Key, image: Image) -> Logged:
@@ -142,6 +151,16 @@ async def test_a_rollback_and_who_writes_another_each_time_are_not_fought() -> N
         Place(DB, "apps/db.yaml"): "each of the 3 times it was written",
     }
     assert repository.orders == []
+
+
+async def test_a_rollback_counts_however_many_commits_were_made_since_the_last_run() -> None:
+    many = [logged(f"{number:040}"[-1]) for number in range(10)] * 5
+    repository = Repository(log=many, older=[logged("r", ("Trimtab-Held", f"{APP} {NEW}")), logged("s")])
+    assert list((await run(repository, observed="s" * 40)).undone) == [Place(APP, "apps/app.yaml")]
+    assert [list(files) for _, files in repository.orders] == [["apps/db.yaml"]]
+    near = Repository(log=many, older=repository.older)
+    assert (await run(near, observed=many[9].commit)).undone == {}
+    assert near.asked == 1, "what the last run saw is among the last commits: nothing more is fetched"
 
 
 async def test_what_was_undone_on_the_branch_that_is_pushed_to_counts_as_well() -> None:

@@ -116,6 +116,13 @@ class Writer:
             reader = self._reader(git)
             return {path: await reader.log(head, most, path) for path in dict.fromkeys(paths)}
 
+    async def further(self, most: int) -> list[Logged]:
+        """`recent`, and further back than comes along with a head: what is missing of the history is fetched."""
+        async with self._at_work() as git:
+            head = self._there(await self._way.heads([_HEADS + self.branch]))
+            head = await self._fetched(head, self.branch, self.branch, exact=False, depth=most, deeper=True)
+            return await self._reader(git).log(head, most)
+
     async def probe(self) -> None:
         """Ask whether the branch could be pushed to, and send nothing. Raises ReadOnly, AuthenticationFailed, …
 
@@ -222,7 +229,9 @@ class Writer:
         """Have `commit` and what was before it in the mirror; or what `branch` is at by now."""
         return await self._fetched(commit, branch, branch, exact=False, depth=self._lookback)
 
-    async def _fetched(self, commit: str, branch: str, slot: str, *, exact: bool, depth: int) -> str:
+    async def _fetched(
+        self, commit: str, branch: str, slot: str, *, exact: bool, depth: int, deeper: bool = False
+    ) -> str:
         try:
             async with self._way.git() as (git, url):
                 return await self._mirror.fetch(
@@ -233,6 +242,7 @@ class Writer:
                     slot=slot,
                     exact=exact,
                     depth=depth,
+                    deeper=deeper,
                     timeout=self._way.timeout_s,
                 )
         except (GitFailed, ProcessTimeout, OutputTooLarge) as problem:

@@ -212,6 +212,7 @@ class ImageUpdates:
             wanted.images,
             _still_held(known.status, wanted),
             wanted.released,
+            _observed(known.status, branch),
         )
         try:
             ran = await run.carry_out()
@@ -423,6 +424,12 @@ def _after(
         observed_source_revision=f"{branch}@sha1:{ran.head}" if ran.head else status.observed_source_revision,
         held=tuple(held[:_MOST_HELD]),
     )
+
+
+def _observed(status: ImageUpdateAutomationStatus, branch: str) -> str:
+    """The commit of `branch` that was looked at last, empty if another branch was."""
+    name, _, commit = status.observed_source_revision.rpartition("@sha1:")
+    return commit if name == branch else ""
 
 
 def _still_held(status: ImageUpdateAutomationStatus, wanted: Wanted) -> dict[Place, str]:

@@ -20,6 +20,8 @@ from trimtab.manifests.refs import Key
 
 LOOKBACK: Final = 50
 """So many commits are looked through for what was written, and undone, before."""
+_FURTHEST: Final = 1000
+"""So many, where more were made since the last run: somebody may have rolled back in the meantime."""
 OWN: Final = "trimtab/"
 """Branches below this are made anew from the branch that is edited."""
 
@@ -52,7 +54,10 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`spared` is what was undone before, as it is remembered; `released` are policies of which that does not count."""
+    """`spared` is what was undone before, as it is remembered; `released` are policies of which that does not count.
+
+    `observed` is the commit of the branch that the last run saw, empty if that is not known.
+    """
 
     key: Key
     automation: Automation
@@ -62,10 +67,11 @@ class Run:
     images: Mapping[Key, Image]
     spared: Mapping[Place, str]
     released: frozenset[Key]
+    observed: str = ""
 
     async def carry_out(self) -> Ran:
         """Look, leave alone, write. Raises what writers raise; commits that were pushed before stay."""
-        log = (await self._logs([""]))[""]
+        log = await self._log()
         undone = await self._undone(log)
         batches = await self._batches(undone)
         own = self.writer.branch
@@ -90,6 +96,14 @@ class Run:
             last = await self._looked(self._bumping(self.images, undone))
         before = bumping.by(self.key, log) if self.automation.push_branch in ("", own) else None
         return Ran(head, tuple(pushed), tuple(proposals), undone, last, before)
+
+    async def _log(self) -> list[Logged]:
+        """The last commits, the last one first, and as far back as the last run where there are more since."""
+        log = (await self._logs([""]))[""]
+        known = {one.commit for one in log}
+        if not self.observed or self.observed in known or len(log) < LOOKBACK:
+            return log
+        return [*log, *(one for one in await self.writer.further(_FURTHEST) if one.commit not in known)]
 
     async def _logs(self, paths: Collection[str]) -> dict[str, list[Logged]]:
         """The last commits of where it is written to, and of where that comes from, the last one first, by path."""
