@@ -3,7 +3,7 @@
 import base64
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from trimtab.api.image import ImageRepository
 from trimtab.cli import candidates
 from trimtab.cli.candidates import Candidates
+from trimtab.controllers import registryaccess
 from trimtab.images.deciding import Policies
 from trimtab.images.places import InWorkload
 from trimtab.images.releasing import Refusal
@@ -24,10 +25,26 @@ APP = Container("app", f"{IMAGE}:1.0.0", 1, Slot("app.yaml", InWorkload("Deploym
 WORKLOAD = Workload("", "app.yaml", 1, "Deployment", "ns", "app", {}, (APP,))
 
 
+def repository(**spec: Any) -> ImageRepository:
+    body = {"metadata": {"name": "app", "namespace": "ns"}, "spec": {"image": IMAGE, "interval": "1m", **spec}}
+    return msgspec.convert(body, ImageRepository)
+
+
 def policies(*, insecure: bool) -> Policies:
-    spec = {"image": IMAGE, "interval": "1m", "insecure": insecure}
-    metadata = {"name": "app", "namespace": "ns"}
-    return Policies({}, {Key("ns", "app"): msgspec.convert({"metadata": metadata, "spec": spec}, ImageRepository)}, {})
+    return Policies({}, {Key("ns", "app"): repository(insecure=insecure)}, {})
+
+
+class Outbound:
+    """In the place of the way out: nobody answers, and what was sent is kept."""
+
+    ways: ClassVar[list[Access]] = []
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.ways.clear()
+
+    async def follow(self, _request: Any, way: Access, **_: Any) -> Any:
+        self.ways.append(way)
+        raise Unanswered("nobody is there")
 
 
 @pytest.mark.parametrize("insecure", [False, True])
@@ -38,19 +55,31 @@ async def test_a_person_s_own_login_goes_nowhere_in_the_clear_because_an_object_
     (tmp_path / "config.json").write_text(json.dumps({"auths": {"registry.example:5000": {"auth": login}}}))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    ways: list[Access] = []
-
-    class Outbound:
-        """Nobody answers."""
-
-        def __init__(self, *_: Any, **__: Any) -> None: ...
-
-        async def follow(self, _request: Any, way: Access, **_: Any) -> Any:
-            ways.append(way)
-            raise Unanswered("nobody is there")
-
     monkeypatch.setattr(candidates, "Outbound", Outbound)
     async with Candidates(policies(insecure=insecure), None, force=False) as asking:
         assert isinstance(await asking.exists(WORKLOAD, APP, "1.1.0"), Refusal)
-    [way] = ways
+    [way] = Outbound.ways
     assert (way.logins.find("registry.example", 5000) is None) is insecure
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["only in git", "in the cluster"])
+async def test_which_secret_is_read_is_nothing_that_git_alone_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live: bool
+) -> None:
+    read: list[Key] = []
+
+    async def of(_client: Any, item: ImageRepository, _timeout_s: float) -> Access:
+        read.append(item.metadata.key)
+        return Access()
+
+    monkeypatch.setattr(registryaccess, "of", of)
+    monkeypatch.setattr(candidates, "Outbound", Outbound)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    said = {Key("ns", "app"): repository(secretRef={"name": "pull"}, insecure=True)}
+    known = Policies({}, said, {}).over({}, said if live else {})
+    client: Any = object()
+    async with Candidates(known, client, force=False) as asking:
+        assert isinstance(await asking.exists(WORKLOAD, APP, "1.1.0"), Refusal)
+    assert read == ([Key("ns", "app")] if live else [])
+    assert len(Outbound.ways) == 1

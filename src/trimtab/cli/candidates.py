@@ -157,10 +157,17 @@ class Candidates:
         from trimtab.controllers import registryaccess
         from trimtab.kube.errors import Forbidden
 
+        key = repository.metadata.key
+        if not self._policies.is_live(repository):
+            # whoever writes to git would choose which Secret is read by the rights of this person, and where it is sent
+            output.say(
+                "◎",
+                f"ImageRepository {key} is not in the cluster, so its Secrets are not read: your own docker signs in",
+            )
+            return Access(logins=self._logins(place))
         try:
             return await registryaccess.of(self._client, repository, _TIMEOUT_S)
         except Forbidden:
-            key = f"{repository.metadata.namespace}/{repository.metadata.name}"
             output.say(
                 "◎", f"the Secrets of ImageRepository {key} are not yours to read: signing in by your own docker"
             )

@@ -53,10 +53,12 @@ class Policies:
         policies: Mapping[Key, ImagePolicy],
         repositories: Mapping[Key, ImageRepository],
         broken: Mapping[Key, str],
+        live: frozenset[Key] = frozenset(),
     ) -> None:
         self._policies = policies
         self._repositories = repositories
         self._broken = broken
+        self._live = live
 
     @classmethod
     def among(cls, files: Files) -> "Policies":
@@ -81,7 +83,12 @@ class Policies:
     def over(self, policies: Mapping[Key, ImagePolicy], repositories: Mapping[Key, ImageRepository]) -> "Policies":
         """These, where others are in the cluster with the same name."""
         broken = {key: why for key, why in self._broken.items() if key not in policies}
-        return Policies({**self._policies, **policies}, {**self._repositories, **repositories}, broken)
+        live = frozenset(repositories)
+        return Policies({**self._policies, **policies}, {**self._repositories, **repositories}, broken, live)
+
+    def is_live(self, repository: ImageRepository) -> bool:
+        """Whether this is what the cluster has, and not what some file says that there should be."""
+        return repository.metadata.key in self._live
 
     def decide(self, workload: Workload, container: Container, *, force: bool = False) -> Decision | Refusal:
         """Who says which tag `container` is to run."""
