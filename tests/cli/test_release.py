@@ -15,6 +15,7 @@ from tests.crypto.signing import SshPair, needs_ssh
 from tests.registry.server import MANIFEST, RegistryServer, descriptor
 from tests.remotes.world import Repository
 from trimtab.api.gvk import GIT_REPOSITORY, IMAGE_POLICY, IMAGE_REPOSITORY, IMAGE_UPDATE_AUTOMATION
+from trimtab.cli.committing import requester
 from trimtab.cli.ground import Ground
 from trimtab.cli.main import cli
 from trimtab.cluster.plane import ControlPlane
@@ -136,7 +137,7 @@ def test_a_release_is_one_commit_that_changes_the_tag_and_says_who_and_why(world
     assert world.bare.git("diff", "--name-only", "main~1", "main") == "shop/cart.yaml"
     host = world.registry.host
     assert world.trailers()["Trimtab-Release"] == f"Deployment/shop/cart:app {host}/acme/cart:2.0.0 (was 1.4.1)"
-    assert world.trailers()["Trimtab-Requested-By"] == "Bob Trimtab-Policy: x/y z"
+    assert world.trailers()["Trimtab-Requested-By"] == f"Bob Trimtab-Policy: x/y z ({requester()})"
     assert world.trailers()["Trimtab-Held"] == f"flux-system/cart {host}/acme/cart:1.4.1"
     assert world.bare.git("log", "-1", "--format=%an <%ae> %s") == (
         f"Ann <ann@example.org> Release {host}/acme/cart:2.0.0 to Deployment/shop/cart"
@@ -233,7 +234,8 @@ def test_what_is_locked_stays_until_it_is_unlocked(world: World) -> None:
     done = world.run("lock", "Deployment/shop/cart", "-m", "the database: moving", "--user", "Bob")
     assert (done.exit_code, done.stdout.strip()) == (0, world.head()), done.stderr
     assert '  annotations:\n    trimtab.dev/lock: "the database: moving (Bob)"\n' in world.file("shop/cart.yaml")
-    assert world.trailers() == {"Trimtab-Lock": "Deployment/shop/cart", "Trimtab-Requested-By": "Bob"}
+    asked = {"Trimtab-Lock": "Deployment/shop/cart", "Trimtab-Requested-By": f"Bob ({requester()})"}
+    assert world.trailers() == asked
     before = world.head()
     refused = world.run("release", "cart", "--force")
     assert (refused.exit_code, world.head()) == (1, before)

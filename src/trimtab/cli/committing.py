@@ -174,8 +174,8 @@ def tell(outcome: "Outcome", *, quiet: bool, same: str) -> Code:
     return Code.OK
 
 
-def requester() -> str:
-    """Who runs the command, and where."""
+def requester(on_behalf_of: str = "") -> str:
+    """Who runs the command, and where; and before that, in whose name that is."""
     import getpass
     import socket
 
@@ -183,7 +183,8 @@ def requester() -> str:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+    here = f"{user}@{socket.gethostname()}"
+    return f"{on_behalf_of} ({here})" if on_behalf_of else here
 
 
 def _branch(source: "GitRepository", clone: "Clone | None", pen: Pen) -> str:

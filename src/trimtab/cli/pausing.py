@@ -74,7 +74,7 @@ class Pausing:
         whom = ", ".join(names) if len(names) <= 3 else f"{len(names)} objects"
         text = f"{self.verb} {whom}" + (f"\n\n{words.strip()}" if words.strip() else "")
         trailers = [(f"Trimtab-{self.verb}", name) for name in names]
-        return Message(text, (*trailers, (REQUESTED_BY, self.user or requester())))
+        return Message(text, (*trailers, (REQUESTED_BY, requester(self.user))))
 
 
 def holding(names: Iterable[str], reason: str, user: str) -> Pausing:

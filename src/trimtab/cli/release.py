@@ -35,7 +35,7 @@ Examples:
 @click.option("-f", "--force", is_flag=True, help="Also what is held. What is locked stays: `trimtab unlock` first.")
 @click.option("--no-check", is_flag=True, help="Do not ask the registry whether there is an image of the tag.")
 @click.option("-i", "--interactive", is_flag=True, help="Ask for each container, on a terminal.")
-@click.option("--user", default="", help="Who wants it, for the commit (you, at this machine).")
+@click.option("--user", default="", help="Who wants it, for the commit; it names you too, at this machine.")
 @click.option("--show-ignored", is_flag=True, help="List also the workloads that are not concerned.")
 @click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", help="Form of the result.")
 @where_options

@@ -102,7 +102,7 @@ async def released(ground: "Ground", asked: Asked, manner: Manner, pen: Pen) -> 
     def edit(now: Snapshot) -> Changes:
         return Changes(contents=carry_out(now.contents, steps, within=ground.within, force=asked.force).contents)
 
-    message = message_of(steps, pen.message or "", manner.user or requester())
+    message = message_of(steps, pen.message or "", requester(manner.user))
     outcome = await ground.write(edit, message, dry=pen.dry_run)
     if manner.form == "json":
         commit = outcome.commit if isinstance(outcome, Written) else None
