@@ -7,8 +7,10 @@ from trimtab.cli import output
 from trimtab.cli.kinds import APP
 from trimtab.cli.main import cli
 from trimtab.cli.stations import View
-from trimtab.cli.why import Asked, Ours, _app_told, _target
+from trimtab.cli.tracing import Drift, Traced
+from trimtab.cli.why import Asked, Ours, _app_told, _target, code_of
 from trimtab.health.stages import Account, Source
+from trimtab.health.verdict import State, Verdict
 from trimtab.manifests.refs import Ref
 
 
@@ -85,3 +87,13 @@ def test_nor_does_the_name_of_a_revision():
     lines = _app_told(APP, ref, view, (), good=True)
     assert "v1" in lines[0]
     assert "\x1b[2J" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("drift", "chart", "code"),
+    [(None, "shop@1.0.0", 3), (None, "", 3), ((), "shop@1.0.0", 0), ((Drift("it differs"),), "shop@1.0.0", 2)],
+    ids=["a release that does not look", "an app that cannot be rendered", "none", "some"],
+)
+def test_an_object_whose_drift_is_unknown_is_unknown_also_where_a_chart_made_it(drift, chart, code):
+    ref, app = Ref("", "ConfigMap", "shop", "a"), Ref("helm.toolkit.fluxcd.io", "HelmRelease", "shop", "shop")
+    assert code_of(Traced(ref, Verdict(State.Current, ""), app=app, chart=chart, drift=drift)) == code

@@ -227,7 +227,6 @@ def _asked_with(body: dict[str, Any]) -> str:
 async def _object(client: "Client", options: Options, asked: Asked, form: output.Form) -> int:
     from trimtab.cli.commits import Unknown
     from trimtab.cli.tracing import traced
-    from trimtab.health.verdict import State
     from trimtab.kube.errors import UnknownKind
     from trimtab.manifests.refs import Ref
 
@@ -250,7 +249,14 @@ async def _object(client: "Client", options: Options, asked: Asked, form: output
         words = f"there is no {resource.gvk.kind} {asked.name}{place}, and no app has one on record"
         raise Failure(Code.WRONG, f"{words}; another namespace is named with -n" if resource.namespaced else words)
     click.echo("\n".join(object_told(found)) if form == "text" else output.document(structured(found), form))
-    if found.verdict.state is State.Unknown or (found.app is not None and found.drift is None and not found.chart):
+    return code_of(found)
+
+
+def code_of(found: "Traced") -> Code:
+    """How an object stands: unknown where its health or, of an app's, its drift is, whoever applies it."""
+    from trimtab.health.verdict import State
+
+    if found.verdict.state is State.Unknown or (found.app is not None and found.drift is None):
         return Code.UNKNOWN
     well = found.verdict.good and not found.drift and not found.blockers
     return Code.OK if well else Code.DIFFERS
