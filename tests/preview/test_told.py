@@ -153,6 +153,23 @@ def test_sarif_is_what_its_specification_says() -> None:
     check_log(json.loads(codec.encode(sarif(preview()))))
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("[a](https://evil.example.org)", r"\[a\](https://evil.example.org)"),
+        (r"\[a\](https://evil.example.org)", r"\\\[a\\\](https://evil.example.org)"),
+        (r"C:\dir", r"C:\dir"),
+    ],
+    ids=["a link", "one that is escaped already", "no bracket"],
+)
+def test_no_words_of_others_are_a_link_in_sarif(words: str, text: str) -> None:
+    document = json.loads(codec.encode(sarif(preview(step(Judgement(Verdict.UNKNOWN, words)), unasked=(words,)))))
+    [run] = document["runs"]
+    [invocation] = run["invocations"]
+    assert run["results"][0]["message"]["text"].endswith(f": {text}")
+    assert invocation["toolExecutionNotifications"][0]["message"]["text"] == text
+
+
 def check_log(log: dict[str, Any]) -> None:
     """The rules of SARIF 2.1.0 (OASIS, §3) for all properties that are used here, and no others."""
     known(log, required={"version", "runs"}, optional={"$schema"})

@@ -227,6 +227,13 @@ def test_sarif_names_rule_file_and_line(validate: Validate) -> None:
     assert place == {"artifactLocation": {"uri": "a%20b/web.yaml"}, "region": {"startLine": 7}}
 
 
+def test_no_words_of_others_are_a_link_in_sarif(validate: Validate) -> None:
+    named = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: '[a](https://evil.example.org)'}\n"
+    texts = [one["message"]["text"] for one in validate({"a.yaml": named}, "-o", "sarif").body["runs"][0]["results"]]
+    assert texts
+    assert all(r"\[a\](https://" in text and "/[a]" not in text for text in texts)
+
+
 def test_junit_has_a_case_for_each_file(validate: Validate) -> None:
     said = validate({"good.yaml": CONFIG, "bad/we&b.yaml": BAD}, "-o", "junit")
     document = minidom.parseString(said.out)  # noqa: S318 - our own

@@ -1,5 +1,6 @@
 """A preview in SARIF 2.1.0: what forges and editors show at the line where it was written."""
 
+import re
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote
@@ -14,6 +15,15 @@ _LEVELS: Final = {Weight.NOTE: "note", Weight.UNKNOWN: "warning", Weight.FAILS: 
 _RULES: Final = tuple(verdict for verdict in Verdict if verdict.weight > Weight.FINE)
 _MOST: Final = 5_000
 """GitHub takes so many results of one run."""
+
+
+_BRACKET: Final = re.compile(r"(?<!\\)(\\*)([\[\]])")
+
+
+def literal(words: str) -> str:
+    """`words` as the text of a message in which nothing is a link: viewers make one of `[text](address)` (§3.11.6)."""
+    # a backslash that stands before a bracket is doubled, or it would take away the sense of ours
+    return _BRACKET.sub(lambda found: f"{found[1] * 2}\\{found[2]}", words)
 
 
 def sarif(preview: Preview) -> dict[str, object]:
@@ -75,7 +85,7 @@ def _result(step: Step, judgement: Judgement) -> dict[str, object]:
         "ruleId": verdict.value,
         "ruleIndex": _RULES.index(verdict),
         "level": _LEVELS[verdict.weight],
-        "message": {"text": escape(words)},
+        "message": {"text": literal(escape(words))},
         "locations": [{**located, "logicalLocations": [named]}],
         "partialFingerprints": {"object/v1": _fingerprint(step, judgement)},
     }
@@ -83,7 +93,7 @@ def _result(step: Step, judgement: Judgement) -> dict[str, object]:
 
 def _notified(words: str) -> dict[str, object]:
     """What could not be known at all: it is of no object, and forges take no result without a place."""
-    return {"level": _LEVELS[Weight.UNKNOWN], "message": {"text": escape(words)}}
+    return {"level": _LEVELS[Weight.UNKNOWN], "message": {"text": literal(escape(words))}}
 
 
 def _fingerprint(step: Step, judgement: Judgement) -> str:

@@ -3,6 +3,7 @@
 from typing import Any, Final
 from urllib.parse import quote
 
+from trimtab.preview.sarif import literal
 from trimtab.validate.finding import WORDS, Finding, Level, Report
 
 _SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -44,6 +45,6 @@ def _result(finding: Finding, rule_index: int) -> dict[str, Any]:
         "ruleId": finding.rule.value,
         "ruleIndex": rule_index,
         "level": _LEVELS[finding.level],
-        "message": {"text": f"{unknown}{named}{finding.message}"},
+        "message": {"text": literal(f"{unknown}{named}{finding.message}")},
         "locations": [{"physicalLocation": place}],
     }
