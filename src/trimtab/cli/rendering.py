@@ -301,4 +301,6 @@ def ignored(root: Path) -> "Ignored":
     from trimtab.sources.ignore import IGNORE_FILE, rules
 
     file = root / IGNORE_FILE
-    return rules(None, file.read_bytes() if file.is_file() else b"").excludes
+    # a source takes no links along: where this is one, it has no such file, and nothing outside is read for it
+    own = file.is_file() and not file.is_symlink()
+    return rules(None, file.read_bytes() if own else b"").excludes
