@@ -48,6 +48,7 @@ LIMIT = {
     "metadata": {"name": "limit", "namespace": "rules"},
     "data": {"most": "5"},
 }
+OWN_LIMIT = {**LIMIT, "metadata": {"name": "limit", "namespace": "shop"}, "data": {"most": "9"}}
 UNLABELLED = {"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}
 PARAMETER = {"apiVersion": "v1", "kind": "ConfigMap"}
 FEW = {"expression": "object.spec.replicas <= 5", "message": "no more than five"}
@@ -75,13 +76,18 @@ FEW = {"expression": "object.spec.replicas <= 5", "message": "no more than five"
          ["the policy ours refuses it: failed expression: object.spec.replicas <= int(params.data.most)"]),
         ([policy("int(params.data.most) > 1", paramKind=PARAMETER), binding(paramRef={"name": "x"})], 3,
          ["the policy ours cannot be judged here: its parameters are not among the files: add them to --policies"]),
+        ([policy("int(params.data.most) > 1", paramKind=PARAMETER), binding(paramRef={"name": "limit"}), LIMIT], 3,
+         ["the policy ours cannot be judged here: its parameters are not among the files: add them to --policies"]),
+        ([policy("object.spec.replicas <= int(params.data.most)", paramKind=PARAMETER),
+          binding(paramRef={"name": "limit"}), LIMIT, OWN_LIMIT], 0, []),
         ([policy("request.userInfo.username == 'me'")], 3, None),
         ([policy("object.spec.minReadySeconds > 3")], 3, None),
         ([policy("authorizer.group('').resource('pods').check('get').allowed()")], 3, None),
         ([policy("object.spec.replicas <")], 3, None),
     ],
     ids=["refused", "admitted", "without words", "warned", "selected", "not selected", "other labels", "excluded",
-         "condition", "variable", "namespace", "parameter", "no parameter", "who asks", "default", "authorizer",
+         "condition", "variable", "namespace", "parameter", "no parameter",
+         "a parameter elsewhere", "a parameter beside it", "who asks", "default", "authorizer",
          "broken"],
 )  # fmt: skip
 def test_what_a_policy_says_of_an_object(
@@ -114,3 +120,31 @@ def test_what_a_policy_says_of_all_resources_holds_for_a_kind_that_nobody_knows(
         said = validate(files, "all", "--allow-unknown", "--policies=policies")
         assert said.code == code
         assert [one["level"] for one in said.body["findings"]] == ["warning", level]
+
+
+@pytest.mark.parametrize(
+    ("constraints", "code", "levels"),
+    [
+        ({"resourceRules": [{**RULE, "apiGroups": ["example.org"], "resources": ["odds"]}]}, 3, ["warning", "unknown"]),
+        ({"resourceRules": [{**RULE, "apiGroups": ["*"], "resources": ["*"]}],
+          "excludeResourceRules": [{**RULE, "apiGroups": ["*"], "resources": ["odds"]}]}, 3, ["warning", "unknown"]),
+        ({"resourceRules": [{**RULE, "apiGroups": ["example.org"], "resources": ["odds/status"]}]}, 0, ["warning"]),
+        ({"resourceRules": [{**RULE, "resources": ["odds"]}]}, 0, ["warning"]),
+    ],
+    ids=["named", "excepted", "its status", "another group"],
+)  # fmt: skip
+def test_whether_a_policy_that_names_resources_is_about_a_kind_that_nobody_knows_is_unknown(
+    validate: Validate, constraints: Any, code: int, levels: list[str]
+) -> None:
+    odd = "apiVersion: example.org/v1\nkind: Odd\nmetadata: {name: a}\n"
+    files = {"all/odd.yaml": odd, "policies/policy.yaml": json.dumps(policy("false", constraints=constraints))}
+    said = validate(files, "all", "--allow-unknown", "--policies=policies")
+    assert (said.code, [one["level"] for one in said.body["findings"]]) == (code, levels)
+
+
+def test_what_no_server_serves_is_refused_before_a_policy_is_asked(validate: Validate) -> None:
+    odd = "apiVersion: apps/v1\nkind: Odd\nmetadata: {name: a}\n"
+    said = validate(
+        {"all/odd.yaml": odd, "policies/policy.yaml": json.dumps(policy(FEW))}, "all", "--policies=policies"
+    )
+    assert (said.code, [one["rule"] for one in said.body["findings"]]) == (2, ["kind"])

@@ -153,7 +153,10 @@ def _refused(items: Sequence[Item], terms: Terms) -> Iterator[Finding]:
     gvks = {Gvk.of(item.body["apiVersion"], item.body["kind"]) for item in items}
     plurals = {gvk: where.plural for gvk in gvks if (where := terms.catalog.where(gvk)) is not None}
     namespaces = _namespaces(items)
-    for answer in terms.policies.judge(items, plurals, namespaces):
+    # what no server serves is refused before a policy is asked
+    unserved = {gvk for gvk in gvks if (missing := terms.catalog.missing(gvk)) is not None and missing[0]}
+    asked = [item for item in items if Gvk.of(item.body["apiVersion"], item.body["kind"]) not in unserved]
+    for answer in terms.policies.judge(asked, plurals, namespaces):
         if not answer.known:
             level, words = Level.UNKNOWN, f"the policy {answer.policy} cannot be judged here: {answer.message}"
         else:

@@ -19,6 +19,7 @@ BINDING: Final = "ValidatingAdmissionPolicyBinding"
 _VARIABLES: Final = ("object", "oldObject", "request", "params", "namespaceObject", "variables")
 _CREATING: Final = ("CREATE", "*")
 _DENY: Final = ("Deny",)
+_ALL: Final = ("*", "*/*")
 
 
 class Answer(NamedTuple):
@@ -44,7 +45,7 @@ class Policies:
     ) -> Iterator[Answer]:
         """What the policies say of `items`; `resources` are plurals of kinds, `namespaces` those that are declared.
 
-        Of a kind whose plural is not known, what is said of all resources holds.
+        Of a kind whose plural is not known, what is said of all resources holds, and what names resources is unknown.
         """
         for item in items:
             plural = resources.get(Gvk.of(item.body["apiVersion"], item.body["kind"]), "")
@@ -87,12 +88,16 @@ class _Policy:
     def judge(
         self, item: Item, plural: str, namespaces: Mapping[str, Body], params: Sequence[Body]
     ) -> Iterator[Answer]:
-        if not _matches(self._spec.get("matchConstraints"), item.body, plural, namespaces):
+        meant = _matches(self._spec.get("matchConstraints"), item.body, plural, namespaces)
+        if meant is False:
             return
         for binding in self._bindings or ({},):
             spec = binding.get("spec", {}) if isinstance(binding.get("spec", {}), dict) else {}
             matching = spec.get("matchResources")
-            if matching is None or _matches(matching, item.body, plural, namespaces):
+            bound = True if matching is None else _matches(matching, item.body, plural, namespaces)
+            if bound is None or (bound and meant is None):
+                yield Answer(item, self._name, _NAMELESS, known=False)
+            elif bound:
                 hard = "Deny" in (spec.get("validationActions") or _DENY)
                 yield from self._bound_to(spec, item, plural, namespaces, params, hard=hard)
 
@@ -109,7 +114,7 @@ class _Policy:
         if self._broken:
             yield Answer(item, self._name, self._broken, known=False)
             return
-        found = self._parameter(binding, params)
+        found = self._parameter(binding, params, item.body["metadata"].get("namespace"))
         if found is _UNKNOWN:
             yield Answer(
                 item, self._name, "its parameters are not among the files: add them to --policies", known=False
@@ -135,7 +140,8 @@ class _Policy:
                 words = f"{str(validation.get('expression')).strip()!r}: {failure}: the server may know more"
                 yield Answer(item, self._name, words, known=False)
 
-    def _parameter(self, binding: Mapping[str, Any], params: Sequence[Body]) -> Any:
+    def _parameter(self, binding: Mapping[str, Any], params: Sequence[Body], own: Any) -> Any:
+        """What the policy is to be judged by. Where the binding names no namespace, it is the object's `own`."""
         kind = self._spec.get("paramKind")
         if not isinstance(kind, dict):
             return None
@@ -143,17 +149,17 @@ class _Policy:
         if not isinstance(ref, dict) or not isinstance(ref.get("name"), str):
             return _UNKNOWN
         wanted = (kind.get("apiVersion"), kind.get("kind"), ref["name"])
-        namespace = ref.get("namespace")
+        namespace = ref.get("namespace") or own
         for one in params:
             metadata = one["metadata"]
-            if (one["apiVersion"], one["kind"], metadata["name"]) == wanted and (
-                not namespace or metadata.get("namespace") in (None, namespace)
-            ):
+            there = metadata.get("namespace") in (None, namespace)
+            if there and (one["apiVersion"], one["kind"], metadata["name"]) == wanted:
                 return one
         return _UNKNOWN
 
 
 _UNKNOWN: Final = object()
+_NAMELESS: Final = "it names resources, and that of this kind is not known here: give its definition with --schema"
 
 
 def _given(body: Body, plural: str, namespaces: Mapping[str, Body], params: Any) -> Bindings:
@@ -181,35 +187,53 @@ def _bound(policy: Body, bindings: Sequence[Body]) -> list[Body]:
     return [one for one in bindings if isinstance(one.get("spec"), dict) and one["spec"].get("policyName") == name]
 
 
-def _matches(constraints: Any, body: Body, plural: str, namespaces: Mapping[str, Body]) -> bool:
-    """Whether the creation of `body` is what is meant. A namespace that is not declared is taken to be meant."""
+def _matches(constraints: Any, body: Body, plural: str, namespaces: Mapping[str, Body]) -> bool | None:
+    """Whether the creation of `body` is what is meant; None where that depends on a plural that is not known.
+
+    A namespace that is not declared is taken to be meant.
+    """
     if not isinstance(constraints, dict):
         return False
     gvk = Gvk.of(body["apiVersion"], body["kind"])
     rules = _maps(constraints, "resourceRules")
-    named = "resourceRules" in constraints
-    if named and not any(_meant(rule, gvk, plural, body) for rule in rules):
+    included = _any(_meant(rule, gvk, plural, body) for rule in rules) if "resourceRules" in constraints else True
+    excluded = _any(_meant(rule, gvk, plural, body) for rule in _maps(constraints, "excludeResourceRules"))
+    if included is False or excluded is True:
         return False
-    if any(_meant(rule, gvk, plural, body) for rule in _maps(constraints, "excludeResourceRules")):
-        return False
+    answer = None if included is None or excluded is None else True
     metadata = body["metadata"]
     if not _selected(constraints.get("objectSelector"), metadata.get("labels")):
         return False
     namespace = namespaces.get(str(metadata.get("namespace")))
-    if namespace is None:
-        return True
-    return _selected(constraints.get("namespaceSelector"), namespace["metadata"].get("labels"))
+    if namespace is None or _selected(constraints.get("namespaceSelector"), namespace["metadata"].get("labels")):
+        return answer
+    return False
 
 
-def _meant(rule: Mapping[str, Any], gvk: Gvk, plural: str, body: Body) -> bool:
+def _meant(rule: Mapping[str, Any], gvk: Gvk, plural: str, body: Body) -> bool | None:
     names = rule.get("resourceNames")
-    return (
+    if not (
         _one_of(rule, "apiGroups", (gvk.group, "*"))
         and _one_of(rule, "apiVersions", (gvk.version, "*"))
         and _one_of(rule, "operations", _CREATING)
-        and _one_of(rule, "resources", (plural, "*", "*/*"))
         and (not isinstance(names, list) or not names or body["metadata"]["name"] in names)
-    )
+    ):
+        return False
+    if _one_of(rule, "resources", (plural, "*", "*/*") if plural else _ALL):
+        return True
+    return False if plural or not _names_one(rule) else None
+
+
+def _names_one(rule: Mapping[str, Any]) -> bool:
+    """Whether a resource is named that is no subresource."""
+    found = rule.get("resources")
+    return isinstance(found, list) and any(isinstance(one, str) and one and "/" not in one for one in found)
+
+
+def _any(answers: Iterable[bool | None]) -> bool | None:
+    """Whether one is true; None where one may be."""
+    known = list(answers)
+    return True if True in known else None if None in known else False
 
 
 def _one_of(rule: Mapping[str, Any], field: str, wanted: Sequence[str]) -> bool:
