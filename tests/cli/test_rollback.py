@@ -11,6 +11,7 @@ from tests.cli.conftest import Cluster, command_line
 from tests.crypto.signing import SshPair, needs_ssh
 from tests.e2e.conftest import served
 from tests.remotes.world import WHO, Authority, Repository
+from trimtab.api.gvk import IMAGE_POLICY
 from trimtab.api.kustomize import Kustomization, KustomizationSpec, SourceRef
 from trimtab.api.meta import ObjectMeta
 from trimtab.cli.gitfiles import GitFiles
@@ -224,6 +225,23 @@ def test_a_commit_that_was_long_ago_is_meant_by_the_first_digits_of_its_id(shop:
     done = shop.run("rollback", "shop", "--to", good[:10])
     assert done.returncode == 0, done.stderr
     assert shop.bare.git("rev-parse", "main:shop") == shop.bare.git("rev-parse", f"{good}:shop")
+
+
+@pytest.mark.cluster
+def test_an_image_that_its_policy_let_go_is_told_to_come_back_at_once(shop: Shop):
+    ns, kubectl = shop.cluster.namespace, shop.cluster.kubectl
+    marked = settings("1") + f'x: {{}} # {{"$imagepolicy": "{ns}:web"}}\n'.encode()
+    good = shop.bare.commit({"shop/a.yaml": marked.replace(b"x: {}", b"x: r/web:1")})
+    shop.bare.commit({"shop/a.yaml": marked.replace(b"x: {}", b"x: r/web:2")})
+    shop.app(good)
+    policy = {"imageRepositoryRef": {"name": "web"}, "policy": {"semver": {"range": "1.x"}}}
+    shop.cluster._create(IMAGE_POLICY.api_version, "ImagePolicy", "web", policy)
+    words = f"◎ ImagePolicy {ns}/web has trimtab.dev/unhold: r/web:2, so that image automation writes it again at once"
+    assert words not in shop.run("rollback", "shop", "--dry-run").stderr
+    kubectl("-n", ns, "annotate", "imagepolicy", "web", "trimtab.dev/unhold=r/web:2")
+    done = shop.run("rollback", "shop", "--dry-run")
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
 
 
 @pytest.mark.cluster

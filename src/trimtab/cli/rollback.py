@@ -61,6 +61,7 @@ def rollback(options: Options, words: tuple[str, ...], to: str | None, shared: b
             for candidate in candidates:
                 outcome = await back.to(candidate)
                 if not back.same or to:
+                    await _warn_of_let_go(client, back.held)
                     return tell(outcome, quiet=options.quiet, same=f"{ks.key} is as it was at {candidate[:12]} already")
         raise Failure(
             Code.WRONG,
@@ -84,6 +85,8 @@ class _Back:
         self._shared = shared
         self.same = False
         """Whether the last one that was looked at is what the branch is."""
+        self.held: tuple[str, ...] = ()
+        """The bumps of images that go back with it, each as its policy and what stood there."""
 
     def good(self) -> list[str]:
         """The commits of good states on record, the latest first."""
@@ -131,6 +134,7 @@ class _Back:
         source = self._at.source
         found = reverted(snapshot, snapshot.past[commit], source.spec.ignore, self._ks, self._others)
         self.same = not found.restored
+        self.held = found.held
         if found.shared and not self._shared:
             raise _theirs(self._ks, found)
         return Changes(restored=found.restored, message=self._message(snapshot, commit, found))
@@ -172,6 +176,33 @@ async def _others(client: "Client", ks: "Kustomization") -> "list[Kustomization]
         output.say("◎", f"only apps of namespace {ks.metadata.namespace} are known: others may share files with it")
     same = (ks.spec.source_ref.kind, ks.source_key)
     return [one for one in found if one.key != ks.key and (one.spec.source_ref.kind, one.source_key) == same]
+
+
+async def _warn_of_let_go(client: "Client", held: "Sequence[str]") -> None:
+    """Say which images the automation writes again at once, because their policy let them go (`trimtab unhold`)."""
+    from trimtab.api.gvk import IMAGE_POLICY
+    from trimtab.api.names import Annotation
+    from trimtab.base.errors import Transient
+    from trimtab.base.http import TransportError
+    from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
+
+    for one in held:
+        policy, _, value = one.partition(" ")
+        namespace, _, name = policy.partition("/")
+        try:
+            body = await client.get(await client.discovery.find(IMAGE_POLICY), name, namespace, type=dict)
+        except (NotFound, ValueError):
+            continue
+        except (ApiError, Unreachable, UnknownKind, TransportError, Transient):
+            return  # the commit is made; what can be seen is told of it
+        let_go = (body["metadata"].get("annotations") or {}).get(Annotation.UNHOLD, "")
+        tagged = let_go.partition("@")[0]
+        if let_go and value.partition("@")[0] in (tagged, tagged.rpartition(":")[2]):
+            output.say(
+                "◎",
+                f"ImagePolicy {policy} has {Annotation.UNHOLD}: {let_go}, so that image automation writes it again at "
+                "once: take that out of the policy, or `trimtab hold` it",
+            )
 
 
 def _theirs(ks: "Kustomization", found: "Reverted") -> Failure:
