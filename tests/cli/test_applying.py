@@ -1,19 +1,26 @@
 """What two runs of `trimtab apply` make of each other, step by step."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from tests.cli.test_apply import config
 from trimtab.base.http import AiohttpTransport
-from trimtab.cli.applying import Asked, Terms, pass_over, running
+from trimtab.cli.applying import Asked, Run, Terms, pass_over, running
 from trimtab.cli.connect import Code, Options
 from trimtab.cli.origin import Whence
 from trimtab.cli.rendering import Recipe
+from trimtab.controllers.hiding import NOTHING
 from trimtab.controllers.ledger import Moved
+from trimtab.diff.compare import Difference
+from trimtab.diff.report import Finding, State
 from trimtab.kube import config as kubeconfigs
 from trimtab.kube.client import Client
+from trimtab.manifests.refs import Key, Ref
 
 PLAIN = Recipe(None, None, (), (), True, (), ())
 
@@ -38,3 +45,17 @@ async def test_what_was_planned_is_not_done_where_somebody_else_came_first_and_a
             assert (await other.propose()).on_record
     finally:
         await transport.close()
+
+
+def test_what_is_told_of_a_secret_object_has_no_name_and_no_path_that_came_from_a_value():
+    run = Run(cast("Any", SimpleNamespace(key=Key("shop", "shop"))), *cast("Any", (None,) * 4))
+    run.strictly = replace(NOTHING, whole=frozenset({"hunter"}))
+    run.secret = frozenset({Ref("", "ConfigMap", "", "hunter")})
+    paths = (Difference("data.hunter", "changed", "a", "b"),)
+    refs = [Ref("", "ConfigMap", "shop", "hunter"), Ref("", "Service", "shop", "hunter")]
+    findings = [Finding(ref, State.DIFFERS, None, "", differences=paths) for ref in refs]
+    report = run.report(cast("Any", SimpleNamespace(findings=findings)))
+    told = {one.ref.kind: (one.ref.name, one.differences[0].path) for one in report.findings}
+    assert "hunter" not in " ".join(told["ConfigMap"])
+    # one that no value went into may be called so
+    assert told["Service"] == ("hunter", "data.hunter")

@@ -12,7 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -33,7 +33,7 @@ from trimtab.controllers.application import Application, Terms
 from trimtab.controllers.hiding import NOTHING, Hiding
 from trimtab.controllers.ledger import About, Ledger, Ledgers, Moved, cluster_of
 from trimtab.controllers.proposing import Proposal, propose
-from trimtab.diff.report import Report, State, gathered
+from trimtab.diff.report import Finding, Report, State, gathered
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
 from trimtab.manifests.refs import Key, Ref
@@ -110,6 +110,9 @@ class Run:
     build: Build
     asked: Asked
     hiding: Hiding = NOTHING
+    strictly: Hiding = NOTHING
+    """What is hidden of the objects in `secret` besides: all that a value of a Secret may have become, also a name."""
+    secret: frozenset[Ref] = field(default=frozenset(), repr=False)
     rendered: str = ""
 
     async def propose(self) -> Proposal:
@@ -117,6 +120,9 @@ class Run:
         place = await self.look()
         rendered = await place.render()
         self.hiding = self.hiding.follow(self.build.variables)
+        self.strictly = replace(self.hiding, whole=rendered.made)
+        # the namespace may be that of the app, which is not written
+        self.secret = frozenset(ref._replace(namespace="") for ref in rendered.secret)
         spec = self.build.spec
         with self._hidden():
             items = await self.app.prepare(rendered, spec.ignore if spec is not None else ())
@@ -143,7 +149,8 @@ class Run:
 
             def tell(outcome: Outcome) -> None:
                 counts[outcome.effect] += 1
-                heard(outcome._replace(message=self.hiding.text(outcome.message)))
+                hides = self._of(outcome.ref)
+                heard(outcome._replace(ref=_hidden(outcome.ref, hides), message=hides.text(outcome.message)))
 
             with self._hidden():
                 carried = await carrying.carry_out(self.app, proposal, tell, stay=stay)
@@ -171,14 +178,20 @@ class Run:
 
     def report(self, proposal: Proposal) -> Report:
         """The proposal as a comparison, with nothing in it that is not to be told."""
-        findings = [
-            one._replace(
-                note=self.hiding.text(one.note),
-                differences=tuple(map(self.hiding.difference, one.differences)),
+
+        def told(finding: Finding) -> Finding:
+            hides = self._of(finding.ref)
+            return finding._replace(
+                ref=_hidden(finding.ref, hides),
+                note=hides.text(finding.note),
+                differences=tuple(map(hides.difference, finding.differences)),
             )
-            for one in proposal.findings
-        ]
-        return gathered(f"app {self.app.key}", datetime.now(UTC), findings)
+
+        return gathered(f"app {self.app.key}", datetime.now(UTC), list(map(told, proposal.findings)))
+
+    def _of(self, ref: Ref) -> Hiding:
+        """What is not to be told of an object."""
+        return self.strictly if ref._replace(namespace="") in self.secret else self.hiding
 
     def show(self, proposal: Proposal) -> Code:
         """What would be done, object by object."""
@@ -264,6 +277,11 @@ def _progress(many: int, options: Options) -> "Generator[Callable[[Outcome], Non
             yield lambda _outcome: bar.update(1)
     else:
         yield _line
+
+
+def _hidden(ref: Ref, hides: Hiding) -> Ref:
+    """`ref` as it may be told."""
+    return ref if hides.empty else Ref(*map(hides.text, ref))
 
 
 def _line(outcome: Outcome) -> None:
