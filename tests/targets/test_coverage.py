@@ -89,3 +89,22 @@ def test_what_a_cluster_makes_for_itself_does_not_count():
         live("Service", "kubernetes", "default"),
     ]
     assert shares(nobodys, apps()) == {}
+
+
+def test_an_installation_does_not_count_and_its_label_on_what_is_none_of_it_hides_nothing():
+    rbac, ours = "rbac.authorization.k8s.io", {"app.kubernetes.io/part-of": "flux"}
+    installed = [
+        live("Namespace", "flux-system", "", labels=ours),
+        live("Namespace", "gitops", "", labels={"app.kubernetes.io/part-of": "trimtab"}),
+        live("Deployment", "helm-controller", "flux-system", "apps", labels=ours),
+        live("ReplicaSet", "helm-controller-1", "flux-system", "apps", owner="helm-controller"),
+        live("Service", "source-controller", "gitops", labels=ours),
+        live("ClusterRole", "crd-controller-flux-system", "", rbac, labels=ours),
+        live("ClusterRoleBinding", "trimtab-sync", "", rbac, labels=ours),
+    ]
+    others = [
+        live("Deployment", "miner", group="apps", labels=ours),
+        live("Secret", "keys", "flux-system", labels=ours),
+        live("ClusterRoleBinding", "all-for-me", "", rbac, labels=ours),
+    ]
+    assert shares([*installed, *others], apps()).keys() == {"miner", "keys", "all-for-me"}

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from trimtab.api import names
+from trimtab.api.install import DEFAULT_NAMESPACE
 from trimtab.diff.report import Finding
 from trimtab.kube.client import Client
 from trimtab.manifests.refs import Key, Ref
@@ -38,6 +39,25 @@ _OWN_LABELS: Final = ("kubernetes.io/bootstrapping", "kube-aggregator.kubernetes
 _OWN_NOTES: Final = ("apf.kubernetes.io/autoupdate-spec", "pv.kubernetes.io/provisioned-by")
 _PART_OF: Final = "app.kubernetes.io/part-of"
 _OUR_PARTS: Final = frozenset({"trimtab", "flux"})
+_OUR_KINDS: Final = frozenset(
+    {
+        ("", "ConfigMap"),
+        ("", "ResourceQuota"),
+        ("", "Service"),
+        ("", "ServiceAccount"),
+        ("apps", "Deployment"),
+        ("monitoring.coreos.com", "PodMonitor"),
+        ("monitoring.coreos.com", "PrometheusRule"),
+        ("monitoring.coreos.com", "ServiceMonitor"),
+        ("networking.k8s.io", "NetworkPolicy"),
+        ("rbac.authorization.k8s.io", "Role"),
+        ("rbac.authorization.k8s.io", "RoleBinding"),
+    }
+)
+"""What Trimtab and Flux have in the namespace they are installed in."""
+_OUR_RULES: Final = frozenset(
+    {("rbac.authorization.k8s.io", "ClusterRole"), ("rbac.authorization.k8s.io", "ClusterRoleBinding")}
+)
 _OUR_DEFINITION: Final = re.compile(r".*\.toolkit\.fluxcd\.io|.*\.extensions\.fluxcd\.io")
 _LONGEST_CHAIN: Final = 16
 
@@ -94,16 +114,17 @@ def judged(found: Iterable[Live], apps: Apps, counts: Callable[[Live], bool] = l
     """How each of `found` stands, in their order by reference. Pure."""
     seen = {live.ref: live for live in found}
     by_uid = {str(live.metadata.get("uid", "")): live for live in seen.values()}
+    homes = _homes(seen.values())
     covered: list[Covered] = []
     for ref in sorted(seen):
         live = seen[ref]
-        if _is_clusters(live) or not counts(live):
+        if _is_clusters(live, homes) or not counts(live):
             continue
         root, stranger = _root(live, by_uid)
         share, by = _judge(root, apps)
         if stranger and share is Share.UNMANAGED:
             by = f"{stranger}, its owner"
-        if root is not live and _is_clusters(root):
+        if root is not live and _is_clusters(root, homes):
             continue  # what the cluster has for itself goes with it
         covered.append(Covered(ref, share, by, owned=root is not live or bool(stranger)))
     return covered
@@ -156,7 +177,7 @@ def maker(live: Live) -> str:
     return managers[0] if managers else ""
 
 
-def _is_clusters(live: Live) -> bool:
+def _is_clusters(live: Live, homes: Collection[str]) -> bool:
     """Whether the cluster has it for itself, or it is what we ourselves are installed with or keep."""
     labels, notes = live.metadata.get("labels") or {}, live.metadata.get("annotations") or {}
     ref = live.ref
@@ -168,7 +189,27 @@ def _is_clusters(live: Live) -> bool:
         return True
     if ref.kind == "CustomResourceDefinition" and _OUR_DEFINITION.fullmatch(ref.name):
         return True
-    return labels.get(_PART_OF) in _OUR_PARTS and not _is_labelled(labels)
+    return _is_ours(live, homes) and not _is_labelled(labels)
+
+
+def _homes(found: Iterable[Live]) -> frozenset[str]:
+    """Where Trimtab or Flux are installed, as far as is seen: where they usually are, and Namespaces that say so."""
+    told = (live.ref.name for live in found if live.ref.kind == "Namespace" and not live.ref.group and _says_ours(live))
+    return frozenset({DEFAULT_NAMESPACE, *told})
+
+
+def _says_ours(live: Live) -> bool:
+    return (live.metadata.get("labels") or {}).get(_PART_OF) in _OUR_PARTS
+
+
+def _is_ours(live: Live, homes: Collection[str]) -> bool:
+    """Whether it is of an installation. Anybody may write its label, which alone takes nothing out of the count."""
+    ref, kind = live.ref, (live.ref.group, live.ref.kind)
+    if not _says_ours(live):
+        return False
+    if kind in _OUR_RULES:
+        return ref.name.startswith("trimtab-") or any(ref.name.endswith(f"-{home}") for home in homes)
+    return kind == ("", "Namespace") or (kind in _OUR_KINDS and ref.namespace in homes)
 
 
 def _is_labelled(labels: Collection[str]) -> bool:
