@@ -86,7 +86,7 @@ class Shop:
         root.mkdir()
         git(root, "init", "--quiet")
         self.commit({"web": deployment(self.image("1")), "settings": config_map(colour="blue")})
-        kubectl("apply", "--server-side", "-n", self.namespace, "-f", str(root / "shop"))
+        kubectl("apply", "--server-side", "-n", self.namespace, "-f", str(root / "before"))
         until(lambda: "at most 5" in self.refusal(), "the policy is enforced")
 
     def image(self, tag: str) -> str:
@@ -101,9 +101,9 @@ class Shop:
         return ""
 
     def write(self, files: dict[str, Any]) -> None:
-        (self.root / "shop").mkdir(exist_ok=True)
+        (self.root / "before").mkdir(exist_ok=True)
         for name, body in files.items():
-            path = self.root / "shop" / f"{name}.yaml"
+            path = self.root / "before" / f"{name}.yaml"
             path.write_bytes(body if isinstance(body, bytes) else json.dumps(body, indent=1).encode())
 
     def commit(self, files: dict[str, Any], more: dict[str, list[Any]] = {}) -> None:  # noqa: B006
@@ -119,7 +119,7 @@ class Shop:
         self.commit(files)
         git(self.root, "switch", "--quiet", "main")
 
-    def preview(self, *arguments: str, path: str = "shop", kubeconfig: Path | None = None) -> Result:
+    def preview(self, *arguments: str, path: str = "before", kubeconfig: Path | None = None) -> Result:
         """The command in this process: to import all of it again each time takes longer than what it does."""
         words = ["preview", *([path] if path else []), "-n", self.namespace, "--insecure-registry", self.registry.host]
         env = {"KUBECONFIG": str(kubeconfig or self.served.kubeconfig), "DOCKER_CONFIG": str(self.root)}
@@ -157,7 +157,7 @@ def test_four_branches_get_four_verdicts(shop: Shop) -> None:
         objects = found[branch]
         assert list(objects) == ["Deployment/web"]
         answers[branch] = code, objects["Deployment/web"]["verdict"]
-        assert objects["Deployment/web"]["origin"] == {"file": "shop/web.yaml", "line": 1}
+        assert objects["Deployment/web"]["origin"] == {"file": "before/web.yaml", "line": 1}
     assert answers == {
         "bad-schema": (2, "refused-schema"),
         "missing-image": (2, "image-missing"),
@@ -167,7 +167,7 @@ def test_four_branches_get_four_verdicts(shop: Shop) -> None:
     [judgement] = [one for one in found["breach"]["Deployment/web"]["judgements"] if one["verdict"] == "refused-policy"]
     name = f"few-replicas-{shop.namespace}"
     assert (judgement["policy"], judgement["binding"], judgement["message"]) == (name, name, "at most 5 replicas")
-    command, env = command_line(shop.served.kubeconfig, "preview", "shop", "--head", "fine", "-n", shop.namespace)
+    command, env = command_line(shop.served.kubeconfig, "preview", "before", "--head", "fine", "-n", shop.namespace)
     command += ["--insecure-registry", shop.registry.host]
     told = subprocess.run(command, cwd=shop.root, env=env, capture_output=True, text=True, timeout=60)
     assert told.returncode == 0

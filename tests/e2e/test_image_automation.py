@@ -224,7 +224,8 @@ def test_a_branch_that_is_protected_is_told_and_not_pushed_at_again_and_again(
     assert "the branch main does not take the commit. The server said: " in (words := auto.fails(ns, "PushRefused"))
     assert "main is protected" in words
     auto.poke_automation(ns)
-    assert (repo.bare / "pushes").read_text() == "tried\n" * 2
+    # by itself, after a pause, and for the asking; not once a second
+    assert (repo.bare / "pushes").read_text() in ("tried\n" * 2, "tried\n" * 3)
     hook.unlink()
     auto.choose(ns, "app", NEWER)
     commits(auto, ns, repo, 2)

@@ -202,7 +202,7 @@ def test_a_delivery_that_is_not_right_is_refused_and_nobody_is_asked(
         assert answered == code
         assert TOKEN not in words
     except (ConnectionResetError, BrokenPipeError):
-        assert code == 413, "only what is far too large may be cut off"
+        assert code == 413 or len(str(headers)) > 1 << 20, "only what is far too large may be cut off"
     assert hooked.post(path, PUSH, signed())[0] == 200
     until(lambda: hooked.requested(ns), "the right one is taken")
 
