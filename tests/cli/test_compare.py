@@ -108,6 +108,21 @@ def test_two_apps_of_one_directory_are_compared_each_for_itself(compare: Compare
     assert 'data.colour: "blue" → "red"' in out
 
 
+def test_an_app_whose_values_are_in_a_cluster_is_unknown_where_it_has_expressions(
+    compare: Compare, tmp_path: Path
+) -> None:
+    post = "postBuild: {substituteFrom: [{kind: ConfigMap, name: values}]}"
+    app = APP.replace("name: a}}", f"name: a}}, {post}}}")
+    for side in ("staging", "production"):
+        write(tmp_path, {f"{side}/apps.yaml": app % "./apps"})
+    config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {colour: %s}\n"
+    commit(tmp_path)
+    for written, code in (("blue", 0), ("'${COLOUR}'", 3)):
+        write(tmp_path, {"apps/all.yaml": config % written})
+        found, out, err = compare("staging", "production")
+        assert (found, "substituteFrom" in out) == (code, code == 3), err
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [

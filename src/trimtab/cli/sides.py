@@ -105,10 +105,14 @@ class _Declaring:
         if spec.source_ref.kind != _SOURCE or not directory.is_dir() or known:
             return waiting
         try:
-            return [*waiting, *self._take(await self._built(directory, spec))]
+            rendered = await self._built(directory, spec)
         except TrimtabError as wrong:
             self._missing.append(f"{manifest.ref} ({manifest.origin}): {wrong}")
             return waiting
+        if spec.post_build is not None and spec.post_build.substitute_from and _is_open(rendered):
+            words = "the values of its substituteFrom are in a cluster: expressions are compared as they are written"
+            self._missing.append(f"{manifest.ref} ({manifest.origin}): {words}")
+        return [*waiting, *self._take(rendered)]
 
     async def _built(self, path: Path, spec: "KustomizationSpec | None") -> "Rendered":
         import msgspec
@@ -136,6 +140,14 @@ class _Declaring:
             secret = one.ref in rendered.secret
             self._objects.setdefault(one.ref, Declared(one.body, one.origin, secret, _SEALED if sealed else ""))
         return [one for one in rendered.manifests if one.gvk == KUSTOMIZATION]
+
+
+def _is_open(rendered: "Rendered") -> bool:
+    """Whether there are expressions that a controller would put values into."""
+    from trimtab.manifests import codec
+    from trimtab.render.substitution import opted_out
+
+    return any(b"${" in codec.encode(one.body) and not opted_out(one.body) for one in rendered.manifests)
 
 
 @asynccontextmanager
