@@ -1,10 +1,11 @@
 # The daily verbs. Each sets up what is missing first; a second run finds it and is quick.
 #
-# Variables: PYTHON (which interpreter the environment is made from), JOBS (test processes; 0 runs them in one),
+# Variables: PYTHON (which interpreter the environment is made from), JOBS (test processes; many tests wait, so three keep
+# two cores busy; 0 runs all in one),
 # TESTS (what to test), ARGS (passed on to pytest, the demo or the bench).
 
 PYTHON ?= python3
-JOBS ?= 2
+JOBS ?= 3
 TESTS ?= tests
 ARGS ?=
 

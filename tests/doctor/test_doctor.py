@@ -200,7 +200,7 @@ def test_stalled_failing_and_suspended_objects_are_counted_apart(
     doctor: Doctor, make: Callable[..., None], kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # other tests leave objects as well, and all of them are to be named here
-    monkeypatch.setattr("trimtab.doctor.objects.several", lambda names: ", ".join(names))
+    monkeypatch.setattr("trimtab.doctor.objects.several", ", ".join)
     make(app("stuck"), app("asleep", suspend=True), app("broken"), app("odd"))
     kubectl("annotate", "kustomizations.kustomize.toolkit.fluxcd.io", "odd", "-n", HOME, "trimtab.dev/drift=perhaps")
     for name, condition, reason in (("stuck", "Stalled", "AccessDenied"), ("broken", "Ready", "BuildFailed")):
