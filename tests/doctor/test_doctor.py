@@ -46,6 +46,8 @@ def installed(plane: ControlPlane, kubectl: Kubectl) -> Iterator[None]:
     kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(listed(bodies)))
     kubectl("wait", "--for=condition=Available", f"--namespace={HOME}", "deployment/trimtab", "--timeout=60s")
     yield
+    everywhere = [body for body in bodies if body["kind"] in ("ClusterRole", "ClusterRoleBinding")]
+    kubectl("delete", "--ignore-not-found", "-f", "-", stdin=json.dumps(listed(everywhere)))
     kubectl("delete", "namespace", HOME, "--wait=false")
 
 
