@@ -31,7 +31,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Any:
         return Credentials(username="x-access-token", password="writes" if writes else "reads")
 
     monkeypatch.setattr(GitAccess, "credentials", credentials)
-    monkeypatch.setattr(Writers, "of", lambda _self, repository, _branch: repository)
+    monkeypatch.setattr(Writers, "of", lambda _self, repository, _branch, **_more: repository)
     return SimpleNamespace(clock=SystemClock())
 
 

@@ -216,5 +216,6 @@ def test_nobody_hashes_by_sha1() -> None:
     source = TESTS.parent / "src"
     used = re.compile(r"hashlib\.sha1|hashlib\.md5|\bSHA1\(|new\(.sha1|\bMD5\(")
     found = [str(file.relative_to(source)) for file in source.rglob("*.py") if used.search(file.read_text())]
-    # A message of OpenPGP has one inside what is encrypted (RFC 4880, 5.14): there is no choice, and no enemy.
-    assert found == ["trimtab/sops/openpgp.py"]
+    # A message of OpenPGP has one inside what is encrypted (RFC 4880, 5.14), and statuses of Bitbucket are called so by
+    # Flux and have to be found again: there is no choice, and no enemy.
+    assert sorted(found) == ["trimtab/notify/providers/bitbucket.py", "trimtab/sops/openpgp.py"]
