@@ -423,8 +423,11 @@ def test_an_app_is_followed_into_the_tree_and_what_leaves_it_meets_the_guards_of
     cluster.kubectl("-n", ns, "create", "role", "robot", "--verb=patch,create", "--resource=configmaps")
     cluster.kubectl("-n", ns, "create", "rolebinding", "robot", "--role=robot", f"--serviceaccount={ns}:robot")
     asked = ("--head", "fleet", "--app", f"{ns}/inner", "--no-images", "--as-account")
+    until(  # a binding takes effect a little later
+        lambda: shop.found(*asked, path="")[1]["ConfigMap/settings"]["verdict"] == "fine", "the account may"
+    )
     code, objects = shop.found(*asked, path="")
-    assert (code, objects["ConfigMap/settings"]["verdict"]) == (2, "fine")
+    assert code == 2
     [forbidden] = [one for one in objects["Deployment/web"]["judgements"] if one["verdict"] == "forbidden"]
     assert forbidden["message"].startswith("the account of the app may not: deployments.apps")
 
