@@ -378,6 +378,7 @@ def test_the_examples_are_ready_when_their_operators_have_made_the_secret(world,
     left_alone(world, ns, "database")
     world.api.delete(f"{APPS}/namespaces/{ns}/kustomizations/shop")
     collected(world, ns, "database")
+    until(lambda: world.get_app(ns, "shop") is None, "the app is gone")
     world.app(ns, "shop", "./secrets/vault", annotations=refuse, wait=True)
     for kind, name in (("VaultConnection", "vault"), ("VaultAuth", "database")):
         operator.say(kind, name, valid=True)
