@@ -26,6 +26,7 @@ from trimtab.base.http import AiohttpTransport
 from trimtab.base.telemetry import Telemetry
 from trimtab.cli.automation import Automation
 from trimtab.cli.connect import Options
+from trimtab.cli.role import Means
 from trimtab.cli.settings import Settings
 from trimtab.cluster.gitserver import GitServer
 from trimtab.kube import config
@@ -228,7 +229,7 @@ class Ground:
         )
         clock = HastyClock()
         client = Client(self.cluster, self._line, limiter=Limiter(slots=8), clock=clock)
-        automation = Automation(settings, client, self._line, clock, Telemetry(), {})
+        automation = Automation(Means(settings, client, self._line, clock, Telemetry()))
         self._life = asyncio.ensure_future(automation.lead(lambda: float("inf")))
 
     async def _die(self) -> None:

@@ -20,6 +20,7 @@ from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Telemetry
 from trimtab.cli.assembly import Assembly
 from trimtab.cli.connect import Options
+from trimtab.cli.role import Means
 from trimtab.cli.settings import Settings
 from trimtab.kube import config
 from trimtab.kube.client import Client
@@ -128,7 +129,7 @@ class Life:
         while not self.line.dead:
             self.tasks = Tasks("controllers")
             clock = HastyClock()
-            self.assembly = Assembly(self.settings, self.client, self.line, clock, Telemetry(), {})
+            self.assembly = Assembly(Means(self.settings, self.client, self.line, clock, Telemetry()))
             try:
                 await self.assembly.run(self.tasks, lambda: float("inf"))
             except Exception as failure:  # noqa: BLE001 - as the supervisor of the process does

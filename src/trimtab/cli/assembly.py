@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -29,16 +29,14 @@ from trimtab.api.source import GitRepository
 from trimtab.artifacts import serve
 from trimtab.artifacts.publish import Publisher
 from trimtab.artifacts.store import Store
-from trimtab.base.clock import Clock
 from trimtab.base.errors import Transient
-from trimtab.base.http import Transport
 from trimtab.base.tasks import Tasks
-from trimtab.base.telemetry import Subject, Telemetry
+from trimtab.base.telemetry import Subject
 from trimtab.cli.attach import attach
 from trimtab.cli.externals import Externals, Joined, reader
 from trimtab.cli.fetching import Fetching
 from trimtab.cli.releases import Releases
-from trimtab.cli.settings import Settings
+from trimtab.cli.role import Means
 from trimtab.controllers import kustomization, remote
 from trimtab.controllers.access import Access, CrossNamespace, account
 from trimtab.controllers.backstop import Backstop
@@ -60,11 +58,10 @@ from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
 from trimtab.kube.informer import Event, Informer
 from trimtab.manifests.refs import Gvk, Key, Ref
 from trimtab.remotes.checked import Checked
-from trimtab.remotes.outbound import Outbound
 from trimtab.render.render import Renderer
 from trimtab.runtime import server
 from trimtab.runtime.controller import Controller
-from trimtab.runtime.events import Recorder, Relay
+from trimtab.runtime.events import Recorder
 from trimtab.runtime.queue import Priority
 from trimtab.sources.git import GitSource
 from trimtab.targets.contract import Drift
@@ -97,26 +94,18 @@ _NEEDING: Mapping[Gvk, Gvk] = {ARTIFACT_GENERATOR: EXTERNAL_ARTIFACT}
 
 
 class Assembly:
-    """The controllers of one term in office. `checks` is what /readyz asks."""
+    """The controllers of one term in office."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        client: Client,
-        transport: Transport,
-        clock: Clock,
-        telemetry: Telemetry,
-        checks: MutableMapping[str, server.Check],
-        relay: Relay | None = None,
-    ) -> None:
-        self._settings = settings
-        self._client = client
-        self._transport = transport
-        self._clock = clock
-        self._telemetry = telemetry
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self._settings = means.settings
+        self._client = means.client
+        self._transport = means.transport
+        self._clock = means.clock
+        self._telemetry = means.telemetry
         self._index = SourceIndex()
         self._standing = Standing()
-        self._out = Outbound(transport, clock, deny_private=settings.deny_private)
+        self._out = means.outbound()
         self._closing: list[Callable[[], None]] = []
         self._recorders: list[Recorder] = []
         self._controllers: list[Controller[Key]] = []
@@ -124,16 +113,15 @@ class Assembly:
         self._bases: Bases | None = None
         self._renderer: Renderer | None = None
         self._set_back = asyncio.Event()
-        self._checks = checks
-        self._relay = relay
-        self._attach = partial(attach, telemetry=telemetry, clock=clock, checks=checks)
+        self._checks: dict[str, server.Check] = {}
+        self._attach = partial(attach, telemetry=means.telemetry, clock=means.clock, checks=self._checks)
 
     async def run(self, tasks: Tasks, remaining: Callable[[], float]) -> None:
         """Build everything and work until cancelled. `remaining` tells the seconds in which we may still write."""
-        earlier = frozenset(self._checks)
         try:
-            await self._start(tasks, remaining)
-            await self._set_back.wait()
+            with self._means.checking(self._checks):
+                await self._start(tasks, remaining)
+                await self._set_back.wait()
             raise Transient(
                 "ClusterRestored",
                 "the API server shows an older state than before, as after a restore from a backup: what we remember "
@@ -146,8 +134,6 @@ class Assembly:
             await asyncio.gather(*(recorder.stop() for recorder in self._recorders))
             if self._runner is not None:
                 await self._runner.cleanup()
-            for check in self._checks.keys() - earlier:
-                del self._checks[check]
 
     async def _start(self, tasks: Tasks, remaining: Callable[[], float]) -> None:
         self._client = self._client.fenced(lambda: remaining() >= WRITE_MARGIN_S and not self._set_back.is_set())
@@ -208,7 +194,7 @@ class Assembly:
         controller.start(tasks)
 
     def _recorder(self, tasks: Tasks, component: str) -> Recorder:
-        recorder = Recorder(self._client, component, self._clock, telemetry=self._telemetry, relay=self._relay)
+        recorder = Recorder(self._client, component, self._clock, telemetry=self._telemetry, relay=self._means.relay)
         recorder.start(tasks)
         self._recorders.append(recorder)
         return recorder

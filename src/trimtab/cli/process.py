@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import ChainMap
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -14,6 +15,7 @@ from trimtab.cli.assembly import Assembly
 from trimtab.cli.automation import Automation
 from trimtab.cli.reflecting import Reflecting
 from trimtab.cli.relaying import Relaying
+from trimtab.cli.role import Means
 from trimtab.cli.settings import Settings
 from trimtab.cli.telling import Telling
 from trimtab.cli.webhooks import Webhooks
@@ -49,10 +51,9 @@ class Process:
         self._tasks = Tasks("run")
         self._transport = AiohttpTransport()
         self._telemetry = Telemetry()
-        self._checks: dict[str, server.Check] = {}
+        self._checks: ChainMap[str, server.Check] = ChainMap()
         self._alive: dict[str, server.Check] = {}
         self._electors: list[Elector] = []
-        self._relaying: Relaying | None = None
 
     async def run(self, stop: asyncio.Event) -> int:
         """Work until `stop`; the exit code."""
@@ -60,13 +61,14 @@ class Process:
         client = Client(cluster, Counted(self._transport, self._telemetry), limiter=Limiter(slots=_IN_FLIGHT))
         pages = server.app(self._checks, alive=self._alive, telemetry=self._telemetry)
         runner = await server.listen(pages, self._settings.metrics_addr)
-        self._relaying = self._relay()
+        relaying = self._relay()
+        means = Means(self._settings, client, self._transport, self._clock, self._telemetry, self._checks, relaying)
         try:
-            apart = self._apart(client)
+            apart = self._apart(means, relaying)
             if self._settings.controllers <= _APART:
                 work = apart[0]
             else:
-                work = self._tasks.keep(self._led(client), name="lead")
+                work = self._tasks.keep(self._led(means), name="lead")
             self._alive["lead"] = server.running(work)
             waiter = self._tasks.spawn(stop.wait(), name="stop")
             await asyncio.wait({work, waiter}, return_when=asyncio.FIRST_COMPLETED)
@@ -81,29 +83,20 @@ class Process:
             await self._transport.close()
         return 0
 
-    def _led(self, client: Client) -> Callable[[], Awaitable[None]]:
+    def _led(self, means: Means) -> Callable[[], Awaitable[None]]:
         """The work, inside the Leases of the controllers of Flux that it stands in for."""
 
         async def work() -> None:
             tasks = Tasks("controllers")
-            assembly = Assembly(
-                self._settings,
-                client,
-                self._transport,
-                self._clock,
-                self._telemetry,
-                self._checks,
-                self._relaying,
-            )
             try:
-                await assembly.run(tasks, self._remaining)
+                await Assembly(means).run(tasks, self._remaining)
             finally:
                 await tasks.close()
 
         lead: Callable[[], Awaitable[None]] = work
         for controller, lease in _LEASES.items() if self._settings.leader_elect else ():
             if controller in self._settings.controllers:
-                lead = self._elected(client, lease, lead)
+                lead = self._elected(means.client, lease, lead)
 
         async def run() -> None:
             # those of a process that died run out side by side
@@ -126,71 +119,40 @@ class Process:
     def _elector(self, client: Client, lease: str) -> Elector:
         return Elector(client, self._settings.namespace, lease, self._identity, self._clock, telemetry=self._telemetry)
 
-    def _apart(self, client: Client) -> tuple[asyncio.Task[None], ...]:
-        """What needs none of the other controllers."""
-        chosen = self._settings.controllers
-        return (
-            *(self._webhooks(client) if "notification" in chosen else ()),
-            *((self._images(client),) if "image-reflector" in chosen else ()),
-            *((self._automation(client),) if "image-automation" in chosen else ()),
-        )
+    def _apart(self, means: Means, relaying: Relaying | None) -> tuple[asyncio.Task[None], ...]:
+        """What needs none of the other controllers. There is `relaying` where there are notifications."""
+        chosen, begun = self._settings.controllers, []
+        if "notification" in chosen and relaying is not None:
+            webhooks = Webhooks(means)
 
-    def _images(self, client: Client) -> asyncio.Task[None]:
-        """Look after ImageRepositories and ImagePolicies, inside a Lease of their own."""
-        images = Reflecting(
-            self._settings, client, self._transport, self._clock, self._telemetry, self._checks, self._relaying
-        )
-        elector = self._elector(client, names.REFLECTOR_LEASE) if self._settings.leader_elect else None
+            async def notify(remaining: Callable[[], float]) -> None:
+                tasks = Tasks("notification")
+                # Each for itself: an address that is taken does not keep the other from its work.
+                tasks.keep(lambda: Telling(means, relaying).lead(remaining), name="telling")
+                tasks.keep(partial(webhooks.lead, remaining), name="receivers")
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await tasks.close()
 
-        async def lead() -> None:
-            await images.lead(elector.remaining if elector is not None else lambda: float("inf"))
+            begun.append(self._tasks.keep(webhooks.serve, name="webhooks"))  # whoever leads
+            begun.append(self._led_apart(means.client, names.NOTIFICATION_LEASE, notify, "notification"))
+        if "image-reflector" in chosen:
+            lead = Reflecting(means).lead
+            begun.append(self._led_apart(means.client, names.REFLECTOR_LEASE, lead, "images"))
+        if "image-automation" in chosen:
+            lead = Automation(means).lead
+            begun.append(self._led_apart(means.client, names.AUTOMATION_LEASE, lead, "image-automation"))
+        return tuple(begun)
 
-        async def led() -> None:
-            await (elector.run(lead) if elector is not None else lead())
-
-        return self._tasks.keep(led, name="images")
-
-    def _automation(self, client: Client) -> asyncio.Task[None]:
-        """Write chosen images into repositories, inside a Lease of its own."""
-        automation = Automation(
-            self._settings, client, self._transport, self._clock, self._telemetry, self._checks, self._relaying
-        )
-        elector = self._elector(client, names.AUTOMATION_LEASE) if self._settings.leader_elect else None
-
-        async def lead() -> None:
-            await automation.lead(elector.remaining if elector is not None else lambda: float("inf"))
-
-        async def led() -> None:
-            await (elector.run(lead) if elector is not None else lead())
-
-        return self._tasks.keep(led, name="image-automation")
-
-    def _webhooks(self, client: Client) -> tuple[asyncio.Task[None], ...]:
-        """Take webhooks, whoever leads; look after the status of Receivers, and tell of events, inside a Lease."""
-        webhooks = Webhooks(
-            self._settings, client, self._transport, self._clock, self._telemetry, self._checks, self._relaying
-        )
-        assert self._relaying is not None  # noqa: S101 - there is one where there is this controller
-        telling = Telling(
-            self._settings, client, self._transport, self._clock, self._telemetry, self._checks, self._relaying
-        )
-        elector = self._elector(client, names.NOTIFICATION_LEASE) if self._settings.leader_elect else None
-
-        async def lead() -> None:
-            remaining = elector.remaining if elector is not None else lambda: float("inf")
-            tasks = Tasks("notification")
-            # Each for itself: an address that is taken does not keep the other from its work.
-            tasks.keep(partial(telling.lead, remaining), name="telling")
-            tasks.keep(partial(webhooks.lead, remaining), name="receivers")
-            try:
-                await asyncio.Event().wait()
-            finally:
-                await tasks.close()
-
-        async def led() -> None:
-            await (elector.run(lead) if elector is not None else lead())
-
-        return self._tasks.keep(webhooks.serve, name="webhooks"), self._tasks.keep(led, name="receivers")
+    def _led_apart(
+        self, client: Client, lease: str, lead: Callable[[Callable[[], float]], Awaitable[None]], name: str
+    ) -> asyncio.Task[None]:
+        """A role inside a Lease of its own; it is told for how many seconds nobody else can have begun to write."""
+        if not self._settings.leader_elect:
+            return self._tasks.keep(partial(lead, lambda: float("inf")), name=name)
+        elector = self._elector(client, lease)
+        return self._tasks.keep(partial(elector.run, partial(lead, elector.remaining)), name=name)
 
     def _relay(self) -> Relaying | None:
         """Where events go: to this process's own desk while it leads, else to the address that was given."""

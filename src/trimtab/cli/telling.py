@@ -2,27 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, TypeVar
-
-import msgspec
+from typing import Final, TypeVar
 
 from trimtab.api import gvk
 from trimtab.api.annotations import complaints
 from trimtab.api.install import NOTIFIED
-from trimtab.api.names import Annotation
+from trimtab.api.names import NOTIFICATION_MANAGER, Annotation
 from trimtab.api.notification import COMMIT_STATUS, Alert, Provider
-from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError
-from trimtab.base.http import Transport
 from trimtab.base.tasks import Tasks
-from trimtab.base.telemetry import Telemetry
 from trimtab.cli.relaying import Relaying
-from trimtab.cli.settings import Settings
+from trimtab.cli.role import Means
 from trimtab.controllers.access import CrossNamespace
 from trimtab.controllers.offering import Named, about
-from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, NotFound, StaleGroup, UnknownKind, Unreachable
 from trimtab.kube.informer import Applied, Event, Informer
 from trimtab.manifests.refs import Gvk, Key
@@ -36,11 +30,9 @@ from trimtab.notify.outbox import Gone, Outbox, Post, Suspended
 from trimtab.notify.provider import Delivered, Outcome, Retry
 from trimtab.notify.provider import Settings as ProviderSettings
 from trimtab.notify.providers.table import TABLE, unserved
-from trimtab.notify.standing import CONTROLLER, Live
+from trimtab.notify.standing import Live
 from trimtab.notify.watching import Watching
 from trimtab.notify.wire import ProviderWire
-from trimtab.remotes.outbound import Outbound
-from trimtab.runtime import server
 from trimtab.runtime.events import Recorder
 from trimtab.targets.kubernetes.target import WRITE_MARGIN_S
 from trimtab.web import intake
@@ -65,7 +57,6 @@ WATCHED: Final = (
 """What Alerts can speak of."""
 _STATEFUL: Final = frozenset(one.kind for one in WATCHED) - {"ExternalArtifact"}
 _CONFIG_MAP: Final = Gvk("", "v1", "ConfigMap")
-_LOOK_AGAIN_S: Final = 5.0
 _RECORD_EVERY_S: Final = 3.0
 _RECORD_BYTES_PER_S: Final = 10_000.0
 _TEMPLATE_S: Final = 10.0
@@ -75,26 +66,16 @@ T = TypeVar("T", bound=Named)
 
 
 class Telling:
-    """What the role `notification` does for Alerts. `checks` is what /readyz asks."""
+    """What the role `notification` does for Alerts, for one time in office."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        client: Client,
-        transport: Transport,
-        clock: Clock,
-        telemetry: Telemetry,
-        checks: MutableMapping[str, server.Check],
-        relaying: Relaying,
-    ) -> None:
-        self._settings = settings
-        self._base = client
-        self._client = client
-        self._clock = clock
-        self._telemetry = telemetry
-        self._checks = checks
+    def __init__(self, means: Means, relaying: Relaying) -> None:
+        self._means = means
+        self._settings = means.settings
+        self._client = means.client
+        self._clock = means.clock
+        self._telemetry = means.telemetry
         self._relaying = relaying
-        self._out = Outbound(transport, clock, deny_private=settings.deny_private)
+        self._out = means.outbound()
         self._problem: str | None = None
         self._live: dict[str, Informer[Live]] = {}
         self._rules: dict[Key, Rule] = {}
@@ -104,8 +85,8 @@ class Telling:
     async def lead(self, remaining: Callable[[], float]) -> None:
         """Tell until cancelled. `remaining` tells for how long we may still write."""
         tasks = Tasks("telling")
-        self._client = client = self._base.fenced(lambda: remaining() >= WRITE_MARGIN_S)
-        self._recorder = Recorder(client, CONTROLLER, self._clock, telemetry=self._telemetry)
+        self._client = client = self._client.fenced(lambda: remaining() >= WRITE_MARGIN_S)
+        self._recorder = Recorder(client, NOTIFICATION_MANAGER, self._clock, telemetry=self._telemetry)
         self._recorder.start(tasks)
         listener: Listener | None = None
         try:
@@ -148,7 +129,7 @@ class Telling:
                 tasks.spawn(self._follow(tasks, kind, watching[0]), name=f"follow-{kind.kind.lower()}")
             for informer in (self._alerts, self._providers):
                 informer.start(tasks)
-            self._checks["watch alerts"] = partial(getattr, self._alerts, "problem")
+            self._means.checks["watch alerts"] = partial(getattr, self._alerts, "problem")
             await asyncio.gather(self._alerts.synced.wait(), self._providers.synced.wait())
             tasks.keep(desk.dispatch, name="dispatch")
             tasks.keep(partial(outbox.run, tasks), name="outbox")
@@ -167,7 +148,7 @@ class Telling:
 
     async def _listen(self, desk: Desk) -> Listener:
         address = self._settings.events_addr
-        self._checks["events"] = lambda: self._problem
+        self._means.checks["events"] = lambda: self._problem
         try:
             listener = await listen(intake.app(desk), address)
         except OSError as failure:
@@ -345,16 +326,6 @@ class Telling:
                     log.warning("what was told cannot be kept in the ConfigMap %s: %s", NOTIFIED, failure)
             await self._clock.sleep(_RECORD_EVERY_S)
 
-    async def _informer(self, kind: Gvk, struct: type[Any]) -> Informer[Any]:
-        """An informer over all objects of a kind; waits until the kind is installed, which it need not be."""
-        said = ""
-        while True:
-            try:
-                resource = await self._client.discovery.find(kind)
-                decode = msgspec.json.Decoder(struct).decode
-                return Informer(self._client, resource, decode=decode, key_of=lambda item: item.key)
-            except (UnknownKind, ApiError, Unreachable) as failure:
-                if str(failure) != said:
-                    log.log(logging.INFO if kind.group == gvk.NOTIFICATION_GROUP else logging.DEBUG, "%s", failure)
-                said = str(failure)
-            await self._clock.sleep(_LOOK_AGAIN_S)
+    async def _informer(self, kind: Gvk, struct: type[T]) -> Informer[T]:
+        level = logging.INFO if kind.group == gvk.NOTIFICATION_GROUP else logging.DEBUG
+        return await self._means.informer(self._client, kind, struct, "nothing is told yet", level=level)

@@ -77,7 +77,3 @@ class Wish(NamedTuple):
     def exactly(self, revision: str) -> bool:
         """Whether `revision` is the one, and not a later one."""
         return not self.asked or names(self.asked, revision)
-
-    def in_doubt(self, revision: str) -> bool:
-        """Whether nobody could tell how `revision` is related to what is asked for."""
-        return revision in self.contains and self.contains[revision] is None

@@ -37,7 +37,6 @@ FOLD_S: Final = 300.0
 _LOOK_EVERY_S: Final = 10.0
 _MOST_FOLDED: Final = 1000
 _REFUSED_S: Final = 1.0
-_CACHED_S: Final = 10.0
 
 
 class Full(Exception):

@@ -4,7 +4,7 @@ A tenant hears of its own objects. What happens in another namespace is told onl
 references across namespaces: whoever writes the Alert could otherwise read what other people's objects say.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from trimtab.api.names import EVENT_PREFIX
@@ -85,15 +85,6 @@ def admits(rule: Rule, event: Event, subject: Subject, *, across: bool) -> str:
     return ""
 
 
-def needs_labels(rule: Rule, event: Event) -> bool:
-    """Whether the labels of the object decide."""
-    involved, own = event.involved_object, rule.alert.metadata.namespace
-    return any(
-        source.match_labels and _names(source, own, involved.kind, involved.namespace, involved.name)
-        for source in rule.alert.spec.event_sources
-    )
-
-
 def _selects(source: EventSource, own: str, event: Event, subject: Subject) -> bool:
     involved = event.involved_object
     if not _names(source, own, involved.kind, involved.namespace, involved.name):
@@ -147,8 +138,3 @@ def _annotated(annotations: Mapping[str, str]) -> dict[str, str]:
         for key, value in annotations.items()
         if key.startswith(EVENT_PREFIX) and len(key) > len(EVENT_PREFIX)
     }
-
-
-def kinds_named(alerts: Iterable[Alert]) -> frozenset[str]:
-    """The kinds that some Alert speaks of."""
-    return frozenset(source.kind for alert in alerts for source in alert.spec.event_sources)

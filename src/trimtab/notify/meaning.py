@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from trimtab.api.names import Reason
+from trimtab.api.names import NOTIFICATION_MANAGER, Reason
 from trimtab.notify.event import Event
 
 ANSWER: Final = "drift-answer"
@@ -93,7 +93,7 @@ ENDS: Final[Mapping[Topic, str]] = {
 
 def meaning(event: Event) -> Meaning:
     """What `event` means. What is not known to begin or end anything just happens."""
-    topic = event.value(TOPIC) if event.reporting_controller == "notification-controller" else ""
+    topic = event.value(TOPIC) if event.reporting_controller == NOTIFICATION_MANAGER else ""
     if topic == REVISION:
         return Meaning(Effect.MOVES, progress=True)
     if topic in frozenset(Topic):

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from trimtab.api.meta import ObjectMeta
-from trimtab.api.names import ConditionType, Reason
+from trimtab.api.names import NOTIFICATION_MANAGER, ConditionType, Reason
 from trimtab.manifests.conditions import Condition, find
 from trimtab.manifests.refs import Key
 from trimtab.notify.event import Event, Involved, instant
@@ -23,7 +23,6 @@ UNREACHABLE_S: Final = 120.0
 WAITING_S: Final = 900.0
 UNKNOWN_S: Final = 900.0
 SUSPENDED_S: Final = 24 * 3600.0
-CONTROLLER: Final = "notification-controller"
 _LEFT: Final = frozenset({"reported", "yielded"})
 _WAITS: Final = frozenset({Reason.DEPENDENCY_NOT_READY})
 
@@ -188,7 +187,7 @@ def _event(
         message=message or reason,
         reason=reason,
         metadata=metadata,
-        reporting_controller=CONTROLLER,
+        reporting_controller=NOTIFICATION_MANAGER,
     )
 
 

@@ -33,12 +33,6 @@ def units(text: str) -> int:
     return len(text.encode("utf-16-le", "replace")) // 2
 
 
-def cut_bytes(text: str, most: int) -> str:
-    """`text` in at most `most` bytes of UTF-8; a cut is seen."""
-    data = text.encode("utf-8", "replace")
-    return text if len(data) <= most else data[: most - 3].decode("utf-8", "ignore") + "…"
-
-
 def commit_of(revision: str) -> str:
     """The commit of a revision such as `main@sha1:67e2…`; empty if it names none."""
     digest = revision.rpartition(":")[2] if ":" in revision else revision.rpartition("/")[2]

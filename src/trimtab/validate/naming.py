@@ -19,7 +19,6 @@ _RBAC: Final = "rbac.authorization.k8s.io"
 _LABELS: Final = frozenset({("", "Namespace")})
 _SHORTER: Final = {("batch", "CronJob"): 52}
 """A CronJob adds eleven characters for the names of its Jobs."""
-_LABELLED: Final = frozenset({"StatefulSet"})
 
 
 def complaints(body: Body, group: str, kind: str) -> Iterator[tuple[str, str]]:
