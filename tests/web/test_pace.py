@@ -43,6 +43,16 @@ def test_looks_are_never_closer_than_their_distance_and_never_further_than_five_
         last = now
 
 
+def test_who_is_asked_at_this_very_moment_waits_for_the_distance_and_no_longer() -> None:
+    """Sums of moments are not exact: 5 seconds after 3.3 is more than 5 seconds away, if one reckons carelessly."""
+    for tenths in range(1, 400):
+        spacing: Spacing[str] = Spacing(most=10)
+        now = tenths / 10
+        for _ in range(8):
+            spacing.asked("a", now)
+        assert spacing.wait("a", now) == 5.0
+
+
 def test_what_is_remembered_has_an_end() -> None:
     buckets: Buckets[int] = Buckets(burst=1, per_s=0.0, most=3)
     spacing: Spacing[int] = Spacing(most=3)

@@ -44,7 +44,7 @@ class Spacing(Generic[K]):
     def wait(self, key: K, now: float) -> float:
         """Seconds until `key` may be asked again."""
         asked_at, distance = self._last.get(key, (float("-inf"), 0.0))
-        return max(0.0, asked_at + distance - now)
+        return max(0.0, distance - (now - asked_at))
 
     def asked(self, key: K, now: float) -> None:
         """`key` is being asked at `now`."""
