@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from trimtab.api import annotations, names
+from trimtab.api import names
 from trimtab.api.external import ExternalArtifact
 from trimtab.api.generator import ArtifactGenerator, ArtifactGeneratorStatus, Product
 from trimtab.api.gvk import ARTIFACT_GENERATOR
@@ -24,20 +24,19 @@ from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import outputs, progress, supported
 from trimtab.controllers.access import Access
 from trimtab.controllers.index import Published, SourceId, SourceIndex
-from trimtab.controllers.offering import about
 from trimtab.controllers.outputs import Wanted
 from trimtab.controllers.products import KIND, Products, Taken, is_of, maker
 from trimtab.controllers.state import ObjectState
+from trimtab.controllers.voice import Voice
 from trimtab.kube.client import Client
-from trimtab.kube.errors import ApiError, NotFound, StaleGroup, UnknownKind
+from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind
 from trimtab.kube.informer import Applied, Event, Informer
 from trimtab.manifests import codec
-from trimtab.manifests.conditions import find
+from trimtab.manifests.conditions import find, truth
 from trimtab.manifests.refs import Key
 from trimtab.runtime.controller import Again, Done, Result
-from trimtab.runtime.events import EventType, Recorder
+from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import drop, ensure
-from trimtab.runtime.status import merge_difference, patch_status
 
 LOOK_S = 3600.0
 """How often all is looked at though no event asks for it: what was published may have been lost from disk."""
@@ -90,6 +89,7 @@ class Generators:
 
     def __init__(self, world: Surroundings) -> None:
         self._world = world
+        self._voice = Voice(world.client, world.recorder, ARTIFACT_GENERATOR, names.WATCHER_MANAGER)
         self._known: dict[Key, _Known] = {}
         self._products = Products(world.client, world.artifacts.store, world.publisher, world.index, world.clock)
 
@@ -99,7 +99,7 @@ class Generators:
         if item is None:
             return None
         condition = find(known.status.conditions, names.ConditionType.READY) if known else None
-        ready = None if condition is None or condition.status == "Unknown" else condition.true
+        ready = truth(condition)
         return ObjectState(ready, "", _disabled(item), LOOK_S)
 
     def makes(self, key: Key) -> bool:
@@ -159,7 +159,7 @@ class Generators:
             raise told from refusal
 
     async def _pass(self, item: ArtifactGenerator, known: _Known) -> Result:
-        self._tell_strangers(item, known)
+        known.strange = self._voice.strangers(item, known.strange)
         if _disabled(item):
             await self._tell_disabled(item, known)
             return Done()
@@ -325,9 +325,11 @@ class Generators:
             )
         await self._write(item, known, status)
         if moved:
-            self._event(item, "Normal", names.Reason.NEW_ARTIFACT, f"published anew: {_listed(moved)}")
+            self._voice.say(item, "Normal", names.Reason.NEW_ARTIFACT, f"published anew: {_listed(moved)}")
         if gone:
-            self._event(item, "Normal", "ArtifactDeleted", f"deleted, as nothing asks for it any more: {_listed(gone)}")
+            self._voice.say(
+                item, "Normal", "ArtifactDeleted", f"deleted, as nothing asks for it any more: {_listed(gone)}"
+            )
         if problems:
             stuck = all(isinstance(problem, Terminal) for problem in problems)
             words = "; ".join(problem.message for problem in problems[:_SHOWN])
@@ -345,7 +347,7 @@ class Generators:
         status = msgspec.structs.replace(status, last_handled_reconcile_at=requested)
         news = find(status.conditions, "Ready") != find(known.status.conditions, "Ready")
         if await self._write(item, known, status) and news:
-            self._event(item, "Warning", failure.reason, failure.message)
+            self._voice.say(item, "Warning", failure.reason, failure.message)
 
     async def _tell_disabled(self, item: ArtifactGenerator, known: _Known) -> None:
         """What was told before stays told; one that was never looked at says why."""
@@ -355,25 +357,10 @@ class Generators:
             await self._write(item, known, progress.ready(known.status, item.metadata.generation, reason, words, now))
 
     async def _write(self, item: ArtifactGenerator, known: _Known, status: ArtifactGeneratorStatus) -> bool:
-        change = merge_difference(msgspec.to_builtins(known.status), msgspec.to_builtins(status))
-        if not change:
-            return False
-        resource = await self._world.client.discovery.find(ARTIFACT_GENERATOR)
-        try:
-            await patch_status(self._world.client, resource, item.key, change, manager=names.WATCHER_MANAGER)
-        except NotFound:
+        if not await self._voice.write(item, known.status, status):
             return False
         known.status = status
         return True
-
-    def _tell_strangers(self, item: ArtifactGenerator, known: _Known) -> None:
-        strange = annotations.strangers(item.kind, item.metadata.annotations)
-        if strange and strange != known.strange:
-            self._event(item, "Warning", annotations.UNKNOWN, "; ".join(strange))
-        known.strange = strange
-
-    def _event(self, item: ArtifactGenerator, type_: EventType, reason: str, message: str) -> None:
-        self._world.recorder.record(about(item), type_, reason, message, {})
 
 
 def _compose(item: ArtifactGenerator, sources: Mapping[str, Published], store: Store) -> tuple[_Composed, ...]:

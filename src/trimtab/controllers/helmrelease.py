@@ -33,7 +33,7 @@ from trimtab.helm.postrender import Changes
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, NotFound, StaleGroup, UnknownKind, Unreachable
 from trimtab.kube.informer import Informer
-from trimtab.manifests.conditions import find
+from trimtab.manifests.conditions import find, truth
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.runtime.controller import Again, Done, Result
 from trimtab.runtime.finalizers import drop, ensure
@@ -121,7 +121,7 @@ class HelmReleases:
         if hr is None:
             return None
         condition = find(release.status.conditions, names.ConditionType.READY) if release else None
-        ready = None if condition is None or condition.status == "Unknown" else condition.true
+        ready = truth(condition)
         since = min(release.unresolved.values(), default=None) if release else None
         return ObjectState(ready, release.revision if release else "", hr.spec.suspend, hr.spec.interval_s, since)
 

@@ -18,24 +18,23 @@ from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import progress, registryaccess
 from trimtab.controllers.access import Access
-from trimtab.controllers.offering import about
 from trimtab.controllers.scans import Scan, Scans
 from trimtab.controllers.state import ObjectState
+from trimtab.controllers.voice import Voice
 from trimtab.images.ages import Ages
 from trimtab.images.choosing import Choice, Rules
 from trimtab.images.reflection import known_digest
 from trimtab.images.scanning import Scanner, ScanSpec
 from trimtab.images.tagstore import TagStore
 from trimtab.kube.client import Client
-from trimtab.kube.errors import ApiError, NotFound
+from trimtab.kube.errors import ApiError
 from trimtab.kube.informer import Applied, Event, Informer
-from trimtab.manifests.conditions import find
+from trimtab.manifests.conditions import find, truth
 from trimtab.manifests.refs import Key
 from trimtab.runtime.controller import Again, Done, Result
-from trimtab.runtime.events import EventType, Recorder
+from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import drop, ensure
 from trimtab.runtime.shares import Crowded, Shares
-from trimtab.runtime.status import merge_difference, patch_status
 
 LEAST_INTERVAL_S = 60.0
 """So often at most a registry is asked for the digest of a tag without news, whatever the policy says."""
@@ -77,6 +76,7 @@ class ImagePolicies:
 
     def __init__(self, world: Surroundings, wake: Callable[[Key], None], again: Callable[[Key], None]) -> None:
         self._world = world
+        self._voice = Voice(world.client, world.recorder, IMAGE_POLICY, names.REFLECTOR_MANAGER)
         self._wake = wake
         self._ages = Ages(world.scanner, world.store)
         self._known: dict[Key, _Known] = {}
@@ -123,7 +123,7 @@ class ImagePolicies:
         if item is None:
             return None
         condition = find(known.status.conditions, names.ConditionType.READY) if known else None
-        ready = None if condition is None or condition.status == "Unknown" else condition.true
+        ready = truth(condition)
         latest = known.status.latest_ref if known else None
         interval_s = max(item.spec.interval_s, LEAST_INTERVAL_S) if _reflects_always(item) else float("inf")
         return ObjectState(ready, latest.tag if latest else "", item.spec.suspend, interval_s)
@@ -176,7 +176,7 @@ class ImagePolicies:
         if found := annotations.complaints(IMAGE_POLICY.kind, item.metadata.annotations):
             words = f"the annotation {'; and '.join(found)}. Correct it, or remove it"
             raise Terminal(names.Reason.INVALID_POLICY, f"ImagePolicy {item.key}: {words}")
-        self._tell_strangers(item, known)
+        known.strangers = self._voice.strangers(item, known.strangers)
         if _reflects_always(item) and not item.spec.interval:
             words = "spec.interval is missing: it says how often the digest is looked up, with Always"
             raise Terminal(names.Reason.INTERVAL_NOT_CONFIGURED, f"ImagePolicy {item.key}: {words}")
@@ -277,7 +277,7 @@ class ImagePolicies:
             status, item.metadata.generation, names.Reason.SUCCEEDED, message, self._world.clock.now()
         )
         if await self._write(item, known, status) and news:
-            self._event(item, "Normal", names.Reason.SUCCEEDED, message)
+            self._voice.say(item, "Normal", names.Reason.SUCCEEDED, message)
 
     async def _tell_held(self, item: ImagePolicy, known: _Known, scan: Scan, choice: Choice, by: str) -> None:
         """What was chosen stays, and what would be chosen is told."""
@@ -295,7 +295,7 @@ class ImagePolicies:
         )
         news = find(status.conditions, "Ready") != find(known.status.conditions, "Ready")
         if await self._write(item, known, status) and news:
-            self._event(item, "Normal", names.Reason.ON_HOLD, message)
+            self._voice.say(item, "Normal", names.Reason.ON_HOLD, message)
 
     async def _tell_failure(self, item: ImagePolicy, known: _Known, failure: TrimtabError) -> None:
         stalled, message = isinstance(failure, Terminal), failure.message
@@ -305,30 +305,15 @@ class ImagePolicies:
         status = progress.failed(known.status, generation, failure.reason, message, now, stalled=stalled)
         news = find(status.conditions, "Ready") != find(known.status.conditions, "Ready")
         if await self._write(item, known, status) and news and failure.reason != names.Reason.DEPENDENCY_NOT_READY:
-            self._event(item, "Warning", failure.reason, message)
+            self._voice.say(item, "Warning", failure.reason, message)
 
     async def _write(self, item: ImagePolicy, known: _Known, status: ImagePolicyStatus) -> bool:
         requested = item.metadata.requested_at or status.last_handled_reconcile_at
         status = msgspec.structs.replace(status, last_handled_reconcile_at=requested)
-        change = merge_difference(msgspec.to_builtins(known.status), msgspec.to_builtins(status))
-        if not change:
-            return False
-        resource = await self._world.client.discovery.find(IMAGE_POLICY)
-        try:
-            await patch_status(self._world.client, resource, item.key, change, manager=names.REFLECTOR_MANAGER)
-        except NotFound:
+        if not await self._voice.write(item, known.status, status):
             return False
         known.status = status
         return True
-
-    def _tell_strangers(self, item: ImagePolicy, known: _Known) -> None:
-        strange = annotations.strangers(IMAGE_POLICY.kind, item.metadata.annotations)
-        if strange and strange != known.strangers:
-            self._event(item, "Warning", annotations.UNKNOWN, "; ".join(strange))
-        known.strangers = strange
-
-    def _event(self, item: ImagePolicy, type_: EventType, reason: str, message: str) -> None:
-        self._world.recorder.record(about(item), type_, reason, message, {})
 
 
 def asks(repository: ImageRepository) -> tuple[object, ...]:

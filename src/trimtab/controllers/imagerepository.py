@@ -4,36 +4,35 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Awaitable, Callable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
 
-from trimtab.api import annotations, names
+from trimtab.api import names
 from trimtab.api.gvk import IMAGE_REPOSITORY
 from trimtab.api.image import ImageRepository, ImageRepositoryStatus, ScanResult
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.controllers import progress, registryaccess, scanresult, supported
-from trimtab.controllers.offering import about
 from trimtab.controllers.scans import Scan, Scans
 from trimtab.controllers.state import ObjectState
+from trimtab.controllers.voice import Voice
 from trimtab.images.believing import CONFIRM_AFTER_S, Believed, believe
 from trimtab.images.filters import Exclusions
 from trimtab.images.scanning import Later, Scanner, ScanSpec
 from trimtab.images.tagstore import Seen, TagStore
 from trimtab.kube.client import Client
-from trimtab.kube.errors import ApiError, NotFound
+from trimtab.kube.errors import ApiError
 from trimtab.kube.informer import Informer
-from trimtab.manifests.conditions import find
+from trimtab.manifests.conditions import find, truth
 from trimtab.manifests.refs import Key
 from trimtab.remotes.oci.reference import TAG
 from trimtab.remotes.oci.registry import Listed
 from trimtab.remotes.oci.wire import Access
 from trimtab.runtime.controller import Again, Done, Result
-from trimtab.runtime.events import EventType, Recorder
+from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import drop, ensure
-from trimtab.runtime.status import merge_difference, patch_status
 
 LEAST_INTERVAL_S = 1.0
 _MOST_ASKED = 50
@@ -71,7 +70,7 @@ class _Known:
     alarming: frozenset[str] = frozenset()
     strange_names: int = 0
     looked: bool = False
-    strangers: tuple[str, ...] = ()
+    strangers: list[str] = field(default_factory=list)
 
 
 class ImageRepositories:
@@ -79,6 +78,7 @@ class ImageRepositories:
 
     def __init__(self, world: Surroundings, chance: Callable[[], float] = random.random) -> None:
         self._world = world
+        self._voice = Voice(world.client, world.recorder, IMAGE_REPOSITORY, names.REFLECTOR_MANAGER)
         self._chance = chance
         self._known: dict[Key, _Known] = {}
         self._lost: set[Key] = set()
@@ -95,7 +95,7 @@ class ImageRepositories:
         if item is None:
             return None
         condition = find(known.status.conditions, names.ConditionType.READY) if known else None
-        ready = None if condition is None or condition.status == "Unknown" else condition.true
+        ready = truth(condition)
         result = known.status.last_scan_result if known else None
         return ObjectState(ready, result.revision if result else "", item.spec.suspend, item.spec.interval_s)
 
@@ -131,7 +131,7 @@ class ImageRepositories:
 
     async def _pass(self, item: ImageRepository, known: _Known) -> Result:
         supported.check_image_repository(item)
-        self._tell_strangers(item, known)
+        known.strangers = self._voice.strangers(item, known.strangers)
         spec = ScanSpec.from_api(item.spec)
         exclusions = _exclusions(item)
         if names.FINALIZER not in item.metadata.finalizers:
@@ -283,9 +283,9 @@ class ImageRepositories:
         wrote = await self._write(item, known, status)
         known.told = True
         if wrote and (last is None or last.revision != result.revision):
-            self._event(item, "Normal", names.Reason.SUCCEEDED, message)
+            self._voice.say(item, "Normal", names.Reason.SUCCEEDED, message)
         elif wrote and alarming - known.alarming:
-            self._event(item, "Warning", names.Reason.TAGS_MISSING, message)
+            self._voice.say(item, "Warning", names.Reason.TAGS_MISSING, message)
         known.alarming = alarming
 
     async def _tell_failure(self, item: ImageRepository, known: _Known, failure: TrimtabError) -> None:
@@ -305,28 +305,13 @@ class ImageRepositories:
         requested = item.metadata.requested_at or status.last_handled_reconcile_at
         status = msgspec.structs.replace(status, last_handled_reconcile_at=requested)
         if await self._write(item, known, status) and news:
-            self._event(item, "Warning", failure.reason, message)
+            self._voice.say(item, "Warning", failure.reason, message)
 
     async def _write(self, item: ImageRepository, known: _Known, status: ImageRepositoryStatus) -> bool:
-        change = merge_difference(msgspec.to_builtins(known.status), msgspec.to_builtins(status))
-        if not change:
-            return False
-        resource = await self._world.client.discovery.find(IMAGE_REPOSITORY)
-        try:
-            await patch_status(self._world.client, resource, item.key, change, manager=names.REFLECTOR_MANAGER)
-        except NotFound:
+        if not await self._voice.write(item, known.status, status):
             return False
         known.status = status
         return True
-
-    def _tell_strangers(self, item: ImageRepository, known: _Known) -> None:
-        strange = tuple(annotations.strangers(IMAGE_REPOSITORY.kind, item.metadata.annotations))
-        if strange and strange != known.strangers:
-            self._event(item, "Warning", annotations.UNKNOWN, "; ".join(strange))
-        known.strangers = strange
-
-    def _event(self, item: ImageRepository, type_: EventType, reason: str, message: str) -> None:
-        self._world.recorder.record(about(item), type_, reason, message, {})
 
     async def _forget(self, key: Key) -> None:
         self._known.pop(key, None)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from trimtab.api import annotations, names
+from trimtab.api import names
 from trimtab.api.gvk import IMAGE_UPDATE_AUTOMATION
 from trimtab.api.image import ImagePolicy
 from trimtab.api.imageupdate import HeldImage, ImageUpdateAutomation, ImageUpdateAutomationStatus
@@ -25,21 +25,21 @@ from trimtab.controllers.automation import Automation
 from trimtab.controllers.bumping import Place
 from trimtab.controllers.offering import about
 from trimtab.controllers.state import ObjectState
+from trimtab.controllers.voice import Voice
 from trimtab.controllers.wanted import Wanted
 from trimtab.controllers.writeaccess import WriteAccess
 from trimtab.controllers.writingback import LOOKBACK, Proposal, Pushed, Ran, Run
 from trimtab.kube.client import Client
-from trimtab.kube.errors import ApiError, NotFound
+from trimtab.kube.errors import ApiError
 from trimtab.kube.informer import Informer
-from trimtab.manifests.conditions import find
+from trimtab.manifests.conditions import find, truth
 from trimtab.manifests.refs import Key
 from trimtab.remotes.forges.dialects import Wish
 from trimtab.remotes.forges.pulls import Pulls
 from trimtab.runtime.controller import Again, Done, Result
-from trimtab.runtime.events import EventType, Recorder
+from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import drop, ensure
 from trimtab.runtime.shares import Crowded, Shares
-from trimtab.runtime.status import merge_difference, patch_status
 from trimtab.sources.git import GitSpec
 
 log = logging.getLogger(__name__)
@@ -98,6 +98,7 @@ class ImageUpdates:
 
     def __init__(self, world: Surroundings, wake: Callable[[Key], None]) -> None:
         self._world = world
+        self._voice = Voice(world.client, world.recorder, IMAGE_UPDATE_AUTOMATION, names.AUTOMATION_MANAGER)
         self._known: dict[Key, _Known] = {}
         self._shares = Shares[Key](_SHARE, wake)
 
@@ -113,7 +114,7 @@ class ImageUpdates:
             return None
         status = known.status if known else item.status
         condition = find(status.conditions, ConditionType.READY)
-        ready = None if condition is None or condition.status == "Unknown" else condition.true
+        ready = truth(condition)
         return ObjectState(ready, status.last_push_commit, item.spec.suspend, _interval(item))
 
     def concerned(self, policy: ImagePolicy) -> list[Key]:
@@ -137,7 +138,7 @@ class ImageUpdates:
         known = self._remember(item)
         if item.spec.suspend:
             return Done()
-        self._tell_strangers(item, known)
+        known.strange = self._voice.strangers(item, known.strange)
         try:
             automation = Automation.of(item)
             if names.FINALIZER not in item.metadata.finalizers:
@@ -266,7 +267,7 @@ class ImageUpdates:
             if opened is not None and opened.news:
                 where = f" at {opened.url}" if opened.url else ""
                 words = f"pull request {opened.number} from '{proposal.branch}' to '{branch}' is open{where}"
-                self._event(item, "Normal", Reason.PULL_REQUEST_OPENED, words)
+                self._voice.say(item, "Normal", Reason.PULL_REQUEST_OPENED, words)
 
     def _check_read_only(self, item: ImageUpdateAutomation, known: _Known, repository: Repository) -> None:
         """Raise again what a credential that cannot write was answered with: without asking again for a while."""
@@ -325,7 +326,7 @@ class ImageUpdates:
         fresh = {(one.policy, one.path) for one in status.held} - {(one.policy, one.path) for one in known.status.held}
         for words, place in zip(undone, [one for one in ran.undone if one.policy in wanted.images], strict=True):
             if (str(place.policy), place.path) in fresh:
-                self._event(item, "Warning", Reason.REVERTED, words)
+                self._voice.say(item, "Warning", Reason.REVERTED, words)
         return status
 
     async def _tell_idle(self, item: ImageUpdateAutomation, known: _Known, message: str) -> None:
@@ -347,7 +348,7 @@ class ImageUpdates:
         )
         news = find(status.conditions, "Ready") != find(known.status.conditions, "Ready")
         if await self._write(item, known, status) and news:
-            self._event(item, "Warning", failure.reason, failure.message)
+            self._voice.say(item, "Warning", failure.reason, failure.message)
 
     def _tell_push(self, item: ImageUpdateAutomation, push: Pushed) -> None:
         written = push.written
@@ -356,7 +357,7 @@ class ImageUpdates:
         revision = {_REVISION: f"{written.branch}@sha1:{written.commit}"}
         self._world.recorder.record(about(item), "Normal", Reason.SUCCEEDED, words, revision)
         for note in written.notes:
-            self._event(item, "Warning", Reason.GIT_OPERATION_FAILED, note)
+            self._voice.say(item, "Warning", Reason.GIT_OPERATION_FAILED, note)
 
     def _tell_shared(
         self, item: ImageUpdateAutomation, known: _Known, automation: Automation, source: GitRepository
@@ -369,16 +370,7 @@ class ImageUpdates:
             f"Secret {source.metadata.namespace}/{source.spec.secret_ref.name} reads the repository and also writes "
             f"to it: name one that only this automation has with {names.Annotation.WRITE_SECRET}"
         )
-        self._event(item, "Normal", Reason.SHARED_CREDENTIAL, words)
-
-    def _tell_strangers(self, item: ImageUpdateAutomation, known: _Known) -> None:
-        strange = annotations.strangers(IMAGE_UPDATE_AUTOMATION.kind, item.metadata.annotations)
-        if strange and strange != known.strange:
-            self._event(item, "Warning", annotations.UNKNOWN, "; ".join(strange))
-        known.strange = strange
-
-    def _event(self, item: ImageUpdateAutomation, type_: EventType, reason: str, message: str) -> None:
-        self._world.recorder.record(about(item), type_, reason, message, {})
+        self._voice.say(item, "Normal", Reason.SHARED_CREDENTIAL, words)
 
     def _remember(self, item: ImageUpdateAutomation) -> _Known:
         known = self._known.get(item.key)
@@ -389,13 +381,7 @@ class ImageUpdates:
     async def _write(self, item: ImageUpdateAutomation, known: _Known, status: ImageUpdateAutomationStatus) -> bool:
         requested = item.metadata.requested_at or status.last_handled_reconcile_at
         status = msgspec.structs.replace(status, last_handled_reconcile_at=requested)
-        change = merge_difference(msgspec.to_builtins(known.status), msgspec.to_builtins(status))
-        if not change:
-            return False
-        resource = await self._world.client.discovery.find(IMAGE_UPDATE_AUTOMATION)
-        try:
-            await patch_status(self._world.client, resource, item.key, change, manager=names.AUTOMATION_MANAGER)
-        except NotFound:
+        if not await self._voice.write(item, known.status, status):
             return False
         known.status = status
         return True

@@ -39,7 +39,7 @@ from trimtab.controllers.substituting import Substituting, lasting
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
 from trimtab.kube.informer import Informer
-from trimtab.manifests.conditions import find
+from trimtab.manifests.conditions import find, truth
 from trimtab.manifests.refs import Gvk, Key, Ref
 from trimtab.render.render import Renderer
 from trimtab.runtime.controller import Again, Done, Result
@@ -166,7 +166,7 @@ class Kustomizations:
         if ks is None:
             return None
         condition = find(app.status.conditions, names.ConditionType.READY) if app else None
-        ready = None if condition is None or condition.status == "Unknown" else condition.true
+        ready = truth(condition)
         revision = app.status.last_applied_revision if app else ""
         drift_since = min(app.unresolved.values(), default=None) if app else None
         held = app is not None and app.held is not None

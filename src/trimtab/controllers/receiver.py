@@ -15,20 +15,19 @@ from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.controllers import progress
 from trimtab.controllers.access import Access
-from trimtab.controllers.offering import about
 from trimtab.controllers.state import ObjectState
+from trimtab.controllers.voice import Voice
 from trimtab.health.expressions import ExpressionError, compile_term
 from trimtab.health.expressions import compile as compile_expression
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, NotFound
 from trimtab.kube.informer import Informer
-from trimtab.manifests.conditions import find
+from trimtab.manifests.conditions import find, truth
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.remotes.oidc import is_issuer
 from trimtab.runtime.controller import Again, Done, Result
-from trimtab.runtime.events import EventType, Recorder
+from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import drop, ensure
-from trimtab.runtime.status import merge_difference, patch_status
 
 LEAST_INTERVAL_S = 1.0
 _SECRET = Gvk("", "v1", "Secret")
@@ -51,6 +50,7 @@ class Receivers:
 
     def __init__(self, world: Surroundings) -> None:
         self._world = world
+        self._voice = Voice(world.client, world.recorder, RECEIVER, names.NOTIFICATION_MANAGER)
         self._strange: dict[Key, list[str]] = {}
 
     def backoff_cap(self, key: Key) -> float:
@@ -63,7 +63,7 @@ class Receivers:
         item = self._world.objects.store.get(key)
         if item is None:
             return None
-        ready = None if item.ready is None or item.ready.status == "Unknown" else item.ready.true
+        ready = truth(item.ready)
         return ObjectState(ready, "", item.spec.suspend, _interval(item))
 
     async def reconcile(self, key: Key) -> Result:
@@ -79,7 +79,7 @@ class Receivers:
         if item.spec.suspend:
             return Done()
         await ensure(self._world.client, resource, item.metadata, names.FINALIZER)
-        self._tell_strangers(item)
+        self._strange[item.key] = self._voice.strangers(item, self._strange.get(item.key, []))
         try:
             await self._check(item)
             path = webhook_path(await self._token(item), key)
@@ -129,7 +129,7 @@ class Receivers:
         status = msgspec.structs.replace(status, webhook_path=path)
         if await self._write(item, status) and item.status.webhook_path != path:
             # The path is a secret: who may read the status may know it, who reads events need not.
-            self._event(item, "Normal", names.Reason.SUCCEEDED, "takes deliveries at the path of its status")
+            self._voice.say(item, "Normal", names.Reason.SUCCEEDED, "takes deliveries at the path of its status")
 
     async def _tell_failure(self, item: Receiver, failure: TrimtabError) -> None:
         now, stalled = self._world.clock.now(), isinstance(failure, Terminal)
@@ -140,29 +140,12 @@ class Receivers:
             status = msgspec.structs.replace(status, webhook_path="")
         news = find(status.conditions, "Ready") != item.ready
         if await self._write(item, status) and news:
-            self._event(item, "Warning", failure.reason, failure.message)
+            self._voice.say(item, "Warning", failure.reason, failure.message)
 
     async def _write(self, item: Receiver, status: ReceiverStatus) -> bool:
         requested = item.metadata.requested_at or status.last_handled_reconcile_at
         status = msgspec.structs.replace(status, last_handled_reconcile_at=requested)
-        change = merge_difference(msgspec.to_builtins(item.status), msgspec.to_builtins(status))
-        if not change:
-            return False
-        resource = await self._world.client.discovery.find(RECEIVER)
-        try:
-            await patch_status(self._world.client, resource, item.key, change, manager=names.NOTIFICATION_MANAGER)
-        except NotFound:
-            return False
-        return True
-
-    def _tell_strangers(self, item: Receiver) -> None:
-        strange = annotations.strangers(RECEIVER.kind, item.metadata.annotations)
-        if strange and strange != self._strange.get(item.key):
-            self._event(item, "Warning", annotations.UNKNOWN, "; ".join(strange))
-        self._strange[item.key] = strange
-
-    def _event(self, item: Receiver, type_: EventType, reason: str, message: str) -> None:
-        self._world.recorder.record(about(item), type_, reason, message, {})
+        return await self._voice.write(item, item.status, status)
 
 
 def check(item: Receiver) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
-from trimtab.api import annotations, names
+from trimtab.api import names
 from trimtab.api.bucket import BucketStatus
 from trimtab.api.helm import HelmChartStatus, HelmRepositoryStatus
 from trimtab.api.oci import OCIRepositoryStatus
@@ -20,17 +20,17 @@ from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import progress
 from trimtab.controllers.index import Published, SourceId, SourceIndex
-from trimtab.controllers.offering import Named, about
+from trimtab.controllers.offering import Named
 from trimtab.controllers.state import ObjectState
+from trimtab.controllers.voice import Voice
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, NotFound
 from trimtab.kube.informer import Informer
-from trimtab.manifests.conditions import find
+from trimtab.manifests.conditions import find, truth
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.runtime.controller import Again, Done, Result
-from trimtab.runtime.events import EventType, Recorder
+from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import drop, ensure
-from trimtab.runtime.status import merge_difference, patch_status
 
 LEAST_INTERVAL_S = 1.0
 """An interval of `0s` passes admission, as in Flux; it must not become a busy loop."""
@@ -171,6 +171,7 @@ class Sources(Generic[Source]):
 
     def __init__(self, world: Surroundings[Source], producer: Producer[Source]) -> None:
         self._world = world
+        self._voice = Voice(world.client, world.recorder, producer.gvk, names.SOURCE_MANAGER)
         self._producer = producer
         self._kind = producer.gvk.kind
         self._known: dict[Key, _Known] = {}
@@ -186,7 +187,7 @@ class Sources(Generic[Source]):
         if item is None:
             return None
         condition = find(known.status.conditions, names.ConditionType.READY) if known else None
-        ready = None if condition is None or condition.status == "Unknown" else condition.true
+        ready = truth(condition)
         artifact = known.status.artifact if known else None
         revision = artifact.revision if artifact else ""
         interval_s = float("inf") if known is not None and known.static else item.spec.interval_s
@@ -234,7 +235,7 @@ class Sources(Generic[Source]):
     async def _pass(self, item: Source, known: _Known) -> Result:
         self._producer.check(item)
         known.static = False
-        self._tell_strangers(item, known)
+        known.strange = self._voice.strangers(item, known.strange)
         if names.FINALIZER not in item.metadata.finalizers:
             resource = await self._world.client.discovery.find(self._producer.gvk)
             await ensure(self._world.client, resource, item.metadata, names.FINALIZER)
@@ -250,7 +251,7 @@ class Sources(Generic[Source]):
         self._offer(item.key, known)
         # nobody waits for this answer
         if produced.history is not None and (words := await produced.history()):
-            self._event(item, "Warning", names.Reason.HISTORY_REWRITTEN, words)
+            self._voice.say(item, "Warning", names.Reason.HISTORY_REWRITTEN, words)
         return Again(max(item.spec.interval_s, LEAST_INTERVAL_S))
 
     async def _check(self, known: _Known) -> None:
@@ -349,7 +350,7 @@ class Sources(Generic[Source]):
         news = known.status.artifact is None or known.status.artifact.revision != artifact.revision
         await self._write(item, known, status)
         if news:
-            self._event(item, "Normal", names.Reason.NEW_ARTIFACT, message)
+            self._voice.say(item, "Normal", names.Reason.NEW_ARTIFACT, message)
 
     async def _tell_failure(self, item: Source, known: _Known, failure: TrimtabError) -> None:
         now, generation = self._world.clock.now(), item.metadata.generation
@@ -377,28 +378,13 @@ class Sources(Generic[Source]):
         requested = item.metadata.requested_at or status.last_handled_reconcile_at
         status = msgspec.structs.replace(status, last_handled_reconcile_at=requested)
         if await self._write(item, known, status) and news:
-            self._event(item, "Warning", failure.reason, message)
+            self._voice.say(item, "Warning", failure.reason, message)
 
     async def _write(self, item: Source, known: _Known, status: Any) -> bool:
-        change = merge_difference(msgspec.to_builtins(known.status), msgspec.to_builtins(status))
-        if not change:
-            return False
-        resource = await self._world.client.discovery.find(self._producer.gvk)
-        try:
-            await patch_status(self._world.client, resource, item.key, change, manager=names.SOURCE_MANAGER)
-        except NotFound:
+        if not await self._voice.write(item, known.status, status):
             return False
         known.status = status
         return True
-
-    def _tell_strangers(self, item: Source, known: _Known) -> None:
-        strange = annotations.strangers(self._kind, item.metadata.annotations)
-        if strange and strange != known.strange:
-            self._event(item, "Warning", annotations.UNKNOWN, "; ".join(strange))
-        known.strange = strange
-
-    def _event(self, item: Source, type_: EventType, reason: str, message: str) -> None:
-        self._world.recorder.record(about(item), type_, reason, message, {})
 
     async def _finalize(self, item: Source) -> Result:
         await self._world.publisher.forget(self._kind, item.key)

@@ -42,6 +42,11 @@ def find(conditions: Iterable[Condition], type: str) -> Condition | None:  # noq
     return next((condition for condition in conditions if condition.type == type), None)
 
 
+def truth(condition: Condition | None) -> bool | None:
+    """Whether it is so; None while that is not known."""
+    return None if condition is None or condition.status == "Unknown" else condition.true
+
+
 def with_condition(conditions: Iterable[Condition], new: Condition, now: datetime) -> tuple[Condition, ...]:
     """`conditions` with `new` in the place of the one of its type, or at the end.
 
