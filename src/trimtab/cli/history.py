@@ -13,7 +13,7 @@ from trimtab.cli.wait import named
 
 if TYPE_CHECKING:
     from trimtab.cli.chronicle import Commit, Entry
-    from trimtab.cli.commits import Unknown
+    from trimtab.cli.past import Unknown
     from trimtab.health.stages import Source
     from trimtab.kube.client import Client
     from trimtab.manifests.refs import Body
@@ -49,8 +49,8 @@ def history(options: Options, words: tuple[str, ...], with_commits: bool, object
 
     async def work(client: "Client") -> int:
         from trimtab.cli import chronicle
-        from trimtab.cli.commits import Unknown
         from trimtab.cli.looking import Looking
+        from trimtab.cli.past import Unknown
 
         body = await found(client, kind, options.namespace, name)
         source = await Looking(client).source(body)
@@ -94,11 +94,11 @@ async def found(client: "Client", kind: Kind, namespace: str, name: str) -> "Bod
 
 
 async def _log(client: "Client", source: "Source", rows: "Sequence[Entry]") -> "Sequence[Commit] | Unknown":
-    from trimtab.cli.commits import Unknown, commits
+    from trimtab.cli.past import Unknown, past
 
     if source.body is None:
         return Unknown(f"{source.ref} {source.problem or 'does not exist'}")
-    async with commits(client) as git:
+    async with past(client) as git:
         return await git.log(source.body, [one.revision for one in rows if one.revision])
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from trimtab.base.clock import rfc3339
 from trimtab.base.tasks import Tasks
-from trimtab.cli.commits import Commits, Unknown
 from trimtab.cli.follow import follow
 from trimtab.cli.kinds import ALL, RELEASE, SOURCES, Kind
 from trimtab.cli.looking import Looking, source_ref
+from trimtab.cli.past import Past, Unknown
 from trimtab.health.revisions import Wish, commit_in
 from trimtab.health.shape import section
 from trimtab.health.stages import Account, Mark, Objects, Source, Stage, account, of_source
@@ -61,7 +61,7 @@ class Stations:
     kind: Kind
     ref: Ref
     wish: Wish
-    commits: Commits
+    past: Past
     goal: Stage
     _app: Body | None = None
     _source: Source | None = None
@@ -181,7 +181,7 @@ class Stations:
             return
         if source.body is None or not commit_in(wish.asked) or self.kind is RELEASE:
             return  # what a tag or the version of a chart contains says its name
-        answer = await self.commits.contains(source.body, revision, wish.asked)
+        answer = await self.past.contains(source.body, revision, wish.asked)
         if isinstance(answer, Unknown):
             self._doubts[revision] = answer.why
         found = None if isinstance(answer, Unknown) else answer

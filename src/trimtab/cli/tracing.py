@@ -11,8 +11,8 @@ from trimtab.api.gvk import HELM_RELEASE, KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.names import HELM_MANAGER
 from trimtab.cli.apps import Trace, apps
-from trimtab.cli.commits import Change, Unknown, commits
 from trimtab.cli.looking import Looking, source_ref
+from trimtab.cli.past import Change, Unknown, past
 from trimtab.cli.rendering import Recipe
 from trimtab.diff.fields import FIELD_MANAGER, owned_entry
 from trimtab.health.blockers import Blocker, Known
@@ -139,7 +139,7 @@ async def _of_app(client: "Client", found: Traced, body: Body, of: Ref, timeout_
     source = await Looking(client).of(source_ref(body))
     if source.body is None:
         return replace(found, commit=Unknown(source.problem or "its source is gone"))
-    async with commits(client) as git:
+    async with past(client) as git:
         found = replace(found, commit=await git.last_change(source.body, trace.revision, origin.file, *lines))
         if trace.layers:
             layer = await git.last_touch(source.body, trace.revision, parent(trace.layers))

@@ -81,7 +81,7 @@ def wait(options: Options, words: tuple[str, ...], revision: str, goal: str, for
         raise click.BadParameter(wrong, param_hint="--revision")
 
     async def work(client: "Client") -> int:
-        from trimtab.cli.commits import commits
+        from trimtab.cli.past import past
         from trimtab.cli.stations import Stations
         from trimtab.health.revisions import Wish
         from trimtab.health.stages import Stage
@@ -89,7 +89,7 @@ def wait(options: Options, words: tuple[str, ...], revision: str, goal: str, for
 
         stage = Stage.HEALTHY if goal == "ready" else Stage(goal)
         ref = Ref(kind.gvk.group, kind.gvk.kind, options.namespace, name)
-        async with commits(client) as git:
+        async with past(client) as git:
             stations = Stations(client, kind, ref, Wish(revision), git, stage)
             outcome, view = await _until(stations, stage, options)
         blockers = await _blockers(client, stations, view) if outcome is not Outcome.REACHED else ()

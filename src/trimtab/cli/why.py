@@ -14,7 +14,7 @@ from trimtab.cli.kinds import ALL, APP, RELEASE, SOURCES, Kind, one, shortened
 from trimtab.cli.wait import blocked, document, named, stages
 
 if TYPE_CHECKING:
-    from trimtab.cli.commits import Change, Unknown
+    from trimtab.cli.past import Change, Unknown
     from trimtab.cli.stations import View
     from trimtab.cli.tracing import Traced
     from trimtab.health.blockers import Blocker
@@ -120,8 +120,8 @@ def _checked(asked: Asked) -> Asked:
 
 
 async def _app(client: "Client", options: Options, target: Ours, form: output.Form) -> int:
-    from trimtab.cli.commits import commits
     from trimtab.cli.looking import Looking
+    from trimtab.cli.past import past
     from trimtab.cli.stations import Stations
     from trimtab.health.revisions import Wish
     from trimtab.health.stages import Mark, Stage
@@ -129,7 +129,7 @@ async def _app(client: "Client", options: Options, target: Ours, form: output.Fo
 
     kind, name = target.kind, target.name
     ref = Ref(kind.gvk.group, kind.gvk.kind, target.namespace or options.namespace, name)
-    async with commits(client) as git, deadline(options.timeout_s, ref):
+    async with past(client) as git, deadline(options.timeout_s, ref):
         async with contextlib.aclosing(Stations(client, kind, ref, Wish(), git, Stage.HEALTHY).follow()) as views:
             view = await anext(views)
         if view.app is None:
@@ -225,7 +225,7 @@ def _asked_with(body: dict[str, Any]) -> str:
 
 
 async def _object(client: "Client", options: Options, asked: Asked, form: output.Form) -> int:
-    from trimtab.cli.commits import Unknown
+    from trimtab.cli.past import Unknown
     from trimtab.cli.tracing import traced
     from trimtab.kube.errors import UnknownKind
     from trimtab.manifests.refs import Ref
@@ -264,7 +264,7 @@ def code_of(found: "Traced") -> Code:
 
 def object_told(found: "Traced") -> list[str]:
     """The object in words."""
-    from trimtab.cli.commits import Change
+    from trimtab.cli.past import Change
 
     def line(label: str, *words: str) -> list[str]:
         return output.hanging(f"  {label:<9}", "  ".join(filter(None, words)))
@@ -345,7 +345,7 @@ def _drift_told(found: "Traced") -> list[str]:
 
 def structured(found: "Traced") -> dict[str, Any]:
     """The object for programs (docs/questions.md); what is not known is null."""
-    from trimtab.cli.commits import Change
+    from trimtab.cli.past import Change
 
     trace, commit = found.trace, found.commit
     origin = trace.finding.origin if trace is not None else None
@@ -381,7 +381,7 @@ def structured(found: "Traced") -> dict[str, Any]:
 
 
 def _change(change: "Change | Unknown | None") -> dict[str, Any] | None:
-    from trimtab.cli.commits import Change
+    from trimtab.cli.past import Change
 
     if not isinstance(change, Change):
         return None

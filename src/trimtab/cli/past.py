@@ -57,7 +57,7 @@ class Change(NamedTuple):
 
 
 @dataclass(slots=True)
-class Commits:
+class Past:
     """Asks the repositories of GitRepositories; each answer is remembered."""
 
     access: GitAccess
@@ -171,13 +171,13 @@ async def _change(history: History, found: str) -> Change:
 
 
 @contextlib.asynccontextmanager
-async def commits(client: "Client") -> AsyncIterator[Commits]:
+async def past(client: "Client") -> AsyncIterator[Past]:
     """What asks git; what it fetches is removed at the end."""
     transport = AiohttpTransport()
     try:
         with tempfile.TemporaryDirectory(prefix="trimtab-git-") as directory:
             place = Path(directory)
             source = GitSource(place / "git", Store(place / "store"), transport, client.clock)
-            yield Commits(GitAccess(client, Apps(transport, client.clock)), source)
+            yield Past(GitAccess(client, Apps(transport, client.clock)), source)
     finally:
         await transport.close()

@@ -4,8 +4,8 @@ import pytest
 
 from tests.remotes.world import Repository
 from tests.sources.test_git import repository, server, source, store, transport
-from trimtab.cli import commits as asking
-from trimtab.cli.commits import Change, Commits, Unknown
+from trimtab.cli import past as asking
+from trimtab.cli.past import Change, Past, Unknown
 from trimtab.remotes.git.credentials import ANONYMOUS
 
 __all__ = ["repository", "server", "source", "store", "transport"]
@@ -19,8 +19,8 @@ class Open:
 
 
 @pytest.fixture
-def git(source) -> Commits:
-    return Commits(Open(), source)
+def git(source) -> Past:
+    return Past(Open(), source)
 
 
 def of(server, *, revision="", **spec):
