@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,6 @@ JOB |= {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [
 CLAIM = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}}
 CLAIM |= {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"password": "hush-hush"}}
-
-
-@pytest.fixture
-def trimtab(served: ControlPlane) -> Command:
-    return partial(as_user_of, served.kubeconfig)
 
 
 @pytest.fixture
@@ -87,6 +81,13 @@ def test_a_secret_is_a_placeholder_or_itself_and_only_if_asked_for(
     assert (hollow.returncode, "hush" in hollow.stdout, "password: " in hollow.stdout) == (0, False, True)
     full = trimtab("export", "--unmanaged", "-n", place, "secrets", "--secrets", "include")
     assert (full.returncode, "aHVzaC1odXNo" in full.stdout, "clear text" in full.stderr) == (0, True, True)
+
+
+def test_where_nothing_counts_the_place_is_named_and_no_share_of_it(trimtab: Command, place: str) -> None:
+    done = trimtab("coverage", "-n", place)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"nothing that counts in namespace {place}: -n names another, -A looks in all" in done.stderr
+    assert "%" not in done.stderr
 
 
 def test_what_may_not_be_listed_is_unknown(

@@ -52,7 +52,7 @@ def coverage(
         if form == "json":
             _document(found)
         else:
-            _print(found, listed=listed)
+            _print(found, namespace, listed=listed)
         share = percentage(found.objects)
         if found.blind:
             return Code.UNKNOWN
@@ -79,9 +79,13 @@ def percentage(objects: "Sequence[Covered]") -> float:
     return 100.0 * managed / len(objects) if objects else 100.0
 
 
-def _print(found: "Estate", *, listed: bool) -> None:
+def _print(found: "Estate", namespace: str, *, listed: bool) -> None:
     from trimtab.cli import output
 
+    if not found.objects and not found.blind:
+        where = f"namespace {namespace}: -n names another, -A looks in all" if namespace else "the cluster"
+        output.say("✔", f"there is nothing that counts in {where}")
+        return
     counts = Counter((one.ref.namespace or _NOWHERE, _kind(one), one.share.value) for one in found.objects)
     places = sorted({(namespace, kind) for namespace, kind, _ in counts})
     shares = ("managed", *_OTHERS)
