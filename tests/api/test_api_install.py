@@ -55,6 +55,12 @@ def installed(served: Kubectl) -> Iterator[Kubectl]:
     remove(served, [body for body in bodies if "rbac.authorization.k8s.io" in body["apiVersion"]])
 
 
+def in_order(line: str) -> str:
+    """A rule as one can compare it: the server names verbs, resources and names in no order."""
+    ordered = re.sub(r"\[([^\[\]]*)\]", lambda listed: f"[{' '.join(sorted(listed[1].split()))}]", line.strip())
+    return re.sub(r"\s{2,}", "  ", ordered)
+
+
 def rights(kubectl: Kubectl, account: str, namespace: str) -> list[str]:
     """What an account may do in a namespace and an account without any binding may not."""
 
@@ -63,7 +69,7 @@ def rights(kubectl: Kubectl, account: str, namespace: str) -> list[str]:
         groups = ["system:serviceaccounts", f"system:serviceaccounts:{DEFAULT_NAMESPACE}", "system:authenticated"]
         acting = [f"--as={user}", *(f"--as-group={group}" for group in groups)]
         text = kubectl("auth", "can-i", "--list", "--no-headers", "-n", namespace, *acting)
-        return {re.sub(r"\s{2,}", "  ", line.strip()) for line in text.splitlines() if line.strip()}
+        return {in_order(line) for line in text.splitlines() if line.strip()}
 
     return sorted(listed(account) - listed("nobody"))
 
