@@ -29,7 +29,7 @@ SAMPLES = {
     "trimtab.dev/policy": (["newest"], ["", "semver", "Newest"]),
     "trimtab.dev/hold": (["release 4.2 is broken"], [" "]),
     "trimtab.dev/lock": (["incident 17"], ["\t"]),
-    "trimtab.dev/unhold": (["ghcr.io/acme/app:1.2"], ["", " "]),
+    "trimtab.dev/unhold": (["acme/app:1.2", "acme/app:1.2 after 1234567"], ["", " ", "a:1 after lunch", "a:1 b"]),
     "trimtab.dev/commits": (["run", "policy"], ["", "Policy", "each"]),
     "trimtab.dev/pull-request": (["github", "gitlab", "gitea", "forgejo"], ["", "true", "GitHub"]),
     "trimtab.dev/pull-request-secret": (["forge-token"], ["", "ns/name"]),

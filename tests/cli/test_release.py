@@ -406,7 +406,12 @@ def test_an_app_is_released_by_what_its_cluster_and_its_repository_say(
     git = {"commit": {"author": {"email": "robot@example.org"}}}
     spec = {"sourceRef": {"kind": "GitRepository", "name": "shop"}, "interval": "1h", "git": git}
     cluster._create(IMAGE_UPDATE_AUTOMATION.api_version, "ImageUpdateAutomation", "shop", spec)
-    undone = {"policy": f"{ns}/cart", "image": f"{host}/acme/cart:1.5.0", "path": "prod/kustomization.yaml"}
+    undone = {
+        "policy": f"{ns}/cart",
+        "image": f"{host}/acme/cart:1.5.0",
+        "path": "prod/kustomization.yaml",
+        "commit": "1" * 40,
+    }
     cluster.status("imageupdateautomation", "shop", held=[undone])
     assert run("unhold", "ImagePolicy/cart", "--path", "flux").exit_code == 0
-    assert f'trimtab.dev/unhold: "{host}/acme/cart:1.5.0"' in world.file("flux/policy.yaml")
+    assert f'trimtab.dev/unhold: "{host}/acme/cart:1.5.0 after {"1" * 40}"' in world.file("flux/policy.yaml")

@@ -238,7 +238,9 @@ def test_an_image_that_its_policy_let_go_is_told_to_come_back_at_once(shop: Shop
     shop.cluster._create(IMAGE_POLICY.api_version, "ImagePolicy", "web", policy)
     words = f"◎ ImagePolicy {ns}/web has trimtab.dev/unhold: r/web:2, so that image automation writes it again at once"
     assert words not in shop.run("rollback", "shop", "--dry-run").stderr
-    kubectl("-n", ns, "annotate", "imagepolicy", "web", "trimtab.dev/unhold=r/web:2")
+    kubectl("-n", ns, "annotate", "imagepolicy", "web", "trimtab.dev/unhold=r/web:2 after 1234567")
+    assert words not in shop.run("rollback", "shop", "--dry-run").stderr
+    kubectl("-n", ns, "annotate", "--overwrite", "imagepolicy", "web", "trimtab.dev/unhold=r/web:2")
     done = shop.run("rollback", "shop", "--dry-run")
     assert done.returncode == 2, done.stderr
     assert words in done.stderr

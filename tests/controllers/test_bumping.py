@@ -83,6 +83,8 @@ def test_the_policies_of_the_namespace_that_are_selected_and_chose_and_are_not_h
             policy("bad", "acme/app:a#b", {"team": "a"}),
             policy("meant", "acme/m:3", {"team": "a"}, unhold="acme/m:3"),
             policy("stale", "acme/m:3", {"team": "a"}, unhold="acme/m:2"),
+            policy("until", "acme/m:3", {"team": "a"}, unhold="acme/m:3 after 1234567"),
+            policy("odd", "acme/m:3", {"team": "a"}, unhold="acme/m:3 after lunch"),
             policy("app", "other/app:9", {"team": "a"}, namespace="elsewhere"),
         ],
         "ns",
@@ -92,11 +94,13 @@ def test_the_policies_of_the_namespace_that_are_selected_and_chose_and_are_not_h
         "app": "acme/app:1",
         "meant": "acme/m:3",
         "stale": "acme/m:3",
+        "until": "acme/m:3",
+        "odd": "acme/m:3",
     }
     assert found.held == {Key("ns", "locked"): "trimtab.dev/lock: incident 7"}
-    assert list(found.observed) == ["app", "locked", "meant", "stale"]
+    assert list(found.observed) == ["app", "locked", "meant", "odd", "stale", "until"]
     assert "is not a tag" in found.strange[Key("ns", "bad")]
-    assert found.released == {Key("ns", "meant")}
+    assert found.released == {Key("ns", "meant"): "", Key("ns", "until"): "1234567"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """One run against a repository that is a double: what is asked of it, on which branch, and what is left alone."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,15 +65,15 @@ def snapshot(files: dict[str, str], past: Any = None) -> Snapshot:
 async def run(
     repository: Repository,
     spared: tuple[Place, ...] = (),
-    released: tuple[Key, ...] = (),
+    released: Mapping[Key, str] | None = None,
     observed: str = "",
     **asked: Any,
 ) -> Ran:
     wanted: Any = repository
     images = {APP: NEW, DB: NEW_DB}
     item = Automation.of(automation(**asked))
-    held = dict.fromkeys(spared, "")
-    return await Run(Key("ns", "auto"), item, wanted, None, "", images, held, frozenset(released), observed).carry_out()
+    held = dict.fromkeys(spared, "d" * 40)
+    return await Run(Key("ns", "auto"), item, wanted, None, "", images, held, released or {}, observed).carry_out()
 
 
 def bump(commit: str, policy: Key, image: Image) -> Logged:
@@ -115,8 +115,51 @@ async def test_what_was_undone_is_left_and_the_rest_is_written() -> None:
     assert ran.undone == {Place(APP, "apps/app.yaml"): "by commit hhhhhhh of A <a@b>"}
     assert [list(files) for _, files in repository.orders] == [["apps/db.yaml"]]
     again = Repository(log=repository.log, past=repository.past)
-    assert (await run(again, released=(APP,))).undone == {}
+    assert (await run(again, released={APP: ""})).undone == {}
     assert [sorted(files) for _, files in again.orders] == [sorted(FILES)]
+
+
+UNDONE, AGAIN = [logged("h"), bump("b", APP, NEW)], [logged("f"), bump("e", APP, NEW)]
+
+
+@pytest.mark.parametrize(
+    ("log", "after", "held"),
+    [
+        (UNDONE, None, True),
+        (UNDONE, "h" * 40, False),
+        ([logged("0"), *UNDONE], "hhhhhhh", False),
+        ([*AGAIN, *UNDONE], "h" * 40, True),
+        ([*AGAIN, *UNDONE], "f" * 40, False),
+        ([logged("0"), *AGAIN, *UNDONE], "f" * 40, False),
+        (UNDONE, "9" * 40, True),  # of a history that is not this one
+    ],
+    ids=["never", "then", "later commits", "undone once more", "let go once more", "and later commits", "unknown"],
+)
+async def test_what_was_let_go_is_held_again_when_it_is_undone_once_more(
+    log: list[Logged], after: str | None, held: bool
+) -> None:
+    """Rollbacks and changes by hand alike."""
+    place = Place(APP, "apps/app.yaml")
+    had = {**FILES, "apps/app.yaml": FILE.format(NEW)}
+    repository = Repository(log=log, past={"b" * 40: had, "e" * 40: had})
+    released = {} if after is None else {APP: after}
+    assert (place in (await run(repository, released=released)).undone) is held
+    back = [logged(one.commit[0], ("Trimtab-Held", f"{APP} {NEW}")) if one.commit[0] in "hf" else one for one in log]
+    repository = Repository(log=back, past={"b" * 40: had, "e" * 40: had})
+    assert (place in (await run(repository, released=released)).undone) is held
+
+
+@pytest.mark.parametrize(
+    ("after", "kept"),
+    [(None, True), ("", False), ("d" * 40, False), ("c" * 40, True), ("e" * 40, False), ("9" * 40, True)],
+    ids=["never", "ever", "then", "before", "later", "unknown"],
+)
+async def test_what_is_remembered_as_undone_counts_unless_it_was_let_go_since(after: str | None, kept: bool) -> None:
+    place = Place(APP, "apps/app.yaml")
+    repository = Repository(log=[logged("e"), logged("d"), logged("c")])
+    ran = await run(repository, (place,), {} if after is None else {APP: after})
+    assert (ran.remembered, ran.newest) == ({place: "d" * 40} if kept else {}, "e" * 40)
+    assert (place in ran.undone) is kept
 
 
 async def test_the_server_is_asked_no_more_often_where_more_files_were_undone() -> None:

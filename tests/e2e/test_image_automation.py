@@ -136,21 +136,23 @@ def test_what_somebody_undid_is_left_alone_until_there_is_another_image(auto: Au
     assert head(repo) == reverted
     words = auto.told(ns, "Held")
     assert f"{NEW} of {ns}/app was undone in apps/app.yaml by commit {reverted[:7]} of t <t@example.org>" in words
-    assert auto.get_automation(ns)["status"]["held"] == [{"policy": f"{ns}/app", "image": NEW, "path": "apps/app.yaml"}]
+    held = {"policy": f"{ns}/app", "image": NEW, "path": "apps/app.yaml", "commit": reverted}
+    assert auto.get_automation(ns)["status"]["held"] == [held]
     # a marker that was never written is no reverted one
     repo.commit({"apps/other.yaml": APP.replace("NS", ns)})
     auto.poke_automation(ns)
     commits(auto, ns, repo, 5)
     assert (NEW in shown(repo, "apps/other.yaml"), NEW in shown(repo, "apps/app.yaml")) == (True, False)
     # somebody means it
-    auto.annotate_policy(ns, "app", unhold=NEW)
+    assert auto.get_automation(ns)["status"]["held"] == [held]
+    auto.annotate_policy(ns, "app", unhold=f"{NEW} after {reverted}")
     commits(auto, ns, repo, 6)
     assert NEW in shown(repo, "apps/app.yaml")
     until(lambda: "held" not in auto.get_automation(ns)["status"], lambda: auto.why(ns))
-    auto.annotate_policy(ns, "app", unhold=None)
     repo._git("pull", "-q", str(repo.bare), "main")
     repo.commit({"apps/app.yaml": APP.replace("NS", ns)})
     auto.poke_automation(ns)
+    until(lambda: auto.get_automation(ns)["status"].get("held", held) != held, lambda: auto.why(ns))
     assert count(repo) == 7
     auto.choose(ns, "app", NEWER)
     commits(auto, ns, repo, 8)

@@ -215,7 +215,11 @@ RULES: Final[Mapping[str, Rule]] = {
     names.Annotation.PULL_REQUEST: _rule(_AUTOMATION, *_one_of(*names.PullRequests)),
     names.Annotation.PULL_REQUEST_SECRET: _rule(_AUTOMATION, "the name of a Secret", _form(_NAME)),
     names.Annotation.SKIP_CI: _rule(_AUTOMATION, *_BOOLEAN),
-    names.Annotation.UNHOLD: _rule(_POLICY, "the image that is held, as IMAGE:TAG", _text),
+    names.Annotation.UNHOLD: _rule(
+        _POLICY,
+        "the image that is held, as IMAGE:TAG or `IMAGE:TAG after COMMIT`",
+        _form(r"\S+( after [0-9a-f]{7,64})?"),
+    ),
     names.ALLOWED_NAMESPACES: _rule(
         "Namespace", "names of namespaces by commas, `*` for any characters", _list_of(_NAMESPACES)
     ),

@@ -159,6 +159,7 @@ class HeldImage(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
     policy: Annotated[str, doc("Namespace and name of the ImagePolicy.")]
     image: Annotated[str, doc("The image.")]
     path: Annotated[str, doc("The file.")]
+    commit: Annotated[str, doc("The head of the branch where that was seen first.")] = ""
 
 
 class ImageUpdateAutomationStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

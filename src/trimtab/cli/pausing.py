@@ -15,7 +15,7 @@ from trimtab.cli.ground import Ground
 from trimtab.commits import REQUESTED_BY, Changes, Message, Snapshot, Written
 from trimtab.images.named import Named
 from trimtab.images.objects import POLICY, Subject, annotated, find
-from trimtab.images.pauses import unlocking, words_of
+from trimtab.images.pauses import LetGo, unlocking, words_of
 from trimtab.images.reaching import Files
 from trimtab.images.reference import Image
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from trimtab.kube.client import Client
 
 
-Held: TypeAlias = Mapping[str, str]
-"""Images that somebody undid, by the namespace and name of their policy."""
+Held: TypeAlias = Mapping[str, LetGo]
+"""Images that somebody undid, and the newest commit of then, by the namespace and name of their policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +92,17 @@ def locking(names: Iterable[str], reason: str, user: str) -> Pausing:
 def unholding(names: Iterable[str], image: str) -> Pausing:
     """`trimtab unhold`; `image` is one that was undone, and may be written again."""
     try:
-        again = str(Image.parse(image)) if image else ""
+        again = Image.parse(image) if image else None
     except ValueError as problem:
         raise click.UsageError(f"--image: {problem}") from None
 
     def wanted(subject: Subject, _: str, held: Held) -> Mapping[str, str | None]:
         if subject.named.kind == POLICY:
-            undone = again or _undone(subject, held)
-            return {Annotation.HOLD: None, **({Annotation.UNHOLD: undone} if undone else {})}
-        if again:
+            undone = _undone(subject, held)
+            if again is not None and (undone is None or undone.image not in (str(again), f"{again.name}:{again.tag}")):
+                undone = LetGo(str(again))
+            return {Annotation.HOLD: None, **({Annotation.UNHOLD: str(undone)} if undone is not None else {})}
+        if again is not None:
             raise Terminal("UpdateFailed", f"--image is of an {POLICY}, whose choice it is, and {subject} is none")
         return {Annotation.HOLD: None}
 
@@ -146,11 +148,11 @@ async def _held(client: "Client") -> Held:
         found = (await client.list(resource, "", type=ImageUpdateAutomation)).items
     except (Forbidden, UnknownKind):
         return {}
-    return {one.policy: one.image for item in found for one in item.status.held}
+    return {one.policy: LetGo(one.image, one.commit) for item in found for one in item.status.held}
 
 
-def _undone(subject: Subject, held: Held) -> str:
+def _undone(subject: Subject, held: Held) -> LetGo | None:
     """The image of this policy that was undone. A policy that names no namespace in git is told by its name alone."""
     namespace, name = subject.named.namespace, subject.named.name
     keys = [f"{namespace}/{name}"] if namespace else [key for key in held if key.endswith(f"/{name}")]
-    return held.get(keys[0], "") if len(keys) == 1 else ""
+    return held.get(keys[0]) if len(keys) == 1 else None

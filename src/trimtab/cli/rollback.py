@@ -184,6 +184,7 @@ async def _warn_of_let_go(client: "Client", held: "Sequence[str]") -> None:
     from trimtab.api.names import Annotation
     from trimtab.base.errors import Transient
     from trimtab.base.http import TransportError
+    from trimtab.images.pauses import LetGo
     from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
 
     for one in held:
@@ -195,9 +196,12 @@ async def _warn_of_let_go(client: "Client", held: "Sequence[str]") -> None:
             continue
         except (ApiError, Unreachable, UnknownKind, TransportError, Transient):
             return  # the commit is made; what can be seen is told of it
-        let_go = (body["metadata"].get("annotations") or {}).get(Annotation.UNHOLD, "")
-        tagged = let_go.partition("@")[0]
-        if let_go and value.partition("@")[0] in (tagged, tagged.rpartition(":")[2]):
+        try:
+            let_go = LetGo.parse((body["metadata"].get("annotations") or {}).get(Annotation.UNHOLD, ""))
+        except ValueError:
+            continue
+        tagged = let_go.image.partition("@")[0]
+        if not let_go.after and value.partition("@")[0] in (tagged, tagged.rpartition(":")[2]):
             output.say(
                 "◎",
                 f"ImagePolicy {policy} has {Annotation.UNHOLD}: {let_go}, so that image automation writes it again at "

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Final, NamedTuple
 
 from trimtab.api import names
@@ -157,6 +158,11 @@ def rolled_back(images: Mapping[Key, Image], log: Iterable[Logged]) -> dict[Key,
             if said and said in forms:
                 found.setdefault(policy, f"by commit {one.commit[:7]} of {one.author}")
     return found
+
+
+def since(commit: str, log: Iterable[Logged]) -> list[Logged]:
+    """What was made after `commit`; all where it is not in `log`, which has the last commit first."""
+    return list(takewhile(lambda one: not one.commit.startswith(commit), log))
 
 
 class Undoing(NamedTuple):

@@ -305,7 +305,7 @@ class ImageUpdates:
         undone = [
             f"{wanted.images[place.policy]} of {place.policy} was undone in {place.path}"
             f"{f' {who}' if who else ''}: it is left so until there is another image, or until the ImagePolicy has "
-            f"{names.Annotation.UNHOLD}: {wanted.images[place.policy]}"
+            f"{names.Annotation.UNHOLD}: {wanted.images[place.policy]} (`trimtab unhold`)"
             for place, who in ran.undone.items()
             if place.policy in wanted.images
         ]
@@ -397,10 +397,17 @@ def _after(
     elif ran.before is not None and ran.before.commit != commit:
         # pushed by a process that was gone before it could say so
         commit, at = ran.before.commit, rfc3339(datetime.fromtimestamp(ran.before.at, now.tzinfo))
+    places = [place for place in ran.undone if place.policy in wanted.images]
+    news = {place.policy for place in places if place not in ran.remembered}
     held = [
-        HeldImage(policy=str(place.policy), image=str(wanted.images[place.policy]), path=place.path)
-        for place in ran.undone
-        if place.policy in wanted.images
+        HeldImage(
+            policy=str(place.policy),
+            image=str(wanted.images[place.policy]),
+            path=place.path,
+            # one commit for all places of a policy: whoever lets it go names one
+            commit=ran.newest if place.policy in news else ran.remembered[place],
+        )
+        for place in places
     ]
     return msgspec.structs.replace(
         status,
@@ -419,13 +426,13 @@ def _observed(status: ImageUpdateAutomationStatus, branch: str) -> str:
 
 
 def _still_held(status: ImageUpdateAutomationStatus, wanted: Wanted) -> dict[Place, str]:
-    """What was undone before, of the images that are still the choice."""
+    """What was undone before, of the images that are still the choice, and the newest commit of when that was seen."""
     images = {str(policy): (policy, str(image)) for policy, image in wanted.images.items()}
     held: dict[Place, str] = {}
     for one in status.held:
         policy, image = images.get(one.policy, (None, ""))
-        if policy is not None and image == one.image and policy not in wanted.released:
-            held[Place(policy, one.path)] = ""
+        if policy is not None and image == one.image:
+            held[Place(policy, one.path)] = one.commit
     return held
 
 

@@ -42,7 +42,11 @@ class Proposal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What came of a run. `before` is the last commit of this automation that was there already."""
+    """What came of a run. `before` is the last commit of this automation that was there already.
+
+    `newest` is the last commit that was looked through; `remembered` is what was undone before that run already, and
+    the newest commit of when it was found.
+    """
 
     head: str
     pushed: tuple[Pushed, ...]
@@ -50,12 +54,15 @@ class Ran:
     undone: Mapping[Place, str]
     bumped: Bumped | None
     before: Logged | None
+    newest: str
+    remembered: Mapping[Place, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`spared` is what was undone before, as it is remembered; `released` are policies of which that does not count.
+    """`spared` is what was undone before, and the newest commit of when that was found.
 
+    `released` are policies of which that does not count: up to a commit, or ever where none is said.
     `observed` is the commit of the branch that the last run saw, empty if that is not known.
     """
 
@@ -66,7 +73,7 @@ class Run:
     within: str
     images: Mapping[Key, Image]
     spared: Mapping[Place, str]
-    released: frozenset[Key]
+    released: Mapping[Key, str]
     observed: str = ""
 
     async def carry_out(self) -> Ran:
@@ -95,7 +102,8 @@ class Run:
         if len(batches) != 1 or batches[0][1].keys() != self.images.keys():
             last = await self._looked(self._bumping(self.images, undone))
         before = bumping.by(self.key, log) if self.automation.push_branch in ("", own) else None
-        return Ran(head, tuple(pushed), tuple(proposals), undone, last, before)
+        newest = log[0].commit if log else ""
+        return Ran(head, tuple(pushed), tuple(proposals), undone, last, before, newest, self._remembered(log))
 
     async def _log(self) -> list[Logged]:
         """The last commits, the last one first, and as far back as the last run where there are more since."""
@@ -121,11 +129,14 @@ class Run:
 
     async def _undone(self, log: list[Logged]) -> dict[Place, str]:
         """Where an image that we wrote is not there any more, and by whom that was."""
-        images = {policy: image for policy, image in self.images.items() if policy not in self.released}
-        again = bumping.repeated(images, log)
-        again |= {place.policy: images[place.policy] for place in self.spared if place.policy in images}
-        back = bumping.rolled_back(images, log)
-        again |= {policy: images[policy] for policy in back}
+        remembered = self._remembered(log)
+        again = {place.policy: self.images[place.policy] for place in remembered}
+        back: dict[Key, str] = {}
+        for after, images in self._by_release().items():
+            counts = log if after is None else bumping.since(after, log)
+            again |= bumping.repeated(images, counts)
+            back |= bumping.rolled_back(images, counts)
+        again |= {policy: self.images[policy] for policy in back}
         looked = await self._looked(self._bumping(again, ())) if again else None
         found: dict[Place, str] = {}
         doubtful: dict[Place, Undoing] = {}
@@ -134,11 +145,11 @@ class Run:
         others = [place for place in places if place not in found]
         logs = await self._logs({place.path for place in others}) if others else {}
         for place in others:
-            past = logs[place.path]
+            past = self._counts(place.policy, logs[place.path], log)
             later = bumping.later(place, again[place.policy], past)
             if words := bumping.contested(place, again[place.policy], past):
                 found[place] = words
-            elif place in self.spared:
+            elif place in remembered:
                 found[place] = later.who if later is not None else ""
             elif later is not None:
                 doubtful[place] = later
@@ -148,6 +159,38 @@ class Run:
             await self._looked(bump)
             found |= {place: doubtful[place].who for place in bump.undone}
         return found
+
+    def _by_release(self) -> dict[str | None, dict[Key, Image]]:
+        """The images, by the commit up to which what was undone does not count. Where it never does, there is none."""
+        found: dict[str | None, dict[Key, Image]] = {}
+        for policy, image in self.images.items():
+            if (after := self.released.get(policy)) != "":
+                found.setdefault(after, {})[policy] = image
+        return found
+
+    def _remembered(self, log: list[Logged]) -> dict[Place, str]:
+        """What was undone before, as far as nobody let it go since then."""
+        commits = [one.commit for one in log]
+        found: dict[Place, str] = {}
+        for place, at in self.spared.items():
+            after = self.released.get(place.policy)
+            if place.policy not in self.images or after == "" or (after is not None and at.startswith(after)):
+                continue
+            newer = after is None or at in {one.commit for one in bumping.since(after, log)}
+            if newer or not any(commit.startswith(after or "") for commit in commits):
+                found[place] = at
+        return found
+
+    def _counts(self, policy: Key, past: list[Logged], log: list[Logged]) -> list[Logged]:
+        """What of the `past` of a file counts for a policy: all, or what came after its owner let the image go."""
+        after = self.released.get(policy)
+        if after is None:
+            return past
+        newer = bumping.since(after, log)
+        if len(newer) == len(log):  # it is further back than that
+            return bumping.since(after, past)
+        commits = {one.commit for one in newer}
+        return [one for one in past if one.commit in commits]
 
     async def _batches(self, undone: Mapping[Place, str]) -> list[tuple[str, Mapping[Key, Image]]]:
         """What is written together, and on which branch: all, or one policy after the other."""

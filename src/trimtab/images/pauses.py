@@ -4,6 +4,7 @@ Written on the object in git, in our words or in those of Flux v1. A lock or a h
 nobody writes one to say that all may go on.
 """
 
+import re
 from collections.abc import Mapping as Dictionary
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -17,6 +18,7 @@ _LOCKED: Final = "locked"
 _IGNORE: Final = "ignore"
 _OFF: Final = frozenset({"false", "no", "off"})
 _SHOWN: Final = 200
+_COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")
 
 
 class Kind(StrEnum):
@@ -62,6 +64,29 @@ def pause_of(annotations: Dictionary[str, str]) -> Pause | None:
     if Annotation.HOLD in annotations:
         return Pause(Kind.HOLD, Annotation.HOLD, annotations[Annotation.HOLD])
     return None
+
+
+class LetGo(NamedTuple):
+    """What `trimtab.dev/unhold` says: an image may be written again, whoever undid it. Written `IMAGE [after COMMIT]`.
+
+    With `after`, what is undone later than in that commit counts again; without it, nothing does while it is there.
+    """
+
+    image: str
+    after: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "LetGo":
+        """Read an annotation. Raises ValueError."""
+        match text.split():
+            case [image]:
+                return cls(image)
+            case [image, "after", commit] if _COMMIT.fullmatch(commit):
+                return cls(image, commit)
+        raise ValueError(f"{text[:_SHOWN]!r} is neither IMAGE:TAG nor `IMAGE:TAG after COMMIT`")
+
+    def __str__(self) -> str:
+        return f"{self.image} after {self.after}" if self.after else self.image
 
 
 def words_of(reason: str, user: str) -> str:
