@@ -157,6 +157,7 @@ class Images:
         self.clock, self.cluster, self.registry = Moments(), FakeCluster(), FakeRegistry(*tags)
         self.told: list[tuple[str, str]] = []
         self.woken: set[Key] = set()
+        self.let_in: set[Key] = set()
         self.generation = 0
         self.start()
 
@@ -198,6 +199,7 @@ class Images:
                 recorder=recorder,
                 clock=self.clock,
             ),
+            self.let_in.add,
             chance=lambda: 0.0,
         )
         scans.on_change(self.choosing.moved)

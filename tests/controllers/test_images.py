@@ -496,6 +496,35 @@ async def test_a_registry_that_never_answers_ends_the_pass_and_stops_no_policy_o
     assert "the registry has not said all that was asked in 0.2 s" in images.ready(IMAGE_POLICY)[2]
 
 
+async def test_a_registry_that_never_answers_leaves_room_for_looks_at_others(
+    images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, stuck, honest = asyncio.Event(), asyncio.Event(), images.registry.send
+
+    async def send(request: Request) -> Answer:
+        stuck.set()
+        await answer.wait()
+        return await honest(request)
+
+    monkeypatch.setattr(images.registry, "send", send)
+    images.looking._shares = Shares(1, images.let_in.add)
+    other, elsewhere = Key(REPOSITORY.namespace, "other"), Key("tenant", "elsewhere")
+    images.repository(other)
+    images.repository(elsewhere, image="127.0.0.1:5001/app")
+    looking = asyncio.ensure_future(images.look())
+    await stuck.wait()
+    writes = images.cluster.writes
+    assert isinstance(await images.look(other), Crowded)
+    assert (images.cluster.writes, images.let_in) == (writes, set())
+    third = asyncio.ensure_future(images.look(elsewhere))
+    await asyncio.sleep(0)
+    answer.set()
+    assert isinstance(await looking, Again)
+    assert not isinstance(await third, Crowded)
+    assert images.let_in == {other}
+    assert isinstance(await images.look(other), Again)
+
+
 async def test_another_namespace_chooses_only_where_its_labels_are_selected(images: Images) -> None:
     tenant = Key("tenant", "app")
     images.cluster.bodies[NAMESPACE, Key("", "tenant")] = {"metadata": {"labels": {"team": "shop"}}}

@@ -102,7 +102,8 @@ class Reflecting:
                 chosen=choosing.chosen,
                 recorder=recorder,
                 clock=clock,
-            )
+            ),
+            look,
         )
         looker: Controller[Key] = Controller(
             "imagerepository",

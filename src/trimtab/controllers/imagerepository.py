@@ -33,8 +33,11 @@ from trimtab.remotes.oci.wire import Access
 from trimtab.runtime.controller import Again, Done, Result
 from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import drop, ensure
+from trimtab.runtime.shares import Crowded, Shares
 
 LEAST_INTERVAL_S = 1.0
+_SHARE = 50
+"""Looks at one registry, or those of one namespace, at a time: the other workers are for the others."""
 _MOST_ASKED = 50
 _SPREAD = 0.1
 _SPREAD_OF_FIRST = 0.5
@@ -76,8 +79,12 @@ class _Known:
 class ImageRepositories:
     """Reconciles every ImageRepository."""
 
-    def __init__(self, world: Surroundings, chance: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, world: Surroundings, wake: Callable[[Key], None], chance: Callable[[], float] = random.random
+    ) -> None:
+        """`wake` queues one that found no room beside others that ask the same registry."""
         self._world = world
+        self._shares = Shares[Key](_SHARE, wake)
         self._voice = Voice(world.client, world.recorder, IMAGE_REPOSITORY, names.REFLECTOR_MANAGER)
         self._chance = chance
         self._known: dict[Key, _Known] = {}
@@ -121,6 +128,8 @@ class ImageRepositories:
         except Later as patience:
             # Nothing is known to be wrong with it. Not all of them at the same moment.
             return Again(patience.after * (1 + _SPREAD * self._chance()))
+        except Crowded:
+            raise  # nothing was asked: there is nothing to tell
         except TrimtabError as failure:
             await self._tell_failure(item, known, failure)
             raise
@@ -137,9 +146,11 @@ class ImageRepositories:
         if names.FINALIZER not in item.metadata.finalizers:
             resource = await self._world.client.discovery.find(IMAGE_REPOSITORY)
             await ensure(self._world.client, resource, item.metadata, names.FINALIZER)
-        access = await registryaccess.of(self._world.client, item, spec.timeout_s)
+        sides = f"registry {spec.repository.origin.raw_authority}", f"a registry in namespace {item.metadata.namespace}"
         try:
-            await self._look(item, known, spec, access, exclusions)
+            with self._shares.of(item.key, *sides):
+                access = await registryaccess.of(self._world.client, item, spec.timeout_s)
+                await self._look(item, known, spec, access, exclusions)
         except OSError as problem:
             words = f"the tags cannot be kept: {problem}; look at the disk"
             raise Transient(names.Reason.STORAGE_OPERATION_FAILED, words) from problem
