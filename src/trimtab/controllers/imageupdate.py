@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -12,17 +11,16 @@ import msgspec
 from trimtab.api import names
 from trimtab.api.gvk import IMAGE_UPDATE_AUTOMATION
 from trimtab.api.image import ImagePolicy
-from trimtab.api.imageupdate import HeldImage, ImageUpdateAutomation, ImageUpdateAutomationStatus
+from trimtab.api.imageupdate import ImageUpdateAutomation, ImageUpdateAutomationStatus
 from trimtab.api.names import ConditionType, Reason
 from trimtab.api.source import GitRepository
 from trimtab.base.clock import Clock, rfc3339
 from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.commits import ReadOnly, Refused, Repository, Writers
 from trimtab.commits.changes import inside
-from trimtab.controllers import bumping, progress
+from trimtab.controllers import progress, upshot
 from trimtab.controllers.access import Access
 from trimtab.controllers.automation import Automation
-from trimtab.controllers.bumping import Place
 from trimtab.controllers.offering import about
 from trimtab.controllers.state import ObjectState
 from trimtab.controllers.voice import Voice
@@ -51,7 +49,6 @@ _SAY_AGAIN_S: Final = 600.0
 _PATIENCE_S: Final = 300.0
 """So long at least nothing is sent where the server refused, unless there is something new to send."""
 _LONGEST_BACKOFF_S: Final = 300.0
-_MOST_HELD: Final = 200
 _SHARE: Final = 10
 """Automations that write to one server, or those of one namespace, at a time: the other workers are for the others."""
 _LONGEST_PASS_S: Final = 600.0
@@ -211,9 +208,9 @@ class ImageUpdates:
             signer,
             inside(automation.path),
             wanted.images,
-            _still_held(known.status, wanted),
+            upshot.still_held(known.status, wanted),
             wanted.released,
-            _observed(known.status, branch),
+            upshot.observed(known.status, branch),
         )
         try:
             ran = await run.carry_out()
@@ -230,7 +227,7 @@ class ImageUpdates:
         try:
             await self._propose(item, automation, source, branch, ran.proposals)
         except TrimtabError:
-            await self._write(item, known, _after(known.status, wanted, branch, ran, now))  # what was pushed, was
+            await self._write(item, known, upshot.after(known.status, wanted, branch, ran, now))  # what was pushed, was
             raise
         await self._tell(item, known, wanted, branch, ran)
         known.settled = (*terms, ran.head) if ran.head else None
@@ -286,48 +283,12 @@ class ImageUpdates:
         now, generation = self._world.clock.now(), item.metadata.generation
         status = progress.ready(known.status, generation, Reason.SUCCEEDED, UP_TO_DATE, now)
         status = msgspec.structs.replace(status, last_automation_run_time=rfc3339(now))
-        status = _after(status, wanted, branch, ran, now)
-        status = self._noted(item, known, status, wanted, ran, now)
+        status = upshot.after(status, wanted, branch, ran, now)
+        status = upshot.noted(status, generation, wanted, ran, now)
+        for words in upshot.freshly_undone(known.status, wanted, ran):
+            self._voice.say(item, "Warning", Reason.REVERTED, words)
         await self._write(item, known, status)
         known.told_at = self._world.clock.monotonic()
-
-    def _noted(
-        self,
-        item: ImageUpdateAutomation,
-        known: _Known,
-        status: ImageUpdateAutomationStatus,
-        wanted: Wanted,
-        ran: Ran,
-        now: datetime,
-    ) -> ImageUpdateAutomationStatus:
-        """What is left alone, and what fits nothing, as conditions; an event where it is new."""
-        generation = item.metadata.generation
-        undone = [
-            f"{wanted.images[place.policy]} of {place.policy} was undone in {place.path}"
-            f"{f' {who}' if who else ''}: it is left so until there is another image, or until the ImagePolicy has "
-            f"{names.Annotation.UNHOLD}: {wanted.images[place.policy]} (`trimtab unhold`)"
-            for place, who in ran.undone.items()
-            if place.policy in wanted.images
-        ]
-        held = [*(f"{policy} has {why}" for policy, why in wanted.held.items()), *undone]
-        held += bumping.paused(ran.bumped) if ran.bumped is not None else []
-        strange = [f"the choice of {policy} cannot be written: {why}" for policy, why in wanted.strange.items()]
-        if ran.bumped is not None and (words := bumping.unmatched(ran.bumped, wanted.images, wanted.held.keys())):
-            strange.append(words)
-        reason = Reason.REVERTED if undone else names.Annotation.HOLD.rpartition("/")[2].capitalize()
-        for kind, found, why in (
-            (ConditionType.HELD, held, reason),
-            (ConditionType.UNMATCHED, strange, Reason.UNMATCHED),
-        ):
-            if not found:
-                status = progress.unflagged(status, kind)
-                continue
-            status = progress.flagged(status, kind, generation, why, "; ".join(found), now)
-        fresh = {(one.policy, one.path) for one in status.held} - {(one.policy, one.path) for one in known.status.held}
-        for words, place in zip(undone, [one for one in ran.undone if one.policy in wanted.images], strict=True):
-            if (str(place.policy), place.path) in fresh:
-                self._voice.say(item, "Warning", Reason.REVERTED, words)
-        return status
 
     async def _tell_idle(self, item: ImageUpdateAutomation, known: _Known, message: str) -> None:
         now, monotonic = self._world.clock.now(), self._world.clock.monotonic()
@@ -385,55 +346,6 @@ class ImageUpdates:
             return False
         known.status = status
         return True
-
-
-def _after(
-    status: ImageUpdateAutomationStatus, wanted: Wanted, branch: str, ran: Ran, now: datetime
-) -> ImageUpdateAutomationStatus:
-    """The status with what a run found and did."""
-    commit, at = status.last_push_commit, status.last_push_time
-    if ran.pushed:
-        commit, at = ran.pushed[-1].written.commit, rfc3339(now)
-    elif ran.before is not None and ran.before.commit != commit:
-        # pushed by a process that was gone before it could say so
-        commit, at = ran.before.commit, rfc3339(datetime.fromtimestamp(ran.before.at, now.tzinfo))
-    places = [place for place in ran.undone if place.policy in wanted.images]
-    news = {place.policy for place in places if place not in ran.remembered}
-    held = [
-        HeldImage(
-            policy=str(place.policy),
-            image=str(wanted.images[place.policy]),
-            path=place.path,
-            # one commit for all places of a policy: whoever lets it go names one
-            commit=ran.newest if place.policy in news else ran.remembered[place],
-        )
-        for place in places
-    ]
-    return msgspec.structs.replace(
-        status,
-        last_push_commit=commit,
-        last_push_time=at,
-        observed_policies=dict(wanted.observed),
-        observed_source_revision=f"{branch}@sha1:{ran.head}" if ran.head else status.observed_source_revision,
-        held=tuple(held[:_MOST_HELD]),
-    )
-
-
-def _observed(status: ImageUpdateAutomationStatus, branch: str) -> str:
-    """The commit of `branch` that was looked at last, empty if another branch was."""
-    name, _, commit = status.observed_source_revision.rpartition("@sha1:")
-    return commit if name == branch else ""
-
-
-def _still_held(status: ImageUpdateAutomationStatus, wanted: Wanted) -> dict[Place, str]:
-    """What was undone before, of the images that are still the choice, and the newest commit of when that was seen."""
-    images = {str(policy): (policy, str(image)) for policy, image in wanted.images.items()}
-    held: dict[Place, str] = {}
-    for one in status.held:
-        policy, image = images.get(one.policy, (None, ""))
-        if policy is not None and image == one.image:
-            held[Place(policy, one.path)] = one.commit
-    return held
 
 
 def _notes(item: ImageUpdateAutomation) -> dict[str, str]:
