@@ -68,7 +68,7 @@ def test_a_bad_duration_is_a_usage_error_that_shows_a_good_one() -> None:
             "choose from source, kustomize, helm, source-watcher",
         ),
         (("--export-http-path-metrics", "true"), "the paths of webhooks are secrets"),
-        (("--events-addr", ":9090"), "alerts are not served yet"),
+        (("--events-addr", ":9090"), "':9090' is not an address of http"),
     ],
 )
 def test_flags_of_flux_s_notification_controller_are_taken_or_refused_with_a_reason(
@@ -91,3 +91,10 @@ def test_gates_of_flux_are_taken_or_refused_by_name(gates: str, words: str) -> N
     done = trimtab("run", "--feature-gates", gates, "--controllers", "none")
     assert done.returncode == 1
     assert words in done.stderr
+
+
+def test_no_flag_of_run_is_declared_twice() -> None:
+    from trimtab.cli.run import run
+
+    flags = [flag for parameter in run.params for flag in (*parameter.opts, *parameter.secondary_opts)]
+    assert len(flags) == len(set(flags))

@@ -40,7 +40,6 @@ _NOT_SERVED: Final = {
     "watch-label-selector": "all objects are looked after, sharding is not served yet",
     "insecure-kubeconfig-exec": "kubeconfigs from Secrets never run programs",
     "insecure-kubeconfig-tls": "the certificates of other clusters are always checked",
-    "events-addr": "alerts are not served yet",
     "export-http-path-metrics": "the paths of webhooks are secrets",
 }
 
