@@ -127,6 +127,12 @@ class Telemetry:
             "Processes of helm that were begun to render a chart. At rest there are none.",
             registry=self._registry,
         )
+        self._spans_dropped = Counter(
+            "trimtab_spans_dropped",
+            "Spans of traces that nobody got: there was no room for them (queue), or the collector did not take them.",
+            ("cause",),
+            registry=self._registry,
+        )
         self._overflow = Counter(
             "trimtab_metrics_overflow",
             f"Measurements that were not kept because {max_objects} objects have series already.",
@@ -240,6 +246,10 @@ class Telemetry:
     def ran_helm(self) -> None:
         """A process of helm begins."""
         self._helm_runs.inc()
+
+    def spans_dropped(self, cause: str, count: int) -> None:
+        """So many spans were not exported: for lack of room (`queue`), or since they were not taken (`export`)."""
+        self._spans_dropped.labels(cause).inc(count)
 
     def watch_kind(self, kind: str, *, live: Callable[[], bool], there: Callable[[Subject], bool]) -> None:
         """Ask, whenever metrics are asked for, whether what is known of the objects of `kind` is what is.

@@ -212,6 +212,7 @@ class Assembly:
             standing=self._standing,
             recorder=self._recorder(tasks, "source-controller"),
             attach=self._attach,
+            traces=self._means.traces,
         )
         fetching.start(tasks)
         return fetching
@@ -333,6 +334,7 @@ class Assembly:
             namespace=settings.namespace,
             freeze=freeze,
             decrypting=self._decrypting(),
+            traces=self._means.traces,
         )
 
         def on_drift(app: Key, found: Drift) -> None:
@@ -373,6 +375,7 @@ class Assembly:
         self._index.on_change(on_source)
         self._client.discovery.add_listener(on_kinds)
         self._closing.append(partial(self._client.discovery.remove_listener, on_kinds))
+        self._closing.append(kustomizations.journeys.close)
         await freeze.start(tasks)
         if settings.watched_configs:
             await Configs(reader, settings.watched_configs, kustomizations.stirred).start(tasks)

@@ -10,6 +10,7 @@ from trimtab.artifacts.store import Store
 from trimtab.base.clock import Clock
 from trimtab.base.http import Transport
 from trimtab.base.tasks import Tasks
+from trimtab.base.traces import Traces
 from trimtab.cli.settings import Settings
 from trimtab.cli.wake import ChartWaker
 from trimtab.controllers import sourcing
@@ -56,6 +57,7 @@ class Fetching:
     standing: Standing
     recorder: Recorder
     attach: Callable[..., None]
+    traces: Traces
     _git: GitSource = field(init=False)
     _includes: Includes = field(init=False)
     _charts: ChartWaker = field(init=False)
@@ -88,7 +90,9 @@ class Fetching:
 
     def controller(self, tasks: Tasks, gvk: Gvk, objects: Informer[Any]) -> Controller[Key]:
         """The controller of one kind of source, not started yet."""
-        world = sourcing.Surroundings(self.client, objects, self.publisher, self.index, self.recorder, self.clock)
+        world = sourcing.Surroundings(
+            self.client, objects, self.publisher, self.index, self.recorder, self.clock, self.traces
+        )
         sources = sourcing.Sources(world, self._producers[gvk])
         controller = Controller(
             gvk.kind.lower(),

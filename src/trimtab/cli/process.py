@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections import ChainMap
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -11,8 +12,10 @@ from trimtab.base.clock import SystemClock
 from trimtab.base.http import AiohttpTransport
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Telemetry
+from trimtab.base.traces import NO_TRACES
 from trimtab.cli.assembly import Assembly
 from trimtab.cli.automation import Automation
+from trimtab.cli.recording import recording
 from trimtab.cli.reflecting import Reflecting
 from trimtab.cli.relaying import Relaying
 from trimtab.cli.role import Means
@@ -62,7 +65,17 @@ class Process:
         pages = server.app(self._checks, alive=self._alive, telemetry=self._telemetry)
         runner = await server.listen(pages, self._settings.metrics_addr)
         relaying = self._relay()
-        means = Means(self._settings, client, self._transport, self._clock, self._telemetry, self._checks, relaying)
+        traces = recording(self._settings, self._telemetry, self._identity, os.environ)
+        means = Means(
+            self._settings,
+            client,
+            self._transport,
+            self._clock,
+            self._telemetry,
+            self._checks,
+            relaying,
+            traces or NO_TRACES,
+        )
         try:
             apart = self._apart(means, relaying)
             if self._settings.controllers <= _APART:
@@ -81,6 +94,8 @@ class Process:
             await runner.cleanup()
             await self._tasks.close()
             await self._transport.close()
+            if traces is not None:
+                await traces.close()
         return 0
 
     def _led(self, means: Means) -> Callable[[], Awaitable[None]]:

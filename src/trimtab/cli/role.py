@@ -15,6 +15,7 @@ from trimtab.base.errors import Transient
 from trimtab.base.http import Transport
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Telemetry
+from trimtab.base.traces import NO_TRACES, Traces
 from trimtab.cli.attach import attach
 from trimtab.cli.settings import Settings
 from trimtab.controllers.access import Access, CrossNamespace
@@ -48,6 +49,7 @@ class Means:
     telemetry: Telemetry
     checks: ChainMap[str, server.Check] = field(default_factory=ChainMap)
     relay: Relay | None = None
+    traces: Traces = NO_TRACES
 
     def outbound(self) -> Outbound:
         """The way to other servers, by the rules of this installation."""

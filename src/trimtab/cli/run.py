@@ -137,6 +137,12 @@ _CONTROLLERS = (
     is_flag=True,
     help="Let no chart look objects up while it is rendered; one release says so with trimtab.dev/helm-lookup.",
 )
+@click.option(
+    "--tracing",
+    is_flag=True,
+    help="Record a trace of every revision, from fetch to healthy, and send it over OTLP/HTTP; where to is said by "
+    "$OTEL_EXPORTER_OTLP_ENDPOINT and its like. Needs the extra trimtab[tracing].",
+)
 @click.option("--leader-elect/--no-leader-elect", default=True, show_default=True, help="Hold Flux's Leases.")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
@@ -171,6 +177,7 @@ def run(
     deny_private_addresses: bool,
     remote_bases: tuple[str, ...],
     no_helm_lookup: bool,
+    tracing: bool,
     leader_elect: bool,
     log_level: str,
 ) -> None:
@@ -203,6 +210,7 @@ def run(
         events_addr=events_listen_addr,
         events_to=_events_to(events_addr),
         cluster_name=cluster_name,
+        tracing=_tracing(asked=tracing),
         deny_private=deny_private_addresses,
         remote_bases=_repositories(remote_bases),
         strict_substitution=feature_gates[STRICT_SUBSTITUTION],
@@ -250,6 +258,14 @@ def _duration(text: str, flag: str) -> float:
         return parse_duration(text)
     except ValueError as failure:
         raise click.BadParameter(str(failure), param_hint=flag) from None
+
+
+def _tracing(*, asked: bool) -> bool:
+    from trimtab.cli.recording import obstacle
+
+    if asked and (why := obstacle(os.environ)):
+        raise click.BadParameter(why, param_hint="--tracing")
+    return asked
 
 
 async def _until_told(settings: "Settings") -> int:

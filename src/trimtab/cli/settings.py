@@ -40,3 +40,4 @@ class Settings:
     events_addr: str = ""
     events_to: str = ""
     cluster_name: str = ""
+    tracing: bool = False

@@ -5,6 +5,7 @@ from trimtab.api.bucket import Bucket, BucketSts
 from trimtab.api.gvk import BUCKET
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.base.errors import Terminal, Transient
+from trimtab.base.traces import span
 from trimtab.controllers import supported, ways
 from trimtab.controllers.sourcing import Produced, Status, secret
 from trimtab.kube.client import Client
@@ -31,7 +32,8 @@ class BucketProducer:
         """
         wanted = Wanted.from_api(item.spec)
         access = await self._access(item, wanted)
-        snapshot = await self._source.take(wanted, access, held)
+        with span("fetch"):
+            snapshot = await self._source.take(wanted, access, held)
         return Produced(snapshot, observed={"observed_ignore": item.spec.ignore})
 
     async def _access(self, item: Bucket, wanted: Wanted) -> Access:

@@ -10,6 +10,7 @@ from trimtab.api import names
 from trimtab.api.kustomize import Kustomization
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.base.errors import Terminal, Waiting
+from trimtab.base.traces import span
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Build
 from trimtab.controllers.bases import Bases
@@ -78,23 +79,25 @@ class Building:
         if app.build is not None and app.build.inputs == inputs:
             app.bases = bases
             return app.build
-        rendered = await self.renderer.render(snapshot, ks.spec.path, options, variables, keys)
-        if len(rendered.manifests) > MOST_OBJECTS:
-            raise Terminal(
-                names.Reason.BUILD_FAILED,
-                f"{ks.spec.path or 'the path'} renders to {len(rendered.manifests)} objects; the record of one "
-                f"Kustomization holds at most {MOST_OBJECTS}: split it into several",
+        with span("render", path=ks.spec.path) as rendering:
+            rendered = await self.renderer.render(snapshot, ks.spec.path, options, variables, keys)
+            if len(rendered.manifests) > MOST_OBJECTS:
+                raise Terminal(
+                    names.Reason.BUILD_FAILED,
+                    f"{ks.spec.path or 'the path'} renders to {len(rendered.manifests)} objects; the record of one "
+                    f"Kustomization holds at most {MOST_OBJECTS}: split it into several",
+                )
+            work = partial(
+                prepare,
+                rendered.manifests,
+                Owner(PREFIX, ks.key),
+                namespaced=await scopes(app.at.client, rendered.manifests),
+                protected_namespace=app.at.protected,
+                installs_us=not app.at.home,
+                secret=rendered.secret,
             )
-        work = partial(
-            prepare,
-            rendered.manifests,
-            Owner(PREFIX, ks.key),
-            namespaced=await scopes(app.at.client, rendered.manifests),
-            protected_namespace=app.at.protected,
-            installs_us=not app.at.home,
-            secret=rendered.secret,
-        )
-        items = await asyncio.to_thread(work) if len(rendered.manifests) > IN_LOOP_OBJECTS else work()
+            items = await asyncio.to_thread(work) if len(rendered.manifests) > IN_LOOP_OBJECTS else work()
+            rendering.say(objects=len(items))
         app.build = Build(inputs, rendered.digest, tuple(ignore.marked(items, rules)), rendered.plaintext)
         app.bases = bases
         app.target.notices.say_all(ks.key, cautions.of(items))

@@ -1,6 +1,7 @@
 """What is particular to a GitRepository: look at the remote, verify what it offers, fetch the commit if it is new."""
 
 import asyncio
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from trimtab.api.source import GitRepository, GitRepositoryStatus
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.base.clock import Clock
 from trimtab.base.errors import TrimtabError
+from trimtab.base.traces import found, span
 from trimtab.controllers import includes, rewinds, supported, verification
 from trimtab.controllers.gitaccess import GitAccess
 from trimtab.controllers.includes import Includes
@@ -61,17 +63,21 @@ class GitProducer:
         credentials: Credentials,
         included: tuple[Published, ...],
     ) -> Produced:
-        head = await self._source.look(spec, credentials)
+        with span("look"):
+            head = await self._source.look(spec, credentials)
+        found(head.revision, item.metadata.uid)
         try:
-            head, trust = await self._verification.check(item, status, spec, credentials, head)
+            with span("verify") if item.spec.verify is not None else nullcontext():
+                head, trust = await self._verification.check(item, status, spec, credentials, head)
         except Withheld as refusal:
             if held is None and (own := await self._verification.regain(status, spec, credentials)):
                 refusal.regained = await asyncio.to_thread(self.includes.lay, item, own, included)
             raise
         snapshot, said = held, _said_before(status)
         if snapshot is None or snapshot.revision != head.revision or _asks_else(item, status, included):
-            own = await self._source.fetch(spec, credentials, head, held.tree if held else None)
-            snapshot = await asyncio.to_thread(self.includes.lay, item, own, included)
+            with span("fetch"):
+                own = await self._source.fetch(spec, credentials, head, held.tree if held else None)
+                snapshot = await asyncio.to_thread(self.includes.lay, item, own, included)
             if status.artifact is None or status.artifact.revision != snapshot.revision:
                 said = _in_words(await self._source.said(spec, credentials, snapshot.revision))
         observed = _observed(item, included)

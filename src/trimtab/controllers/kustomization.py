@@ -10,6 +10,7 @@ from trimtab.api.kustomize import Kustomization
 from trimtab.api.requests import correction_asked
 from trimtab.base.clock import Clock, rfc3339
 from trimtab.base.errors import Terminal, Transient, TrimtabError
+from trimtab.base.traces import NO_TRACES, Traces, span
 from trimtab.controllers import dependencies, drifting, expressions, health, importing, plaintext, supported, verdicts
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
@@ -24,6 +25,7 @@ from trimtab.controllers.handover import Handover
 from trimtab.controllers.history import Trial
 from trimtab.controllers.holders import Holder
 from trimtab.controllers.index import Published, SourceIndex
+from trimtab.controllers.journeys import Journeys, effects
 from trimtab.controllers.keeping import Keeping
 from trimtab.controllers.orphans import Orphans
 from trimtab.controllers.place import Place
@@ -80,6 +82,7 @@ class Surroundings:
     namespace: str
     freeze: Freeze
     decrypting: Decrypting
+    traces: Traces = NO_TRACES
 
 
 class Kustomizations:
@@ -104,6 +107,7 @@ class Kustomizations:
         self._on_ready = on_ready
         self._apps: dict[Key, App] = {}
         self._bases: dict[Key, Basis] = {}
+        self.journeys = Journeys(world.traces, world.clock)
         objects, home = world.objects.store, world.places.own.cluster
         self._judges = world.places.own.target.judges
         self._building = Building(
@@ -183,6 +187,7 @@ class Kustomizations:
             self._judges.forget(key)
             self._claims.forget(key)
             self._world.bases.forget(key)
+            self.journeys.forget(key)
             return Done()
         app = await self._remember(ks)
         app.tried = False
@@ -195,7 +200,8 @@ class Kustomizations:
             if ks.spec.suspend:
                 app.revision = ""
                 return await self._watch_over(ks, app)
-            return await self._pass(ks, app)
+            with self.journeys.passing(ks, lambda: app.hiding.text):
+                return await self._pass(ks, app)
         except Outdated:
             raise  # the record is not ours to write
         except TrimtabError as failure:
@@ -225,6 +231,7 @@ class Kustomizations:
         await self._claim(ks, app)
         published = await self._building.resolve(ks)
         revision = published.artifact.revision
+        self._depart(ks, app, revision)
         try:
             await self._world.access.check_dependencies(ks)
             others, seen = self._world.objects.store, self._world.standing.stores
@@ -253,6 +260,17 @@ class Kustomizations:
         return await self._settle(ks, app, build, client, published, outcomes)
 
     # --- resolve and render
+
+    def _depart(self, ks: Kustomization, app: App, revision: str) -> None:
+        source, ready = ks.spec.source_ref.kind, find(app.status.conditions, names.ConditionType.READY)
+        settled = (
+            app.status.last_applied_revision == revision
+            and app.status.observed_generation == ks.metadata.generation
+            and truth(ready) is True
+        )
+        self.journeys.depart(
+            ks, self._world.standing.stores.get(source, {}).get(ks.source_key), revision, settled=settled
+        )
 
     async def _remember(self, ks: Kustomization) -> App:
         app = self._apps.get(ks.key)
@@ -294,6 +312,8 @@ class Kustomizations:
         """A new wish starts a new deadline; the same one goes on under the old."""
         attempt = Attempt(ks.metadata.generation, build.inputs, ks.metadata.requested_at)
         if app.attempt != attempt:
+            if app.attempt is not None:
+                self.journeys.renew(ks.key)
             app.attempt, app.began, app.pending_since = attempt, self._world.clock.monotonic(), None
             app.trial = Trial(rendered=rfc3339(self._world.clock.now()))
             app.target.forgive(app.key)
@@ -326,11 +346,14 @@ class Kustomizations:
             return []
         await self._world.access.client_for(ks, app.at, writing=True)
         await self._world.access.admit(ks, app.at, build.items)
-        judgements = await self._gate(app, wish, plan)
+        with span("gate"):
+            judgements = await self._gate(app, wish, plan)
         plan, refused = gate.admitted(plan, judgements)
         app.good = build
         await self._intend(ks, app, build, revision)
-        outcomes = refused + [outcome async for outcome in target.converge(wish, plan, judgements)]
+        with span("apply", objects=len(build.items)) as applying:
+            outcomes = refused + [outcome async for outcome in target.converge(wish, plan, judgements)]
+            applying.say(**effects(outcomes))
         self._take_stock(app, build, outcomes)
         self._handover.taken_over(ks.key, (o.ref for o in outcomes if o.effect in _OURS_NOW))
         self.scribe.announce(ks, revision, outcomes)
@@ -423,6 +446,8 @@ class Kustomizations:
     ) -> Result:
         patient = app.pending_since is not None and app.pending_since + SETTLE_GRACE_S < self._world.clock.monotonic()
         await app.target.look_again(client, ks.key, build.items, unwatched=patient)
+        if ks.spec.wait or ks.spec.health_checks:
+            self.journeys.check(ks.key)
         judged = await self._health(ks, app, build, client)
         now, revision = self._world.clock.monotonic(), published.artifact.revision
         pending_for = now - (app.pending_since or now)
@@ -447,6 +472,7 @@ class Kustomizations:
         if app.deferred is not None:
             return Again(app.deferred)
         moved, app.revision = app.revision != revision, revision
+        self.journeys.arrive(ks.key)
         # What another process applied, or an app begins with, was committed before anybody waited for it.
         news = app.status.last_applied_revision not in ("", revision)
         await self.scribe.finish(ks, app, build, published, now - app.began)

@@ -1,8 +1,11 @@
 """What is particular to an OCIRepository: ask the registry, verify what is signed, pull the layer if it is new."""
 
+from contextlib import nullcontext
+
 from trimtab.api.gvk import OCI_REPOSITORY
 from trimtab.api.oci import OCIRepository
 from trimtab.artifacts.snapshot import Snapshot
+from trimtab.base.traces import found, span
 from trimtab.controllers import registryaccess, supported
 from trimtab.controllers.ociverification import Signers, check_verification
 from trimtab.controllers.sourcing import Produced, Status
@@ -33,8 +36,11 @@ class OciProducer:
         """
         spec = OciSpec.from_api(item.spec)
         access = await registryaccess.of(self._client, item, spec.timeout_s)
-        head = await self._source.look(spec, access)
-        signer = await self._signers.check(item, spec, access, head)
+        with span("look"):
+            head = await self._source.look(spec, access)
+        found(head.revision, item.metadata.uid)
+        with span("verify") if item.spec.verify is not None else nullcontext():
+            signer = await self._signers.check(item, spec, access, head)
         verified = f"is signed by {signer}" if signer else ""
         observed = {"observed_ignore": item.spec.ignore, "observed_layer_selector": item.spec.layer_selector}
         artifact = status.artifact
@@ -47,5 +53,6 @@ class OciProducer:
         ):
             archive = artifact.digest.removeprefix("sha256:") if spec.copy else ""
             return Produced(held, artifact.metadata, archive, observed, verified)
-        pulled = await self._source.fetch(spec, access, head)
+        with span("fetch"):
+            pulled = await self._source.fetch(spec, access, head)
         return Produced(pulled.snapshot, pulled.metadata, pulled.layer, observed, verified)

@@ -18,8 +18,10 @@ from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Corrupt
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
+from trimtab.base.traces import NO_TRACES, Traces, found, span
 from trimtab.controllers import progress
 from trimtab.controllers.index import Published, SourceId, SourceIndex
+from trimtab.controllers.journeys import Arrivals
 from trimtab.controllers.offering import Named
 from trimtab.controllers.state import ObjectState
 from trimtab.controllers.voice import Voice
@@ -78,6 +80,7 @@ class Surroundings(Generic[Source]):
     index: SourceIndex
     recorder: Recorder
     clock: Clock
+    traces: Traces = NO_TRACES
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,7 @@ class Sources(Generic[Source]):
         self._producer = producer
         self._kind = producer.gvk.kind
         self._known: dict[Key, _Known] = {}
+        self._arrivals = Arrivals(world.traces, world.clock)
 
     def backoff_cap(self, key: Key) -> float:
         """The longest wait between two tries: the interval."""
@@ -215,7 +219,8 @@ class Sources(Generic[Source]):
         if item.spec.suspend:
             return Done()
         try:
-            return await self._pass(item, known)
+            with self._arrivals.watching(item, lambda: _revision(known.status)):
+                return await self._pass(item, known)
         except Static:
             return await self._clear(item, known)
         except TrimtabError as failure:
@@ -245,7 +250,9 @@ class Sources(Generic[Source]):
         except OSError as problem:
             words = f"what was fetched cannot be kept: {problem}; look at the disk"
             raise Transient(names.Reason.STORAGE_OPERATION_FAILED, words) from problem
-        artifact = await self._publish(item, produced.snapshot, produced.metadata, produced.archive, produced.form)
+        found(produced.snapshot.revision, item.metadata.uid)
+        with span("artifact"):
+            artifact = await self._publish(item, produced.snapshot, produced.metadata, produced.archive, produced.form)
         known.snapshot, known.digest = produced.snapshot, artifact.digest
         await self._tell(item, known, artifact, produced)
         self._offer(item.key, known)
@@ -395,7 +402,12 @@ class Sources(Generic[Source]):
 
     def _forget(self, key: Key) -> None:
         self._known.pop(key, None)
+        self._arrivals.forget(key)
         self._world.index.drop(SourceId(self._kind, key))
+
+
+def _revision(status: Status) -> str:
+    return status.artifact.revision if status.artifact is not None else ""
 
 
 def _condition_of(failure: TrimtabError) -> names.ConditionType:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from trimtab.artifacts.store import Store
 from trimtab.base.errors import Terminal
+from trimtab.base.traces import span
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Body, Manifest, Ref
 from trimtab.manifests.yaml import load, manifests_of
@@ -88,12 +89,14 @@ class Renderer:
         Transient for a dead worker or a key service.
         """
         reading = self._read(files, path, options)
-        manifests, reading, opened = await self._built(files, reading, path, options, keys)
+        with span("build"):
+            manifests, reading, opened = await self._built(files, reading, path, options, keys)
         plaintext = exposed(manifests, opened, variables)
         secret: frozenset[Ref] = frozenset()
         made: set[str] = set()
         if keys:
-            manifests, secret = await opened_objects(manifests, files, reading, keys)
+            with span("decrypt"):
+                manifests, secret = await opened_objects(manifests, files, reading, keys)
         if opened:
             # Nobody can tell where kustomize has put what was in a patch, or in a file of a generator.
             secret = frozenset(manifest.ref for manifest in manifests)
@@ -101,7 +104,8 @@ class Renderer:
                 # cut to pieces, too: then no text of them is known to be none of it
                 made.update(text for manifest in manifests for text in texts(manifest.body))
         if variables.active:
-            manifests, secret = await asyncio.to_thread(filled, manifests, variables, secret, made)
+            with span("substitute"):
+                manifests, secret = await asyncio.to_thread(filled, manifests, variables, secret, made)
         if reading.size > IN_LOOP_BYTES:
             rendered = await asyncio.to_thread(_finish, manifests, reading, options)
         else:
@@ -125,7 +129,10 @@ class Renderer:
             return manifests, reading, {}
         if reading.plain:
             reading = read(files, path, options, in_process=False)
-        opened = await opened_sources(files, reading, keys) if keys else {}
+        opened: Mapping[str, Opened] = {}
+        if keys:
+            with span("decrypt"):
+                opened = await opened_sources(files, reading, keys)
         return await self._by_kustomize(files, reading, opened), reading, opened
 
     def _read(self, files: Files, path: str, options: Options) -> Reading:

@@ -20,6 +20,7 @@ from trimtab.base.errors import Transient, TrimtabError
 from trimtab.base.logs import escape, redact
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Telemetry
+from trimtab.base.traces import TRACEPARENT, traceparent
 from trimtab.kube.client import Client
 from trimtab.kube.errors import AlreadyExists, ApiError, NotFound, Unreachable
 from trimtab.kube.resource import Resource
@@ -133,6 +134,8 @@ class Recorder:
         annotations: Mapping[str, str] | None = None,
     ) -> None:
         """Say that something happened to `involved`. Returns at once and does not fail."""
+        if trace := traceparent():
+            annotations = {**(annotations or {}), TRACEPARENT: trace}
         if self._relay is not None:
             self._relay(self.component, involved, type, reason, message, annotations or {})
         ref = involved

@@ -14,6 +14,7 @@ from trimtab.base.abreast import abreast
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Transient
 from trimtab.base.tasks import Tasks
+from trimtab.base.traces import then
 from trimtab.health.verdict import State, Verdict
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
@@ -207,6 +208,7 @@ class KubernetesTarget:
         if clean:
             self.epoch.clean(wish.owner.key)
         if clean and plan.deletions:
+            then("prune", objects=len(plan.deletions))
             async for outcome in self.delete(wish, [wish.inventory[change.ref] for change in plan.deletions]):
                 yield outcome
 
