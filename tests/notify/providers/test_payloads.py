@@ -106,6 +106,18 @@ def test_what_a_provider_of_flux_names_is_understood() -> None:
     assert request.url == "https://zulip.example/api/v1/messages"
 
 
+def test_a_record_is_in_the_trace_that_the_event_names_and_people_are_not_told_of_it() -> None:
+    place = {"trimtab.dev/traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    notice = replace(NOTICES["once"], fields={**NOTICES["once"].fields, **place})
+    (request,) = composed("otel", notice, SETTINGS["otel"])
+    (record,) = json.loads(request.body)["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+    assert (record["traceId"], record["spanId"]) == ("a" * 32, "b" * 16)
+    (request,) = composed("slack", notice, SETTINGS["slack"])
+    assert b"traceparent" not in request.body
+    (request,) = composed("otel", replace(notice, fields={"trimtab.dev/traceparent": "nonsense"}), SETTINGS["otel"])
+    assert b"traceId" not in request.body
+
+
 def _at(name: str, address: str) -> Settings:
     return replace(SETTINGS[name], address=address)
 

@@ -1,7 +1,9 @@
-"""The type `otel`: log records over OTLP/HTTP, in JSON."""
+"""The type `otel`: log records over OTLP/HTTP, in JSON, in the trace of the revision where one is recorded."""
 
+import re
 from typing import Any, Final
 
+from trimtab.base.traces import TRACEPARENT
 from trimtab.notify.notice import Notice, Phase
 from trimtab.notify.provider import Answer, Delivered, Outcome, Refused, Request, Settings
 from trimtab.notify.provider import judge as by_status
@@ -11,6 +13,7 @@ from trimtab.notify.providers.saying import bad, details, seconds
 
 _INFO: Final = 9
 _ERROR: Final = 17
+_TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-01")
 
 
 def compose(notice: Notice, settings: Settings) -> Request:
@@ -38,6 +41,7 @@ def compose(notice: Notice, settings: Settings) -> Request:
         "severityText": "ERROR" if bad(notice) else "INFO",
         "body": {"stringValue": notice.text},
         "attributes": _attributes(attributes),
+        **_place(notice.fields.get(TRACEPARENT, "")),
     }
     resource = {"service.name": event.reporting_controller, "k8s.cluster.name": notice.cluster}
     body = {
@@ -63,6 +67,12 @@ def judge(answer: Answer) -> Outcome:
         if rejected:
             return answers.worded(Refused("the collector rejected the record"), partial.get("errorMessage"))
     return outcome
+
+
+def _place(traceparent: str) -> dict[str, Any]:
+    """The trace and the span in which it was said."""
+    found = _TRACEPARENT.fullmatch(traceparent)
+    return {"traceId": found[1], "spanId": found[2], "flags": 1} if found is not None else {}
 
 
 def _attributes(found: dict[str, str]) -> list[dict[str, Any]]:

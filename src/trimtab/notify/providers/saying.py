@@ -1,5 +1,6 @@
 """What a notice says, in the pieces that most services take."""
 
+from trimtab.base.traces import TRACEPARENT
 from trimtab.notify import event as events
 from trimtab.notify.notice import Notice, Phase
 
@@ -10,8 +11,11 @@ def bad(notice: Notice) -> bool:
 
 
 def details(notice: Notice) -> dict[str, str]:
-    """Name and value of what is told beside the text: metadata, the summary of the Alert, the cluster, links."""
-    found = dict(notice.fields)
+    """Name and value of what is told beside the text: metadata, the summary of the Alert, the cluster, links.
+
+    The place in a trace is for machines, and means nothing to people.
+    """
+    found = {name: value for name, value in notice.fields.items() if name != TRACEPARENT}
     if notice.summary:
         found["summary"] = notice.summary
     if notice.cluster:
