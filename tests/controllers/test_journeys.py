@@ -202,3 +202,26 @@ def test_a_revision_that_is_held_is_told_below_the_root_that_may_come_later(kept
     with pytest.raises(Transient):
         look(arrivals, REVISION, "", Transient("GitOperationFailed", "away"))
     assert kept.taken() == []
+
+
+class Outrun(Exception):
+    """Stands for a wish that became another one."""
+
+
+def test_a_pass_that_begins_anew_is_no_end_of_the_way(journeys, kept):
+    with pytest.raises(Outrun), journeys.passing(APP, lambda: nothing, goes_on=(Outrun,)):
+        journeys.depart(APP, SOURCE, REVISION, settled=False)
+        with span("install"):
+            pass
+        raise Outrun
+    assert kept.taken() == ["install"]
+    go(journeys, arrives=True)
+    assert [(one.name, one.error) for one in kept.spans] == [("Kustomization ns/shop", "")]
+
+
+def test_what_is_not_tried_any_more_has_failed_though_nothing_is_raised(journeys, kept):
+    for _ in range(2):
+        with journeys.passing(APP, lambda: nothing):
+            journeys.depart(APP, SOURCE, REVISION, settled=False)
+            journeys.stop(APP.key, Terminal("InstallFailed", "no such image"))
+    assert [(one.error, one.message) for one in kept.spans] == [("InstallFailed", "no such image")]

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from tests.e2e.releases import Home, chart
 from tests.e2e.test_main_job import config, deployment
-from tests.e2e.world import Controller, World, until
+from tests.e2e.world import SOURCES, Controller, World, until
 from tests.runtime.collector import collecting, told
 from trimtab.base.traces import trace_of
 
@@ -25,9 +26,9 @@ def traced(world, api, kubeconfig, git_root, git_url, tmp_path_factory, collecto
     world.controller.stop()
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
     both = []
-    for part in ("source", "kustomize"):
+    for part in ("source", "kustomize,helm"):
         arguments = ("--controllers", part, "--tracing", "--cluster-name", "east")
-        one = Controller(kubeconfig, tmp_path_factory.mktemp(part), *arguments)
+        one = Controller(kubeconfig, tmp_path_factory.mktemp("traced"), *arguments)
         one.environment = environment
         one.start()
         both.append(one)
@@ -89,6 +90,33 @@ def test_a_failure_marks_its_span_without_the_secret_that_is_in_its_words(traced
     assert "settings" in spans[app].status.message
     assert not any(secret in str(one) for one in collector.spans)
     until(lambda: "trimtab_spans_dropped" in metrics(traced), "dropped spans have a metric")
+
+
+PICKY = """{{ if eq .Values.colour "mauve" }}{{ fail "there is no mauve" }}{{ end }}"""
+
+
+def test_a_release_is_a_part_of_the_trace_of_its_chart(traced, collector):
+    home = Home(traced, "traced-release")
+    home.charts(chart(files={"templates/web.yaml": deployment(), "templates/picky.yaml": PICKY}))
+    home.release()
+    home.ready()
+    uid, commit = traced.get_source(home.ns)["metadata"]["uid"], home.repo._git("rev-parse", "HEAD")
+    charts = traced.api.get(f"{SOURCES}/namespaces/{home.ns}/helmcharts")["items"]
+    at, release = trace_of(charts[0]["metadata"]["uid"], "1.0.0"), f"HelmRelease {home.ns}/app"
+    spans = {one.name: one for one in collector.until(f"{at.id:032x}", release)}
+    root = spans[f"HelmChart {home.ns}/{home.ns}-app"]
+    assert root.span_id == spans[release].parent_span_id == at.root.to_bytes(8, "big")
+    assert [link.trace_id.hex() for link in root.links] == [f"{trace_of(uid, f'main@sha1:{commit}').id:032x}"]
+    assert below(spans.values(), spans[release]) == ["install"]
+    assert below(spans.values(), spans["install"]) == ["render", "gate", "apply", "health"]
+
+    home.change(values={"colour": "mauve"})
+    home.failed(words="there is no")
+    spans = {one.name: one for one in collector.until(f"{at.id:032x}", "upgrade") if one.status.code == 2}
+    until(lambda: len([one for one in collector.of(f"{at.id:032x}") if one.name == release]) == 2, "it is told")
+    assert told(spans["upgrade"].attributes)["error.type"] == "UpgradeFailed"
+    assert "there is no …" in spans["render"].status.message
+    traced.let_go(home.ns)
 
 
 def metrics(world):

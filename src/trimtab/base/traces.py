@@ -112,12 +112,16 @@ class Step:
 
 
 class Passage:
-    """One pass and the steps in it. `trace` is set once it is known, and `head` with it: the span they are parts of."""
+    """One pass and the steps in it. `trace` is set once it is known, and `head` with it: the span they are parts of.
+
+    `follows` are the traces of what goes into it.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.trace: Trace | None = None
         self.head = self._top = new_id()
         self.left_out = 0
+        self.follows: tuple[Trace, ...] = ()
         self._steps: list[Step] = []
         self._clock = clock
         self.began = self.now()
@@ -240,6 +244,12 @@ def found(revision: str, uid: str) -> None:
     if (now := here()) is not None and revision:
         now.trace = trace_of(uid, revision)
         now.head = now.trace.root
+
+
+def after(revision: str, uid: str) -> None:
+    """What the pass that is under way makes is made of `revision` of the source with `uid`."""
+    if (now := here()) is not None:
+        now.follows += (trace_of(uid, revision),)
 
 
 def traceparent() -> str:

@@ -250,6 +250,8 @@ class Assembly:
             record=partial(self._recorder, tasks),
             attach=self._attach,
             set_back=self._set_back,
+            traces=self._means.traces,
+            closing=self._closing.append,
         )
 
     async def _kustomizer(

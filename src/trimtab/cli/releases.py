@@ -12,6 +12,7 @@ from trimtab.base.clock import Clock
 from trimtab.base.http import Transport
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Telemetry
+from trimtab.base.traces import Traces
 from trimtab.cli.externals import Joined
 from trimtab.cli.settings import Settings
 from trimtab.controllers import helmrelease
@@ -52,7 +53,10 @@ _OFFERING: Final = frozenset({HELM_CHART.kind, OCI_REPOSITORY.kind, EXTERNAL_ART
 
 @dataclass(frozen=True, slots=True)
 class Releases:
-    """`inform` waits until a kind is installed, `record` makes a recorder of events for a component."""
+    """`inform` waits until a kind is installed, `record` makes a recorder of events for a component.
+
+    `closing` is given what is to be done at the end.
+    """
 
     settings: Settings
     client: Client
@@ -67,6 +71,8 @@ class Releases:
     record: Callable[[str], Recorder]
     attach: Callable[..., None]
     set_back: asyncio.Event
+    traces: Traces
+    closing: Callable[[Callable[[], None]], None]
 
     async def start(self, tasks: Tasks, home: str) -> Joined:
         """Look after HelmReleases, once they are installed. `home` is the id of our own cluster."""
@@ -124,10 +130,13 @@ class Releases:
                 rendering=self._rendering(scribe),
                 scribe=scribe,
                 clock=self.clock,
+                offers=self.standing.stores,
+                traces=self.traces,
             ),
             wake,
             on_ready,
         )
+        self.closing(releases.journeys.close)
         controller = Controller(
             "helmrelease",
             releases.reconcile,

@@ -13,6 +13,7 @@ from trimtab.api.helmactions import Upgrade as UpgradeSpec
 from trimtab.api.helmrelease import HelmRelease
 from trimtab.api.names import FORCE_AT, RESET_AT, Reason
 from trimtab.base.clock import Clock
+from trimtab.base.traces import span
 from trimtab.controllers.leaving import Leaving
 from trimtab.controllers.release import ActionFailed, Case, Site
 from trimtab.controllers.releaserecords import ReleaseRecords, Shelf
@@ -167,7 +168,8 @@ class Driving:
         await self.scribe.begin(hr, release, name, _limit_s(hr, name))
         failure: ActionFailed | None = None
         try:
-            await act()
+            with span(name):
+                await act()
         except ActionFailed as problem:
             failure = problem
         finally:

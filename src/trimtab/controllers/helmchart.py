@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +15,7 @@ from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Store
 from trimtab.artifacts.tree import Tree
 from trimtab.base.errors import Terminal, Transient, Waiting
+from trimtab.base.traces import after, span
 from trimtab.controllers import helmaccess, supported
 from trimtab.controllers.dependencycharts import DependencyCharts
 from trimtab.controllers.index import Published, SourceId, SourceIndex
@@ -188,7 +189,8 @@ class HelmChartProducer:
             return look.kept(revision)
         where = f"chart {name} {entry.version} of HelmRepository {repository.key}"
         access = await helmaccess.of_web_server(self._client, repository)
-        pulled = await self._origins.helm.pull(spec, access, entry, where)
+        with span("fetch"):
+            pulled = await self._origins.helm.pull(spec, access, entry, where)
         built = await self._built(pulled.tree, pulled.archive, options, where, name, entry.version)
         return look.made(built, self._origins.store, mark, revision)
 
@@ -208,14 +210,16 @@ class HelmChartProducer:
         with _pulling():
             spec = registry.spec_of(place, version, timeout_s)
             head = await self._origins.oci.look(spec, access)
-            signer = await self._signers.check(item, spec, access, head)
+            with span("verify") if item.spec.verify is not None else nullcontext():
+                signer = await self._signers.check(item, spec, access, head)
             verified = f"is signed by {signer}" if signer else ""
         name, options = place.path.rpartition("/")[2], _options(item, "")
         mark = _mark(str(place), version, head.digest)
         with _pulling():
             if look.is_at(name, build.version_with(version, options), mark):
                 return look.kept("", verified)
-            pulled = await self._origins.oci.fetch(spec, access, head)
+            with span("fetch"):
+                pulled = await self._origins.oci.fetch(spec, access, head)
         where = f"chart {place}:{head.tag}"
         built = await self._built(pulled.snapshot.tree, pulled.layer, options, where, name, version)
         return look.made(built, self._origins.store, mark, "", verified)
@@ -236,11 +240,12 @@ class HelmChartProducer:
             return look.kept(revision)
         with _building():
             fetch = self._dependencies.of(item.metadata.namespace)
-            built = await build.of_source(snapshot, item.spec.chart, chart, options, fetch)
+            with span("build"):
+                built = await build.of_source(snapshot, item.spec.chart, chart, options, fetch)
         return look.made(built, self._origins.store, mark, revision)
 
     async def _built(self, tree: Tree, archive: str, options: Options, where: str, name: str, version: str) -> Built:
-        with _pulling():
+        with span("build"), _pulling():
             return await asyncio.to_thread(
                 build.of_archive, self._origins.store, tree, archive, options, where, name=name, version=version
             )
@@ -253,9 +258,11 @@ class HelmChartProducer:
         item = look.item
         kind, key = item.spec.source_ref.kind, item.source_key
         published = self._origins.index.get(SourceId(kind, key))
-        if published is not None:
-            return published
         source = self._origins.objects.get(kind, {}).get(key)
+        if published is not None:
+            if source is not None:
+                after(published.artifact.revision, source.metadata.uid)
+            return published
         if source is None:
             raise _missing(item)
         if source.status.artifact is not None and look.is_current:

@@ -1,7 +1,7 @@
 """The story of one HelmRelease: chart, values, records; then one action after the other until it is as wished."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trimtab.api import names
 from trimtab.api.gvk import HELM_RELEASE
@@ -10,12 +10,14 @@ from trimtab.api.meta import ObjectMeta
 from trimtab.api.names import Reason
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError
+from trimtab.base.traces import NO_TRACES, Traces, here
 from trimtab.controllers import releasedependencies, supported
 from trimtab.controllers.access import Access
 from trimtab.controllers.charting import Charting, OnItsWay, source_of
 from trimtab.controllers.driving import Driving, asked, wants_more
 from trimtab.controllers.holders import Holder
 from trimtab.controllers.index import Published, SourceId, SourceIndex
+from trimtab.controllers.journeys import Journeys
 from trimtab.controllers.places import Places
 from trimtab.controllers.release import Case, Mark, Outrun, Release, Site
 from trimtab.controllers.releaselinks import ReleaseLinks
@@ -24,6 +26,7 @@ from trimtab.controllers.releasescribe import ReleaseScribe
 from trimtab.controllers.releasewatch import Watch, mode_of
 from trimtab.controllers.rendering import Rendering
 from trimtab.controllers.rollout import admitted
+from trimtab.controllers.standing import Stores
 from trimtab.controllers.state import ObjectState
 from trimtab.controllers.valuing import Valuing, lasting
 from trimtab.health.expressions import ExpressionError
@@ -50,7 +53,7 @@ _FAILURES = (TrimtabError, ApiError, UnknownKind, StaleGroup, Unreachable)
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the controller works with."""
+    """What the controller works with. `offers` are the objects that charts come from."""
 
     client: Client
     objects: Informer[HelmRelease]
@@ -62,6 +65,8 @@ class Surroundings:
     rendering: Rendering
     scribe: ReleaseScribe
     clock: Clock
+    offers: Stores = field(default_factory=dict)
+    traces: Traces = NO_TRACES
 
 
 class HelmReleases:
@@ -79,6 +84,7 @@ class HelmReleases:
         self.links = ReleaseLinks()
         self._releases: dict[Key, Release] = {}
         self._nudged: set[Key] = set()
+        self.journeys = Journeys(world.traces, world.clock)
         self._watch = Watch(world.scribe, world.clock)
         self._driving = Driving(world.scribe, world.rendering, self._watch, world.clock)
 
@@ -156,7 +162,8 @@ class HelmReleases:
             if hr.spec.suspend:
                 self._forget(key)  # others may write its status meanwhile, and that counts when it is resumed
                 return Done()
-            return await self._pass(hr, release)
+            with self.journeys.passing(hr, lambda: release.hiding.text, goes_on=(Outrun,)):
+                return await self._pass(hr, release)
         except Outrun:
             return Again(0.0)
         except OnItsWay:
@@ -202,6 +209,7 @@ class HelmReleases:
         world = self._world
         known = _digest(world.sources.get(source_of(hr)))  # what comes after this look is news
         wanted = await world.charting.resolve(hr)
+        self._depart(hr, release, wanted.version)
         composed = await world.valuing.values(hr)
         release.hiding = release.hiding.following(composed.values.digest, composed.secret)
         of = Key(hr.release_namespace, hr.release_name)
@@ -226,6 +234,19 @@ class HelmReleases:
         policy = policy_of(hr.spec)._replace(corrects_drift=mode_of(hr) == DriftDetectionMode.ENABLED)
         case = Case(hr, release, site.client, of, site.outdated, site.admit, wanted, composed.values, wish, policy)
         return case, ReleaseRecords(site.client, world.clock, hr.storage_namespace, hr.release_name)
+
+    def _depart(self, hr: HelmRelease, release: Release, version: str) -> None:
+        source = source_of(hr)
+        if here() is None or (published := self._world.sources.get(source)) is None:
+            return
+        ready, status = find(release.status.conditions, names.ConditionType.READY), release.status
+        settled = (
+            status.last_attempted_revision == version
+            and status.observed_generation == hr.metadata.generation
+            and truth(ready) is True
+        )
+        offer = self._world.offers.get(source.kind, {}).get(source.key)
+        self.journeys.depart(hr, offer, published.artifact.revision, settled=settled)
 
     async def _site(self, hr: HelmRelease, release: Release, of: Key, known: str) -> Site:
         """The cluster of `hr`, and in whose name it is acted there. `known` is the digest of the chart's artifact."""
@@ -271,17 +292,32 @@ class HelmReleases:
             if release.began is None:
                 release.began = world.clock.monotonic()
             await world.access.client_for(case.hr, release.at, writing=True)
-            again = await self._driving.drive(case, records)
+            tried = release.tried
+            try:
+                again = await self._driving.drive(case, records)
+            finally:
+                if release.tried != tried:
+                    self.journeys.renew(case.hr.key)
             if again is not None:
+                self._stop(release)
                 return again
             mark = _mark(case, records.known())
         return await self._finish(case, mark)
+
+    def _stop(self, release: Release) -> None:
+        """Where there is no try left, the way of the revision ends here."""
+        ready, stalled = (
+            find(release.status.conditions, kind) for kind in (names.ConditionType.READY, names.ConditionType.STALLED)
+        )
+        if ready is not None and truth(stalled) is True:
+            self.journeys.stop(release.key, Terminal(ready.reason, ready.message))
 
     async def _finish(self, case: Case, mark: Mark) -> Result:
         hr, release = case.hr, case.release
         self._world.scribe.notify(hr, release)
         watched = mode_of(hr) != DriftDetectionMode.DISABLED
         await self._world.scribe.finish(hr, release, watched=watched)
+        self.journeys.arrive(hr.key)
         moved, release.settled = release.settled != mark, mark
         if moved and release.began is not None:
             self._on_ready(hr.key, self._world.clock.monotonic() - release.began)
@@ -377,6 +413,7 @@ class HelmReleases:
         if release is not None:
             release.let_go()
         self._nudged.discard(key)
+        self.journeys.forget(key)
         self._world.places.leave(key)
         self._world.valuing.forget(key)
         self._world.places.own.target.judges.forget(key)

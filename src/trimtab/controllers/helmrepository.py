@@ -6,6 +6,7 @@ from trimtab.api.gvk import HELM_REPOSITORY
 from trimtab.api.helm import HelmRepository
 from trimtab.artifacts.publish import LEFT_OUT, Form
 from trimtab.artifacts.snapshot import Snapshot
+from trimtab.base.traces import span
 from trimtab.controllers import helmaccess, supported
 from trimtab.controllers.sourcing import Produced, Static, Status
 from trimtab.kube.client import Client
@@ -48,7 +49,8 @@ class HelmRepositoryProducer:
         asked = (item.metadata.uid, str(spec.url), access.identity)
         seen = self._seen.get(item.key)
         known = seen.validators if seen and held and (seen.asked, seen.revision) == (asked, held.revision) else None
-        looked = await self._source.look(spec, access, held, known)
+        with span("fetch"):
+            looked = await self._source.look(spec, access, held, known)
         if len(self._seen) >= _MOST_REMEMBERED:
             self._seen.clear()
         self._seen[item.key] = _Seen(asked, looked.snapshot.revision, looked.validators)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from trimtab.api.gvk import GIT_REPOSITORY
 from trimtab.api.names import Reason
 from trimtab.base.clock import Clock
-from trimtab.base.errors import Waiting
+from trimtab.base.errors import TrimtabError, Waiting
 from trimtab.base.traces import (
     Hide,
     Passage,
@@ -110,7 +110,8 @@ class Arrivals:
         begun.head = head
         step = Step(name=name_of(item), parent=0 if head == trace.root else trace.root, began=begun.began, id=head)
         step.failure, step.attributes = failure, attributes_of(item, item.kind, revision)
-        self._traces.record([*begun.told(trace, nothing), as_span(step, trace, nothing, begun.now())])
+        span = as_span(step, trace, nothing, begun.now(), begun.follows)
+        self._traces.record([*begun.told(trace, nothing), span])
 
 
 @dataclass(slots=True)
@@ -129,6 +130,7 @@ class _Journey:
     fresh: bool
     told: bool = False
     arrived: bool = False
+    failure: TrimtabError | None = None
     checked_since: int = 0
     waits_since: int = 0
     waits_for: Waiting | None = None
@@ -149,8 +151,13 @@ class Journeys:
         self._failures.forget(key)
 
     @contextmanager
-    def passing(self, item: Named, hide: Callable[[], Hide]) -> Iterator[None]:
-        """One pass over `item`. `hide` gives, at its end, what takes out of its words that which is not to be told."""
+    def passing(
+        self, item: Named, hide: Callable[[], Hide], *, goes_on: tuple[type[Exception], ...] = ()
+    ) -> Iterator[None]:
+        """One pass over `item`. `hide` gives, at its end, what takes out of its words that which is not to be told.
+
+        With an error of `goes_on`, as with one that waits, the way is not over.
+        """
         if not self._traces.on:
             yield
             return
@@ -158,7 +165,7 @@ class Journeys:
             try:
                 yield
             except BaseException as failure:
-                self._end(item.key, begun, failure, hide())
+                self._end(item.key, begun, None if isinstance(failure, goes_on) else failure, hide())
                 raise
         self._end(item.key, begun, None, hide())
 
@@ -193,6 +200,11 @@ class Journeys:
         if (journey := self._open.get(key)) is not None:
             journey.arrived = True
 
+    def stop(self, key: Key, failure: TrimtabError) -> None:
+        """`key` is not tried any more, for what `failure` says."""
+        if (journey := self._open.get(key)) is not None:
+            journey.failure = failure
+
     def close(self) -> None:
         """Tell what is under way as it is: somebody else goes on."""
         with passage(self._clock) as now:
@@ -204,6 +216,7 @@ class Journeys:
         journey = self._open.get(key)
         if journey is None or begun.trace is None:
             return
+        failure = failure or journey.failure
         over = journey.arrived or (failure is not None and not isinstance(failure, Waiting))
         if over:
             del self._open[key]

@@ -7,6 +7,7 @@ from trimtab.api.helmactions import Uninstall
 from trimtab.api.names import Reason
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal
+from trimtab.base.traces import span
 from trimtab.controllers.release import Outrun, Site, failed
 from trimtab.controllers.releaserecords import ReleaseRecords
 from trimtab.controllers.rollout import Refused, Rollout, since_deployed
@@ -99,7 +100,8 @@ class Leaving:
             left, hide = max(deadline - self._clock.monotonic(), 0.0), self._site.release.hiding.text
             runner = Hooks(self._site.client, self._clock, self.history[0], timeout_s=left, hide=hide)
             try:
-                await runner.run(event, hooks, self._ran, self._site.outdated)
+                with span("hooks", event=event.value):
+                    await runner.run(event, hooks, self._ran, self._site.outdated)
             except (HookFailed, Superseded):
                 await self._write(self.history[0])
                 raise

@@ -7,6 +7,7 @@ from trimtab.api.helmactions import CrdPolicy, Install, Rollback, Test, Upgrade
 from trimtab.api.names import Reason
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient
+from trimtab.base.traces import span
 from trimtab.controllers.leaving import Leaving
 from trimtab.controllers.release import Case, Outrun, failed, kept
 from trimtab.controllers.releaserecords import ReleaseRecords
@@ -72,7 +73,8 @@ class Course(Leaving):
         try:
             items = await self._rollout.prepare(to.manifest, to.hooks or ())
             gone = await self._leaving(items)
-            wish, plan, judgements = await self._rollout.judged(items, force=spec.force, foreign=True, leaving=gone)
+            with span("gate"):
+                wish, plan, judgements = await self._rollout.judged(items, force=spec.force, foreign=True, leaving=gone)
         except Hindered as problem:
             raise Transient(Reason.ROLLBACK_FAILED, self._told(problem)) from problem
         except (Refused, Terminal) as problem:
@@ -84,10 +86,12 @@ class Course(Leaving):
             await self._hooks(Event.PRE_ROLLBACK, deadline, disabled=spec.disable_hooks)
             if spec.cleanup_on_fail:
                 self._there = await self._rollout.present(items)
-            await self._rollout.apply(wish, plan, judgements, deadline, self._changed)
+            with span("apply", objects=len(items)):
+                await self._rollout.apply(wish, plan, judgements, deadline, self._changed)
             await self._remove_others(gone, deadline)
             if not spec.disable_wait:
-                await self._rollout.settle(items, deadline, jobs=not spec.disable_wait_for_jobs)
+                with span("health"):
+                    await self._rollout.settle(items, deadline, jobs=not spec.disable_wait_for_jobs)
             await self._hooks(Event.POST_ROLLBACK, deadline, disabled=spec.disable_hooks)
 
         tidy = self._tidy(deadline) if spec.cleanup_on_fail else None
@@ -139,14 +143,16 @@ class Course(Leaving):
         reason = Reason.INSTALL_FAILED if action == "install" else Reason.UPGRADE_FAILED
         upgrade, memory = action == "upgrade", self.memory
         try:
-            made = await self._rendering.make(case, self.history, memory, upgrade=upgrade, forced=forced)
+            with span("render"):
+                made = await self._rendering.make(case, self.history, memory, upgrade=upgrade, forced=forced)
             if namespace:
                 await self._rollout.create_namespace(case.hr.release_namespace)
             await self._rollout.define(made.crds, crds, deadline)
             items = await self._rollout.prepare(made.output.manifest, made.output.hooks)
             foreign = not spec.disable_take_ownership
             gone = await self._leaving(items)
-            wish, plan, judgements = await self._rollout.judged(items, force=force, foreign=foreign, leaving=gone)
+            with span("gate"):
+                wish, plan, judgements = await self._rollout.judged(items, force=force, foreign=foreign, leaving=gone)
         except Hindered as problem:
             raise Transient(reason, self._told(problem)) from problem
         except (Refused, Terminal) as problem:
@@ -171,10 +177,12 @@ class Course(Leaving):
             await self._hooks(hooks[0], deadline, disabled=spec.disable_hooks)
             if tidy:
                 self._there = await self._rollout.present(items)
-            await self._rollout.apply(wish, plan, judgements, deadline, self._changed)
+            with span("apply", objects=len(items)):
+                await self._rollout.apply(wish, plan, judgements, deadline, self._changed)
             await self._remove_others(gone, deadline)
             if not spec.disable_wait:
-                await self._rollout.settle(items, deadline, jobs=not spec.disable_wait_for_jobs)
+                with span("health"):
+                    await self._rollout.settle(items, deadline, jobs=not spec.disable_wait_for_jobs)
             await self._hooks(hooks[1], deadline, disabled=spec.disable_hooks)
 
         words = f'Release "{new.name}" failed' if action == "install" else f'Upgrade "{new.name}" failed'
@@ -292,7 +300,8 @@ class Course(Leaving):
     async def _remove_others(self, gone: Sequence[Entry], deadline: float) -> None:
         """Delete what left the release."""
         if gone:
-            await self._rollout.remove(gone, deadline, wait=False, propagation="Background")
+            with span("prune", objects=len(gone)):
+                await self._rollout.remove(gone, deadline, wait=False, propagation="Background")
 
     def _tidy(self, deadline: float) -> Callable[[], Coroutine[Any, Any, None]]:
         """What deletes the objects that an action has created, for it failed: never one that was there before."""
