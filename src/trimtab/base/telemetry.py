@@ -133,6 +133,25 @@ class Telemetry:
             ("cause",),
             registry=self._registry,
         )
+        self._ledger_records = Counter(
+            "trimtab_ledger_records", "Records that were written to the ledger.", registry=self._registry
+        )
+        self._ledger_bytes = Counter(
+            "trimtab_ledger_bytes", "Bytes that were written to the ledger.", registry=self._registry
+        )
+        self._ledger_failures = Counter(
+            "trimtab_ledger_failures", "Times that the ledger could not be written.", registry=self._registry
+        )
+        self._ledger_missed = Counter(
+            "trimtab_ledger_missed",
+            "Records that are missing in the ledger, since they found no room to wait in.",
+            registry=self._registry,
+        )
+        self._ledger_lag = Gauge(
+            "trimtab_ledger_lag_seconds",
+            "For how long the oldest record has waited that is not on the disk; 0 for none.",
+            registry=self._registry,
+        )
         self._overflow = Counter(
             "trimtab_metrics_overflow",
             f"Measurements that were not kept because {max_objects} objects have series already.",
@@ -250,6 +269,23 @@ class Telemetry:
     def spans_dropped(self, cause: str, count: int) -> None:
         """So many spans were not exported: for lack of room (`queue`), or since they were not taken (`export`)."""
         self._spans_dropped.labels(cause).inc(count)
+
+    def ledger_written(self, records: int, size: int) -> None:
+        """So many records, of so many bytes, have reached the disk."""
+        self._ledger_records.inc(records)
+        self._ledger_bytes.inc(size)
+
+    def ledger_failed(self) -> None:
+        """The ledger could not be written."""
+        self._ledger_failures.inc()
+
+    def ledger_missed(self, count: int) -> None:
+        """So many records are lost."""
+        self._ledger_missed.inc(count)
+
+    def watch_ledger(self, lag_s: Callable[[], float]) -> None:
+        """Ask, whenever metrics are asked for, how long what is not on the disk has waited."""
+        self._ledger_lag.set_function(lag_s)
 
     def watch_kind(self, kind: str, *, live: Callable[[], bool], there: Callable[[Subject], bool]) -> None:
         """Ask, whenever metrics are asked for, whether what is known of the objects of `kind` is what is.
