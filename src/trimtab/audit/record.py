@@ -83,15 +83,27 @@ class Mark(_Said, frozen=True, kw_only=True):
     digest: str = ""
 
 
+class Drifted(_Said, frozen=True, kw_only=True):
+    """What somebody else had made of an object: where (never which values), which program, when, and what was done."""
+
+    answer: str
+    manager: str = ""
+    time: str = ""
+    paths: tuple[str, ...] = ()
+    gone: bool = False
+
+
 class Object(_Said, frozen=True, kw_only=True):
     """One object: what is meant to happen to it, or what did. No `before` is an object that was not there, or that
-    nobody had looked at; no `after` one that is gone, or that nothing became of.
+    nobody had looked at; no `after` one that is gone, or that nothing became of. `wish` is the digest of what is meant.
     """
 
     id: str
     effect: str
+    wish: str = ""
     before: Mark | None = None
     after: Mark | None = None
+    drift: Drifted | None = None
     message: str = ""
 
 
@@ -148,7 +160,10 @@ class Intent(_Said, frozen=True, kw_only=True, tag_field="kind", tag="intent"):
 
 
 class Outcome(_Said, frozen=True, kw_only=True, tag_field="kind", tag="outcome"):
-    """What became of an intent. `digest` is that over the list of objects; `result` is done, partly or failed."""
+    """What became of an intent; without an `attempt`, what was found and only told of. `result` is done, partly or
+    failed, and unchanged where nothing had to be done after all; `digest` is that over the list of objects, in which
+    those that stayed as they were are not: `unchanged` says how many that are.
+    """
 
     attempt: str
     subject: Subject
@@ -157,6 +172,7 @@ class Outcome(_Said, frozen=True, kw_only=True, tag_field="kind", tag="outcome")
     source: Source
     objects: tuple[Object, ...] = ()
     digest: str = ""
+    unchanged: int = 0
     message: str = ""
     seconds: float = 0.0
 
@@ -173,18 +189,13 @@ class Settled(_Said, frozen=True, kw_only=True, tag_field="kind", tag="settled")
 
 
 class Switched(_Said, frozen=True, kw_only=True, tag_field="kind", tag="switched"):
-    """The loop itself was changed: a suspension, a hold, a lock. `after` empty is what was taken away.
-
-    `by` and `since` are what the server says of the last writer of that field: a program, and not a person.
-    """
+    """Something of the loop itself is another: a suspension, a request, a hold. No `after` is what was taken away."""
 
     subject: Subject
     what: str
     before: str = ""
     after: str = ""
     actor: Actor = Actor()
-    by: str = ""
-    since: str = ""
 
 
 class Committed(_Said, frozen=True, kw_only=True, tag_field="kind", tag="committed"):

@@ -39,6 +39,7 @@ from trimtab.cli.releases import Releases
 from trimtab.cli.role import Means
 from trimtab.controllers import kustomization, remote
 from trimtab.controllers.access import Access, CrossNamespace, account
+from trimtab.controllers.auditing import Auditor
 from trimtab.controllers.backstop import Backstop
 from trimtab.controllers.bases import Bases
 from trimtab.controllers.configs import Configs
@@ -337,6 +338,7 @@ class Assembly:
             freeze=freeze,
             decrypting=self._decrypting(),
             traces=self._means.traces,
+            auditor=self._auditor(home),
         )
 
         def on_drift(app: Key, found: Drift) -> None:
@@ -424,6 +426,13 @@ class Assembly:
             applier=settings.applier,
             strict=settings.multi_tenant,
         )
+
+    def _auditor(self, cluster: str) -> Auditor | None:
+        ledger = self._means.ledger
+        if ledger is None:
+            return None
+        ledger.cluster = cluster
+        return Auditor(ledger, self._standing)
 
     def _decrypting(self) -> Decrypting:
         settings = self._settings

@@ -1,13 +1,15 @@
 """`trimtab history`: what an app has been through, one line for each state, the newest first."""
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from trimtab.api.names import Reason
 from trimtab.cli import output
-from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
+from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform, perform_alone
 from trimtab.cli.kinds import APP, RELEASE, Kind, shortened
 from trimtab.cli.wait import named
 
@@ -24,28 +26,60 @@ Examples:
   trimtab history shop -n team-a --commits
   trimtab history helmrelease podinfo
   trimtab history shop -o json
+  trimtab history --ledger /data/ledger shop --since 7d
+  trimtab history --ledger /data/ledger --object Deployment/web -o json
+  trimtab history --ledger /data/ledger --verify
 """
 _UNKNOWN = "unknown"
 
 
 @click.command("history", epilog=_EXAMPLES)
-@click.argument("words", nargs=-1, required=True, metavar="APP | helmrelease NAME")
+@click.argument("words", nargs=-1, metavar="APP | helmrelease NAME")
 @click.option("--commits", "with_commits", is_flag=True, help="Ask git for the commits between, which were skipped.")
 @click.option("--objects", is_flag=True, help="Also name objects that were changed.")
+@click.option(
+    "--ledger",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Read this ledger instead of asking the cluster; then APP may be left out.",
+)
+@click.option("--object", "about", default="", metavar="KIND/NAME", help="With --ledger: what happened to one object.")
+@click.option("--since", default="", help="With --ledger: from then on, such as 7d, 24h or 2026-11-27T01:30:00Z.")
+@click.option("--until", default="", help="With --ledger: before then.")
+@click.option("--verify", is_flag=True, help="With --ledger: say whether it is what was written.")
 @click.option("-o", "--output", "form", type=click.Choice(output.FORMS), default="text", help="How to print.")
 @cluster_options
-def history(options: Options, words: tuple[str, ...], with_commits: bool, objects: bool, form: output.Form) -> None:
+def history(
+    options: Options,
+    words: tuple[str, ...],
+    with_commits: bool,
+    objects: bool,
+    ledger: Path | None,
+    about: str,
+    since: str,
+    until: str,
+    verify: bool,
+    form: output.Form,
+) -> None:
     """List the states an app has been through: revision, when, outcome, what changed, and whose commit it was.
 
     What the controller has on record is told, at most five states of an app; what nobody recorded is unknown. A commit
     that changed nothing of the app, or was overtaken by the next one, is no state: --commits asks git for those, with
     the credentials of the source, and shows them where they belong.
 
-    Exit codes: 0 told, 3 the cluster cannot be asked, or git (--commits), 1 an error.
+    With --ledger nobody is asked: it is the directory that `trimtab run` keeps of all that it intended and did, or a
+    copy of it. What is chosen is told oldest first, and -o json has all of it. --verify looks at every line, names the
+    file and line where a chain breaks first, and prints the hash that each ends with.
+
+    Exit codes: 0 told, 2 a chain of the ledger is broken (--verify), 3 the cluster cannot be asked, or git (--commits),
+    or the ledger cannot be read, 1 an error.
     """
-    kind, name = named(words)
-    if kind not in (APP, RELEASE):
-        raise click.UsageError(f"a {kind.human} has no history: name an app, or a helmrelease")
+    if ledger is not None:
+        perform_alone(partial(_of_ledger, options, words, ledger, (about, since, until), form, verify=verify))
+    if verify or about or since or until:
+        raise click.UsageError("--object, --since, --until and --verify are about a ledger: name it with --ledger")
+    if not words:
+        raise click.UsageError("name an app, or `helmrelease` and a name; with --ledger, both may be left out")
+    kind, name = _told_of(words)
 
     async def work(client: "Client") -> int:
         from trimtab.cli import chronicle
@@ -79,6 +113,41 @@ def history(options: Options, words: tuple[str, ...], with_commits: bool, object
 
 def _outcome(one: "Entry") -> str:
     return "succeeded" if one.outcome == Reason.RECONCILIATION_SUCCEEDED else one.outcome
+
+
+def _told_of(words: Sequence[str]) -> tuple[Kind, str]:
+    kind, name = named(words)
+    if kind not in (APP, RELEASE):
+        raise click.UsageError(f"a {kind.human} has no history: name an app, or a helmrelease")
+    return kind, name
+
+
+async def _of_ledger(
+    options: Options,
+    words: Sequence[str],
+    directory: Path,
+    filters: tuple[str, str, str],
+    form: output.Form,
+    *,
+    verify: bool,
+) -> int:
+    from trimtab.cli import ledger
+
+    if verify:
+        if words or any(filters):
+            raise Failure(Code.WRONG, "--verify is about the whole ledger: leave out what chooses some of it")
+        return ledger.check(directory, form, quiet=options.quiet)
+    about, since, until = filters
+    kind, name = ("", "") if not words else (named(words)[0].gvk.kind, named(words)[1])
+    choice = ledger.Choice(
+        kind,
+        options.namespace if words else options.asked,
+        name,
+        about,
+        ledger.moment(since, "--since") if since else "",
+        ledger.moment(until, "--until") if until else "",
+    )
+    return ledger.tell(directory, choice, form)
 
 
 async def found(client: "Client", kind: Kind, namespace: str, name: str) -> "Body":

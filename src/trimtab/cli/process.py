@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from trimtab.api import names
+from trimtab.audit.writing import Ledger
 from trimtab.base.clock import SystemClock
 from trimtab.base.http import AiohttpTransport
 from trimtab.base.tasks import Tasks
@@ -66,6 +67,7 @@ class Process:
         runner = await server.listen(pages, self._settings.metrics_addr)
         relaying = self._relay()
         traces = recording(self._settings, self._telemetry, self._identity, os.environ)
+        ledger = self._ledger()
         means = Means(
             self._settings,
             client,
@@ -75,6 +77,7 @@ class Process:
             self._checks,
             relaying,
             traces or NO_TRACES,
+            ledger,
         )
         try:
             apart = self._apart(means, relaying)
@@ -91,12 +94,21 @@ class Process:
                 task.cancel()
             await asyncio.wait(ending, timeout=GRACE_S + 5)
         finally:
+            if ledger is not None:
+                await ledger.close()
             await runner.cleanup()
             await self._tasks.close()
             await self._transport.close()
             if traces is not None:
                 await traces.close()
         return 0
+
+    def _ledger(self) -> Ledger | None:
+        if self._settings.ledger is None:
+            return None
+        ledger = Ledger(self._settings.ledger, self._clock, self._telemetry)
+        self._tasks.keep(ledger.run, name="ledger")
+        return ledger
 
     def _led(self, means: Means) -> Callable[[], Awaitable[None]]:
         """The work, inside the Leases of the controllers of Flux that it stands in for."""

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from trimtab.audit.writing import Ledger
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Transient
 from trimtab.base.http import Transport
@@ -40,7 +41,10 @@ _LOOK_AGAIN_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a role works with. `checks` is what /readyz asks, `relay` hears of every event that is recorded."""
+    """What a role works with. `checks` is what /readyz asks, `relay` hears of every event that is recorded.
+
+    What is done is put into the `ledger`, if there is one.
+    """
 
     settings: Settings
     client: Client
@@ -50,6 +54,7 @@ class Means:
     checks: ChainMap[str, server.Check] = field(default_factory=ChainMap)
     relay: Relay | None = None
     traces: Traces = NO_TRACES
+    ledger: Ledger | None = None
 
     def outbound(self) -> Outbound:
         """The way to other servers, by the rules of this installation."""

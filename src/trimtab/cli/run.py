@@ -55,6 +55,12 @@ _CONTROLLERS = (
     show_default=True,
     help="Directory of the cache: mirrors, contents, artifacts. It may be lost at any time.",
 )
+@click.option(
+    "--ledger-path",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory of the ledger of all that is done (`ledger` in --storage-path). It should outlive the Pod.",
+)
+@click.option("--no-ledger", is_flag=True, help="Keep no ledger.")
 @click.option("--storage-addr", default="127.0.0.1:9790", show_default=True, help="Where artifacts are served.")
 @click.option("--storage-adv-addr", default="", help="The address under which others reach that (default: the same).")
 @click.option(
@@ -155,6 +161,8 @@ def run(
     namespace: str,
     controllers: str,
     storage_path: Path,
+    ledger_path: Path | None,
+    no_ledger: bool,
     storage_addr: str,
     storage_adv_addr: str,
     receiver_addr: str,
@@ -211,6 +219,7 @@ def run(
         events_to=_events_to(events_addr),
         cluster_name=cluster_name,
         tracing=_tracing(asked=tracing),
+        ledger=None if no_ledger else ledger_path or storage_path / "ledger",
         deny_private=deny_private_addresses,
         remote_bases=_repositories(remote_bases),
         strict_substitution=feature_gates[STRICT_SUBSTITUTION],

@@ -12,6 +12,7 @@ class Settings:
     """The flags of `trimtab run`, read. An account that is None stands for the rights of the process itself.
 
     `watched_configs` selects the ConfigMaps and Secrets whose changes are told at once; none where it is empty.
+    `ledger` is the directory that the ledger is written to; None: there is none.
     """
 
     controllers: frozenset[str]
@@ -41,3 +42,4 @@ class Settings:
     events_to: str = ""
     cluster_name: str = ""
     tracing: bool = False
+    ledger: Path | None = None

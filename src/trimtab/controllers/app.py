@@ -17,6 +17,7 @@ from trimtab.api.kustomize import (
 )
 from trimtab.api.names import Reason
 from trimtab.base.errors import Terminal
+from trimtab.controllers.auditing import NOBODY, Provenance
 from trimtab.controllers.hiding import NOTHING, Hiding
 from trimtab.controllers.history import Trial
 from trimtab.controllers.place import Place
@@ -91,6 +92,7 @@ class App:
     clear text were told of (None: not looked at yet). `hiding` knows what is never told.
     `bases` are the fetched bases that `build` was made of.
     `trial` is how far the attempt came; `tried`: this pass got beyond the build, so what becomes of it is its outcome.
+    `provenance` is whose wish `build` is, `enforced` whose `good` is, `switches` what is on record of the loop itself.
     `drift` is what is told of drift in the status, `unresolved` since when (Unix seconds) objects differ and stay so.
     `began`, `pending_since` and `waits_since` are monotonic seconds.
     """
@@ -130,6 +132,9 @@ class App:
     attempt: Attempt | None = None
     trial: Trial = field(default_factory=Trial)
     tried: bool = False
+    provenance: Provenance = NOBODY
+    enforced: Provenance = NOBODY
+    switches: dict[str, str] = field(default_factory=dict)
     drift: tuple[DriftRecord, ...] = ()
     unresolved: dict[Ref, float] = field(default_factory=dict)
     began: float = 0.0

@@ -117,6 +117,7 @@ class Farewell:
         """Delete everything on record. What is still on its way out, or put off until it is, comes back."""
         client = await self._access.client_for(ks, place, writing=True)
         wish = Wish(Owner(PREFIX, ks.key), client, (), dict(app.inventory), prune=True)
+        wish = wish._replace(witness=self._scribe.witness(ks, app, None))
         deleting = place.target.delete(wish, list(wish.inventory.values()), patient=patient)
         outcomes = [outcome async for outcome in deleting]
         for outcome in outcomes:

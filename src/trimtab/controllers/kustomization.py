@@ -14,6 +14,7 @@ from trimtab.base.traces import NO_TRACES, Traces, span
 from trimtab.controllers import dependencies, drifting, expressions, health, importing, plaintext, supported, verdicts
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
+from trimtab.controllers.auditing import Auditor
 from trimtab.controllers.bases import Bases
 from trimtab.controllers.basis import Basis, Outdated, outlived, recall
 from trimtab.controllers.building import Building
@@ -83,6 +84,7 @@ class Surroundings:
     freeze: Freeze
     decrypting: Decrypting
     traces: Traces = NO_TRACES
+    auditor: Auditor | None = None
 
 
 class Kustomizations:
@@ -115,7 +117,9 @@ class Kustomizations:
         )
         self._claims = Claims(wake)
         self._handover = Handover(home, world.sources, objects, self._apps, self._claims, world.clock)
-        self.scribe = Scribe(world.client, world.recorder, world.clock, world.records, self._apps.get, on_drift)
+        self.scribe = Scribe(
+            world.client, world.recorder, world.clock, world.records, self._apps.get, on_drift, world.auditor
+        )
         self._pruning = Pruning(
             *(world.freeze, objects, self._apps, self._handover, world.client, world.namespace),
             remember=self.scribe.grant,
@@ -199,6 +203,7 @@ class Kustomizations:
         try:
             if ks.spec.suspend:
                 app.revision = ""
+                self.scribe.stand(ks, app, None)
                 return await self._watch_over(ks, app)
             with self.journeys.passing(ks, lambda: app.hiding.text):
                 return await self._pass(ks, app)
@@ -232,6 +237,7 @@ class Kustomizations:
         published = await self._building.resolve(ks)
         revision = published.artifact.revision
         self._depart(ks, app, revision)
+        self.scribe.stand(ks, app, published)
         try:
             await self._world.access.check_dependencies(ks)
             others, seen = self._world.objects.store, self._world.standing.stores
@@ -328,9 +334,10 @@ class Kustomizations:
         each = ks.metadata.annotations.get(names.Annotation.GATE) == names.GateMode.EACH
         owner, force = Owner(PREFIX, ks.key), ks.spec.force
         before = drifting.applied_before(app, build)
-        return Wish(
+        wish = Wish(
             owner, client, build.items, app.inventory, ks.spec.prune, mode, force, each, before, ks.spec.interval_s
         )
+        return wish._replace(witness=self.scribe.witness(ks, app, build))
 
     async def _converge(
         self, ks: Kustomization, app: App, build: Build, client: Client, revision: str
@@ -340,8 +347,9 @@ class Kustomizations:
         plan = self._guard_empty(ks, app, build, target.plan(wish, await target.observe(wish)))
         self.scribe.notify(ks, app)
         plan = await self._pruning.guard(ks, app, wish, plan)
+        self.scribe.held(ks, app)
         if plan.quiet and app.inventory.keys() >= build.refs:
-            app.good = build
+            app.good, app.enforced = build, app.provenance
             app.trial.applied = app.trial.applied or rfc3339(self._world.clock.now())
             return []
         await self._world.access.client_for(ks, app.at, writing=True)
@@ -349,7 +357,7 @@ class Kustomizations:
         with span("gate"):
             judgements = await self._gate(app, wish, plan)
         plan, refused = gate.admitted(plan, judgements)
-        app.good = build
+        app.good, app.enforced = build, app.provenance
         await self._intend(ks, app, build, revision)
         with span("apply", objects=len(build.items)) as applying:
             outcomes = refused + [outcome async for outcome in target.converge(wish, plan, judgements)]

@@ -13,12 +13,14 @@ from trimtab.api import annotations, names
 from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization, KustomizationStatus
 from trimtab.api.requests import requester
+from trimtab.audit.record import Cause, Source
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import basis, drifting, plaintext, progress
 from trimtab.controllers.app import App, Build
+from trimtab.controllers.auditing import Auditor, Provenance
 from trimtab.controllers.history import Trial, described, record, tells, unbuilt
-from trimtab.controllers.index import Published
+from trimtab.controllers.index import Published, SourceId
 from trimtab.controllers.laggards import Laggards
 from trimtab.controllers.offering import about
 from trimtab.controllers.records import Records
@@ -27,7 +29,7 @@ from trimtab.kube.errors import Conflict, NotFound
 from trimtab.manifests.refs import Body, Key, Ref
 from trimtab.runtime.events import EventType, Recorder
 from trimtab.runtime.status import merge_difference, patch_status
-from trimtab.targets.contract import Drift, Effect, Outcome
+from trimtab.targets.contract import Drift, Effect, Outcome, Witness
 from trimtab.targets.kubernetes import inventory
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ _NOTHING: Mapping[str, str] = {}
 
 class Scribe:
     """One per process. `records` keeps the inventories; `find` gives what is remembered of an app.
-    `drifted` is told of all drift.
+    `drifted` is told of all drift. `auditor` keeps the ledger, if there is one.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class Scribe:
         records: Records,
         find: Callable[[Key], App | None],
         drifted: Callable[[Key, Drift], None],
+        auditor: Auditor | None = None,
     ) -> None:
+        self._auditor = auditor
         self._drifted = drifted
         self._client = client
         self._recorder = recorder
@@ -71,6 +75,7 @@ class Scribe:
 
     async def grant(self, ks: Kustomization, app: App) -> None:
         """Put on record which deletions were approved, before the first of them."""
+        self._switched(ks, app, "deletions approved", app.approval)
         await self._write(app, self._flagged(ks, app))
 
     async def wait(self, ks: Kustomization, app: App, revision: str, message: str) -> None:
@@ -92,6 +97,7 @@ class Scribe:
                 status = self._failed(ks, app, failure.reason, published, status)
         wrote = await self._write(app, _handled(ks, status), failing=True)
         if wrote and not isinstance(failure, Waiting):
+            self._settled(ks, app, failure.reason, failure.message)
             revision = published.artifact.revision if published is not None else ""
             self._event(ks, "Warning", failure.reason, failure.message, revision)
 
@@ -112,7 +118,49 @@ class Scribe:
             self.laggards.add(ks.key, status)
             return
         if await self._write(app, status) and news:
+            self._settled(ks, app, reason, "", seconds)
             self._event(ks, "Normal", reason, f"Applied revision: {revision}", revision)
+
+    # --- the ledger
+
+    def stand(self, ks: Kustomization, app: App, published: Published | None) -> None:
+        """From now on `app` is about what was `published`; a suspension and a request are put on record as well."""
+        if self._auditor is None:
+            return
+        metadata = ks.metadata
+        asked = requester(metadata.annotations)
+        if metadata.requested_at and metadata.requested_at != app.status.last_handled_reconcile_at:
+            self._auditor.switched(ks, app.switches, "requested", metadata.requested_at, asked)
+        self._auditor.switched(ks, app.switches, "suspended", "true" if ks.spec.suspend else "")
+        if published is not None:
+            who = asked if metadata.requested_at != app.status.last_handled_reconcile_at else ""
+            source = SourceId(ks.spec.source_ref.kind, ks.source_key)
+            app.provenance = self._auditor.provenance(source, published, who, ks.spec.path)
+
+    def witness(self, ks: Kustomization, app: App, build: Build | None) -> Witness | None:
+        """Who attests to what is written for `app` to have `build`; None: to have nothing of it any more."""
+        if self._auditor is None:
+            return None
+        provenance = app.provenance if build is app.build else app.enforced
+        if not provenance.source.revision:
+            provenance = Provenance(source=Source(revision=app.status.last_applied_revision))
+        provenance = provenance.rendered(build.digest) if build is not None else provenance
+        return self._auditor.witness(ks, provenance, app.hiding.text, None if build is not None else Cause.END)
+
+    def held(self, ks: Kustomization, app: App) -> None:
+        """Put on record that deletions are held, and that they no longer are."""
+        self._switched(ks, app, "deletions held", app.held.reason if app.held is not None else "")
+
+    def _switched(self, ks: Kustomization, app: App, what: str, value: str) -> None:
+        if self._auditor is not None:
+            self._auditor.switched(ks, app.switches, what, value)
+
+    def _settled(self, ks: Kustomization, app: App, result: str, message: str, seconds: float = 0.0) -> None:
+        if self._auditor is not None:
+            provenance = app.provenance.rendered(app.build.digest if app.build is not None else "")
+            self._auditor.settled(ks, provenance, result, message, seconds)
+
+    # --- the rest
 
     async def note(self, ks: Kustomization, app: App) -> None:
         """Say what is known of drift, and nothing else."""

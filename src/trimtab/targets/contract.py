@@ -3,10 +3,10 @@
 A `Plan` is one value: it can be printed, shown, approved by its digest, and `converge` executes exactly it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from trimtab.diff.compare import Difference
 from trimtab.diff.fields import Writer
@@ -104,10 +104,19 @@ class Drift(NamedTuple):
         return f"{self.ref} {what}{more}{who}{when}{done}" + (f": {self.note}" if self.note else "")
 
 
+class Mark(NamedTuple):
+    """An object at one moment. `digest` is that of the fields we own, with their values: it is not shown as it is."""
+
+    uid: str
+    version: str
+    digest: str
+
+
 class Outcome(NamedTuple):
     """What converge did to one object; `message` has the server's words of a failure.
 
-    `stuck`: no retry can help, a person has to change the object.
+    `stuck`: no retry can help, a person has to change the object. `before` is what it was, as far as it had been seen,
+    `after` what was made of it.
     """
 
     ref: Ref
@@ -117,10 +126,24 @@ class Outcome(NamedTuple):
     transient: bool = True
     drift: Drift | None = None
     stuck: bool = False
+    before: Mark | None = None
+    after: Mark | None = None
 
     def __str__(self) -> str:
         place = f" ({self.origin})" if self.origin else ""
         return f"{self.ref}{place}: {self.message}" if self.message else f"{self.ref} {self.effect}"
+
+
+class Witness(Protocol):
+    """Puts on record what is about to be written, and what became of it."""
+
+    async def begin(self, changes: Sequence[Change[Any]], user: str) -> str:
+        """In the name of `user`, `changes` are made next; a name for that comes back when it is on record."""
+        ...
+
+    def end(self, attempt: str, outcomes: Sequence[Outcome], failure: str) -> None:
+        """That became of `attempt`; `failure` is why it ended early. Without a name, nothing was to be written."""
+        ...
 
 
 class Target(Protocol[Wished_contra, Observed, Content]):

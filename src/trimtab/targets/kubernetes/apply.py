@@ -37,6 +37,7 @@ async def apply(
     Never raises for what the server or the network says: a failure is an outcome with their words.
     """
     before = tracked.seen
+    mark = before.mark if before is not None and not tracked.missing else None
     tracked.hold()
     try:
         resource = await client.discovery.find(item.gvk)
@@ -63,7 +64,7 @@ async def apply(
         effect = Effect.CREATED
     else:
         effect = Effect.UNCHANGED if before.version == sighting.version else Effect.CONFIGURED
-    return Answer(Outcome(item.ref, effect, origin=item.origin), sighting, answer)
+    return Answer(Outcome(item.ref, effect, origin=item.origin, before=mark, after=sighting.mark), sighting, answer)
 
 
 async def reclaim(client: Client, item: Desired, live: Body, tracked: Tracked, tracker: Tracker, clock: Clock) -> None:

@@ -107,7 +107,8 @@ class Settler:
         if not (found or view.gone or (view.hidden and changed)):
             return _unchanged(item)
         self.fights.corrected(item.ref, _blows(found, view), self.clock.monotonic())
-        return self._told(item, view, found, contract.Answer.CORRECTED)
+        told = self._told(item, view, found, contract.Answer.CORRECTED)
+        return told._replace(before=answer.outcome.before, after=answer.outcome.after)
 
     async def _rehearse(self, item: Desired, tracked: Tracked, view: _View, mode: str) -> Outcome:
         """What a correction would do. It is done only if nothing is written by it but the record of ownership."""

@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 from trimtab.api import annotations, names
 from trimtab.api.gvk import HELM_RELEASE, KUSTOMIZATION
+from trimtab.diff import fields
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, Conflict, NotFound, UnknownKind, Unreachable
 from trimtab.kube.resource import Resource
 from trimtab.manifests import order
-from trimtab.manifests.refs import Key, Ref
-from trimtab.targets.contract import Effect, Outcome
+from trimtab.manifests.refs import Body, Key, Ref
+from trimtab.targets.contract import Effect, Mark, Outcome
 from trimtab.targets.kubernetes import identity
 from trimtab.targets.kubernetes.desired import PREFIX, Owner, rule
 from trimtab.targets.kubernetes.inventory import Entry, Inventory
@@ -101,8 +102,10 @@ async def delete(
         return Outcome(entry.ref, Effect.FAILED, f"whether its kind is served is not known: {failure}")
     if why := identity.out_of_scope(entry.ref, resource):
         return Outcome(entry.ref, Effect.RELEASED, why)
+    mark: Mark | None = None
     try:
         live = await client.get(resource, entry.ref.name, entry.ref.namespace)
+        mark = _marked(live, owner)
         if (reason := not_ours(live, entry, owner)) is not None:
             return Outcome(entry.ref, Effect.RELEASED, reason)
         metadata = live["metadata"]
@@ -123,13 +126,20 @@ async def delete(
         if after["metadata"]["uid"] != metadata["uid"]:
             return Outcome(entry.ref, Effect.RELEASED, "somebody created it anew")
     except NotFound:
-        return Outcome(entry.ref, Effect.DELETED)
+        return Outcome(entry.ref, Effect.DELETED, before=mark)
     except Conflict:
         return Outcome(entry.ref, Effect.FAILED, "it changed while it was being deleted, it is looked at again")
     except (ApiError, Unreachable) as failure:
         return Outcome(entry.ref, Effect.FAILED, str(failure))
     finalizers = ", ".join(after["metadata"].get("finalizers") or ()) or "the garbage collector"
-    return Outcome(entry.ref, Effect.WAITING, f"is being deleted, waits for {finalizers}")
+    return Outcome(entry.ref, Effect.WAITING, f"is being deleted, waits for {finalizers}", before=mark)
+
+
+def _marked(live: Body, owner: Owner) -> Mark:
+    """`live` as it was, for the record."""
+    metadata, entry = live["metadata"], fields.owned_entry(live, owner.manager)
+    digest = fields.projection_digest(live, entry) if entry else ""
+    return Mark(metadata["uid"], metadata["resourceVersion"], digest)
 
 
 async def served(client: Client, entry: Entry) -> Resource:

@@ -10,6 +10,7 @@ from trimtab.health.shape import created
 from trimtab.health.verdict import Verdict
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Body, Gvk, Ref
+from trimtab.targets.contract import Mark
 from trimtab.targets.kubernetes.desired import MANAGER, Owner, rule
 from trimtab.targets.kubernetes.judging import Judge
 from trimtab.targets.kubernetes.takeover import is_foreign
@@ -59,6 +60,11 @@ class Sighting(NamedTuple):
     def unchanged(self, before: "Sighting") -> bool:
         """As `undisturbed`, and no field that is no longer ours has changed either."""
         return self.undisturbed(before) and (self.content == before.content or not (self.content and before.content))
+
+    @property
+    def mark(self) -> Mark:
+        """The same, for the record."""
+        return Mark(self.uid, self.version, self.projection)
 
     def older_than(self, other: "Sighting") -> bool:
         """The server had this before `other`. Versions of one object are compared as numbers (Kubernetes ≥ 1.35)."""

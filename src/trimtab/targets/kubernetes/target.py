@@ -21,7 +21,7 @@ from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
 from trimtab.manifests import order
 from trimtab.manifests.refs import Gvk, Key, Ref
-from trimtab.targets.contract import Action, Change, Effect, Outcome, Plan
+from trimtab.targets.contract import Action, Change, Effect, Outcome, Plan, Witness
 from trimtab.targets.kubernetes import definitions, gate, patrol, prune
 from trimtab.targets.kubernetes.apply import apply, read
 from trimtab.targets.kubernetes.autoscaling import Autoscalers
@@ -36,6 +36,7 @@ from trimtab.targets.kubernetes.notices import Notices
 from trimtab.targets.kubernetes.sighting import Sighting, sight
 from trimtab.targets.kubernetes.tracking import FOUGHT, REWRITTEN, UNSEEN, News, Tracked, Tracker
 from trimtab.targets.kubernetes.watches import Watches
+from trimtab.targets.witnessing import witnessed
 
 _SCHEMA_SERVED_S = 2.0
 """A changed definition is served a moment after it is stored."""
@@ -53,7 +54,8 @@ class Wish(NamedTuple):
     `force`: an object that cannot become what is wished is deleted and created anew. `each`: objects are admitted one
     by one. `applied_before`: exactly this was applied once, perhaps by a process before this one, so that what differs
     from it is drift. `interval_s` is how often to look at what may not be watched. `hands_off`: drift is told of at
-    most, and nothing is written. `leaving` is what the app will delete after this: it has no say any more.
+    most, and nothing is written. `leaving` is what the app will delete after this: it has no say any more. `witness`
+    hears of every write.
     """
 
     owner: Owner
@@ -68,6 +70,7 @@ class Wish(NamedTuple):
     interval_s: float = float("inf")
     hands_off: bool = False
     leaving: frozenset[Ref] = frozenset()
+    witness: Witness | None = None
 
     def mode_of(self, item: Desired) -> str:
         """What happens to drift of `item`: its own word counts more than that of the app."""
@@ -153,10 +156,7 @@ class KubernetesTarget:
         wanted = {item.ref for item in wish.items}
         self.fights.keep(wish.owner.key, wanted)
         leaving = prune.leaving(wish.inventory, wanted) if wish.prune else []
-        deletions = tuple(
-            Change[Desired](deletion.entry.ref, Action.DELETE, None, "it left the desired state", None)
-            for deletion in leaving
-        )
+        deletions = tuple(_deletion(deletion.entry.ref) for deletion in leaving)
         return Plan(tuple(map(tuple, stages)), deletions)
 
     async def judge(self, wish: Wish, plan: KubePlan) -> list[gate.Judgement]:
@@ -169,15 +169,19 @@ class KubernetesTarget:
                 self.tracker.track(passed.item.ref, wish.owner.key).foreign = True
         return judged
 
-    async def converge(
-        self, wish: Wish, plan: KubePlan, judgements: Sequence[gate.Judgement] = ()
-    ) -> AsyncIterator[Outcome]:
+    def converge(self, wish: Wish, plan: KubePlan, judgements: Sequence[gate.Judgement] = ()) -> AsyncIterator[Outcome]:
         """Do exactly what `plan` says and yield what became of each object.
 
         A failure of one object is its own: the others go on. What waits for a definition to be established, or was
         refused after being deferred, is yielded as WAITING or FAILED and is left for the next pass; nothing is deleted
         in a pass where something failed.
         """
+        acting = self._converge(wish, plan, judgements)
+        return _witnessed(wish, [*_writing(wish, plan), *plan.deletions], acting)
+
+    async def _converge(
+        self, wish: Wish, plan: KubePlan, judgements: Sequence[gate.Judgement]
+    ) -> AsyncIterator[Outcome]:
         deferred = {judged.item.ref for judged in judgements if isinstance(judged, gate.Deferred)}
         clean = True
         for number, stage in enumerate(plan.stages):
@@ -209,16 +213,24 @@ class KubernetesTarget:
             self.epoch.clean(wish.owner.key)
         if clean and plan.deletions:
             then("prune", objects=len(plan.deletions))
-            async for outcome in self.delete(wish, [wish.inventory[change.ref] for change in plan.deletions]):
+            leaving = [wish.inventory[change.ref] for change in plan.deletions]
+            async for outcome in self._delete(wish, leaving, "Background", patient=True):
                 yield outcome
 
-    async def delete(
+    def delete(
         self, wish: Wish, entries: Sequence[Entry], *, propagation: str = "Background", patient: bool = True
     ) -> AsyncIterator[Outcome]:
         """Delete `entries` band by band in reverse order, each under its preconditions.
 
         `patient`: while something that clears up behind itself (`prune.clears`) is going, the bands after it stay.
         """
+        changes = [_deletion(entry.ref) for entry in entries]
+        acting = self._delete(wish, entries, propagation, patient=patient)
+        return _witnessed(wish, changes, acting)
+
+    async def _delete(
+        self, wish: Wish, entries: Sequence[Entry], propagation: str, *, patient: bool
+    ) -> AsyncIterator[Outcome]:
         wanted = {item.ref for item in wish.items}
         inventory = {entry.ref: entry for entry in entries if entry.ref not in wanted}
         kept = {tracked.baseline.uid for ref in wanted if (tracked := self.tracker.get(ref)) and tracked.baseline}
@@ -433,6 +445,27 @@ def _was_applied(wish: Wish, item: Desired) -> bool:
 def _is_out_of_sight(item: Desired, tracked: Tracked) -> bool:
     """What was there before us and is left as it is does not carry our label: no watch shows that it goes."""
     return item.mode is Mode.IF_NOT_PRESENT and tracked.baseline is not None and tracked.baseline.owner is None
+
+
+def _witnessed(
+    wish: Wish, changes: Sequence[Change[Desired]], acting: AsyncIterator[Outcome]
+) -> AsyncIterator[Outcome]:
+    return acting if wish.witness is None else witnessed(wish.witness, changes, wish.client.user, acting)
+
+
+def _deletion(ref: Ref) -> Change[Desired]:
+    return Change(ref, Action.DELETE, None, "it left the desired state", None)
+
+
+def _writing(wish: Wish, plan: KubePlan) -> list[Change[Desired]]:
+    """What of `plan` writes anything but deletions: drift that is only told of, or is nothing to us, does not."""
+    return [
+        change
+        for stage in plan.stages
+        for change in stage
+        if change.action is Action.APPLY
+        or (change.action is Action.CORRECT and change.after is not None and wish.mode_of(change.after) == CORRECT)
+    ]
 
 
 def _items(plan: KubePlan, action: Action) -> list[Desired]:

@@ -1,0 +1,220 @@
+"""What controllers put into the ledger: whose wish it is, where it comes from, and what was done for it.
+
+Where there is no ledger, nothing of this costs anything.
+"""
+
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from trimtab.api import names
+from trimtab.api.source import GitTrust
+from trimtab.audit.record import (
+    MOST_WORDS,
+    Actor,
+    Cause,
+    Drifted,
+    Intent,
+    Mark,
+    Object,
+    Settled,
+    Source,
+    Subject,
+    Switched,
+    shortened,
+)
+from trimtab.audit.record import Outcome as Ended
+from trimtab.audit.writing import Ledger
+from trimtab.controllers.index import Published, SourceId
+from trimtab.controllers.offering import Named, about
+from trimtab.controllers.standing import Standing
+from trimtab.manifests import codec
+from trimtab.manifests.refs import Ref
+from trimtab.remotes.shown import shown
+from trimtab.targets import contract
+from trimtab.targets.contract import Action, Change, Effect, Outcome
+from trimtab.targets.kubernetes.desired import Desired
+
+_MOST_PATHS: Final = 20
+_NOWHERE: Final = Source()
+
+
+class Provenance(NamedTuple):
+    """Whose wish something is, and where it comes from."""
+
+    actor: Actor = Actor()
+    source: Source = _NOWHERE
+
+    def rendered(self, digest: str) -> "Provenance":
+        """The same, built to what has `digest`."""
+        return self._replace(source=msgspec.structs.replace(self.source, rendered=digest))
+
+
+NOBODY: Final = Provenance()
+
+
+def subject_of(item: Named) -> Subject:
+    """`item` as the ledger names it."""
+    said = about(item)
+    generation = item.metadata.generation
+    return Subject(kind=said.kind, namespace=said.namespace, name=said.name, uid=said.uid, generation=generation)
+
+
+def object_id(ref: Ref) -> str:
+    """`ref` as the ledger names it: kind, group where it has one, namespace and name."""
+    kind = f"{ref.kind}.{ref.group}" if ref.group else ref.kind
+    return "/".join(part for part in (kind, ref.namespace, ref.name) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Auditor:
+    """Writes to the `ledger`; `standing` knows the sources."""
+
+    ledger: Ledger
+    standing: Standing
+
+    def provenance(self, source: SourceId, published: Published, requester: str = "", path: str = "") -> Provenance:
+        """Whose wish it is what `source` has published."""
+        artifact = published.artifact
+        offering = self.standing.stores.get(source.kind, {}).get(source.key)
+        trust = getattr(getattr(offering, "status", None), "trust", None)
+        trust = trust if isinstance(trust, GitTrust) and trust.revision == artifact.revision else GitTrust()
+        url = getattr(getattr(offering, "spec", None), "url", "")
+        actor = Actor(
+            author=shortened(artifact.metadata.get(names.COMMIT_AUTHOR, "")),
+            signer=shortened(trust.signer),
+            demanded=trust.terms,
+            requester=shortened(requester),
+        )
+        origin = Source(
+            kind=source.kind,
+            namespace=source.key.namespace,
+            name=source.key.name,
+            url=shown(url, MOST_WORDS)[1:-1] if url else "",
+            revision=artifact.revision,
+            origin=artifact.metadata.get(names.ORIGIN_REVISION, ""),
+            digest=artifact.digest,
+            path=path,
+        )
+        return Provenance(actor, origin)
+
+    def witness(
+        self, item: Named, provenance: Provenance, hide: Callable[[str], str], cause: Cause | None = None
+    ) -> "Attestor":
+        """Who attests to what is written for `item`. `hide` keeps out of words what nobody may read."""
+        return Attestor(self.ledger, subject_of(item), provenance, hide, cause)
+
+    def settled(
+        self, item: Named, provenance: Provenance, result: str, message: str = "", seconds: float = 0.0
+    ) -> None:
+        """What `item` came to."""
+        actor, source = provenance
+        words, took = shortened(message), round(seconds, 3)
+        told = Settled(subject=subject_of(item), actor=actor, source=source, result=result, message=words, seconds=took)
+        self.ledger.add(told)
+
+    def switched(
+        self, item: Named, known: MutableMapping[str, str], what: str, value: str, requester: str = ""
+    ) -> None:
+        """`what` of `item` is `value` now; that is on record already if it is what is `known`."""
+        if known.get(what, "") == value:
+            return
+        before, known[what] = known.get(what, ""), value
+        actor = Actor(requester=shortened(requester))
+        self.ledger.add(Switched(subject=subject_of(item), what=what, before=before, after=value, actor=actor))
+
+
+@dataclass(slots=True)
+class Attestor:
+    """Puts on record what is written for one object of ours. Without a `cause`, the changes tell it."""
+
+    ledger: Ledger
+    subject: Subject
+    provenance: Provenance
+    hide: Callable[[str], str]
+    cause: Cause | None = None
+    _begun: dict[str, tuple[Cause, float]] = field(default_factory=dict)
+
+    async def announce(self, what: str, user: str) -> None:
+        """Put on record that something is about to be done that has parts of its own."""
+        await self._intend(self.cause or Cause.REVISION, user, (), what)
+
+    async def begin(self, changes: Sequence[Change[Any]], user: str) -> str:
+        corrects = all(change.action is Action.CORRECT for change in changes)
+        cause = self.cause or (Cause.DRIFT if corrects else Cause.REVISION)
+        return await self._intend(cause, user, tuple(map(self._meant, changes)), "")
+
+    def end(self, attempt: str, outcomes: Sequence[Outcome], failure: str) -> None:
+        cause, began = self._begun.pop(attempt, (self.cause or Cause.DRIFT, self.ledger.clock.monotonic()))
+        objects = tuple(self._became(one) for one in outcomes if one.effect is not Effect.UNCHANGED)
+        self.ledger.add(
+            Ended(
+                attempt=attempt,
+                subject=self.subject,
+                cause=cause,
+                result=_result(outcomes, failure),
+                source=self.provenance.source,
+                objects=objects,
+                digest=codec.digest(objects),
+                unchanged=len(outcomes) - len(objects),
+                message=shortened(self.hide(failure)),
+                seconds=round(self.ledger.clock.monotonic() - began, 3),
+            )
+        )
+
+    async def _intend(self, cause: Cause, user: str, objects: tuple[Object, ...], what: str) -> str:
+        attempt, (actor, source) = self.ledger.attempt(), self.provenance
+        self._begun[attempt] = cause, self.ledger.clock.monotonic()
+        await self.ledger.write(
+            Intent(
+                attempt=attempt,
+                subject=self.subject,
+                cause=cause,
+                actor=msgspec.structs.replace(actor, account=user),
+                source=source,
+                objects=objects,
+                what=what,
+            )
+        )
+        return attempt
+
+    def _meant(self, change: Change[Any]) -> Object:
+        wish = change.after.digest if isinstance(change.after, Desired) else ""
+        return Object(id=object_id(change.ref), effect=change.action, wish=self.ledger.seal().digest(wish))
+
+    def _became(self, outcome: Outcome) -> Object:
+        return Object(
+            id=object_id(outcome.ref),
+            effect=outcome.effect,
+            before=self._sealed(outcome.before),
+            after=self._sealed(outcome.after),
+            drift=_drifted(outcome.drift) if outcome.drift is not None else None,
+            message="" if outcome.drift is not None else shortened(self.hide(outcome.message)),
+        )
+
+    def _sealed(self, mark: contract.Mark | None) -> Mark | None:
+        if mark is None:
+            return None
+        return Mark(uid=mark.uid, version=mark.version, digest=self.ledger.seal().digest(mark.digest))
+
+
+def _drifted(drift: contract.Drift) -> Drifted:
+    writer = drift.writer
+    return Drifted(
+        answer=drift.answer,
+        manager=writer.manager if writer is not None else "",
+        time=writer.time if writer is not None else "",
+        paths=tuple(one.path for one in drift.differences[:_MOST_PATHS]),
+        gone=drift.gone,
+    )
+
+
+def _result(outcomes: Sequence[Outcome], failure: str) -> str:
+    bad = sum(outcome.effect is Effect.FAILED for outcome in outcomes)
+    if failure or (bad and bad == len(outcomes)):
+        return "failed"
+    if bad or any(outcome.effect is Effect.WAITING for outcome in outcomes):
+        return "partly"
+    return "done" if any(outcome.effect is not Effect.UNCHANGED for outcome in outcomes) else "unchanged"

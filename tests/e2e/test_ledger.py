@@ -1,0 +1,108 @@
+"""The ledger as users meet it: what was meant, what became of it, whose wish it was, unchanged since."""
+
+import json
+import subprocess
+import sys
+from datetime import datetime
+
+import pytest
+
+from tests.e2e.test_main_job import config, deployment, settings
+from tests.e2e.world import until
+
+
+def trimtab(*words):
+    return subprocess.run([sys.executable, "-m", "trimtab", *words], capture_output=True, text=True, timeout=60)
+
+
+class Book:
+    """The ledger of the running controller, as one namespace sees it."""
+
+    def __init__(self, world, ns):
+        self.directory, self.ns = world.controller.directory / "data" / "ledger", ns
+
+    def records(self, kind, app="shop"):
+        done = trimtab("history", "--ledger", str(self.directory), app, "-n", self.ns, "-o", "json")
+        assert done.returncode == 0, done.stderr
+        found = [one["record"] for one in json.loads(done.stdout)["records"]]
+        return [one["event"] for one in found if one["event"]["kind"] == kind]
+
+    def outcome(self, what, cause, effect):
+        """The outcome in which that happened, and its intent."""
+
+        def there():
+            for one in reversed(self.records("outcome")):
+                if one["cause"] == cause and any(thing["effect"] == effect for thing in one.get("objects", ())):
+                    return one
+            return None
+
+        done = until(there, what)
+        [intent] = [one for one in self.records("intent") if one["attempt"] == done["attempt"]]
+        return intent, done
+
+
+@pytest.fixture
+def shop(world, ns):
+    repo = world.repo(ns)
+    repo.commit({"app/web.yaml": deployment(), "app/settings.yaml": config()})
+    world.source(ns, repo.url)
+    world.app(ns, "shop", "./app")
+    world.ready(ns, "shop")
+    return repo
+
+
+def named(event, stem):
+    [found] = [one for one in event["objects"] if one["id"].startswith(stem)]
+    return found
+
+
+def test_a_push_a_drift_a_prune_and_a_failure_are_on_record_with_whose_wish_they_were(world, ns, shop):
+    book = Book(world, ns)
+    intent, first = book.outcome("the first apply is on record", "revision", "created")
+    assert intent["actor"]["author"] == "t"
+    assert intent["source"]["url"] == shop.url
+    assert intent["source"]["revision"] == world.get_app(ns, "shop")["status"]["lastAppliedRevision"]
+    assert {one["id"] for one in intent["objects"]} == {f"Deployment.apps/{ns}/web", f"ConfigMap/{ns}/settings"}
+    assert "before" not in named(first, "ConfigMap")
+
+    commit = shop.commit({"app/settings.yaml": config().replace("red", "green")})
+    world.poke(ns)
+    world.ready(ns, "shop", commit)
+    intent, changed = book.outcome("the change is on record", "revision", "configured")
+    assert commit in intent["source"]["revision"]
+    was, now = named(first, "ConfigMap")["after"], named(changed, "ConfigMap")
+    assert now["before"]["digest"] == was["digest"] != now["after"]["digest"]
+    assert now["after"]["version"] == settings(world, ns)["metadata"]["resourceVersion"]
+
+    path = f"/api/v1/namespaces/{ns}/configmaps/settings?fieldManager=painter"
+    world.api.merge(path, {"data": {"colour": "blue"}})
+    _, healed = book.outcome("the correction is on record", "drift", "corrected")
+    drift = named(healed, "ConfigMap")
+    assert (drift["drift"]["manager"], drift["drift"]["paths"]) == ("painter", ["data.colour"])
+    assert drift["after"]["digest"] == now["after"]["digest"] != drift["before"]["digest"]
+    assert "blue" not in str(book.records("outcome"))
+
+    commit = shop.commit({"app/settings.yaml": None})
+    world.poke(ns)
+    world.ready(ns, "shop", commit)
+    _, pruned = book.outcome("the prune is on record", "revision", "deleted")
+    gone = named(pruned, "ConfigMap")
+    assert (gone["before"]["digest"], "after" in gone) == (drift["after"]["digest"], False)
+
+    commit = shop.commit({"app/web.yaml": deployment().replace("replicas: 2", "replicas: many")})
+    assert "many" in (shop.work / "app/web.yaml").read_text()
+    world.poke(ns)
+    world.failed(ns, "shop", "ValidationFailed")
+    told = until(lambda: [one for one in book.records("settled") if commit in one["source"]["revision"]], "it is told")
+    assert told[-1]["result"] == "ValidationFailed"
+    assert not [one for one in book.records("intent") if commit in one["source"]["revision"]]  # nothing was written
+
+    text = trimtab("history", "--ledger", str(book.directory), "shop", "-n", ns)
+    assert f"-ConfigMap/{ns}/settings" in text.stdout
+    assert "ValidationFailed" in text.stdout
+    about = trimtab("history", "--ledger", str(book.directory), "--object", f"ConfigMap/{ns}/settings", "-o", "json")
+    times = [one["record"]["time"] for one in json.loads(about.stdout)["records"]]
+    assert times == sorted(times)
+    assert len(times) == 8  # an intent and an outcome each for apply, change, correction and prune
+    assert datetime.fromisoformat(times[0])
+    assert trimtab("history", "--ledger", str(book.directory), "--verify").returncode == 0
