@@ -62,7 +62,9 @@ class Actor(_Said, frozen=True, kw_only=True):
 
 
 class Source(_Said, frozen=True, kw_only=True):
-    """Where the wish comes from. `digest` is that of the artifact, `rendered` that of what was built of it."""
+    """Where the wish comes from. `digest` is that of the artifact, `rendered` that of what was built of it, `values`
+    that of the values of a chart, which is keyed.
+    """
 
     kind: str = ""
     namespace: str = ""
@@ -72,6 +74,8 @@ class Source(_Said, frozen=True, kw_only=True):
     origin: str = ""
     digest: str = ""
     path: str = ""
+    chart: str = ""
+    values: str = ""
     rendered: str = ""
 
 
@@ -162,7 +166,7 @@ class Intent(_Said, frozen=True, kw_only=True, tag_field="kind", tag="intent"):
 class Outcome(_Said, frozen=True, kw_only=True, tag_field="kind", tag="outcome"):
     """What became of an intent; without an `attempt`, what was found and only told of. `result` is done, partly or
     failed, and unchanged where nothing had to be done after all; `digest` is that over the list of objects, in which
-    those that stayed as they were are not: `unchanged` says how many that are.
+    those that stayed as they were are not: `unchanged` says how many that are. `what` is that of the intent.
     """
 
     attempt: str
@@ -173,6 +177,7 @@ class Outcome(_Said, frozen=True, kw_only=True, tag_field="kind", tag="outcome")
     objects: tuple[Object, ...] = ()
     digest: str = ""
     unchanged: int = 0
+    what: str = ""
     message: str = ""
     seconds: float = 0.0
 

@@ -167,9 +167,8 @@ class Assembly:
             if makes:
                 later[ARTIFACT_GENERATOR] = partial(externals.make, tasks, publishing, access, self._attach)
         if releases:
-            later[HELM_RELEASE] = partial(
-                self._releases(tasks, access, remaining).start, tasks, await self._cluster_id()
-            )
+            home = await self._cluster_id()
+            later[HELM_RELEASE] = partial(self._releases(tasks, access, remaining, home).start, tasks, home)
         for gvk, build in later.items():
             if await self._is_served(gvk) and await self._is_served(_NEEDING.get(gvk, gvk)):
                 joined.append(await build())
@@ -236,7 +235,7 @@ class Assembly:
         await joined.synced.wait()
         self._run_controller(tasks, joined.controller)
 
-    def _releases(self, tasks: Tasks, access: Access, remaining: Callable[[], float]) -> Releases:
+    def _releases(self, tasks: Tasks, access: Access, remaining: Callable[[], float], home: str) -> Releases:
         return Releases(
             settings=self._settings,
             client=self._client,
@@ -253,6 +252,7 @@ class Assembly:
             set_back=self._set_back,
             traces=self._means.traces,
             closing=self._closing.append,
+            auditor=self._auditor(home),
         )
 
     async def _kustomizer(

@@ -17,6 +17,7 @@ from trimtab.cli.externals import Joined
 from trimtab.cli.settings import Settings
 from trimtab.controllers import helmrelease
 from trimtab.controllers.access import Access, account
+from trimtab.controllers.auditing import Auditor
 from trimtab.controllers.charting import PREFIX, Charting
 from trimtab.controllers.configs import Configs
 from trimtab.controllers.freeze import Freeze
@@ -73,6 +74,7 @@ class Releases:
     set_back: asyncio.Event
     traces: Traces
     closing: Callable[[Callable[[], None]], None]
+    auditor: Auditor | None = None
 
     async def start(self, tasks: Tasks, home: str) -> Joined:
         """Look after HelmReleases, once they are installed. `home` is the id of our own cluster."""
@@ -117,7 +119,7 @@ class Releases:
         own = Place(self.client, target, (home,), True, settings.namespace)
         places = Places(own, self.transport, self.clock, tasks, furnish, wake)
         recorder = self.record(HELM_MANAGER)
-        scribe = ReleaseScribe(self.client, recorder, self.clock)
+        scribe = ReleaseScribe(self.client, recorder, self.clock, self.auditor)
         releases = HelmReleases(
             helmrelease.Surroundings(
                 client=self.client,

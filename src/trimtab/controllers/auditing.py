@@ -3,7 +3,7 @@
 Where there is no ledger, nothing of this costs anything.
 """
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -46,6 +46,10 @@ class Provenance(NamedTuple):
 
     actor: Actor = Actor()
     source: Source = _NOWHERE
+
+    def of_chart(self, chart: str, values: str) -> "Provenance":
+        """The same, as a chart with values whose digest is `values`."""
+        return self._replace(source=msgspec.structs.replace(self.source, chart=chart, values=values))
 
     def rendered(self, digest: str) -> "Provenance":
         """The same, built to what has `digest`."""
@@ -137,9 +141,30 @@ class Attestor:
     cause: Cause | None = None
     _begun: dict[str, tuple[Cause, float]] = field(default_factory=dict)
 
-    async def announce(self, what: str, user: str) -> None:
-        """Put on record that something is about to be done that has parts of its own."""
-        await self._intend(self.cause or Cause.REVISION, user, (), what)
+    def built(self, items: Iterable[Desired]) -> "Attestor":
+        """The same of what was built to `items`, by their order."""
+        digest = self.ledger.seal().digest(codec.digest([item.digest for item in items]))
+        return Attestor(self.ledger, self.subject, self.provenance.rendered(digest), self.hide, self.cause)
+
+    async def announce(self, what: str, user: str) -> str:
+        """Put on record that something is about to be done that has parts of its own; a name for it."""
+        return await self._intend(self.cause or Cause.REVISION, user, (), what)
+
+    def over(self, attempt: str, what: str, failure: str) -> None:
+        """What was announced is over; `failure` is why it did not come to its end."""
+        cause, began = self._begun.pop(attempt)
+        self.ledger.add(
+            Ended(
+                attempt=attempt,
+                subject=self.subject,
+                cause=cause,
+                result="failed" if failure else "done",
+                source=self.provenance.source,
+                what=what,
+                message=shortened(self.hide(failure)),
+                seconds=round(self.ledger.clock.monotonic() - began, 3),
+            )
+        )
 
     async def begin(self, changes: Sequence[Change[Any]], user: str) -> str:
         corrects = all(change.action is Action.CORRECT for change in changes)

@@ -1,7 +1,8 @@
 """One release, driven from what it is to what is wished: one action after the other, as `helm.action` decides."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,6 +13,7 @@ from trimtab.api.helmactions import Uninstall as UninstallSpec
 from trimtab.api.helmactions import Upgrade as UpgradeSpec
 from trimtab.api.helmrelease import HelmRelease
 from trimtab.api.names import FORCE_AT, RESET_AT, Reason
+from trimtab.audit.record import Cause
 from trimtab.base.clock import Clock
 from trimtab.base.traces import span
 from trimtab.controllers.leaving import Leaving
@@ -167,14 +169,16 @@ class Driving:
         self._remember(site, course)
         await self.scribe.begin(hr, release, name, _limit_s(hr, name))
         failure: ActionFailed | None = None
-        try:
-            with span(name):
-                await act()
-        except ActionFailed as problem:
-            failure = problem
-        finally:
-            release.tried = self.clock.monotonic()
-            self._remember(site, course)
+        async with _attested(site, name) as attested:
+            try:
+                with span(name):
+                    await act()
+            except ActionFailed as problem:
+                failure = problem
+                attested.append(problem.message)
+            finally:
+                release.tried = self.clock.monotonic()
+                self._remember(site, course)
         reason, words = (Reason(failure.reason), failure.message) if failure is not None else (done, "")
         newest = course.history[0] if course.history else newest
         chart = _chart_of(newest) if newest is not None else ""
@@ -190,6 +194,31 @@ class Driving:
         failure = await self._run(case, course, name, act, done)
         if failure is not None:
             raise failure
+
+
+@asynccontextmanager
+async def _attested(site: Site, name: str) -> AsyncIterator[list[str]]:
+    """Have it on record that an action begins, before it does, and how it ended; what is put in here is why it failed.
+
+    Hooks and definitions have no record of their own: this one is theirs as well.
+    """
+    witness, why = site.release.witness, list[str]()
+    if witness is None:
+        yield why
+        return
+    before, witness.cause = witness.cause, Cause(name)
+    what = f"{name} {site.of}"
+    attempt = await witness.announce(what, site.client.user)
+    ended = "it was interrupted"
+    try:
+        yield why
+        ended = "; ".join(why)
+    except Exception as failure:
+        ended = str(failure) or type(failure).__name__
+        raise
+    finally:
+        witness.over(attempt, what, ended)
+        witness.cause = before
 
 
 def _chart_of(one: Record) -> str:

@@ -150,6 +150,7 @@ class HelmReleases:
         hr = self._world.objects.store.get(key)
         if hr is None:
             self._forget(key)
+            self._world.scribe.forget(key)
             return Done()
         release = self._remember(hr)
         self._nudged.discard(key)
@@ -160,6 +161,7 @@ class HelmReleases:
             if hr.metadata.deleted:
                 return await self._finalize(hr, release)
             if hr.spec.suspend:
+                self._world.scribe.suspended(hr)
                 self._forget(key)  # others may write its status meanwhile, and that counts when it is resumed
                 return Done()
             with self.journeys.passing(hr, lambda: release.hiding.text, goes_on=(Outrun,)):
@@ -207,11 +209,14 @@ class HelmReleases:
 
     async def _case(self, hr: HelmRelease, release: Release) -> tuple[Case, ReleaseRecords]:
         world = self._world
-        known = _digest(world.sources.get(source_of(hr)))  # what comes after this look is news
+        published = world.sources.get(source_of(hr))
+        known = _digest(published)  # what comes after this look is news
         wanted = await world.charting.resolve(hr)
         self._depart(hr, release, wanted.version)
         composed = await world.valuing.values(hr)
         release.hiding = release.hiding.following(composed.values.digest, composed.secret)
+        chart = f"{wanted.chart.metadata.name}@{wanted.version}"
+        world.scribe.stand(hr, release, source_of(hr), published, chart, composed.values.digest)
         of = Key(hr.release_namespace, hr.release_name)
         site = await self._site(hr, release, of, known)
         if hr.storage_namespace != hr.metadata.namespace:
@@ -362,6 +367,8 @@ class HelmReleases:
         site = await self._site(hr, release, of, _digest(world.sources.get(source_of(hr))))
         client = await world.access.client_for(hr, release.at, writing=True)
         storage = status.storage_namespace or hr.storage_namespace
+        chart = f"{known.chart_name}@{known.chart_version}" if known else ""
+        world.scribe.stand(hr, release, source_of(hr), None, chart)
         await self._driving.part(site, ReleaseRecords(client, world.clock, storage, of.name), bare=bare)
 
     async def _ending(self, hr: HelmRelease) -> bool:

@@ -10,6 +10,7 @@ from trimtab.api.helmrelease import HelmRelease, HelmReleaseStatus
 from trimtab.api.names import HELM_MANAGER, Reason
 from trimtab.base.errors import Transient
 from trimtab.controllers.app import lines_of
+from trimtab.controllers.auditing import NOBODY, Attestor, Provenance
 from trimtab.controllers.charting import PREFIX, Wanted
 from trimtab.controllers.hiding import NOTHING, Hiding
 from trimtab.controllers.place import Place
@@ -44,6 +45,7 @@ class Release:
     are the objects of the revision that is `kept` watch over, while drift is looked for; `inventory` is what is known
     to be in the cluster. `unresolved` says since when (Unix seconds) objects differ and stay so. `tried` is when the
     last attempt ended, `began` when the present wish came up, in monotonic seconds.
+    `provenance` is whose wish it is, `witness` attests to what is written for it, if there is a ledger.
     `confirmed`: the server has said, since we run, that it has this status. `pulse` is set by every news of one of its
     objects; while `busy`, somebody waits for that.
     """
@@ -61,6 +63,8 @@ class Release:
     hiding: Hiding = NOTHING
     tried: float | None = None
     began: float | None = None
+    provenance: Provenance = NOBODY
+    witness: Attestor | None = None
     busy: bool = False
     confirmed: bool = False
     disturbed: bool = False

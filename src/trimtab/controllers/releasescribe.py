@@ -14,10 +14,13 @@ from trimtab.api.gvk import HELM_RELEASE
 from trimtab.api.helmrelease import HelmRelease, HelmReleaseStatus
 from trimtab.api.kustomize import Inventory
 from trimtab.api.names import FORCE_AT, HELM_MANAGER, ConditionType, Reason
+from trimtab.api.requests import requester
 from trimtab.base.clock import Clock
 from trimtab.base.durations import format_duration
 from trimtab.base.errors import Terminal, TrimtabError, Waiting
 from trimtab.controllers import drifting, progress
+from trimtab.controllers.auditing import Auditor
+from trimtab.controllers.index import Published, SourceId
 from trimtab.controllers.offering import about
 from trimtab.controllers.release import Release
 from trimtab.helm.memory import Memory
@@ -26,6 +29,7 @@ from trimtab.helm.record import Record
 from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound
 from trimtab.manifests.conditions import Condition, find
+from trimtab.manifests.refs import Key
 from trimtab.runtime.events import EventType, Recorder
 from trimtab.runtime.status import merge_difference, patch_status
 from trimtab.targets.contract import Effect, Outcome
@@ -63,9 +67,11 @@ _MOST_ENTRIES: Final = 1_000
 
 
 class ReleaseScribe:
-    """One per process."""
+    """One per process. `auditor` keeps the ledger, if there is one."""
 
-    def __init__(self, client: Client, recorder: Recorder, clock: Clock) -> None:
+    def __init__(self, client: Client, recorder: Recorder, clock: Clock, auditor: Auditor | None = None) -> None:
+        self._auditor = auditor
+        self._switches: dict[Key, dict[str, str]] = {}
         self._client = client
         self._recorder = recorder
         self._clock = clock
@@ -129,6 +135,8 @@ class ReleaseScribe:
             status = progress.failed(release.draft, generation, failure.reason, message, now, stalled=stalled)
         release.draft = handled(hr, status)
         wrote = await self.write(hr, release)
+        if wrote and not isinstance(failure, Waiting):
+            self._settled(hr, release, failure.reason, message)
         if wrote and not isinstance(failure, Waiting) and failure.reason not in _CONDITIONS:
             self._event(hr, release, "Warning", failure.reason, message)
 
@@ -142,6 +150,7 @@ class ReleaseScribe:
             hr, progress.flagged(status, ConditionType.STALLED, generation, reason, release.hiding.text(why), now)
         )
         if await self.write(hr, release):
+            self._settled(hr, release, reason, release.hiding.text(why))
             self._event(hr, release, "Warning", reason, why)
 
     async def wait(self, hr: HelmRelease, release: Release, why: str) -> None:
@@ -169,7 +178,45 @@ class ReleaseScribe:
             words = "all objects are as released"
             status = progress.denied(status, ConditionType.DRIFTED, generation, Reason.NO_DRIFT_DETECTED, words, now)
         release.draft = handled(hr, status)
-        await self.write(hr, release)
+        before = find(release.status.conditions, ConditionType.READY)
+        news = before is None or not before.true or before.message != message
+        if await self.write(hr, release) and news:
+            self._settled(hr, release, reason, message)
+
+    def stand(
+        self,
+        hr: HelmRelease,
+        release: Release,
+        source: SourceId,
+        published: Published | None,
+        chart: str = "",
+        values: str = "",
+    ) -> None:
+        """From now on `release` is about `chart`, as `source` has `published` it, with `values` (a digest)."""
+        if self._auditor is None:
+            return
+        metadata, known = hr.metadata, self._switches.setdefault(hr.key, {})
+        asked = metadata.requested_at and metadata.requested_at != release.status.last_handled_reconcile_at
+        who = requester(metadata.annotations) if asked else ""
+        if asked:
+            self._auditor.switched(hr, known, "requested", metadata.requested_at, who)
+        self._auditor.switched(hr, known, "suspended", "")
+        provenance = self._auditor.provenance(source, published, who) if published is not None else release.provenance
+        release.provenance = provenance.of_chart(chart, self._auditor.ledger.seal().digest(values))
+        release.witness = self._auditor.witness(hr, release.provenance, release.hiding.text)
+
+    def suspended(self, hr: HelmRelease) -> None:
+        """Put on record that nothing is done any more."""
+        if self._auditor is not None:
+            self._auditor.switched(hr, self._switches.setdefault(hr.key, {}), "suspended", "true")
+
+    def forget(self, key: Key) -> None:
+        """The object is gone."""
+        self._switches.pop(key, None)
+
+    def _settled(self, hr: HelmRelease, release: Release, result: str, message: str) -> None:
+        if self._auditor is not None:
+            self._auditor.settled(hr, release.provenance, result, message)
 
     def announce(self, hr: HelmRelease, release: Release, outcomes: Sequence[Outcome]) -> None:
         """Events about drift."""

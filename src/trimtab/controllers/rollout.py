@@ -124,7 +124,9 @@ class Rollout:
             known = (inventory.get(item.ref) or Entry(item.ref, item.gvk.version) for item in items)
             inventory = {one.ref: one if one.uid else one._replace(uid=_ON_RECORD) for one in known}
         mode, gone = drift or DriftMode.CORRECT, frozenset(entry.ref for entry in leaving)
-        return Wish(owner, client, tuple(items), inventory, False, mode, force, applied_before=applied, leaving=gone)
+        wish = Wish(owner, client, tuple(items), inventory, False, mode, force, applied_before=applied, leaving=gone)
+        witness = self._site.release.witness
+        return wish._replace(witness=witness.built(items) if witness is not None else None)
 
     async def judged(
         self, items: Sequence[Desired], *, force: bool, foreign: bool, leaving: Iterable[Entry]
@@ -273,7 +275,7 @@ class Rollout:
 
         What was let go, since it is somebody else's by now, comes back. Raises Refused.
         """
-        wish = Wish(self._site.owner, self._site.client, (), {}, prune=True)
+        wish = Wish(self._site.owner, self._site.client, (), {}, prune=True, witness=self._site.release.witness)
         left, released, pauses = list(entries), list[Ref](), iter(_AGAIN_S)
         while left:
             # Whoever does not wait does not come back for what is put off either.
