@@ -7,6 +7,7 @@ from datetime import datetime
 
 import pytest
 
+from tests.e2e.releases import Home, chart
 from tests.e2e.test_main_job import config, deployment, settings
 from tests.e2e.world import until
 
@@ -21,8 +22,8 @@ class Book:
     def __init__(self, world, ns):
         self.directory, self.ns = world.controller.directory / "data" / "ledger", ns
 
-    def records(self, kind, app="shop"):
-        done = trimtab("history", "--ledger", str(self.directory), app, "-n", self.ns, "-o", "json")
+    def records(self, kind, *app):
+        done = trimtab("history", "--ledger", str(self.directory), *(app or ("shop",)), "-n", self.ns, "-o", "json")
         assert done.returncode == 0, done.stderr
         found = [one["record"] for one in json.loads(done.stdout)["records"]]
         return [one["event"] for one in found if one["event"]["kind"] == kind]
@@ -106,3 +107,34 @@ def test_a_push_a_drift_a_prune_and_a_failure_are_on_record_with_whose_wish_they
     assert len(times) == 8  # an intent and an outcome each for apply, change, correction and prune
     assert datetime.fromisoformat(times[0])
     assert trimtab("history", "--ledger", str(book.directory), "--verify").returncode == 0
+
+
+def test_an_install_an_upgrade_and_an_uninstall_of_a_release_are_on_record(world):
+    home = Home(world, "ledger")
+    home.charts(chart())
+    home.release(values={"colour": "red"})
+    home.ready()
+    home.change(values={"colour": "violet"})
+    home.ready(revision=2)
+    home.api.delete(home.path())
+    home.gone()
+    book = Book(world, home.ns)
+
+    def told():
+        found = book.records("outcome", "helmrelease", "app")
+        return found if any(one.get("what", "").startswith("uninstall") for one in found) else None
+
+    outcomes = until(told, "the end is on record")
+    intents = {one["attempt"]: one for one in book.records("intent", "helmrelease", "app")}
+    assert intents.keys() == {one["attempt"] for one in outcomes}
+    actions = [one["what"].partition(" ")[0] for one in outcomes if "what" in one]
+    assert actions == ["install", "upgrade", "uninstall"]
+    effects = [(one["cause"], one["objects"][0]["effect"]) for one in outcomes if one.get("objects")]
+    assert effects == [("install", "created"), ("upgrade", "configured"), ("uninstall", "deleted")]
+    assert {one["source"]["chart"] for one in outcomes} == {"app@1.0.0"}
+    assert len({one["source"]["values"] for one in outcomes if one["cause"] != "uninstall"}) == 2
+    assert [one["result"] for one in book.records("settled", "helmrelease", "app")] == [
+        "InstallSucceeded",
+        "UpgradeSucceeded",
+    ]
+    assert "violet" not in str([*intents.values(), *outcomes])
