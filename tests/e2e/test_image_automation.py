@@ -1,5 +1,7 @@
 """Images that policies chose become commits: small, signed, once, and never against what a person has decided."""
 
+import base64
+import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +26,8 @@ from tests.e2e.conftest import served
 from tests.e2e.world import SOURCES, Api, Controller, Repo, until
 from tests.remotes.pull_forge import TOKEN, PullForge
 from tests.remotes.world import Authority
+from trimtab.audit.reading import records
+from trimtab.audit.record import Committed
 from trimtab.cli.main import cli
 from trimtab.cluster.gitserver import GitServer
 
@@ -123,6 +127,20 @@ def test_a_new_choice_becomes_one_signed_commit_of_one_line(
     assert [one["message"] for one in status["conditions"] if one["type"] == "Ready"] == ["repository up-to-date"]
     words = until(lambda: auto.events(ns, "Succeeded"), "the event")
     assert words[0].startswith(f"pushed commit '{head(repo)[:7]}' to branch 'main'\nghcr.io/acme/app:1.0.0 -> {NEW}")
+    ledger = auto.controller.directory / "data" / "ledger"
+    committed = until(lambda: [one for one in written(ledger) if one.commit == head(repo)], "it is on record")
+    assert [(one.actor.signer, one.actor.author, one.url, one.branch, one.paths) for one in committed] == [
+        (fingerprint(public), f"Robot {EMAIL}", repo.url, "main", ("apps/app.yaml",))
+    ]
+
+
+def written(ledger: Path) -> list[Committed]:
+    return [one for line in records(ledger) if isinstance(one := line.record.event, Committed)]
+
+
+def fingerprint(public: str) -> str:
+    digest = hashlib.sha256(base64.b64decode(public.split()[1])).digest()
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
 def test_what_somebody_undid_is_left_alone_until_there_is_another_image(auto: Automating, ns: str, repo: Repo) -> None:

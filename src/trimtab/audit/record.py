@@ -204,7 +204,7 @@ class Switched(_Said, frozen=True, kw_only=True, tag_field="kind", tag="switched
 
 
 class Committed(_Said, frozen=True, kw_only=True, tag_field="kind", tag="committed"):
-    """A commit was pushed, or could not be. `why` is what it was made for."""
+    """A commit was pushed: it changes `paths`; `actor.signer` is the key that it is signed by."""
 
     subject: Subject
     actor: Actor
@@ -212,7 +212,7 @@ class Committed(_Said, frozen=True, kw_only=True, tag_field="kind", tag="committ
     branch: str
     commit: str = ""
     result: str
-    why: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
     message: str = ""
 
 

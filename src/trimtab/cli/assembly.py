@@ -36,7 +36,7 @@ from trimtab.cli.attach import attach
 from trimtab.cli.externals import Externals, Joined, reader
 from trimtab.cli.fetching import Fetching
 from trimtab.cli.releases import Releases
-from trimtab.cli.role import Means
+from trimtab.cli.role import Means, cluster_id
 from trimtab.controllers import kustomization, remote
 from trimtab.controllers.access import Access, CrossNamespace, account
 from trimtab.controllers.auditing import Auditor
@@ -167,8 +167,8 @@ class Assembly:
             if makes:
                 later[ARTIFACT_GENERATOR] = partial(externals.make, tasks, publishing, access, self._attach)
         if releases:
-            home = await self._cluster_id()
-            later[HELM_RELEASE] = partial(self._releases(tasks, access, remaining, home).start, tasks, home)
+            home, auditor = await cluster_id(self._client), await self._means.auditor(self._client, self._standing)
+            later[HELM_RELEASE] = partial(self._releases(tasks, access, remaining, auditor).start, tasks, home)
         for gvk, build in later.items():
             if await self._is_served(gvk) and await self._is_served(_NEEDING.get(gvk, gvk)):
                 joined.append(await build())
@@ -235,7 +235,9 @@ class Assembly:
         await joined.synced.wait()
         self._run_controller(tasks, joined.controller)
 
-    def _releases(self, tasks: Tasks, access: Access, remaining: Callable[[], float], home: str) -> Releases:
+    def _releases(
+        self, tasks: Tasks, access: Access, remaining: Callable[[], float], auditor: Auditor | None
+    ) -> Releases:
         return Releases(
             settings=self._settings,
             client=self._client,
@@ -252,7 +254,7 @@ class Assembly:
             set_back=self._set_back,
             traces=self._means.traces,
             closing=self._closing.append,
-            auditor=self._auditor(home),
+            auditor=auditor,
         )
 
     async def _kustomizer(
@@ -308,7 +310,7 @@ class Assembly:
 
         freeze = Freeze(self._client, settings.namespace, on_thaw)
         reader = account(self._client, settings.reader) if settings.reader else self._client
-        home = await self._cluster_id()
+        home = await cluster_id(self._client)
         target = furnish(reader, tasks, settings.namespace)
         target.add_rewind_handler(self._set_back.set)
         own = Place(self._client, target, (home,), True, settings.namespace)
@@ -338,7 +340,7 @@ class Assembly:
             freeze=freeze,
             decrypting=self._decrypting(),
             traces=self._means.traces,
-            auditor=self._auditor(home),
+            auditor=await self._means.auditor(self._client, self._standing),
         )
 
         def on_drift(app: Key, found: Drift) -> None:
@@ -427,13 +429,6 @@ class Assembly:
             strict=settings.multi_tenant,
         )
 
-    def _auditor(self, cluster: str) -> Auditor | None:
-        ledger = self._means.ledger
-        if ledger is None:
-            return None
-        ledger.cluster = cluster
-        return Auditor(ledger, self._standing)
-
     def _decrypting(self) -> Decrypting:
         settings = self._settings
         shared, vaults = (
@@ -442,11 +437,6 @@ class Assembly:
         )
         login = VaultLogin(self._client, self._out, vaults) if vaults else None
         return Decrypting(self._client, self._out, self._clock, shared, login)
-
-    async def _cluster_id(self) -> str:
-        namespace = await self._client.discovery.find(Gvk("", "v1", "Namespace"))
-        body = await self._client.get(namespace, "kube-system")
-        return str(body["metadata"]["uid"])
 
     async def _collect(self, publisher: Publisher) -> None:
         """Remove from the cache what nothing refers to any more."""

@@ -16,8 +16,10 @@ from trimtab.api.names import AUTOMATION_MANAGER
 from trimtab.api.source import GitRepository
 from trimtab.cli.role import Means, Term, term
 from trimtab.commits import Writers
+from trimtab.controllers.auditing import Auditor
 from trimtab.controllers.gitaccess import GitAccess
 from trimtab.controllers.imageupdate import ImageUpdates, Surroundings
+from trimtab.controllers.standing import Standing
 from trimtab.controllers.writeaccess import WriteAccess
 from trimtab.kube.informer import Applied, Event, Informer
 from trimtab.manifests.refs import Key
@@ -46,7 +48,8 @@ class Automation:
             objects = await office.informer(IMAGE_UPDATE_AUTOMATION, ImageUpdateAutomation, without)
             policies = await office.informer(IMAGE_POLICY, ImagePolicy, without)
             sources = await office.informer(GIT_REPOSITORY, GitRepository, without)
-            world = self._world(office, objects, policies, sources)
+            auditor = await self._means.auditor(office.client, Standing())
+            world = self._world(office, objects, policies, sources, auditor)
             office.tasks.keep(world.writers.clear, name="clear")
 
             def wake(key: Key) -> None:
@@ -74,6 +77,7 @@ class Automation:
         objects: Informer[ImageUpdateAutomation],
         policies: Informer[ImagePolicy],
         sources: Informer[GitRepository],
+        auditor: Auditor | None,
     ) -> Surroundings:
         client, settings = office.client, self._means.settings
         transport, clock = self._means.transport, self._means.clock
@@ -90,6 +94,7 @@ class Automation:
             pulls=Pulls(self._means.outbound()),
             recorder=office.recorder,
             clock=clock,
+            auditor=auditor,
         )
 
     def _connect(

@@ -20,7 +20,9 @@ from trimtab.base.traces import NO_TRACES, Traces
 from trimtab.cli.attach import attach
 from trimtab.cli.settings import Settings
 from trimtab.controllers.access import Access, CrossNamespace
+from trimtab.controllers.auditing import Auditor
 from trimtab.controllers.offering import Named
+from trimtab.controllers.standing import Standing
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
@@ -69,6 +71,14 @@ class Means:
             cross_namespace=CrossNamespace(self.settings.cross_namespace_refs),
         )
 
+    async def auditor(self, client: Client, standing: Standing) -> Auditor | None:
+        """Who writes to the ledger, if there is one. Raises what the client raises."""
+        if self.ledger is None:
+            return None
+        if not self.ledger.cluster:
+            self.ledger.cluster = await cluster_id(client)
+        return Auditor(self.ledger, standing)
+
     @contextmanager
     def checking(self, own: dict[str, server.Check]) -> Iterator[None]:
         """Have /readyz ask `own` as well, whatever comes into it meanwhile, and only as long as the block lasts."""
@@ -96,6 +106,13 @@ class Means:
                     log.log(level, "%s: %s", without, failure)
                 said = str(failure)
             await self.clock.sleep(_LOOK_AGAIN_S)
+
+
+async def cluster_id(client: Client) -> str:
+    """What tells clusters apart. Raises what the client raises."""
+    namespace = await client.discovery.find(Gvk("", "v1", "Namespace"))
+    body = await client.get(namespace, "kube-system")
+    return str(body["metadata"]["uid"])
 
 
 @dataclass(slots=True)

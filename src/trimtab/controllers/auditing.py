@@ -15,6 +15,7 @@ from trimtab.audit.record import (
     MOST_WORDS,
     Actor,
     Cause,
+    Committed,
     Drifted,
     Intent,
     Mark,
@@ -117,6 +118,31 @@ class Auditor:
         actor, source = provenance
         words, took = shortened(message), round(seconds, 3)
         told = Settled(subject=subject_of(item), actor=actor, source=source, result=result, message=words, seconds=took)
+        self.ledger.add(told)
+
+    def committed(
+        self,
+        item: Named,
+        actor: Actor,
+        url: str,
+        branch: str,
+        result: str,
+        commit: str = "",
+        paths: Sequence[str] = (),
+        message: str = "",
+    ) -> None:
+        """A commit of `item` was pushed to `branch` of the repository at `url`."""
+        place, words = shown(url, MOST_WORDS)[1:-1], shortened(message)
+        told = Committed(
+            subject=subject_of(item),
+            actor=actor,
+            url=place,
+            branch=branch,
+            commit=commit,
+            result=result,
+            paths=tuple(paths),
+            message=words,
+        )
         self.ledger.add(told)
 
     def switched(

@@ -13,13 +13,17 @@ from trimtab.api.gvk import IMAGE_UPDATE_AUTOMATION
 from trimtab.api.image import ImagePolicy
 from trimtab.api.imageupdate import ImageUpdateAutomation, ImageUpdateAutomationStatus
 from trimtab.api.names import ConditionType, Reason
+from trimtab.api.requests import requester
 from trimtab.api.source import GitRepository
+from trimtab.audit.record import Actor
 from trimtab.base.clock import Clock, rfc3339
 from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.commits import ReadOnly, Refused, Repository, Writers
 from trimtab.commits.changes import inside
+from trimtab.commits.signing import Signer
 from trimtab.controllers import progress, upshot
 from trimtab.controllers.access import Access
+from trimtab.controllers.auditing import NOBODY, Auditor
 from trimtab.controllers.automation import Automation
 from trimtab.controllers.offering import about
 from trimtab.controllers.state import ObjectState
@@ -72,6 +76,7 @@ class Surroundings:
     pulls: Pulls
     recorder: Recorder
     clock: Clock
+    auditor: Auditor | None = None
 
 
 @dataclass(slots=True)
@@ -224,6 +229,7 @@ class ImageUpdates:
             raise
         for push in ran.pushed:
             self._tell_push(item, push)
+            self._record(item, automation, signer, spec_url=source.spec.url, push=push)
         try:
             await self._propose(item, automation, source, branch, ran.proposals)
         except TrimtabError:
@@ -310,6 +316,8 @@ class ImageUpdates:
         news = find(status.conditions, "Ready") != find(known.status.conditions, "Ready")
         if await self._write(item, known, status) and news:
             self._voice.say(item, "Warning", failure.reason, failure.message)
+            if self._world.auditor is not None:
+                self._world.auditor.settled(item, NOBODY, failure.reason, failure.message)
 
     def _tell_push(self, item: ImageUpdateAutomation, push: Pushed) -> None:
         written = push.written
@@ -319,6 +327,22 @@ class ImageUpdates:
         self._world.recorder.record(about(item), "Normal", Reason.SUCCEEDED, words, revision)
         for note in written.notes:
             self._voice.say(item, "Warning", Reason.GIT_OPERATION_FAILED, note)
+
+    def _record(
+        self, item: ImageUpdateAutomation, automation: Automation, signer: Signer | None, *, spec_url: str, push: Pushed
+    ) -> None:
+        if self._world.auditor is None:
+            return
+        asked = item.metadata.requested_at not in ("", self._known[item.key].status.last_handled_reconcile_at)
+        actor = Actor(
+            author=" ".join(filter(None, automation.author)),
+            signer=signer.fingerprint if signer is not None else "",
+            requester=requester(item.metadata.annotations) if asked else "",
+        )
+        written, words = push.written, push.message.text.partition("\n")[0]
+        self._world.auditor.committed(
+            item, actor, spec_url, written.branch, Reason.SUCCEEDED, written.commit, written.paths, words
+        )
 
     def _tell_shared(
         self, item: ImageUpdateAutomation, known: _Known, automation: Automation, source: GitRepository
