@@ -214,7 +214,8 @@ def test_everything_hangs_together() -> None:
 
 @pytest.mark.parametrize("multi_tenant", [False, True])
 def test_the_pod_s_arguments_are_ones_the_command_knows(multi_tenant: bool) -> None:
-    bodies = install_manifests(image=IMAGE, multi_tenant=multi_tenant, deny_private=multi_tenant)
+    ledger = "5Gi" if multi_tenant else ""
+    bodies = install_manifests(image=IMAGE, multi_tenant=multi_tenant, deny_private=multi_tenant, ledger=ledger)
     help_ = trimtab("run", "--help").stdout
     for deployment in [body for body in bodies if body["kind"] == "Deployment"]:
         command, *arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
@@ -223,6 +224,23 @@ def test_the_pod_s_arguments_are_ones_the_command_knows(multi_tenant: bool) -> N
             assert argument.partition("=")[0] in help_
         assert ("--deny-private-addresses" in arguments) is multi_tenant
         assert ("--multi-tenant" in arguments) is multi_tenant
+
+
+def test_each_ledger_has_a_volume_of_its_own_where_that_is_asked_for() -> None:
+    bodies = install_manifests(namespace="gitops", image=IMAGE, ledger="5Gi")
+    claims = [body for body in bodies if body["kind"] == "PersistentVolumeClaim"]
+    assert {body["spec"]["resources"]["requests"]["storage"] for body in claims} == {"5Gi"}
+    used = []
+    for deployment in [body for body in bodies if body["kind"] == "Deployment"]:
+        pod = deployment["spec"]["template"]["spec"]
+        names = [one["persistentVolumeClaim"]["claimName"] for one in pod["volumes"] if "persistentVolumeClaim" in one]
+        [path] = [one.partition("=")[2] for one in pod["containers"][0]["args"] if "--ledger-path" in one] or [""]
+        mounts = {one["name"]: one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}
+        assert ("ledger" in mounts) is bool(names) is path.startswith(mounts.get("ledger", "nowhere"))
+        used += names
+    assert sorted(used) == sorted(body["metadata"]["name"] for body in claims)
+    assert len(set(used)) == 2
+    assert not [body for body in install_manifests(image=IMAGE) if body["kind"] == "PersistentVolumeClaim"]
 
 
 def test_multi_tenancy_binds_nobody_to_cluster_admin() -> None:

@@ -211,6 +211,18 @@ CASES: dict[str, tuple[list[dict[str, str]], str, str, list[dict[str, str]]]] = 
         "TrimtabNotificationsLost",
         [{"where": "queue"}],
     ),
+    "a ledger that waits for its disk": (
+        [*world(), series("trimtab_ledger_lag_seconds", {"instance": "a"}, "0x5 30+60x60")],
+        "12m",
+        "TrimtabLedgerNotWritten",
+        [{"instance": "a"}],
+    ),
+    "a ledger that waited for a moment": (
+        [*world(), series("trimtab_ledger_lag_seconds", {"instance": "a"}, "0x5 30 90 0x60")],
+        "12m",
+        "TrimtabLedgerNotWritten",
+        [],
+    ),
     "more objects than series": (
         [*world(), series("trimtab_metrics_overflow_total", {}, "0+5x60")],
         "10m",

@@ -11,6 +11,8 @@ import pytest
 from trimtab.api.install import install_manifests
 from trimtab.cli.main import cli
 from trimtab.cluster.plane import ControlPlane
+from trimtab.doctor.workload import ledger
+from trimtab.manifests.refs import Gvk
 
 HOME = "doctor"
 Kubectl = Callable[..., str]
@@ -96,13 +98,36 @@ def app(name: str, **spec: Any) -> dict[str, Any]:
 
 
 def test_a_fresh_installation_has_no_problems_but_that_nothing_is_on_a_disk(doctor: Doctor) -> None:
-    found = doctor("server", "clocks", "apis", "definitions", "workload", "rights", "storage")
+    found = doctor("server", "clocks", "apis", "definitions", "workload", "rights", "storage", "ledger")
     assert {check: {outcome for outcome, _ in answers} for check, answers in found.items()} == {
         **{key: {"ok"} for key in ("server", "clocks", "apis", "definitions", "workload", "rights")},
         "storage": {"note"},
+        "ledger": {"note"},
     }
     assert doctor.code == 0
     assert "is an emptyDir" in found["storage"][0][1]
+
+
+class Installed:
+    """A patient of which only the Deployments are known."""
+
+    namespace = "gitops"
+
+    def __init__(self, **how: str) -> None:
+        bodies = install_manifests(namespace=self.namespace, image="x", **how)
+        self.bodies = {body["metadata"]["name"]: body for body in bodies if body["kind"] == "Deployment"}
+
+    async def one(self, _kind: Gvk, name: str, _namespace: str) -> Any:
+        return self.bodies.get(name)
+
+
+async def test_a_ledger_that_goes_with_its_pod_is_worth_a_note_and_one_on_a_volume_is_fine() -> None:
+    for how, expected in (({}, "note"), ({"ledger": "5Gi"}, "ok")):
+        answers = await ledger(Installed(**how))
+        assert [(answer.outcome, "trimtab-automate" in answer.words) for answer in answers] == [
+            (expected, False),
+            (expected, True),
+        ]
 
 
 def test_the_leases_tell_who_drives_what_and_who_is_gone(doctor: Doctor, make: Callable[..., None]) -> None:

@@ -56,6 +56,10 @@ NOTIFY_TENANT: Final = "trimtab-notify-tenant"
 NOTIFIED: Final = "trimtab-notified"
 """The ConfigMap of what was told last."""
 DEPLOYMENT: Final = "trimtab"
+LEDGER: Final = "trimtab-ledger"
+AUTOMATE_LEDGER: Final = "trimtab-automate-ledger"
+"""The claims of the volumes of ledgers: of what writes to the cluster, and of what writes to git."""
+LEDGER_PATH: Final = "/ledger"
 
 ARTIFACT_SERVICE: Final = "source-controller"
 """Flux's own name, which is in the URL of every artifact."""
@@ -95,8 +99,12 @@ def install_manifests(
     multi_tenant: bool = False,
     deny_private: bool = False,
     crds_only: bool = False,
+    ledger: str = "",
 ) -> list[Body]:
-    """The objects of an installation, in the order they have to be applied."""
+    """The objects of an installation, in the order they have to be applied.
+
+    `ledger` is the size of the volumes that the ledgers of what writes are kept on; without one they go with the Pods.
+    """
     if crds_only:
         return crds()
     return [
@@ -111,8 +119,15 @@ def install_manifests(
         _network_policy(DEPLOYMENT, _POD, ("http-prom",), namespace),
         _network_policy(NOTIFY, _NOTIFY_POD, ("http-prom", "http-webhook"), namespace),
         _metrics_policy(AUTOMATE, _AUTOMATE_POD, namespace),
-        _deployment(namespace, image, _arguments(namespace, multi_tenant=multi_tenant, deny_private=deny_private)),
-        _automate(namespace, image, multi_tenant=multi_tenant, deny_private=deny_private),
+        *(_claim(name, ledger, namespace) for name in (LEDGER, AUTOMATE_LEDGER) if ledger),
+        _kept(
+            _deployment(namespace, image, _arguments(namespace, multi_tenant=multi_tenant, deny_private=deny_private)),
+            LEDGER if ledger else "",
+        ),
+        _kept(
+            _automate(namespace, image, multi_tenant=multi_tenant, deny_private=deny_private),
+            AUTOMATE_LEDGER if ledger else "",
+        ),
         _notify(namespace, image, multi_tenant=multi_tenant, deny_private=deny_private),
     ]
 
@@ -405,6 +420,24 @@ def _deployment(
             },
         }
     }
+
+
+def _claim(name: str, size: str, namespace: str) -> Body:
+    return _object("v1", "PersistentVolumeClaim", name, namespace) | {
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}}
+    }
+
+
+def _kept(deployment: Body, claim: str) -> Body:
+    """`deployment` with its ledger on the volume of `claim`, if there is one."""
+    if claim:
+        pod = deployment["spec"]["template"]["spec"]
+        [container] = pod["containers"]
+        pod["volumes"].append({"name": "ledger", "persistentVolumeClaim": {"claimName": claim}})
+        container["volumeMounts"].append({"name": "ledger", "mountPath": LEDGER_PATH})
+        # a directory of its own: the root of a volume belongs to whoever made it
+        container["args"].append(f"--ledger-path={LEDGER_PATH}/ledger")
+    return deployment
 
 
 def _container(image: str, arguments: list[str], ports: tuple[Body, ...]) -> Body:

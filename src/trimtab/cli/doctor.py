@@ -16,6 +16,7 @@ _SIGNS: Final = {"ok": ("✔", "green"), "note": ("!", "yellow"), "problem": ("�
 _CODES: Final = {"ok": Code.OK, "problem": Code.DIFFERS, "unknown": Code.UNKNOWN}
 _NAMES: Final = (
     "server", "clocks", "apis", "definitions", "workload", "leases", "rights", "accounts", "references", "storage",
+    "ledger",
     "webhooks", "objects",
 )  # fmt: skip
 
@@ -36,7 +37,7 @@ def doctor(options: Options, checks: tuple[str, ...], form: str) -> None:
 
     Nothing is changed. Each line is ✔ fine, ! worth knowing, ✗ a problem or ? what could not be looked at; below it
     stands what to do. CHECK limits it to some: server, clocks, apis, definitions, workload, leases, rights, accounts,
-    references, storage, webhooks, objects.
+    references, storage, ledger, webhooks, objects.
 
     Exit codes: 0 no problem, 2 problems, 3 something could not be looked at, 1 an error of usage.
     """

@@ -1,6 +1,7 @@
 """`trimtab install`: definitions, accounts and the Deployment, applied or printed."""
 
 import asyncio
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _MANAGER = "trimtab"
 _LOOK_AGAIN_S = 0.2
+_QUANTITY = re.compile(r"[1-9][0-9]{0,5}(Mi|Gi|Ti|M|G|T)", re.ASCII)
 _PARTS = ("scrape", "rules", "dashboards")
 
 
@@ -30,11 +32,24 @@ def _parts(value: str | None) -> "frozenset[Part]":
     return frozenset(Part(name) for name in named)
 
 
+def _size(value: str) -> str:
+    if value and not _QUANTITY.fullmatch(value):
+        raise click.BadParameter(f"{value!r} is not a size such as 5Gi")
+    return value
+
+
 @click.command(epilog="\b\nExample:\n  trimtab install --export --multi-tenant > trimtab.yaml")
 @click.option("--export", is_flag=True, help="Print the objects as YAML instead of applying them.")
 @click.option("--crds-only", is_flag=True, help="Only the definitions of our kinds.")
 @click.option("--multi-tenant", is_flag=True, help="Bind nobody to cluster-admin; tenants bring their own accounts.")
 @click.option("--deny-private-addresses", is_flag=True, help="Fetch sources from public addresses only.")
+@click.option(
+    "--ledger-volume",
+    default="",
+    metavar="SIZE",
+    callback=lambda _context, _option, value: _size(value),
+    help="Keep the ledgers on persistent volumes of this size, such as 5Gi. Without it they go with the Pods.",
+)
 @click.option("--image", help=f"The image to run (trimtab:{trimtab.__version__}).")
 @click.option(
     "--monitoring",
@@ -51,6 +66,7 @@ def install(
     crds_only: bool,
     multi_tenant: bool,
     deny_private_addresses: bool,
+    ledger_volume: str,
     image: str | None,
     monitoring: "frozenset[Part]",
 ) -> None:
@@ -72,8 +88,8 @@ def install(
     from trimtab.api.monitoring import monitoring_manifests
     from trimtab.manifests.emit import to_yaml
 
-    if crds_only and monitoring:
-        raise click.UsageError("--crds-only and --monitoring exclude each other")
+    if crds_only and (monitoring or ledger_volume):
+        raise click.UsageError("--crds-only excludes --monitoring and --ledger-volume")
     watching = monitoring_manifests(options.namespace, monitoring)
     bodies = install_manifests(
         namespace=options.namespace,
@@ -81,6 +97,7 @@ def install(
         multi_tenant=multi_tenant,
         deny_private=deny_private_addresses,
         crds_only=crds_only,
+        ledger=ledger_volume,
     )
     if export:
         click.echo("---\n".join(to_yaml(body) for body in [*bodies, *watching]), nl=False)

@@ -14,7 +14,7 @@ from trimtab.doctor.references import references
 from trimtab.doctor.rights import accounts, rights
 from trimtab.doctor.server import apis, clocks, server
 from trimtab.doctor.webhooks import webhooks
-from trimtab.doctor.workload import storage, workload
+from trimtab.doctor.workload import ledger, storage, workload
 from trimtab.kube.errors import ApiError, Forbidden, StaleGroup, UnknownKind, Unreachable
 
 CHECKS: Final[dict[str, Check]] = {
@@ -28,6 +28,7 @@ CHECKS: Final[dict[str, Check]] = {
     "accounts": accounts,
     "references": references,
     "storage": storage,
+    "ledger": ledger,
     "webhooks": webhooks,
     "objects": objects,
 }

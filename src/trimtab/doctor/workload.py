@@ -2,11 +2,13 @@
 
 from typing import Any, Final
 
-from trimtab.api.install import DEPLOYMENT
+from trimtab.api.install import AUTOMATE, DEPLOYMENT
 from trimtab.doctor.contract import Answer, Patient, arguments, conditions, flag, note, ok, problem
 from trimtab.manifests.refs import Body, Gvk
 
 _STORAGE: Final = "--storage-path"
+_LEDGER: Final = "--ledger-path"
+_NO_LEDGER: Final = "--no-ledger"
 _DEFAULT: Final = "/data"
 _FREEZE: Final = "trimtab-freeze"
 
@@ -48,13 +50,40 @@ async def storage(patient: Patient) -> list[Answer]:
     if volume is None:
         words = f"{path}, where sources are kept, is on no volume at all, and the container's own disk is read-only"
         return [problem(words, f"mount a volume at {path}")]
-    if "persistentVolumeClaim" in volume or "hostPath" in volume or "ephemeral" in volume:
+    if _outlives(volume) or "ephemeral" in volume:
         return [ok(f"{path}, where sources are kept, outlives the Pod (volume {volume['name']})")]
     words = (
         f"{path}, where sources are kept, is an emptyDir: a new Pod fetches everything again, and enforces nothing "
         "while its git server is away"
     )
     return [note(words, "give the Deployment a PersistentVolumeClaim for the volume `data` if that matters")]
+
+
+async def ledger(patient: Patient) -> list[Answer]:
+    """Whether the record of what was done outlives the Pods of those who do it."""
+    answers = []
+    for name in (DEPLOYMENT, AUTOMATE):
+        body = await patient.one(Gvk("apps", "v1", "Deployment"), name, patient.namespace)
+        if body is not None:
+            answers.append(_ledger(f"{patient.namespace}/{name}", body))
+    return answers or [note("where the ledger is kept is not known: the controllers are not run by our Deployment")]
+
+
+def _ledger(name: str, body: Body) -> Answer:
+    given = arguments(body)
+    if flag(given, _NO_LEDGER) is not None:
+        return note(f"the Deployment {name} keeps no ledger of what it does ({_NO_LEDGER})")
+    path = flag(given, _LEDGER) or f"{(flag(given, _STORAGE) or _DEFAULT).rstrip('/')}/ledger"
+    volume = _volume(body, path)
+    if volume is not None and _outlives(volume):
+        return ok(f"{path}, the ledger of {name}, outlives the Pod (volume {volume['name']})")
+    where = "an emptyDir" if volume is not None else "no volume"
+    words = f"{path}, the ledger of {name}, is on {where}: with the Pod goes the record of what it has done"
+    return note(words, "`trimtab install --ledger-volume 5Gi` gives it a volume; it holds thirteen months")
+
+
+def _outlives(volume: Body) -> bool:
+    return any(kind in volume for kind in ("persistentVolumeClaim", "hostPath"))
 
 
 def _volume(body: Body, path: str) -> dict[str, Any] | None:
