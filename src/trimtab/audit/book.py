@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from trimtab.audit import files
-from trimtab.audit.chain import Broken, Link, forge
+from trimtab.audit.chain import Broken, Link, forge, taken_apart
 from trimtab.audit.record import Began, Event, Header, Removed, Torn, Written
 from trimtab.audit.sealing import Seal
 from trimtab.base.clock import Clock
@@ -197,11 +197,8 @@ class Book:
         limit = moment(self._clock.now() - self._kept)
         known = files.files(self._chain)
         for file, following in itertools.pairwise(known):
-            first = next(files.lines(following), None)
-            if first is None or file in self._leaving or file == self._file:
-                break
-            record = _header(first.data[first.data.index(b'"record":') + len(b'"record":') : -1])
-            if record.time >= limit:
+            record = _first(following)
+            if record is None or record.time >= limit or file in self._leaving or file == self._file:
                 break
             self._leaving.append(file)
             removed = Removed(
@@ -245,6 +242,15 @@ class Book:
             view = view[os.write(self._descriptor, view) :]
         os.fsync(self._descriptor)
         self._uncertain = False
+
+
+def _first(file: Path) -> Header | None:
+    """What the first record of `file` says of itself; None where that cannot be told."""
+    line = next(files.lines(file), None)
+    try:
+        return _header(taken_apart(line.data)[1]) if line is not None else None
+    except (Broken, msgspec.DecodeError):
+        return None
 
 
 def _write_new(path: Path, data: bytes) -> None:

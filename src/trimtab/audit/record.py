@@ -62,8 +62,8 @@ class Actor(_Said, frozen=True, kw_only=True):
 
 
 class Source(_Said, frozen=True, kw_only=True):
-    """Where the wish comes from. `digest` is that of the artifact, `rendered` that of what was built of it, `values`
-    that of the values of a chart, which is keyed.
+    """Where the wish comes from. `subject` is the first line of the commit's message, `digest` that of the artifact,
+    `rendered` that of what was built of it, `values` that of the values of a chart, which is keyed.
     """
 
     kind: str = ""
@@ -74,6 +74,7 @@ class Source(_Said, frozen=True, kw_only=True):
     origin: str = ""
     digest: str = ""
     path: str = ""
+    subject: str = ""
     chart: str = ""
     values: str = ""
     rendered: str = ""
@@ -152,7 +153,9 @@ class Removed(_Said, frozen=True, kw_only=True, tag_field="kind", tag="removed")
 
 
 class Intent(_Said, frozen=True, kw_only=True, tag_field="kind", tag="intent"):
-    """What is about to be written; on disk before the first request. `attempt` is what its outcome refers to."""
+    """What is about to be written; on disk before the first request. `attempt` is what its outcome refers to, `place`
+    the cluster that it goes to, where that is another one.
+    """
 
     attempt: str
     subject: Subject
@@ -161,6 +164,7 @@ class Intent(_Said, frozen=True, kw_only=True, tag_field="kind", tag="intent"):
     source: Source
     objects: tuple[Object, ...] = ()
     what: str = ""
+    place: str = ""
 
 
 class Outcome(_Said, frozen=True, kw_only=True, tag_field="kind", tag="outcome"):
@@ -178,6 +182,7 @@ class Outcome(_Said, frozen=True, kw_only=True, tag_field="kind", tag="outcome")
     digest: str = ""
     unchanged: int = 0
     what: str = ""
+    place: str = ""
     message: str = ""
     seconds: float = 0.0
 

@@ -73,6 +73,8 @@ def history(
     Exit codes: 0 told, 2 a chain of the ledger is broken (--verify), 3 the cluster cannot be asked, or git (--commits),
     or the ledger cannot be read, 1 an error.
     """
+    if ledger is not None and (with_commits or objects):
+        raise click.UsageError("--commits and --objects ask the cluster; a ledger tells of objects anyway")
     if ledger is not None:
         perform_alone(partial(_of_ledger, options, words, ledger, (about, since, until), form, verify=verify))
     if verify or about or since or until:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import ChainMap
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -25,7 +25,7 @@ from trimtab.controllers.offering import Named
 from trimtab.controllers.standing import Standing
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
-from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
+from trimtab.kube.errors import ApiError, Forbidden, NotFound, UnknownKind, Unreachable
 from trimtab.kube.informer import Informer
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.remotes.outbound import Outbound
@@ -76,7 +76,8 @@ class Means:
         if self.ledger is None:
             return None
         if not self.ledger.cluster:
-            self.ledger.cluster = await cluster_id(client)
+            with suppress(Forbidden, NotFound):  # whoever may not know writes all the same
+                self.ledger.cluster = await cluster_id(client)
         return Auditor(self.ledger, standing)
 
     @contextmanager

@@ -30,6 +30,7 @@ from trimtab.audit.record import Outcome as Ended
 from trimtab.audit.writing import Ledger
 from trimtab.controllers.index import Published, SourceId
 from trimtab.controllers.offering import Named, about
+from trimtab.controllers.place import Place
 from trimtab.controllers.standing import Standing
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Ref
@@ -102,14 +103,21 @@ class Auditor:
             origin=artifact.metadata.get(names.ORIGIN_REVISION, ""),
             digest=artifact.digest,
             path=path,
+            subject=shortened(artifact.metadata.get(names.COMMIT_SUBJECT, "")),
         )
         return Provenance(actor, origin)
 
     def witness(
-        self, item: Named, provenance: Provenance, hide: Callable[[str], str], cause: Cause | None = None
+        self,
+        item: Named,
+        provenance: Provenance,
+        hide: Callable[[str], str],
+        place: Place | None,
+        cause: Cause | None = None,
     ) -> "Attestor":
-        """Who attests to what is written for `item`. `hide` keeps out of words what nobody may read."""
-        return Attestor(self.ledger, subject_of(item), provenance, hide, cause)
+        """Who attests to what is written for `item` in `place`. `hide` keeps out of words what nobody may read."""
+        elsewhere = place.cluster if place is not None and not place.home else ""
+        return Attestor(self.ledger, subject_of(item), provenance, hide, cause, elsewhere)
 
     def settled(
         self, item: Named, provenance: Provenance, result: str, message: str = "", seconds: float = 0.0
@@ -165,12 +173,14 @@ class Attestor:
     provenance: Provenance
     hide: Callable[[str], str]
     cause: Cause | None = None
+    place: str = ""
     _begun: dict[str, tuple[Cause, float]] = field(default_factory=dict)
 
     def built(self, items: Iterable[Desired]) -> "Attestor":
         """The same of what was built to `items`, by their order."""
         digest = self.ledger.seal().digest(codec.digest([item.digest for item in items]))
-        return Attestor(self.ledger, self.subject, self.provenance.rendered(digest), self.hide, self.cause)
+        provenance = self.provenance.rendered(digest)
+        return Attestor(self.ledger, self.subject, provenance, self.hide, self.cause, self.place)
 
     async def announce(self, what: str, user: str) -> str:
         """Put on record that something is about to be done that has parts of its own; a name for it."""
@@ -187,6 +197,7 @@ class Attestor:
                 result="failed" if failure else "done",
                 source=self.provenance.source,
                 what=what,
+                place=self.place,
                 message=shortened(self.hide(failure)),
                 seconds=round(self.ledger.clock.monotonic() - began, 3),
             )
@@ -210,6 +221,7 @@ class Attestor:
                 objects=objects,
                 digest=codec.digest(objects),
                 unchanged=len(outcomes) - len(objects),
+                place=self.place,
                 message=shortened(self.hide(failure)),
                 seconds=round(self.ledger.clock.monotonic() - began, 3),
             )
@@ -227,6 +239,7 @@ class Attestor:
                 source=source,
                 objects=objects,
                 what=what,
+                place=self.place,
             )
         )
         return attempt

@@ -215,10 +215,10 @@ class HelmReleases:
         self._depart(hr, release, wanted.version)
         composed = await world.valuing.values(hr)
         release.hiding = release.hiding.following(composed.values.digest, composed.secret)
-        chart = f"{wanted.chart.metadata.name}@{wanted.version}"
-        world.scribe.stand(hr, release, source_of(hr), published, chart, composed.values.digest)
         of = Key(hr.release_namespace, hr.release_name)
         site = await self._site(hr, release, of, known)
+        chart = f"{wanted.chart.metadata.name}@{wanted.version}"
+        world.scribe.stand(hr, release, source_of(hr), published, chart, composed.values.digest)
         if hr.storage_namespace != hr.metadata.namespace:
             # whoever may write records there may read those of others, and roll back to them
             body = {

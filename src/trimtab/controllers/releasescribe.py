@@ -203,7 +203,7 @@ class ReleaseScribe:
         self._auditor.switched(hr, known, "suspended", "")
         provenance = self._auditor.provenance(source, published, who) if published is not None else release.provenance
         release.provenance = provenance.of_chart(chart, self._auditor.ledger.seal().digest(values))
-        release.witness = self._auditor.witness(hr, release.provenance, release.hiding.text)
+        release.witness = self._auditor.witness(hr, release.provenance, release.hiding.text, release.place)
 
     def suspended(self, hr: HelmRelease) -> None:
         """Put on record that nothing is done any more."""

@@ -145,7 +145,8 @@ class Scribe:
         if not provenance.source.revision:
             provenance = Provenance(source=Source(revision=app.status.last_applied_revision))
         provenance = provenance.rendered(build.digest) if build is not None else provenance
-        return self._auditor.witness(ks, provenance, app.hiding.text, None if build is not None else Cause.END)
+        cause = None if build is not None else Cause.END
+        return self._auditor.witness(ks, provenance, app.hiding.text, app.place, cause)
 
     def held(self, ks: Kustomization, app: App) -> None:
         """Put on record that deletions are held, and that they no longer are."""
@@ -157,7 +158,7 @@ class Scribe:
 
     def _settled(self, ks: Kustomization, app: App, result: str, message: str, seconds: float = 0.0) -> None:
         if self._auditor is not None:
-            provenance = app.provenance.rendered(app.build.digest if app.build is not None else "")
+            provenance = app.provenance.rendered(app.build.digest if app.tried and app.build is not None else "")
             self._auditor.settled(ks, provenance, result, message, seconds)
 
     # --- the rest
