@@ -69,7 +69,12 @@ def _now(notice: Notice, since: timedelta) -> Notice:
 async def test_what_begins_fires_and_its_end_resolves_it(address: str) -> None:
     settings = replace(SETTINGS["alertmanager"], address=address, username="", password="")
     opened = _now(NOTICES["opened"], timedelta(minutes=20))
+    strange = {"app.kubernetes.io/env": "eu", "drift-age": "3s", "2nd": "x", "é": "y"}
+    opened = replace(opened, fields={**opened.fields, **strange})
     assert await delivered(opened, settings) == Delivered()
+    (alert,) = await _asked(address) or []
+    names = {"app_kubernetes_io_env", "drift_age", "_2nd", "_"}
+    assert names <= alert["annotations"].keys(), "what Prometheus takes for no name is written so that it is one"
     again = replace(_now(opened, timedelta(minutes=2)), phase=Phase.REPEATED, count=3, over_s=300.0)
     assert await delivered(again, settings) == Delivered()
     (alert,) = await _asked(address) or []

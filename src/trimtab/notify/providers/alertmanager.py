@@ -3,6 +3,7 @@
 An alert there is what its labels say, so that they are the same from beginning to end: reasons are annotations.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -18,6 +19,8 @@ _STANDS: Final = timedelta(days=30)
 """An end is always told. Without one Alertmanager would take silence for it, after five minutes."""
 _PASSES: Final = timedelta(minutes=5)
 _MOST_TEXT: Final = 30_000
+_STRANGE: Final = re.compile("^(?=[0-9])|[^a-zA-Z0-9_]|^$")
+"""What a name of Prometheus may not have: an alert with one such annotation is refused as a whole."""
 
 
 def compose(notice: Notice, settings: Settings) -> Request | Sequence[Request]:
@@ -45,7 +48,7 @@ def compose(notice: Notice, settings: Settings) -> Request | Sequence[Request]:
     alert = {
         "labels": {name: value for name, value in labels.items() if value},
         "annotations": {
-            **details(notice),
+            **{_STRANGE.sub("_", name): value for name, value in details(notice).items()},
             "reason": event.reason,
             "message": shortened(notice.text, _MOST_TEXT),
             "controller": event.reporting_controller,
