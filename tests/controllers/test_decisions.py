@@ -7,6 +7,7 @@ import pytest
 
 from trimtab.api.kustomize import (
     Dependency,
+    DriftRecord,
     HealthExpr,
     Kustomization,
     KustomizationSpec,
@@ -392,3 +393,23 @@ def test_who_reads_an_object_by_an_expression_is_told_of_its_changes():
     before = app("b")
     after = msgspec.structs.replace(before, spec=msgspec.structs.replace(before.spec, force=True))
     assert ripple.app(Applied(before, after)) == {reader.key}
+
+
+def test_drift_that_was_only_reported_and_is_not_found_any_more_has_returned():
+    def record(name, answer):
+        return DriftRecord(object=f"ConfigMap/shop/{name}", change="changed", seen_at="t", answer=answer)
+
+    def ref(name):
+        return Ref("", "ConfigMap", "shop", name)
+
+    known = (
+        record("back", "reported"),
+        record("still", "reported"),
+        record("yielded", "yielded"),
+        record("told", "returned"),
+        record("told", "reported"),
+        record("gone", "reported"),
+    )
+    looked = [ref(name) for name in ("back", "still", "yielded", "told")]
+    found = drifting.returned(known, {ref("still"): 1.0}, looked, NOW)
+    assert [(one.object, one.answer) for one in found] == [("ConfigMap/shop/back", "returned")]

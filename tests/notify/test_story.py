@@ -8,7 +8,7 @@ from tests.notify.ground import event
 from trimtab.notify.event import Event
 from trimtab.notify.meaning import Effect, Topic, meaning
 from trimtab.notify.notice import Notice, Phase
-from trimtab.notify.story import Story, read, turn, write
+from trimtab.notify.story import MOST_OTHERS, Story, read, turn, write
 
 FAILED = event("no such file", severity="error", reason="BuildFailed")
 
@@ -75,6 +75,37 @@ def test_drift_that_is_left_has_an_end_and_drift_that_is_corrected_just_happened
     gone = event("as declared again", reason="NoDriftDetected")
     found = told([(0, corrected), (1, left), (2, stood("a")), (3, gone), (4, gone)])
     assert found == ["0 once - ×1", "1 opened drift ×1", "2 once - ×1", "3 closed drift ×1"]
+
+
+def drift(message: str, answer: str = "reported", left: int = 0) -> Event:
+    metadata = {"drift-answer": answer, **({"drift-left": str(left)} if left else {})}
+    reason = "NoDriftDetected" if answer == "returned" else "DriftDetected"
+    severity = "info" if answer == "returned" else "error"
+    return event(message, severity=severity, reason=reason, metadata=metadata)
+
+
+def test_drift_of_several_objects_is_told_at_once_and_ends_with_the_last_of_them() -> None:
+    web, settings = drift("web differs", left=1), drift("settings differs", left=2)
+    first, last = drift("web is back", "returned", left=1), drift("settings is back", "returned")
+    found = told([(0, web), (1, web), (2, settings), (3, settings), (4, first), (5, last)])
+    assert found == ["0 opened drift ×1", "2 repeated drift ×2", "4 once - ×1", "5 closed drift ×1"]
+
+
+def test_drift_that_is_another_every_time_is_folded_like_everything_else() -> None:
+    found = told([(float(second), drift(f"it is {second}")) for second in range(60)])
+    assert len(found) == 1 + MOST_OTHERS
+
+
+def test_what_a_status_says_of_a_state_that_is_told_is_nothing_new() -> None:
+    derived = event(
+        "in other words",
+        severity="error",
+        reason="BuildFailed",
+        metadata={"topic": "failure"},
+        controller="notification-controller",
+    )
+    assert told([(0, derived), (999, derived)]) == ["0 opened failure ×1"]
+    assert told([(0, FAILED), (999, derived)]) == ["0 opened failure ×1"]
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
 """What a Kustomization tells of drift: the list in its status, the condition DriftFight, events. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from trimtab.api import names
-from trimtab.api.kustomize import DriftedField, DriftRecord, KustomizationStatus
+from trimtab.api.kustomize import DriftedField, DriftRecord, Kustomization, KustomizationStatus
 from trimtab.base.clock import rfc3339
 from trimtab.base.durations import format_duration
 from trimtab.controllers import progress
@@ -26,6 +26,11 @@ _LONGEST_VALUE = 120
 _LONGEST_PATH = 300
 
 
+def mode_of(ks: Kustomization) -> str:
+    """What happens to drift of objects that do not say so themselves."""
+    return ks.metadata.annotations.get(names.Annotation.DRIFT, names.DriftMode.CORRECT)
+
+
 def applied_before(app: App, build: Build) -> bool:
     """Whether the status says that exactly this was applied last, perhaps by a process before this one."""
     status = app.status
@@ -42,12 +47,17 @@ def event_of(outcome: Outcome) -> tuple[EventType, str]:
     return "Warning", "DriftDetected"
 
 
-def told_with(outcome: Outcome) -> dict[str, str]:
-    """What is told with the event: what was done about the drift, who did it, and how long it had been there."""
+def told_with(outcome: Outcome, left: int) -> dict[str, str]:
+    """What is told with the event: what was done about the drift, who did it, and how long it had been there.
+
+    `left` is how many objects of the app differ now and stay so: one that returns is not the end of the others' drift.
+    """
     drift = outcome.drift
     if drift is None:
         return {}
     told = {"drift-answer": drift.answer.value}
+    if left:
+        told["drift-left"] = str(left)
     if drift.writer is not None:
         told["drift-manager"] = drift.writer.manager
         try:
@@ -60,7 +70,11 @@ def told_with(outcome: Outcome) -> dict[str, str]:
 
 def remembered(known: tuple[DriftRecord, ...], outcomes: Iterable[Outcome]) -> tuple[DriftRecord, ...]:
     """`known` with what `outcomes` tell, newest first, and bounded."""
-    fresh = [_record(outcome.drift) for outcome in outcomes if outcome.drift is not None]
+    return added(known, [_record(outcome.drift) for outcome in outcomes if outcome.drift is not None])
+
+
+def added(known: tuple[DriftRecord, ...], fresh: Sequence[DriftRecord]) -> tuple[DriftRecord, ...]:
+    """`known` with what came after it, newest first, and bounded."""
     return tuple([*reversed(fresh), *known][:MOST_RECORDS])
 
 
@@ -73,6 +87,24 @@ def unresolved(known: Mapping[Ref, float], outcomes: Iterable[Outcome]) -> dict[
         elif outcome.effect in _SETTLED or outcome.drift is not None:
             since.pop(outcome.ref, None)
     return since
+
+
+def returned(
+    known: Iterable[DriftRecord], unresolved: Collection[Ref], looked: Iterable[Ref], now: datetime
+) -> tuple[DriftRecord, ...]:
+    """What `known` says was only reported, and a pass over `looked` has found as it should be.
+
+    It may have returned while nobody looked, as between two processes.
+    """
+    right = {str(ref) for ref in looked} - {str(ref) for ref in unresolved}
+    latest: dict[str, DriftRecord] = {}
+    for one in known:
+        latest.setdefault(one.object, one)
+    return tuple(
+        DriftRecord(object=one.object, change=one.change, seen_at=rfc3339(now), answer=Answer.RETURNED)
+        for one in latest.values()
+        if one.answer == Answer.REPORTED and one.object in right
+    )
 
 
 def told(status: KustomizationStatus, app: App, generation: int, now: datetime) -> KustomizationStatus:

@@ -328,7 +328,7 @@ class Kustomizations:
     # --- converge
 
     def _wish(self, ks: Kustomization, app: App, build: Build, client: Client) -> Wish:
-        mode = ks.metadata.annotations.get(names.Annotation.DRIFT, names.DriftMode.CORRECT)
+        mode = drifting.mode_of(ks)
         if correction_asked(ks.metadata.annotations, app.status.last_handled_reconcile_at):
             mode = names.DriftMode.CORRECT
         each = ks.metadata.annotations.get(names.Annotation.GATE) == names.GateMode.EACH

@@ -4,7 +4,7 @@ This is the one place where errors of releases become conditions.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -62,6 +62,7 @@ _CONDITIONS: Final = {
     Reason.UNINSTALL_FAILED: ConditionType.REMEDIATED,
 }
 _SHOWN: Final = 10
+_NOTHING: Final[Mapping[str, str]] = {}
 _MOST_ENTRIES: Final = 1_000
 """So many objects the status lists: what is of a longer release is in its record alone."""
 
@@ -224,7 +225,8 @@ class ReleaseScribe:
         release.unresolved = drifting.unresolved(release.unresolved, outcomes)
         for outcome in outcomes:
             if outcome.effect in (Effect.CORRECTED, Effect.DRIFTED):
-                self._event(hr, release, *drifting.event_of(outcome), outcome.message)
+                told = drifting.told_with(outcome, len(release.unresolved))
+                self._event(hr, release, *drifting.event_of(outcome), outcome.message, more=told)
 
     def notify(self, hr: HelmRelease, release: Release) -> None:
         """Warnings about what was noticed on the way, each told once."""
@@ -256,9 +258,17 @@ class ReleaseScribe:
         return True
 
     def _event(
-        self, hr: HelmRelease, release: Release, type_: EventType, reason: str, message: str, revision: str = ""
+        self,
+        hr: HelmRelease,
+        release: Release,
+        type_: EventType,
+        reason: str,
+        message: str,
+        revision: str = "",
+        more: Mapping[str, str] = _NOTHING,
     ) -> None:
-        metadata = {f"{HELM_RELEASE.group}/revision": revision} if revision else {}
+        told = {**more, "revision": revision} if revision else more
+        metadata = {f"{HELM_RELEASE.group}/{name}": value for name, value in told.items()}
         self._recorder.record(about(hr), type_, reason, release.hiding.text(message), metadata)
 
 

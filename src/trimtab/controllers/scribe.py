@@ -29,7 +29,7 @@ from trimtab.kube.errors import Conflict, NotFound
 from trimtab.manifests.refs import Body, Key, Ref
 from trimtab.runtime.events import EventType, Recorder
 from trimtab.runtime.status import merge_difference, patch_status
-from trimtab.targets.contract import Drift, Effect, Outcome, Witness
+from trimtab.targets.contract import Answer, Drift, Effect, Outcome, Witness
 from trimtab.targets.kubernetes import inventory
 
 log = logging.getLogger(__name__)
@@ -107,6 +107,7 @@ class Scribe:
         An app that the commit did not touch need not hurry: its status follows when there is nothing better to do.
         """
         revision, now = published.artifact.revision, self._clock.now()
+        self._tell_returned(ks, app, build, revision)
         status = self._ready(ks, app, published)
         reason = names.Reason.RECONCILIATION_SUCCEEDED
         news = not tells(status.history, build.digest, reason)
@@ -191,9 +192,23 @@ class Scribe:
             app.unresolved = drifting.unresolved(app.unresolved, outcomes)
         for outcome in outcomes:
             if outcome.effect in (Effect.CORRECTED, Effect.DRIFTED):
-                self._event(ks, *drifting.event_of(outcome), outcome.message, revision, drifting.told_with(outcome))
+                told = drifting.told_with(outcome, len(app.unresolved) if app is not None else 0)
+                self._event(ks, *drifting.event_of(outcome), outcome.message, revision, told)
             if outcome.drift is not None:
                 self._drifted(ks.key, outcome.drift)
+
+    def _tell_returned(self, ks: Kustomization, app: App, build: Build, revision: str) -> None:
+        """Drift that was only reported, and is over without anybody having seen its end."""
+        looked = [item.ref for item in build.items if (item.drift or drifting.mode_of(ks)) != names.DriftMode.IGNORE]
+        found = drifting.returned(app.drift, app.unresolved, looked, self._clock.now())
+        app.drift = drifting.added(app.drift, found)
+        told = {"drift-answer": Answer.RETURNED.value}
+        if app.unresolved:
+            told["drift-left"] = str(len(app.unresolved))
+        for one in found:
+            self._event(
+                ks, "Normal", names.Reason.NO_DRIFT_DETECTED, f"{one.object} is as declared again", revision, told
+            )
 
     def notify(self, ks: Kustomization, app: App) -> None:
         """Warnings about what was noticed on the way, each told once."""

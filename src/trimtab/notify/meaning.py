@@ -9,6 +9,8 @@ from trimtab.notify.event import Event
 
 ANSWER: Final = "drift-answer"
 """Key in the metadata of our events about drift: what was done about it."""
+LEFT: Final = "drift-left"
+"""Key in the metadata of our events about drift: how many objects of the same app differ still, and stay so."""
 TOPIC: Final = "topic"
 """Key in the metadata of events that are derived from a status: which state it is."""
 REVISION: Final = "revision"
@@ -42,11 +44,15 @@ class Effect(StrEnum):
 
 
 class Meaning(NamedTuple):
-    """The effect, and on which state; `progress` is what may be left out first when there is too much."""
+    """The effect, and on which state; `progress` is what may be left out first when there is too much.
+
+    `derived`: it was read in a status, and says nothing new of a state that was told.
+    """
 
     effect: Effect
     topic: Topic | None = None
     progress: bool = False
+    derived: bool = False
 
 
 _SUCCESS: Final = frozenset(
@@ -98,14 +104,14 @@ def meaning(event: Event) -> Meaning:
         return Meaning(Effect.MOVES, progress=True)
     if topic in frozenset(Topic):
         effect = Effect.OPENS if event.error else Effect.CLOSES
-        return Meaning(effect, Topic(topic))
+        return Meaning(effect, Topic(topic), derived=True)
     if event.reason in _DRIFTED:
         # What was corrected at once has no end to wait for.
         answer = event.value(ANSWER)
         corrected = answer not in _LEFT if answer else event.message.endswith(", corrected")
         return Meaning(Effect.HAPPENS) if corrected else Meaning(Effect.OPENS, Topic.DRIFT)
     if event.reason in _RETURNED:
-        return Meaning(Effect.CLOSES, Topic.DRIFT)
+        return Meaning(Effect.HAPPENS) if event.value(LEFT) else Meaning(Effect.CLOSES, Topic.DRIFT)
     if event.reason in _NOTES:
         return Meaning(Effect.HAPPENS)
     if event.error:

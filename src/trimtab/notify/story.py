@@ -12,6 +12,8 @@ FIRST_WINDOW_S: Final = 300.0
 LONGEST_WINDOW_S: Final = 6 * 3600.0
 _CHANGED_S: Final = 60.0
 """Another failure of what fails already is told at once, unless something was told just now."""
+MOST_OTHERS: Final = 10
+"""Other drift is told at once in any case, so often in one window: what else somebody changed is in no later event."""
 
 
 class Open(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +25,8 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
     window_s: float = FIRST_WINDOW_S
     count: int = 0
     """Repeats that were not told yet."""
+    others: int = 0
+    """What was told of other drift in this window."""
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +87,9 @@ def turn(
     """
     match meaning.effect:
         case Effect.OPENS if meaning.topic is not None:
-            return _opened(story, meaning.topic, key_of(words), now, times) if news else Turn(story, ())
+            if not news or (meaning.derived and meaning.topic in story.open):
+                return Turn(story, ())
+            return _opened(story, meaning.topic, key_of(words), now, times)
         case Effect.CLOSES if meaning.topic is not None:
             return _closed(story, (meaning.topic,))
         case Effect.SUCCEEDS:
@@ -108,7 +114,11 @@ def _opened(story: Story, topic: Topic, words: str, now: float, times: int) -> T
         opened = {**story.open, topic.value: Open(words=words, since=now, told=now)}
         return Turn(msgspec.structs.replace(story, open=opened), (Telling(Phase.OPENED, topic, now),))
     counted = msgspec.structs.replace(state, count=state.count + times)
-    another = words != state.words and now - state.told >= _CHANGED_S
+    different = words != state.words
+    if different and topic is Topic.DRIFT and state.others < MOST_OTHERS:
+        told = msgspec.structs.replace(state, words=words, told=now, count=0, others=state.others + 1)
+        return Turn(_with(story, topic, told), (_repeated(topic, counted, now),))
+    another = different and now - state.told >= _CHANGED_S
     if not another and 0 <= now - state.told < state.window_s:
         return Turn(_with(story, topic, counted), ())
     return Turn(_with(story, topic, _after(state, words, now)), (_repeated(topic, counted, now),))
@@ -129,7 +139,8 @@ def _repeated(topic: Topic, state: Open, now: float) -> Telling:
 
 def _after(state: Open, words: str, now: float) -> Open:
     window_s = min(2 * state.window_s, LONGEST_WINDOW_S)
-    return Open(words=words, since=state.since, told=now, window_s=window_s)
+    others = state.others if 0 <= now - state.told < state.window_s else 0
+    return Open(words=words, since=state.since, told=now, window_s=window_s, others=others)
 
 
 def _with(story: Story, topic: Topic, state: Open) -> Story:

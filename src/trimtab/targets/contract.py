@@ -3,12 +3,12 @@
 A `Plan` is one value: it can be printed, shown, approved by its digest, and `converge` executes exactly it.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from trimtab.diff.compare import Difference
+from trimtab.diff.compare import Difference, Kind
 from trimtab.diff.fields import Writer
 from trimtab.health.verdict import Verdict
 from trimtab.manifests.refs import Origin, Ref
@@ -18,6 +18,7 @@ Observed = TypeVar("Observed")
 Content = TypeVar("Content")
 
 _SHOWN = 5
+_BACK: Mapping[Kind, Kind] = {"added": "removed", "removed": "added"}
 
 
 class Action(StrEnum):
@@ -96,7 +97,8 @@ class Drift(NamedTuple):
     def __str__(self) -> str:
         if self.answer is Answer.RETURNED:
             return f"{self.ref} is as declared again"
-        what = "deleted" if self.gone else "differs" if self.hidden else "; ".join(map(str, self.differences[:_SHOWN]))
+        fields = "; ".join(str(_happened(one)) for one in self.differences[:_SHOWN])
+        what = "deleted" if self.gone else "differs" if self.hidden else fields
         more = f" and {len(self.differences) - _SHOWN} more" if len(self.differences) > _SHOWN else ""
         who = f" by {self.writer.manager} ({self.writer.operation})" if self.writer else ""
         when = f" at {self.writer.time}" if self.writer and self.writer.time else ""
@@ -110,6 +112,12 @@ class Mark(NamedTuple):
     uid: str
     version: str
     digest: str
+
+
+def _happened(difference: Difference) -> Difference:
+    """The way back, from what is wished to what was found: that is what somebody did."""
+    kind: Kind = _BACK.get(difference.kind, difference.kind)
+    return Difference(difference.path, kind, difference.after, difference.before)
 
 
 class Outcome(NamedTuple):
