@@ -11,7 +11,7 @@ from trimtab.notify import record
 from trimtab.notify.event import Event
 from trimtab.notify.journal import Journal, StoryRow
 from trimtab.notify.meaning import Effect, Topic, meaning
-from trimtab.notify.standing import Live, event_of, states
+from trimtab.notify.standing import USUAL, Live, Patience, event_of, states
 from trimtab.notify.story import Open, Story, write
 from trimtab.notify.watching import Watching
 
@@ -113,13 +113,15 @@ class Frozen:
 class Watch:
     """Somebody who watches one object, and what they said."""
 
-    def __init__(self, path: Path, one: Live | None) -> None:
+    def __init__(self, path: Path, one: Live | None, patience: Patience = USUAL) -> None:
         self.one = one
         self.wanted = True
         self.clock = Frozen()
         self.heard: list[Event] = []
         self.journal = Journal(path / "journal.db")
-        self.watching = Watching(self.journal, self, lambda _subject: self.one, self.clock, lambda: self.wanted)
+        self.watching = Watching(
+            self.journal, self, lambda _subject: self.one, self.clock, lambda: self.wanted, patience
+        )
 
     def hear(self, event: Event) -> None:
         self.heard.append(event)
@@ -144,6 +146,51 @@ async def test_what_nobody_told_of_is_told_once_and_closed_when_it_is_over(tmp_p
     assert await watch.look() == [], "what was told a moment ago may be newer than what is seen"
     watch.clock.moment += timedelta(seconds=31)
     assert await watch.look() == ["info Recovered"]
+
+
+def opened(*topics: str) -> Story:
+    """What was told two seconds ago."""
+    since = NOW.timestamp() - 2
+    return Story(open={topic: Open(words="w", since=since, told=since) for topic in topics})
+
+
+@pytest.mark.parametrize("topic", ["prune-held", "suspended", "unknown"])
+async def test_what_only_a_status_tells_of_ends_as_soon_as_it_says_so(tmp_path: Path, topic: str) -> None:
+    watch = Watch(tmp_path, live(ready("True", "ReconciliationSucceeded")))
+    watch.told(opened(topic))
+    assert await watch.look() == ["info Recovered"]
+
+
+@pytest.mark.parametrize("topic", ["failure", "source-unreachable", "revision-held"])
+async def test_what_stands_since_it_was_told_of_has_ended(tmp_path: Path, topic: str) -> None:
+    watch = Watch(tmp_path, live(ready("True", "Succeeded", since="2026-11-26T21:59:59Z")))
+    watch.told(opened(topic))
+    assert await watch.look() == ["info Recovered"]
+
+
+async def test_of_what_is_suspended_nobody_finds_out_whether_it_stands_again(tmp_path: Path) -> None:
+    watch = Watch(tmp_path, live(ready("True"), suspend=True))
+    watch.told(opened("failure", "drift", "prune-held"))
+    watch.clock.moment += timedelta(hours=1)
+    assert await watch.look() == []
+    watch.one = live(ready("True"))
+    assert await watch.look() == ["info Recovered"] * 3
+
+
+async def test_how_long_is_too_long_is_chosen_and_may_be_never(tmp_path: Path) -> None:
+    soon, never = Patience(suspended_s=60, unknown_s=60), Patience(suspended_s=0, unknown_s=0)
+    unsure = live(ready("Unknown", "Progressing", since="2026-11-26T21:58:00Z"))
+    assert await Watch(tmp_path / "a", unsure).look() == []
+    early = Watch(tmp_path / "b", unsure, soon)
+    assert await early.look() == ["error Unknown"]
+    assert early.heard[0].message == "not known for 1m whether it is as declared: of Progressing"
+    for patience, told in ((soon, ["error Suspended"]), (never, [])):
+        watch = Watch(tmp_path / str(patience.suspended_s), live(ready("True"), suspend=True), patience)
+        assert await watch.look() == []
+        watch.clock.moment += timedelta(days=400)
+        assert await watch.look() == told
+        watch.one = live()
+        assert await watch.look() == (["error Unknown"] if told else [])
 
 
 async def test_a_failure_that_may_pass_is_not_told_yet(tmp_path: Path) -> None:

@@ -87,6 +87,20 @@ _CONTROLLERS = (
 )
 @click.option("--cluster-name", default="", help="What this cluster is called in notifications and commit statuses.")
 @click.option(
+    "--suspended-too-long",
+    default="24h",
+    show_default=True,
+    metavar="DURATION",
+    help="Alerts are told of an object that has been suspended for so long (0s: never).",
+)
+@click.option(
+    "--unknown-too-long",
+    default="15m",
+    show_default=True,
+    metavar="DURATION",
+    help="Alerts are told of an object that has been neither ready nor failed for so long (0s: never).",
+)
+@click.option(
     "--metrics-addr", default="127.0.0.1:8080", show_default=True, help="Where /healthz, /readyz and /metrics are."
 )
 @click.option(
@@ -169,6 +183,8 @@ def run(
     events_listen_addr: str,
     events_addr: str,
     cluster_name: str,
+    suspended_too_long: str,
+    unknown_too_long: str,
     metrics_addr: str,
     concurrent: int,
     cross_namespace_refs: str | None,
@@ -220,6 +236,8 @@ def run(
         cluster_name=cluster_name,
         tracing=_tracing(asked=tracing),
         ledger=None if no_ledger else ledger_path or storage_path / "ledger",
+        suspended_too_long_s=_duration(suspended_too_long, "--suspended-too-long"),
+        unknown_too_long_s=_duration(unknown_too_long, "--unknown-too-long"),
         deny_private=deny_private_addresses,
         remote_bases=_repositories(remote_bases),
         strict_substitution=feature_gates[STRICT_SUBSTITUTION],

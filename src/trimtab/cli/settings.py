@@ -43,3 +43,5 @@ class Settings:
     cluster_name: str = ""
     tracing: bool = False
     ledger: Path | None = None
+    suspended_too_long_s: float = 24 * 3600.0
+    unknown_too_long_s: float = 900.0

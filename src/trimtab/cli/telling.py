@@ -30,7 +30,7 @@ from trimtab.notify.outbox import Gone, Outbox, Post, Suspended
 from trimtab.notify.provider import Delivered, Outcome, Retry
 from trimtab.notify.provider import Settings as ProviderSettings
 from trimtab.notify.providers.table import TABLE, unserved
-from trimtab.notify.standing import Live
+from trimtab.notify.standing import Live, Patience
 from trimtab.notify.watching import Watching
 from trimtab.notify.wire import ProviderWire
 from trimtab.runtime.events import Recorder
@@ -119,7 +119,8 @@ class Telling:
             )
             desk = Desk(journal, world, self._clock, cluster=self._settings.cluster_name, moved=outbox.wake)
             desk.start(tasks)
-            watching.append(Watching(journal, desk, self._find, self._clock, self._anybody_sets_status))
+            patience = Patience(self._settings.suspended_too_long_s, self._settings.unknown_too_long_s)
+            watching.append(Watching(journal, desk, self._find, self._clock, self._anybody_sets_status, patience))
             self._alerts.add_handler(self._on_alert)
             self._providers.add_handler(partial(self._on_provider, outbox))
             await self._restore(journal)

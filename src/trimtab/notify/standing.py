@@ -5,13 +5,14 @@ for the end of states, and for what was missed while nobody listened.
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 import msgspec
 
 from trimtab.api.meta import ObjectMeta
 from trimtab.api.names import NOTIFICATION_MANAGER, ConditionType, Reason
+from trimtab.base.durations import format_duration
 from trimtab.manifests.conditions import Condition, find
 from trimtab.manifests.refs import Key
 from trimtab.notify.event import Event, Involved, instant
@@ -23,8 +24,19 @@ UNREACHABLE_S: Final = 120.0
 WAITING_S: Final = 900.0
 UNKNOWN_S: Final = 900.0
 SUSPENDED_S: Final = 24 * 3600.0
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _LEFT: Final = frozenset({"reported", "yielded"})
 _WAITS: Final = frozenset({Reason.DEPENDENCY_NOT_READY})
+
+
+class Patience(NamedTuple):
+    """How long a state that only time makes worth telling lasts before it is told; 0 is for ever."""
+
+    suspended_s: float = SUSPENDED_S
+    unknown_s: float = UNKNOWN_S
+
+
+USUAL: Final = Patience()
 
 
 class _Spec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -109,18 +121,18 @@ class State(NamedTuple):
     due: datetime
 
 
-def states(live: Live, *, suspended_since: datetime | None = None) -> dict[Topic, State]:
+def states(live: Live, *, suspended_since: datetime | None = None, patience: Patience = USUAL) -> dict[Topic, State]:
     """All of them; also those that are not due yet."""
     found: dict[Topic, State] = {}
     if live.spec.suspend:
         # Nobody looks after it, so that what its status says is of old.
         if suspended_since is not None:
             words = f"suspended since {written(suspended_since)}: nobody looks after it"
-            found[Topic.SUSPENDED] = State("Suspended", words, suspended_since + timedelta(seconds=SUSPENDED_S))
+            found[Topic.SUSPENDED] = State("Suspended", words, _after(suspended_since, patience.suspended_s))
         return found
     ready = live.ready
     if ready is None or ready.status == "Unknown":
-        found[Topic.UNKNOWN] = _unknown(live, ready)
+        found[Topic.UNKNOWN] = _unknown(live, ready, patience.unknown_s)
     elif ready.status == "False":
         topic, patience_s = _failure(live, ready)
         found[topic] = State(ready.reason, ready.message, _later(ready.last_transition_time, patience_s))
@@ -200,13 +212,11 @@ def _failure(live: Live, ready: Condition) -> tuple[Topic, float]:
     return (Topic.SOURCE, UNREACHABLE_S) if live.kind in SOURCES else (Topic.FAILURE, FAILED_S)
 
 
-def _unknown(live: Live, ready: Condition | None) -> State:
+def _unknown(live: Live, ready: Condition | None, patience_s: float) -> State:
     since = (ready.last_transition_time if ready is not None else "") or live.metadata.creation_timestamp or ""
     last = f": {ready.message}" if ready is not None and ready.message else ""
-    minutes = round(UNKNOWN_S / 60)
-    return State(
-        "Unknown", f"not known for {minutes} minutes whether it is as declared{last}", _later(since, UNKNOWN_S)
-    )
+    words = f"not known for {format_duration(patience_s)} whether it is as declared{last}"
+    return State("Unknown", words, _later(since, patience_s) if patience_s else _NEVER)
 
 
 def _drift(live: Live) -> State | None:
@@ -232,8 +242,19 @@ def _told(record: _Drift) -> str:
     return f"{record.object} {fields or record.change}{who}{when}"
 
 
+def _after(moment: datetime, patience_s: float) -> datetime:
+    return moment + timedelta(seconds=patience_s) if patience_s else _NEVER
+
+
 def _later(timestamp: str, seconds: float) -> datetime:
     since = instant(timestamp)
     if since is None:
         return datetime.fromisoformat("1970-01-01T00:00:00+00:00")
     return since + timedelta(seconds=seconds)
+
+
+def stood_since(live: Live, moment: datetime) -> bool:
+    """Whether the status says that the object has become ready at `moment` or later."""
+    ready = live.ready
+    became = instant(ready.last_transition_time) if ready is not None and ready.true else None
+    return became is not None and became >= moment

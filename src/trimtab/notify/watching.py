@@ -16,10 +16,12 @@ from trimtab.notify import story as stories
 from trimtab.notify.event import Event
 from trimtab.notify.journal import Journal, StoryRow
 from trimtab.notify.meaning import Topic
-from trimtab.notify.standing import Live, event_of, moved_of, states, success_of
+from trimtab.notify.standing import USUAL, Live, Patience, event_of, moved_of, states, stood_since, success_of
 
 CLOSE_S: Final = 30.0
-"""What was told a moment ago may be newer than what is seen."""
+"""What an event told of a moment ago may be newer than what is seen."""
+_SEEN_ONLY: Final = frozenset({Topic.PRUNE_HELD, Topic.SUSPENDED, Topic.UNKNOWN})
+"""No event tells of these: what opened them is what is seen, and so is their end."""
 _LOOK_EVERY_S: Final = 2.0
 _AT_A_TIME: Final = 500
 _MEMO: Final = ""
@@ -41,7 +43,8 @@ class Hearing(Protocol):
 class Watching:
     """Looks at objects that changed, and again when something becomes due.
 
-    `find` gives an object by its subject; `moves` says whether anybody wants to know of revisions that changed nothing.
+    `find` gives an object by its subject; `moves` says whether anybody wants to know of revisions that changed nothing;
+    `patience` says how long an object may be suspended or unknown.
     """
 
     def __init__(
@@ -51,11 +54,13 @@ class Watching:
         find: Callable[[str], Live | None],
         clock: Clock,
         moves: Callable[[], bool] = lambda: False,
+        patience: Patience = USUAL,
     ) -> None:
         self._journal = journal
         self._desk = desk
         self._find = find
         self._moves = moves
+        self._patience = patience
         self._applied: dict[str, str] = {}
         self._clock = clock
         self._dirty: dict[str, None] = {}
@@ -93,7 +98,7 @@ class Watching:
             return
         now = self._clock.now()
         since = await self._suspended_since(subject, memo, now, suspended=live.spec.suspend)
-        found = states(live, suspended_since=since)
+        found = states(live, suspended_since=since, patience=self._patience)
         for state in found.values():
             if state.due > now:
                 self._again(state.due, subject)
@@ -117,8 +122,9 @@ class Watching:
     def _close(
         self, live: Live, subject: str, told: dict[str, stories.Story], now_in: frozenset[Topic], now: datetime
     ) -> None:
-        # On the way to a state nobody knows yet whether what had failed still does.
-        undecided = Topic.UNKNOWN in now_in
+        # On the way to a state nobody knows yet whether what had failed still does, and of what is suspended nobody
+        # finds out.
+        undecided = Topic.UNKNOWN in now_in or live.spec.suspend
         ended: dict[Topic, float] = {}
         for one in told.values():
             for name, state in one.open.items():
@@ -127,11 +133,12 @@ class Watching:
                     continue
                 ended[topic] = max(ended.get(topic, 0.0), state.since)
         for topic, since in ended.items():
-            ripe = datetime.fromtimestamp(since, now.tzinfo) + timedelta(seconds=CLOSE_S)
-            if ripe > now:
-                self._again(ripe, subject)
-            else:
+            opened = datetime.fromtimestamp(since, now.tzinfo)
+            ripe = opened + timedelta(seconds=CLOSE_S)
+            if topic in _SEEN_ONLY or stood_since(live, opened) or ripe <= now:
                 self._desk.hear(event_of(live, topic, None, now))
+            else:
+                self._again(ripe, subject)
 
     async def _suspended_since(self, subject: str, memo: bytes, now: datetime, *, suspended: bool) -> datetime | None:
         if not suspended:
