@@ -7,6 +7,7 @@ can be cut. All of them listen on loopback only.
 import asyncio
 import contextlib
 import json
+import shutil
 import subprocess
 import threading
 import urllib.error
@@ -150,16 +151,14 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(directory: Path, target: str, sink: str) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes `target`, with the shipped rules, and an Alertmanager that tells `sink`."""
-    directory.mkdir()
-    shipped = rules()
-    for group in shipped["groups"]:
-        for rule in group["rules"]:
-            rule["for"] = "1s"
-    (directory / "rules.yaml").write_text(json.dumps(shipped))
-    alerts, port = free_port(), free_port()
-    receiver = {"name": "sink", "webhook_configs": [{"url": sink, "send_resolved": True}]}
+def alertmanager(directory: Path, sink: str = "") -> Iterator[str]:
+    """The address of an Alertmanager that tells `sink`, or nobody; nothing where there is none on this machine."""
+    if shutil.which("prometheus-alertmanager") is None:
+        yield ""
+        return
+    directory.mkdir(exist_ok=True)
+    port = free_port()
+    receiver = {"name": "sink", "webhook_configs": [{"url": sink, "send_resolved": True}] if sink else []}
     route = {
         "receiver": "sink",
         "group_by": ["..."],
@@ -168,38 +167,60 @@ def prometheus(directory: Path, target: str, sink: str) -> Iterator[Prometheus]:
         "repeat_interval": "1h",
     }
     (directory / "alertmanager.yaml").write_text(json.dumps({"route": route, "receivers": [receiver]}))
-    (directory / "prometheus.yaml").write_text(
-        json.dumps(
-            {
-                "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-                "rule_files": ["rules.yaml"],
-                "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alerts}"]}]}]},
-                "scrape_configs": [
-                    {"job_name": "trimtab", "honor_labels": True, "static_configs": [{"targets": [target]}]}
-                ],
-            }
+    with _running(
+        directory,
+        f"http://127.0.0.1:{port}/-/ready",
+        "prometheus-alertmanager",
+        "--config.file=alertmanager.yaml",
+        "--storage.path=alerts",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    ):
+        yield f"http://127.0.0.1:{port}"
+
+
+def active(address: str, namespace: str) -> list[dict[str, Any]]:
+    """The alerts about objects of `namespace` that fire at an Alertmanager."""
+    query = urllib.parse.urlencode({"active": "true", "filter": f'namespace="{namespace}"'})
+    with urllib.request.urlopen(f"{address}/api/v2/alerts?{query}", timeout=10) as answer:
+        found: list[dict[str, Any]] = json.load(answer)
+    return found
+
+
+@contextmanager
+def prometheus(directory: Path, target: str, sink: str) -> Iterator[Prometheus]:
+    """A Prometheus that scrapes `target`, with the shipped rules, and an Alertmanager that tells `sink`."""
+    directory.mkdir()
+    shipped = rules()
+    for group in shipped["groups"]:
+        for rule in group["rules"]:
+            rule["for"] = "1s"
+    (directory / "rules.yaml").write_text(json.dumps(shipped))
+    port = free_port()
+    with alertmanager(directory, sink) as alerts:
+        (directory / "prometheus.yaml").write_text(
+            json.dumps(
+                {
+                    "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+                    "rule_files": ["rules.yaml"],
+                    "alerting": {
+                        "alertmanagers": [{"static_configs": [{"targets": [alerts.removeprefix("http://")]}]}]
+                    },
+                    "scrape_configs": [
+                        {"job_name": "trimtab", "honor_labels": True, "static_configs": [{"targets": [target]}]}
+                    ],
+                }
+            )
         )
-    )
-    with (
-        _running(
-            directory,
-            f"http://127.0.0.1:{alerts}/-/ready",
-            "prometheus-alertmanager",
-            "--config.file=alertmanager.yaml",
-            "--storage.path=alerts",
-            f"--web.listen-address=127.0.0.1:{alerts}",
-            "--cluster.listen-address=",
-        ),
-        _running(
+        with _running(
             directory,
             f"http://127.0.0.1:{port}/-/ready",
             "prometheus",
             "--config.file=prometheus.yaml",
             "--storage.tsdb.path=samples",
             f"--web.listen-address=127.0.0.1:{port}",
-        ),
-    ):
-        yield Prometheus(port)
+        ):
+            yield Prometheus(port)
 
 
 @contextmanager
