@@ -8,7 +8,7 @@ from trimtab.api.source import GitRepository, GitRepositorySpec
 from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Terminal, Transient, Waiting
 from trimtab.base.traces import NO_TRACES, found, here, nothing, span, trace_of
-from trimtab.controllers.journeys import MOST_FAILURES, Arrivals, Journeys
+from trimtab.controllers.journeys import MOST_FAILURES, Arrivals, Journeys, Writings
 
 REVISION = "main@sha1:0a1b2c"
 TRACE = trace_of("source-uid", REVISION)
@@ -48,9 +48,19 @@ def journeys(kept):
     return Journeys(kept, SystemClock())
 
 
-def go(journeys, *steps, settled=False, revision=REVISION, failure=None, hide=nothing, arrives=False, checks=False):
+def go(
+    journeys,
+    *steps,
+    settled=False,
+    revision=REVISION,
+    failure=None,
+    hide=nothing,
+    arrives=False,
+    checks=False,
+    goes_on=(),
+):
     """One pass: `steps` are its spans, and then it fails, waits or arrives."""
-    with journeys.passing(APP, lambda: hide):
+    with journeys.passing(APP, lambda: hide, goes_on=goes_on):
         journeys.depart(APP, SOURCE, revision, settled=settled)
         for name in steps:
             with span(name):
@@ -209,15 +219,8 @@ class Outrun(Exception):
 
 
 def test_a_pass_that_begins_anew_is_no_end_of_the_way(journeys, kept):
-    def outrun():
-        with journeys.passing(APP, lambda: nothing, goes_on=(Outrun,)):
-            journeys.depart(APP, SOURCE, REVISION, settled=False)
-            with span("install"):
-                pass
-            raise Outrun
-
     with pytest.raises(Outrun):
-        outrun()
+        go(journeys, "install", failure=Outrun(), goes_on=(Outrun,))
     assert kept.taken() == ["install"]
     go(journeys, arrives=True)
     assert [(one.name, one.error) for one in kept.spans] == [("Kustomization ns/shop", "")]
@@ -229,3 +232,14 @@ def test_what_is_not_tried_any_more_has_failed_though_nothing_is_raised(journeys
             journeys.depart(APP, SOURCE, REVISION, settled=False)
             journeys.stop(APP.key, Terminal("InstallFailed", "no such image"))
     assert [(one.error, one.message) for one in kept.spans] == [("InstallFailed", "no such image")]
+
+
+def test_a_commit_of_ours_is_in_the_trace_of_the_revision_that_it_becomes(kept):
+    writings = Writings(kept, SystemClock())
+    with writings.watching(APP), span("choose"):
+        pass
+    assert kept.spans == []
+    with writings.watching(APP), span("commit"):
+        writings.pushed(SOURCE, "main", "0a1b2c")
+    commit, whole = kept.spans
+    assert (whole.trace, whole.parent, commit.parent) == (TRACE.id, TRACE.root, whole.id)

@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
+from tests.e2e.automations import Automating, head, installed
 from tests.e2e.releases import Home, chart
 from tests.e2e.test_main_job import config, deployment
-from tests.e2e.world import SOURCES, Controller, World, until
+from tests.e2e.world import SOURCES, Controller, until
 from tests.runtime.collector import collecting, told
 from trimtab.base.traces import trace_of
 
@@ -23,16 +24,17 @@ def collector():
 @pytest.fixture(scope="module")
 def traced(world, api, kubeconfig, git_root, git_url, tmp_path_factory, collector):
     """The session's controller gives way to two that record traces."""
+    installed(api)
     world.controller.stop()
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
     both = []
-    for part in ("source", "kustomize,helm"):
+    for part in ("source", "kustomize,helm,image-automation"):
         arguments = ("--controllers", part, "--tracing", "--cluster-name", "east")
         one = Controller(kubeconfig, tmp_path_factory.mktemp("traced"), *arguments)
         one.environment = environment
         one.start()
         both.append(one)
-    yield World(api, git_url, git_root, both[1])
+    yield Automating(api, git_url, git_root, both[1])
     assert [one.stop() for one in both] == [0, 0]
     assert "Traceback" not in "".join(one.log for one in both)
     world.controller.start()
@@ -117,6 +119,21 @@ def test_a_release_is_a_part_of_the_trace_of_its_chart(traced, collector):
     assert told(spans["upgrade"].attributes)["error.type"] == "UpgradeFailed"
     assert "there is no …" in spans["render"].status.message
     traced.let_go(home.ns)
+
+
+def test_a_commit_of_ours_begins_the_trace_of_its_revision(traced, ns, collector):
+    repo = traced.repo(ns)
+    value = f'old:1.0.0 # {{"$imagepolicy": "{ns}:app"}}'
+    before = repo.commit({"app/settings.yaml": config().replace("{colour: red}", f"\n  colour: {value}")})
+    traced.source(ns, repo.url)
+    traced.policy(ns, "app", "old:1.1.0")
+    traced.automation(ns)
+    until(lambda: head(repo) != before, lambda: traced.why(ns))
+    traced.poke(ns)
+    written, source = f"ImageUpdateAutomation {ns}/auto", f"GitRepository {ns}/repo"
+    spans = {one.name: one for one in collector.until(trace(traced, ns, head(repo)), written, source)}
+    assert spans[written].parent_span_id == spans[source].span_id
+    assert below(spans.values(), spans[written]) == ["choose", "commit"]
 
 
 def metrics(world):

@@ -95,6 +95,7 @@ class Automation:
             recorder=office.recorder,
             clock=clock,
             auditor=auditor,
+            traces=self._means.traces,
         )
 
     def _connect(

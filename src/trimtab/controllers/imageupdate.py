@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from trimtab.api.source import GitRepository
 from trimtab.audit.record import Actor
 from trimtab.base.clock import Clock, rfc3339
 from trimtab.base.errors import Terminal, Transient, TrimtabError
+from trimtab.base.traces import NO_TRACES, Traces, span
 from trimtab.commits import ReadOnly, Refused, Repository, Writers
 from trimtab.commits.changes import inside
 from trimtab.commits.signing import Signer
@@ -25,6 +27,7 @@ from trimtab.controllers import progress, upshot
 from trimtab.controllers.access import Access
 from trimtab.controllers.auditing import NOBODY, Auditor
 from trimtab.controllers.automation import Automation
+from trimtab.controllers.journeys import Writings
 from trimtab.controllers.offering import about
 from trimtab.controllers.state import ObjectState
 from trimtab.controllers.voice import Voice
@@ -77,6 +80,7 @@ class Surroundings:
     recorder: Recorder
     clock: Clock
     auditor: Auditor | None = None
+    traces: Traces = NO_TRACES
 
 
 @dataclass(slots=True)
@@ -103,6 +107,7 @@ class ImageUpdates:
         self._voice = Voice(world.client, world.recorder, IMAGE_UPDATE_AUTOMATION, names.AUTOMATION_MANAGER)
         self._known: dict[Key, _Known] = {}
         self._shares = Shares[Key](_SHARE, wake)
+        self._writings = Writings(world.traces, world.clock)
 
     def backoff_cap(self, key: Key) -> float:
         """The longest wait between two tries: the interval, and not so long that a Secret is repaired in vain."""
@@ -149,7 +154,7 @@ class ImageUpdates:
             source = await self._source(item)
             spec = GitSpec.from_api(source.spec)
             sides = (f"the git server {spec.address.host}", f"git in namespace {item.metadata.namespace}")
-            with self._shares.of(item.key, *sides):
+            with self._shares.of(item.key, *sides), self._writings.watching(item):
                 return await self._in_time(item, known, automation, source, spec)
         except Crowded:
             raise  # nothing was asked: there is nothing to tell
@@ -195,7 +200,9 @@ class ImageUpdates:
             words = f"no commits until {rfc3339(until)}: the window {window} of {names.Annotation.FREEZE} is open"
             await self._tell_idle(item, known, words)
             return Again(min(_interval(item), max((until - now).total_seconds(), LEAST_INTERVAL_S)))
-        wanted = Wanted.among(world.policies.store.values(), item.metadata.namespace, automation.selects)
+        with span("choose") as choosing:
+            wanted = Wanted.among(world.policies.store.values(), item.metadata.namespace, automation.selects)
+            choosing.say(images=len(wanted.images))
         repository = await world.writing.repository(item, automation, source)
         self._check_read_only(item, known, repository)
         self._tell_shared(item, known, automation, source)
@@ -218,7 +225,8 @@ class ImageUpdates:
             upshot.observed(known.status, branch),
         )
         try:
-            ran = await run.carry_out()
+            with span("commit"):
+                ran = await run.carry_out()
         except ReadOnly as failure:
             assert repository.write is not None  # noqa: S101 - it always has one here
             known.read_only = (repository.write.digest, world.clock.monotonic(), failure)
@@ -228,10 +236,12 @@ class ImageUpdates:
                 world.writing.refused(repository)
             raise
         for push in ran.pushed:
+            self._writings.pushed(source, push.written.branch, push.written.commit)
             self._tell_push(item, push)
             self._record(item, automation, signer, spec_url=source.spec.url, push=push)
         try:
-            await self._propose(item, automation, source, branch, ran.proposals)
+            with span("propose", branches=len(ran.proposals)) if ran.proposals else nullcontext():
+                await self._propose(item, automation, source, branch, ran.proposals)
         except TrimtabError:
             await self._write(item, known, upshot.after(known.status, wanted, branch, ran, now))  # what was pushed, was
             raise

@@ -66,6 +66,42 @@ class _Failures:
         self._told.pop(key, None)
 
 
+class Writings:
+    """The commits that our own automations make: each is in the trace of the revision that it becomes.
+
+    Whoever fetches it has the same source and finds the same commit, so the trace is known before it begins.
+    """
+
+    def __init__(self, traces: Traces, clock: Clock) -> None:
+        self._traces = traces
+        self._clock = clock
+
+    @contextmanager
+    def watching(self, item: Named) -> Iterator[None]:
+        """One pass over `item`, told if something was pushed in it, also if it failed afterwards."""
+        if not self._traces.on:
+            yield
+            return
+        with passage(self._clock) as begun:
+            failed: BaseException | None = None
+            try:
+                yield
+            except BaseException as failure:
+                failed = failure
+                raise
+            finally:
+                if (trace := begun.trace) is not None:
+                    step = Step(name=name_of(item), parent=trace.root, began=begun.began, id=begun.head)
+                    step.failure, step.attributes = failed, attributes_of(item, "", "")
+                    spans = begun.told(trace, nothing)
+                    self._traces.record([*spans, as_span(step, trace, nothing, begun.now())])
+
+    def pushed(self, source: Named, branch: str, commit: str) -> None:
+        """The pass that is under way has pushed `commit` to `branch` of `source`."""
+        if (now := here()) is not None:
+            now.trace = trace_of(source.metadata.uid, f"{branch}@sha1:{commit}")
+
+
 class Arrivals:
     """How the sources of one kind came to their revisions: the roots of traces."""
 
