@@ -1,5 +1,6 @@
 """A chain on disk outlives whatever happens to the process and to the disk, and says what it cannot know."""
 
+import os
 import resource
 from datetime import timedelta
 from pathlib import Path
@@ -65,6 +66,29 @@ def test_a_line_that_a_crash_tore_is_set_apart_and_the_chain_goes_on(desk: Desk,
     [torn] = [line.record.event for line in records(desk.directory) if isinstance(line.record.event, Torn)]
     assert (file.parent / torn.file).read_bytes() == rest
     assert revisions(desk) == ["1", "3"]
+
+
+def test_a_torn_line_stays_in_no_file_that_is_not_the_last(desk: Desk) -> None:
+    book = desk.book()
+    desk.write(book, 1, 2)
+    book.close()
+    [file] = desk.files
+    file.write_bytes(file.read_bytes()[:-5])
+    desk.write(desk.book(file_bytes=100), 3)  # the file is full: another one is begun
+    assert len(desk.files) == 2
+    assert only(desk).broken is None
+    assert revisions(desk) == ["1", "3"]
+
+
+def test_what_is_written_is_on_the_disk_when_that_is_said(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached: list[int] = []
+    sync = os.fsync
+    monkeypatch.setattr("os.fsync", lambda descriptor: (sync(descriptor), reached.append(os.fstat(descriptor).st_size)))
+    book = desk.book()
+    for number in range(3):
+        desk.write(book, number)
+        [file] = desk.files
+        assert reached[-1] == file.stat().st_size
 
 
 def test_a_chain_that_was_tampered_with_is_left_as_it_is_and_another_one_says_so(desk: Desk) -> None:
