@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
@@ -133,3 +133,8 @@ def test_a_type_that_is_not_served_is_refused_with_a_way_out() -> None:
         assert name in words
         assert "use the type" in words
         assert any(f"type {other}" in words for other in TABLE)
+
+
+def test_the_room_of_matrix_is_in_the_path_as_it_is_written() -> None:
+    [request] = composed("matrix", NOTICES["once"])
+    assert "/rooms/!room:example.org/send/" in unquote(urlsplit(request.url).path), "written in octets once, not twice"

@@ -16,9 +16,7 @@ _MOST_TEXT: Final = 32_000
 
 def compose(notice: Notice, settings: Settings) -> Request:
     """One text that mentions nobody. The key is the transaction: a repeat is known as one there."""
-    room = quote(
-        settings.needed("channel", "set spec.channel to the id of the room, such as !abc:example.org"), safe=""
-    )
+    room = settings.needed("channel", "set spec.channel to the id of the room, such as !abc:example.org")
     headers = {"Authorization": f"Bearer {settings.needed('token')}"}
     body = {
         "msgtype": "m.text",
