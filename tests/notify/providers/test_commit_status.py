@@ -194,7 +194,7 @@ async def test_a_link_leads_where_the_notice_says() -> None:
 
 
 SILENT = {
-    "no commit": notice(Phase.ONCE, event(), fields={"revision": "6.5.4"}),
+    "no commit": notice(Phase.ONCE, event()),
     "a source": replace(
         NOTICES["once"],
         event=msgspec.structs.replace(
@@ -240,9 +240,8 @@ def test_a_source_is_told_of_when_it_fails_or_asks_for_it() -> None:
     status = status_of(replace(NOTICES["once"], event=failed), settings("github"))
     assert status is not None
     assert status.state is State.FAILURE
-    asks = msgspec.structs.replace(
-        event(reason="NewArtifact"), involved_object=involved, metadata={"commit_status": "update"}
-    )
+    metadata = {"commit_status": "update", "revision": f"main@sha1:{COMMIT}"}
+    asks = msgspec.structs.replace(event(reason="NewArtifact"), involved_object=involved, metadata=metadata)
     status = status_of(replace(NOTICES["once"], event=asks), settings("github"))
     assert status is not None
     assert status.state is State.SUCCESS
@@ -278,3 +277,12 @@ def test_a_reason_is_told_in_words() -> None:
     assert words("HealthCheckFailed") == "health check failed"
     assert words("OCIPullFailed") == "oci pull failed"
     assert words("ok") == "ok"
+
+
+def test_an_annotation_or_an_alert_cannot_say_which_commit_is_meant() -> None:
+    other = f"main@sha1:{'f' * 40}"
+    silent = msgspec.structs.replace(event(severity="error", reason="BuildFailed"), metadata={})
+    named = notice(Phase.OPENED, silent, fields={"revision": other})
+    assert named.revision == other, "it is shown to people"
+    assert status_of(named, settings("github")) is None
+    assert status_of(replace(NOTICES["opened"], fields={"revision": other}), settings("github")).commit == COMMIT

@@ -42,7 +42,8 @@ class Status(NamedTuple):
 
 def status_of(notice: Notice, settings: Settings) -> Status | None:
     """What `notice` says of a commit; None if it says nothing of one. Raises Misconfigured."""
-    commit = commit_of(notice.event.value("originRevision")) or commit_of(notice.revision)
+    # Not of the fields: what stands in annotations or in the Alert could speak for anybody's commit.
+    commit = commit_of(notice.event.value("originRevision")) or commit_of(notice.event.revision)
     state = _state(notice)
     if not commit or state is None:
         return None
