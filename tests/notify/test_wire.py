@@ -128,6 +128,22 @@ async def test_a_redirect_gets_no_token_and_is_refused_with_the_way_out(serve: S
     assert reached == []
 
 
+async def test_who_is_asked_for_patience_does_not_stop_another_at_the_same_service(serve: Serve, out: Outbound) -> None:
+    async def busy(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=429, headers={"Retry-After": "300"}) if "busy" in request.path else web.Response()
+
+    url = await serve(busy)
+    first = await ask(out, f"{url}/busy", namespace="a", name="chat")
+    assert isinstance(first, Answer)
+    assert first.status == 429
+    held = await ask(out, f"{url}/busy", namespace="a", name="chat")
+    assert isinstance(held, Retry)
+    assert held.after is not None
+    other = await ask(out, f"{url}/fine", namespace="b", name="chat")
+    assert isinstance(other, Answer)
+    assert other.status == 200
+
+
 async def test_three_megabytes_of_an_answer_are_not_read(serve: Serve, out: Outbound) -> None:
     async def long(_request: web.Request) -> web.StreamResponse:
         return web.Response(body=b"x" * (3 << 20))

@@ -63,7 +63,8 @@ class ProviderWire:
     def _way(self) -> Way:
         one = self.settings
         proxy = URL(one.proxy) if one.proxy else None
-        return Way(one.ca, one.certificate, one.key, proxy, one.timeout_s)
+        # A chat service asks each webhook for patience, and a stranger's need not be ours.
+        return Way(one.ca, one.certificate, one.key, proxy, one.timeout_s, f"{one.namespace}/{one.name}")
 
 
 def _address(text: str) -> URL:

@@ -68,6 +68,7 @@ class Way:
     """How a server is reached: with which certificates, over which proxy, and in which time each exchange.
 
     `ca` is trusted everywhere beside the system's authorities; `certificate` and `key` are shown to its host alone.
+    `owner` tells apart those who share nothing but the server, such as two webhooks of one chat service.
     """
 
     ca: bytes = field(default=b"", repr=False)
@@ -75,11 +76,12 @@ class Way:
     key: bytes = field(default=b"", repr=False)
     proxy: URL | None = field(default=None, repr=False)
     timeout_s: float = 60.0
+    owner: str = ""
 
     @property
     def identity(self) -> str:
         """Tells ways apart. What one was given must not serve, or stop, another."""
-        parts = (self.ca, self.certificate, self.key, str(self.proxy))
+        parts = (self.ca, self.certificate, self.key, str(self.proxy), self.owner)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
