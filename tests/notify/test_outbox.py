@@ -174,3 +174,18 @@ async def test_a_module_that_fails_over_an_answer_does_not_stop_the_line(opened,
     await office.empty()
     assert office.told("p") == ["odd", "next"]
     assert "makes no sense to us (KeyError)" in office.complaints[0][2]
+
+
+async def test_what_was_delivered_while_the_disk_was_full_is_not_told_again(opened, monkeypatch) -> None:
+    office = opened(lambda _provider, _notice: Delivered())
+    done, failures = office.journal.done, iter([OSError(28, "No space left on device")] * 2)
+
+    def full(seq: int) -> None:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        done(seq)
+
+    monkeypatch.setattr(office.journal, "done", full)
+    office.put("p", "a", "first")
+    await office.empty()
+    assert office.told("p") == ["first"]

@@ -87,6 +87,8 @@ class _Line:
     paused: dict[str, tuple[float, int]] = field(default_factory=dict)
     tokens: float = BURST
     tokens_at: float = 0.0
+    unnoted: list[int] = field(default_factory=list)
+    """What is delivered, or refused, and could not be noted in the journal yet."""
     task: asyncio.Task[None] | None = None
 
 
@@ -162,6 +164,10 @@ class Outbox:
         now = self._clock.monotonic()
         if (left := line.resume_at - now) > 0:
             return left
+        while line.unnoted:
+            # First of all: where the disk is full, what was told once would be told again and again.
+            await asyncio.to_thread(self._journal.done, line.unnoted[0])
+            line.unnoted.pop(0)
         line.paused = {subject: pause for subject, pause in line.paused.items() if pause[0] + _PAUSED_S > now}
         blocked = [subject for subject, pause in line.paused.items() if pause[0] > now]
         heads = await asyncio.to_thread(self._journal.heads, provider, _HEADS, blocked)
@@ -191,20 +197,25 @@ class Outbox:
                 case Delivered():
                     line.failures = 0
                     line.paused.pop(head.subject, None)
-                    await asyncio.to_thread(self._journal.done, head.seq)
+                    await self._done(line, head)
                 case Refused(why):
                     self._post.complain(provider, "NotificationRefused", why)
-                    await asyncio.to_thread(self._journal.done, head.seq)
+                    await self._done(line, head)
                 case Retry(why):
                     self._hold(line, head)
                     await asyncio.to_thread(self._journal.tried, head.seq)
                     if self._clock.now().timestamp() - head.since > self._keep_s:
                         self._post.complain(provider, "NotificationGivenUp", f"not delivered for a day: {why}")
-                        await asyncio.to_thread(self._journal.done, head.seq)
+                        await self._done(line, head)
                     elif line.failures == 0:
                         self._post.complain(provider, "NotificationFailed", why)
                     return self._pause(line, outcome)
         return 0.0
+
+    async def _done(self, line: _Line, head: Head) -> None:
+        line.unnoted.append(head.seq)
+        await asyncio.to_thread(self._journal.done, head.seq)
+        line.unnoted.remove(head.seq)
 
     async def _deliver(self, provider: str, settings: Settings, head: Head) -> Outcome:
         try:
