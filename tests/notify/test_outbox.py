@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -28,6 +29,7 @@ class Office:
         self.complaints: list[tuple[str, str, str]] = []
         self.failing: set[str] = set()
         self.gone: set[str] = set()
+        self.secrets: dict[str, Any] = {}
         self._behave = behave
         clock = SystemClock()
 
@@ -40,7 +42,7 @@ class Office:
                 raise Gone
             if provider in self.failing:
                 raise Transient("ReadFailed", "the Secret cannot be read")
-            return Settings(type="generic", name=provider)
+            return Settings(type="generic", name=provider, **self.secrets)
 
         post = Post(
             settings=settings,
@@ -189,3 +191,19 @@ async def test_what_was_delivered_while_the_disk_was_full_is_not_told_again(open
     office.put("p", "a", "first")
     await office.empty()
     assert office.told("p") == ["first"]
+
+
+@pytest.mark.parametrize("outcome", [Refused, Retry], ids=lambda one: one.__name__)
+async def test_a_service_that_repeats_a_secret_does_not_have_it_told(opened, outcome: Callable[[str], Outcome]) -> None:
+    office = opened(lambda _provider, _notice: outcome("no such hook /services/T1/B2 (tok-123, pass-1, Basic aGVhZGVy)"))
+    address = "https://hooks.example/services/T1/B2"
+    office.secrets = {
+        "address": address,
+        "token": "tok-123",
+        "password": "pass-1",
+        "headers": {"Authorization": "Basic aGVhZGVy"},
+        "secret": {"address": address.encode()},
+    }
+    office.put("p", "a", "first")
+    await until(lambda: office.complaints)
+    assert office.complaints[0][2] == "no such hook *** (***, ***, ***)"

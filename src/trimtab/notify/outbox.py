@@ -50,6 +50,8 @@ _SUBJECT_PAUSE_S: Final = (1.0, 900.0)
 _IDLE_S: Final = 30.0
 _MOST_PAUSED: Final = 500
 _PAUSED_S: Final = 3600.0
+_SHORTEST_SECRET: Final = 5
+"""What is shorter is found in other words as well."""
 
 _decoder = msgspec.json.Decoder(Notice)
 
@@ -191,7 +193,7 @@ class Outbox:
         for head in heads:
             if (wait_s := self._admit(line, settings)) > 0:
                 return wait_s
-            outcome = await self._deliver(provider, settings, head)
+            outcome = _discreet(await self._deliver(provider, settings, head), settings)
             self._post.told(provider, outcome)
             match outcome:
                 case Delivered():
@@ -268,6 +270,22 @@ class Outbox:
         wait_s = max(wait_s, outcome.after or 0.0)
         line.resume_at = self._clock.monotonic() + wait_s
         return wait_s
+
+
+def _discreet(outcome: Outcome, settings: Settings) -> Outcome:
+    """The outcome without what is secret: who answers may repeat what was sent, and a Warning is read by many."""
+    if isinstance(outcome, Delivered):
+        return outcome
+    why = outcome.why
+    values = [settings.token, settings.password]
+    values += [word for value in settings.headers.values() for word in (value, *value.split()[1:])]
+    if "address" in settings.secret:
+        # The host may be told: it is what cannot be reached.
+        place, _, query = settings.address.partition("?")
+        values += ["/" + place.partition("://")[2].partition("/")[2], query]
+    for secret in sorted({value for value in values if len(value) >= _SHORTEST_SECRET}, key=len, reverse=True):
+        why = why.replace(secret, "***")
+    return Retry(why, outcome.after) if isinstance(outcome, Retry) else Refused(why)
 
 
 async def _told(known: Provider, notice: Notice, settings: Settings, wire: Wire) -> Outcome:
