@@ -221,3 +221,14 @@ async def test_the_last_answer_of_the_api_server_is_one_whatever_it_was():
     await clock.advance(30)
     telemetry.requested("get", None)
     assert (await samples(telemetry))["trimtab_api_last_answer_timestamp_seconds", ()] == answered
+
+
+async def test_what_must_never_happen_is_counted_from_none_on_so_that_its_first_time_is_an_increase():
+    telemetry = Telemetry()
+    telemetry.watch_kind("Kustomization", live=lambda: True, there=lambda _subject: True)
+    before = await samples(telemetry)
+    for outcome in ("delivered", "retry", "refused"):
+        assert before["trimtab_notifications_total", (("outcome", outcome),)] == 0
+    for where in ("early", "forwarding", "arriving", "journal", "outbox", "old", "gone"):
+        assert before["trimtab_notifications_dropped_total", (("where", where),)] == 0
+    assert before["trimtab_lost_objects_total", (("kind", "Kustomization"),)] == 0

@@ -27,6 +27,7 @@ class Office:
         self.tasks = Tasks("test")
         self.sent: list[tuple[str, str, float]] = []
         self.complaints: list[tuple[str, str, str]] = []
+        self.dropped: list[tuple[str, int]] = []
         self.failing: set[str] = set()
         self.gone: set[str] = set()
         self.secrets: dict[str, Any] = {}
@@ -50,6 +51,7 @@ class Office:
             table={"generic": Conversing(send)},
             told=lambda *_: None,
             complain=lambda *words: self.complaints.append(words),
+            dropped=lambda *what: self.dropped.append(what),
         )
         self.outbox = Outbox(self.journal, post, clock, pace=100, pause_s=(0.01, 0.05), keep_s=keep_s, gone_s=gone_s)
         self._number = 0
@@ -138,6 +140,7 @@ async def test_what_could_not_be_delivered_for_a_day_is_given_up(opened) -> None
     office.put("p", "a", "old", at=SystemClock().now().timestamp() - 11)
     await office.empty()
     assert [reason for _, reason, _ in office.complaints] == ["NotificationGivenUp"]
+    assert office.dropped == [("old", 1)], "an alert is told as well"
 
 
 async def test_a_secret_that_cannot_be_read_is_waited_for(opened) -> None:
@@ -158,6 +161,7 @@ async def test_a_provider_that_comes_later_is_told_and_one_that_does_not_is_forg
     office.put("late", "a", "first", at=now + 3600)
     office.put("never", "a", "first", at=now)
     await until(lambda: office.journal.providers() == ["late"])
+    await until(lambda: office.dropped == [("gone", 1)])
     office.gone.clear()
     office.outbox.changed("late")
     await office.empty()
@@ -195,7 +199,9 @@ async def test_what_was_delivered_while_the_disk_was_full_is_not_told_again(open
 
 @pytest.mark.parametrize("outcome", [Refused, Retry], ids=lambda one: one.__name__)
 async def test_a_service_that_repeats_a_secret_does_not_have_it_told(opened, outcome: Callable[[str], Outcome]) -> None:
-    office = opened(lambda _provider, _notice: outcome("no such hook /services/T1/B2 (tok-123, pass-1, Basic aGVhZGVy)"))
+    office = opened(
+        lambda _provider, _notice: outcome("no such hook /services/T1/B2 (tok-123, pass-1, Basic aGVhZGVy)")
+    )
     address = "https://hooks.example/services/T1/B2"
     office.secrets = {
         "address": address,

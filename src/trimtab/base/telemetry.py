@@ -96,12 +96,17 @@ class Telemetry:
             ("outcome",),
             registry=self._registry,
         )
+        # A series that begins at 1 did not increase: rules would not see the first of what must never happen.
+        for outcome in ("delivered", "retry", "refused"):
+            self._notifications.labels(outcome)
         self._notifications_dropped = Counter(
             "trimtab_notifications_dropped",
-            "Events and notices that had to go for lack of room, by where; progress goes first.",
+            "Events and notices that had to go, by where: for lack of room progress first, or for being told in vain.",
             ("where",),
             registry=self._registry,
         )
+        for where in ("early", "forwarding", "arriving", "journal", "outbox", "old", "gone"):
+            self._notifications_dropped.labels(where)
         # Existing dashboards know this one by Flux's name. The path is a secret, and no label.
         self._deliveries = Histogram(
             "gotk_receiver_http_request_duration_seconds",
@@ -294,6 +299,7 @@ class Telemetry:
         have no series.
         """
         self._views[kind] = View(live, there)
+        self._lost.labels(kind)
 
     def stand_by(self) -> None:
         """Somebody else looks after what we do not look after: the series of those objects are theirs."""

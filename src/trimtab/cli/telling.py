@@ -99,6 +99,7 @@ class Telling:
                 table=TABLE,
                 told=self._delivered,
                 complain=self._complain_of_provider,
+                dropped=self._telemetry.notifications_dropped,
             )
             outbox = Outbox(journal, post, self._clock)
             watching: list[Watching] = []

@@ -77,6 +77,7 @@ class Post:
     table: Mapping[str, Provider]
     told: Callable[[str, Outcome], None]
     complain: Callable[[str, str, str], None]
+    dropped: Callable[[str, int], None] = lambda _where, _count: None
 
 
 @dataclass(slots=True)
@@ -182,6 +183,7 @@ class Outbox:
             # It may come in a moment: whoever applies an Alert may apply its Provider after it.
             if self._clock.now().timestamp() - heads[0].since > self._gone_s:
                 count = await asyncio.to_thread(self._journal.forget, provider)
+                self._post.dropped("gone", count)
                 log.warning("Provider %s does not exist: %d notices for it are dropped", provider, count)
             return min(_IDLE_S, self._gone_s)
         except Suspended:
@@ -208,6 +210,7 @@ class Outbox:
                     await asyncio.to_thread(self._journal.tried, head.seq)
                     if self._clock.now().timestamp() - head.since > self._keep_s:
                         self._post.complain(provider, "NotificationGivenUp", f"not delivered for a day: {why}")
+                        self._post.dropped("old", 1)
                         await self._done(line, head)
                     elif line.failures == 0:
                         self._post.complain(provider, "NotificationFailed", why)
