@@ -49,7 +49,7 @@ format: $(INSTALLED) ## Format the code and fix what can be fixed by itself
 	$(BIN)/ruff check --fix $(SOURCES)
 
 bench: setup ## Measure: from push to live, for 100 and 300 apps (ARGS='--help')
-	$(BIN)/python bench/run.py $(ARGS)
+	$(BIN)/python -m bench.run $(ARGS)
 
 lock: $(INSTALLED) ## Choose the newest admitted versions of all Python packages and write requirements.lock
 	$(BIN)/python -m pip install --quiet uv
