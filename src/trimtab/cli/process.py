@@ -15,14 +15,10 @@ from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Telemetry
 from trimtab.base.traces import NO_TRACES
 from trimtab.cli.assembly import Assembly
-from trimtab.cli.automation import Automation
 from trimtab.cli.recording import recording
-from trimtab.cli.reflecting import Reflecting
 from trimtab.cli.relaying import Relaying
 from trimtab.cli.role import Means
 from trimtab.cli.settings import Settings
-from trimtab.cli.telling import Telling
-from trimtab.cli.webhooks import Webhooks
 from trimtab.kube import config
 from trimtab.kube.client import Client
 from trimtab.kube.limiter import Limiter
@@ -149,7 +145,11 @@ class Process:
     def _apart(self, means: Means, relaying: Relaying | None) -> tuple[asyncio.Task[None], ...]:
         """What needs none of the other controllers. There is `relaying` where there are notifications."""
         chosen, begun = self._settings.controllers, []
+        # What is not asked for is not loaded either: it is memory of every process.
         if "notification" in chosen and relaying is not None:
+            from trimtab.cli.telling import Telling
+            from trimtab.cli.webhooks import Webhooks
+
             webhooks = Webhooks(means)
 
             async def notify(remaining: Callable[[], float]) -> None:
@@ -165,9 +165,13 @@ class Process:
             begun.append(self._tasks.keep(webhooks.serve, name="webhooks"))  # whoever leads
             begun.append(self._led_apart(means.client, names.NOTIFICATION_LEASE, notify, "notification"))
         if "image-reflector" in chosen:
+            from trimtab.cli.reflecting import Reflecting
+
             lead = Reflecting(means).lead
             begun.append(self._led_apart(means.client, names.REFLECTOR_LEASE, lead, "images"))
         if "image-automation" in chosen:
+            from trimtab.cli.automation import Automation
+
             lead = Automation(means).lead
             begun.append(self._led_apart(means.client, names.AUTOMATION_LEASE, lead, "image-automation"))
         return tuple(begun)

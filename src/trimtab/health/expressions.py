@@ -8,11 +8,13 @@ of the text, by how deep comprehensions nest, by the size of what they run over,
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
-
-import cel
+from typing import TYPE_CHECKING, Any, Final
 
 from trimtab.health import matching
+
+# The library brings its own command line along, 13 MiB of it: it is loaded with the first expression, if there is one.
+if TYPE_CHECKING:
+    import cel
 
 LENGTH_LIMIT: Final = 4096
 """Characters of an expression."""
@@ -77,6 +79,8 @@ class Bindings:
 
     def __init__(self, variables: Mapping[str, Any], *, budget: int | None = None) -> None:
         """`budget` is how many steps all evaluations may take together."""
+        import cel
+
         self._budget = self._left = budget
         self._values = dict(variables)
         self._measures: dict[str, tuple[int, int, int]] = {}
@@ -108,7 +112,7 @@ class Bindings:
 class Term:
     """A compiled expression whose answer is any JSON."""
 
-    def __init__(self, text: str, program: cel.Program) -> None:
+    def __init__(self, text: str, program: "cel.Program") -> None:
         self.text = text
         self._program = program
         self._loops, self._gathers, self._depth, self._joins, self._items = _shape(text)
@@ -161,7 +165,7 @@ def compile_term(text: str, variables: Iterable[str]) -> Term:
     return Term(text, _check(text, variables))
 
 
-def _check(text: str, variables: Iterable[str]) -> cel.Program:
+def _check(text: str, variables: Iterable[str]) -> "cel.Program":
     if len(text) > LENGTH_LIMIT:
         raise ExpressionError(f"it has {len(text)} characters, more than {LENGTH_LIMIT}")
     if _shape(text)[2] > NESTING_LIMIT:
@@ -187,7 +191,9 @@ def _check(text: str, variables: Iterable[str]) -> cel.Program:
     return program
 
 
-def _parsed(text: str) -> cel.Program:
+def _parsed(text: str) -> "cel.Program":
+    import cel
+
     try:
         return cel.compile(text)
     except (ValueError, RuntimeError) as failure:

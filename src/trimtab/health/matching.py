@@ -7,8 +7,6 @@ where its cost can be told before, and may repeat nothing by numbers, which is h
 import re
 from typing import Final
 
-import cel
-
 _TOKENS: Final = re.compile(
     r'(?:[rR][bB]?|[bB][rR])(?:"""[\s\S]*?"""|\'\'\'[\s\S]*?\'\'\'|"[^"\n]*"|\'[^\'\n]*\')'
     r'|[bB]?(?:"""(?:\\[\s\S]|[^\\])*?"""|\'\'\'(?:\\[\s\S]|[^\\])*?\'\'\')'
@@ -49,6 +47,8 @@ def cost(pattern: str, longest: int) -> int:
 
 
 def _allowed(literal: str) -> str:
+    import cel  # loaded with the first expression, as in expressions.py
+
     try:
         pattern = cel.compile(literal).execute(cel.Context())
     except (ValueError, RuntimeError) as failure:
