@@ -100,6 +100,9 @@ class Around:
             self.done.append(f"failed: {failure}")
 
         scribe = SimpleNamespace(
+            stand=lambda *_: None,
+            suspended=lambda *_: None,
+            forget=lambda *_: None,
             strangers=lambda *_: None,
             chart=lambda *_: None,
             notify=lambda *_: None,
