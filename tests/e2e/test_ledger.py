@@ -90,6 +90,14 @@ def test_a_push_a_drift_a_prune_and_a_failure_are_on_record_with_whose_wish_they
     gone = named(pruned, "ConfigMap")
     assert (gone["before"]["digest"], "after" in gone) == (drift["after"]["digest"], False)
 
+    intents = book.records("intent")
+    world.controller.stop()
+    world.controller.start()
+    moment = world.poke_app(ns, "shop")
+    until(lambda: world.get_app(ns, "shop")["status"].get("lastHandledReconcileAt") == moment, "it is looked at")
+    assert book.records("intent") == intents  # what was applied is looked at again, and that is no news
+    until(lambda: [one for one in book.records("switched") if one["after"] == moment], "the request is on record")
+
     commit = shop.commit({"app/web.yaml": deployment().replace("replicas: 2", "replicas: many")})
     assert "many" in (shop.work / "app/web.yaml").read_text()
     world.poke(ns)

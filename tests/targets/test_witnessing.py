@@ -55,11 +55,13 @@ async def test_what_ends_early_is_told_with_what_was_done(failure: BaseException
     assert ear.heard[-1] == ("end", "a-1", 1, words)
 
 
-async def test_what_writes_nothing_is_told_of_only_where_there_is_drift() -> None:
+async def test_a_mere_look_is_told_of_only_where_something_came_of_it() -> None:
     ear = Listener()
     same = Outcome(REF, Effect.UNCHANGED)
     _ = [one async for one in witnessed(ear, [], "", ear.acting(same))]
     assert ear.heard == ["act"]
+    _ = [one async for one in witnessed(ear, [], "", ear.acting(same, DONE))]
+    assert ear.heard[-1] == ("end", "", 2, "")
     drift = Drift(REF, (), None, SystemClock().now(), Answer.REPORTED)
     _ = [one async for one in witnessed(ear, [], "", ear.acting(Outcome(REF, Effect.DRIFTED, drift=drift)))]
     assert ear.heard[-1] == ("end", "", 1, "")

@@ -168,9 +168,9 @@ class Intent(_Said, frozen=True, kw_only=True, tag_field="kind", tag="intent"):
 
 
 class Outcome(_Said, frozen=True, kw_only=True, tag_field="kind", tag="outcome"):
-    """What became of an intent; without an `attempt`, what was found and only told of. `result` is done, partly or
-    failed, and unchanged where nothing had to be done after all; `digest` is that over the list of objects, in which
-    those that stayed as they were are not: `unchanged` says how many that are. `what` is that of the intent.
+    """What became of an intent; without an `attempt`, what a look found that was to change nothing. `result` is done,
+    partly or failed, and unchanged where nothing had to be done after all; `digest` is that over the list of objects,
+    in which those that stayed as they were are not: `unchanged` says how many they are. `what` is that of the intent.
     """
 
     attempt: str

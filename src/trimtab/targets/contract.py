@@ -150,7 +150,7 @@ class Witness(Protocol):
         ...
 
     def end(self, attempt: str, outcomes: Sequence[Outcome], failure: str) -> None:
-        """That became of `attempt`; `failure` is why it ended early. Without a name, nothing was to be written."""
+        """That became of `attempt`; `failure` is why it ended early. Without a name, it was to be a mere look."""
         ...
 
 

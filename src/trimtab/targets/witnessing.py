@@ -1,9 +1,11 @@
 """Whatever is written to a target has a witness: it hears of it before the first request, and of what became of it."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, Final
 
-from trimtab.targets.contract import Change, Outcome, Witness
+from trimtab.targets.contract import Change, Effect, Outcome, Witness
+
+_CHANGED: Final = (Effect.CREATED, Effect.CONFIGURED, Effect.CORRECTED, Effect.DELETED)
 
 
 async def witnessed(
@@ -22,5 +24,5 @@ async def witnessed(
         failure = str(problem) or type(problem).__name__
         raise
     finally:
-        if attempt or any(outcome.drift is not None for outcome in outcomes):
+        if attempt or any(outcome.drift is not None or outcome.effect in _CHANGED for outcome in outcomes):
             witness.end(attempt, outcomes, failure)

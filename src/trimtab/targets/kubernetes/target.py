@@ -6,6 +6,7 @@ dry-run happens under the account of the app (`Wish.client`).
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -177,7 +178,8 @@ class KubernetesTarget:
         in a pass where something failed.
         """
         acting = self._converge(wish, plan, judgements)
-        return _witnessed(wish, [*_writing(wish, plan), *plan.deletions], acting)
+        changes = filter(partial(self._writes, wish), itertools.chain.from_iterable(plan.stages))
+        return _witnessed(wish, [*changes, *plan.deletions], acting)
 
     async def _converge(
         self, wish: Wish, plan: KubePlan, judgements: Sequence[gate.Judgement]
@@ -277,6 +279,21 @@ class KubernetesTarget:
             return Verdict(State.NotFound, "the object is not there")
         except (ApiError, Unreachable, UnknownKind, StaleGroup) as failure:
             return Verdict(State.Unknown, str(failure))
+
+    def _writes(self, wish: Wish, change: Change[Desired]) -> bool:
+        """Whether `change` is news for a witness.
+
+        To apply again what was applied, because it is time to look, is none: its intent is on record since then. If
+        something comes of it after all, its outcome is.
+        """
+        item = change.after
+        if change.action is not Action.CORRECT or item is None:
+            return change.action is Action.APPLY
+        tracked = self.tracker.get(item.ref)
+        baseline = tracked.baseline if tracked is not None else None
+        if tracked is None or baseline is None or wish.mode_of(item) != CORRECT:
+            return False
+        return tracked.missing or tracked.seen is None or not tracked.seen.undisturbed(baseline)
 
     def _fence(self) -> None:
         """Begin no write that may outlast our leadership: a process that slept may still believe in it."""
@@ -455,17 +472,6 @@ def _witnessed(
 
 def _deletion(ref: Ref) -> Change[Desired]:
     return Change(ref, Action.DELETE, None, "it left the desired state", None)
-
-
-def _writing(wish: Wish, plan: KubePlan) -> list[Change[Desired]]:
-    """What of `plan` writes anything but deletions: drift that is only told of, or is nothing to us, does not."""
-    return [
-        change
-        for stage in plan.stages
-        for change in stage
-        if change.action is Action.APPLY
-        or (change.action is Action.CORRECT and change.after is not None and wish.mode_of(change.after) == CORRECT)
-    ]
 
 
 def _items(plan: KubePlan, action: Action) -> list[Desired]:
