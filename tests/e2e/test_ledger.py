@@ -66,6 +66,11 @@ def test_a_push_a_drift_a_prune_and_a_failure_are_on_record_with_whose_wish_they
     assert {one["id"] for one in intent["objects"]} == {f"Deployment.apps/{ns}/web", f"ConfigMap/{ns}/settings"}
     assert "before" not in named(first, "ConfigMap")
 
+    came = book.records("settled", "source", "git", "repo")
+    assert [(one["result"], one["source"]["revision"]) for one in came] == [
+        ("NewArtifact", intent["source"]["revision"])
+    ]
+
     commit = shop.commit({"app/settings.yaml": config().replace("red", "green")})
     world.poke(ns)
     world.ready(ns, "shop", commit)

@@ -113,6 +113,7 @@ class Assembly:
         self._runner: AppRunner | None = None
         self._bases: Bases | None = None
         self._renderer: Renderer | None = None
+        self._auditor: Auditor | None = None
         self._set_back = asyncio.Event()
         self._checks: dict[str, server.Check] = {}
         self._attach = partial(attach, telemetry=means.telemetry, clock=means.clock, checks=self._checks)
@@ -145,6 +146,7 @@ class Assembly:
             name in parts for name in ("source", "kustomize", "source-watcher", "helm")
         )
         publishing = Publisher(store, f"http://{self._settings.storage_adv_addr}", self._clock)
+        self._auditor = await self._means.auditor(self._client, self._standing)
         fetching = self._fetching(tasks, store, publishing) if fetches else None
         access = self._access()
         join = partial(self._join, tasks, fetching, store)
@@ -167,8 +169,8 @@ class Assembly:
             if makes:
                 later[ARTIFACT_GENERATOR] = partial(externals.make, tasks, publishing, access, self._attach)
         if releases:
-            home, auditor = await cluster_id(self._client), await self._means.auditor(self._client, self._standing)
-            later[HELM_RELEASE] = partial(self._releases(tasks, access, remaining, auditor).start, tasks, home)
+            home = await cluster_id(self._client)
+            later[HELM_RELEASE] = partial(self._releases(tasks, access, remaining).start, tasks, home)
         for gvk, build in later.items():
             if await self._is_served(gvk) and await self._is_served(_NEEDING.get(gvk, gvk)):
                 joined.append(await build())
@@ -213,6 +215,7 @@ class Assembly:
             recorder=self._recorder(tasks, "source-controller"),
             attach=self._attach,
             traces=self._means.traces,
+            auditor=self._auditor,
         )
         fetching.start(tasks)
         return fetching
@@ -235,9 +238,7 @@ class Assembly:
         await joined.synced.wait()
         self._run_controller(tasks, joined.controller)
 
-    def _releases(
-        self, tasks: Tasks, access: Access, remaining: Callable[[], float], auditor: Auditor | None
-    ) -> Releases:
+    def _releases(self, tasks: Tasks, access: Access, remaining: Callable[[], float]) -> Releases:
         return Releases(
             settings=self._settings,
             client=self._client,
@@ -254,7 +255,7 @@ class Assembly:
             set_back=self._set_back,
             traces=self._means.traces,
             closing=self._closing.append,
-            auditor=auditor,
+            auditor=self._auditor,
         )
 
     async def _kustomizer(
@@ -340,7 +341,7 @@ class Assembly:
             freeze=freeze,
             decrypting=self._decrypting(),
             traces=self._means.traces,
-            auditor=await self._means.auditor(self._client, self._standing),
+            auditor=self._auditor,
         )
 
         def on_drift(app: Key, found: Drift) -> None:

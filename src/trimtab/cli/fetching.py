@@ -14,6 +14,7 @@ from trimtab.base.traces import Traces
 from trimtab.cli.settings import Settings
 from trimtab.cli.wake import ChartWaker
 from trimtab.controllers import sourcing
+from trimtab.controllers.auditing import Auditor
 from trimtab.controllers.bucket import BucketProducer
 from trimtab.controllers.dependencycharts import DependencyCharts, Reach
 from trimtab.controllers.gitaccess import GitAccess
@@ -58,6 +59,7 @@ class Fetching:
     recorder: Recorder
     attach: Callable[..., None]
     traces: Traces
+    auditor: Auditor | None = None
     _git: GitSource = field(init=False)
     _includes: Includes = field(init=False)
     _charts: ChartWaker = field(init=False)
@@ -91,7 +93,7 @@ class Fetching:
     def controller(self, tasks: Tasks, gvk: Gvk, objects: Informer[Any]) -> Controller[Key]:
         """The controller of one kind of source, not started yet."""
         world = sourcing.Surroundings(
-            self.client, objects, self.publisher, self.index, self.recorder, self.clock, self.traces
+            self.client, objects, self.publisher, self.index, self.recorder, self.clock, self.traces, self.auditor
         )
         sources = sourcing.Sources(world, self._producers[gvk])
         controller = Controller(

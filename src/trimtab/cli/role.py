@@ -25,7 +25,7 @@ from trimtab.controllers.offering import Named
 from trimtab.controllers.standing import Standing
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
-from trimtab.kube.errors import ApiError, Forbidden, NotFound, UnknownKind, Unreachable
+from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
 from trimtab.kube.informer import Informer
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.remotes.outbound import Outbound
@@ -72,11 +72,11 @@ class Means:
         )
 
     async def auditor(self, client: Client, standing: Standing) -> Auditor | None:
-        """Who writes to the ledger, if there is one. Raises what the client raises."""
+        """Who writes to the ledger, if there is one."""
         if self.ledger is None:
             return None
         if not self.ledger.cluster:
-            with suppress(Forbidden, NotFound):  # whoever may not know writes all the same
+            with suppress(ApiError, Unreachable):  # whoever cannot know writes all the same
                 self.ledger.cluster = await cluster_id(client)
         return Auditor(self.ledger, standing)
 

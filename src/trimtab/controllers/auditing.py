@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from trimtab.api import names
-from trimtab.api.source import GitTrust
+from trimtab.api.source import Artifact, GitTrust
 from trimtab.audit.record import (
     MOST_WORDS,
     Actor,
@@ -83,26 +83,36 @@ class Auditor:
 
     def provenance(self, source: SourceId, published: Published, requester: str = "", path: str = "") -> Provenance:
         """Whose wish it is what `source` has published."""
-        artifact = published.artifact
+        return self.of_artifact(source, published.artifact, requester, path)
+
+    def of_artifact(
+        self, source: SourceId, artifact: Artifact | None, requester: str = "", path: str = ""
+    ) -> Provenance:
+        """Whose wish `artifact` of `source` is; without one, where it would come from."""
         offering = self.standing.stores.get(source.kind, {}).get(source.key)
         trust = getattr(getattr(offering, "status", None), "trust", None)
-        trust = trust if isinstance(trust, GitTrust) and trust.revision == artifact.revision else GitTrust()
         url = getattr(getattr(offering, "spec", None), "url", "")
+        place = Source(
+            kind=source.kind,
+            namespace=source.key.namespace,
+            name=source.key.name,
+            url=shown(url, MOST_WORDS)[1:-1] if url else "",
+            path=path,
+        )
+        if artifact is None:
+            return Provenance(Actor(requester=shortened(requester)), place)
+        trust = trust if isinstance(trust, GitTrust) and trust.revision == artifact.revision else GitTrust()
         actor = Actor(
             author=shortened(artifact.metadata.get(names.COMMIT_AUTHOR, "")),
             signer=shortened(trust.signer),
             demanded=trust.terms,
             requester=shortened(requester),
         )
-        origin = Source(
-            kind=source.kind,
-            namespace=source.key.namespace,
-            name=source.key.name,
-            url=shown(url, MOST_WORDS)[1:-1] if url else "",
+        origin = msgspec.structs.replace(
+            place,
             revision=artifact.revision,
             origin=artifact.metadata.get(names.ORIGIN_REVISION, ""),
             digest=artifact.digest,
-            path=path,
             subject=shortened(artifact.metadata.get(names.COMMIT_SUBJECT, "")),
         )
         return Provenance(actor, origin)

@@ -20,6 +20,7 @@ from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.base.traces import NO_TRACES, Traces, found, span
 from trimtab.controllers import progress
+from trimtab.controllers.auditing import Auditor
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.journeys import Arrivals
 from trimtab.controllers.offering import Named
@@ -81,6 +82,7 @@ class Surroundings(Generic[Source]):
     recorder: Recorder
     clock: Clock
     traces: Traces = NO_TRACES
+    auditor: Auditor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +360,7 @@ class Sources(Generic[Source]):
         await self._write(item, known, status)
         if news:
             self._voice.say(item, "Normal", names.Reason.NEW_ARTIFACT, message)
+            self._record(item, artifact, names.Reason.NEW_ARTIFACT, produced.verified)
 
     async def _tell_failure(self, item: Source, known: _Known, failure: TrimtabError) -> None:
         now, generation = self._world.clock.now(), item.metadata.generation
@@ -386,6 +389,14 @@ class Sources(Generic[Source]):
         status = msgspec.structs.replace(status, last_handled_reconcile_at=requested)
         if await self._write(item, known, status) and news:
             self._voice.say(item, "Warning", failure.reason, message)
+            if failure.reason == names.Reason.VERIFICATION_ERROR:
+                self._record(item, known.status.artifact, failure.reason, message)
+
+    def _record(self, item: Source, artifact: Artifact | None, result: str, message: str) -> None:
+        """Put on record what came, and whose signature it bears; or that it is held for what it is."""
+        if self._world.auditor is not None:
+            source = SourceId(self._kind, item.key)
+            self._world.auditor.settled(item, self._world.auditor.of_artifact(source, artifact), result, message)
 
     async def _write(self, item: Source, known: _Known, status: Any) -> bool:
         if not await self._voice.write(item, known.status, status):
