@@ -1,19 +1,14 @@
 """The ledger as users meet it: what was meant, what became of it, whose wish it was, unchanged since."""
 
 import json
-import subprocess
-import sys
 from datetime import datetime
 
 import pytest
 
+from tests.cli.calling import called
 from tests.e2e.releases import Home, chart
 from tests.e2e.test_main_job import config, deployment, settings
 from tests.e2e.world import until
-
-
-def trimtab(*words):
-    return subprocess.run([sys.executable, "-m", "trimtab", *words], capture_output=True, text=True, timeout=60)
 
 
 class Book:
@@ -23,7 +18,7 @@ class Book:
         self.directory, self.ns = world.controller.directory / "data" / "ledger", ns
 
     def records(self, kind, *app):
-        done = trimtab("history", "--ledger", str(self.directory), *(app or ("shop",)), "-n", self.ns, "-o", "json")
+        done = called("history", "--ledger", str(self.directory), *(app or ("shop",)), "-n", self.ns, "-o", "json")
         assert done.returncode == 0, done.stderr
         found = [one["record"] for one in json.loads(done.stdout)["records"]]
         return [one["event"] for one in found if one["event"]["kind"] == kind]
@@ -111,15 +106,15 @@ def test_a_push_a_drift_a_prune_and_a_failure_are_on_record_with_whose_wish_they
     assert told[-1]["result"] == "ValidationFailed"
     assert not [one for one in book.records("intent") if commit in one["source"]["revision"]]  # nothing was written
 
-    text = trimtab("history", "--ledger", str(book.directory), "shop", "-n", ns)
+    text = called("history", "--ledger", str(book.directory), "shop", "-n", ns)
     assert f"-ConfigMap/{ns}/settings" in text.stdout
     assert "ValidationFailed" in text.stdout
-    about = trimtab("history", "--ledger", str(book.directory), "--object", f"ConfigMap/{ns}/settings", "-o", "json")
+    about = called("history", "--ledger", str(book.directory), "--object", f"ConfigMap/{ns}/settings", "-o", "json")
     times = [one["record"]["time"] for one in json.loads(about.stdout)["records"]]
     assert times == sorted(times)
     assert len(times) == 8  # an intent and an outcome each for apply, change, correction and prune
     assert datetime.fromisoformat(times[0])
-    assert trimtab("history", "--ledger", str(book.directory), "--verify").returncode == 0
+    assert called("history", "--ledger", str(book.directory), "--verify").returncode == 0
 
 
 def test_an_install_an_upgrade_and_an_uninstall_of_a_release_are_on_record(world):
