@@ -22,6 +22,7 @@ from trimtab.kube.informer import Applied, Event, Informer
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.notify import record
 from trimtab.notify import settings as provider_settings
+from trimtab.notify.apprising import Apprising
 from trimtab.notify.desk import Desk, World, subject_of
 from trimtab.notify.event import Event as Happening
 from trimtab.notify.journal import Journal
@@ -93,9 +94,10 @@ class Telling:
             journal = await asyncio.to_thread(Journal, self._settings.storage_path / "notify" / "journal.db")
             self._alerts = await self._informer(gvk.ALERT, Alert)
             self._providers = await self._informer(gvk.PROVIDER, Provider)
+            apprising = Apprising(self._settings.storage_path / "notify" / "apprise")
             post = Post(
                 settings=self._settings_of,
-                wire=partial(ProviderWire, self._out),
+                wire=partial(ProviderWire, self._out, apprising=apprising),
                 table=TABLE,
                 told=self._delivered,
                 complain=self._complain_of_provider,

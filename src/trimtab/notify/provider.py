@@ -107,6 +107,20 @@ class NoAnswer(Exception):
         self.outcome = outcome
 
 
+class Order(NamedTuple):
+    """What apprise is to tell: by the module of the scheme, to the address, which is a secret."""
+
+    scheme: str
+    module: str
+    address: str
+    title: str
+    body: str
+    kind: str
+
+    def __repr__(self) -> str:
+        return f"<Order {self.scheme}>"
+
+
 class Wire(Protocol):
     """The way out, for providers that need a conversation."""
 
@@ -116,6 +130,10 @@ class Wire(Protocol):
 
     async def connect(self, host: str, port: int, *, tls: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to a checked address, with the certificates of the Provider. Close it. Raises NoAnswer."""
+        ...
+
+    async def deliver(self, order: Order) -> Outcome:
+        """Have apprise tell it; its requests go this way. Raises Misconfigured."""
         ...
 
     async def secure(self, writer: asyncio.StreamWriter, host: str) -> None:

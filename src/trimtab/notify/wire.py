@@ -10,7 +10,19 @@ from yarl import URL
 
 from trimtab.base.http import Request as Exchange
 from trimtab.base.http import Response, TransportError
-from trimtab.notify.provider import MOST_ANSWER, Answer, NoAnswer, Refused, Request, Retry, Settings
+from trimtab.notify.apprising import Apprising
+from trimtab.notify.provider import (
+    MOST_ANSWER,
+    Answer,
+    Misconfigured,
+    NoAnswer,
+    Order,
+    Outcome,
+    Refused,
+    Request,
+    Retry,
+    Settings,
+)
 from trimtab.remotes.outbound import Outbound, Unanswered, Unusable, Way
 from trimtab.remotes.reach import NotAllowed
 
@@ -23,6 +35,7 @@ class ProviderWire:
 
     out: Outbound
     settings: Settings
+    apprising: Apprising | None = None
 
     async def ask(self, request: Request) -> Answer:
         """Send one request; redirects are not followed: where it goes is the owner's to say. Raises NoAnswer."""
@@ -49,6 +62,12 @@ class ProviderWire:
             raise NoAnswer(Retry(str(failure))) from failure
         except Unanswered as failure:
             raise NoAnswer(Retry(str(failure), failure.retry_after)) from failure
+
+    async def deliver(self, order: Order) -> Outcome:
+        """Have apprise tell it. Raises Misconfigured."""
+        if self.apprising is None:
+            raise Misconfigured("Providers of type apprise are not served here")
+        return await self.apprising.deliver(order, self)
 
     async def secure(self, writer: asyncio.StreamWriter, host: str) -> None:
         """Go on in TLS. Raises NoAnswer."""

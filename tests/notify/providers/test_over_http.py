@@ -52,7 +52,7 @@ def _says_no_secret(outcome: Outcome, settings: Settings) -> None:
 
 
 def test_all_that_speak_http_are_in_these_tests() -> None:
-    assert TABLE.keys() - ALL.keys() <= {"smtp", "nats"}
+    assert TABLE.keys() - ALL.keys() <= {"smtp", "nats", "apprise"}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,6 +6,7 @@ from typing import Final
 from trimtab.notify.provider import Composed, Conversing, Provider, judge
 from trimtab.notify.providers import (
     alertmanager,
+    apprise,
     azuredevops,
     bitbucket,
     bitbucketserver,
@@ -37,6 +38,7 @@ from trimtab.notify.providers import (
 
 TABLE: Final[Mapping[str, Provider]] = {
     "alertmanager": Composed(alertmanager.compose, judge),
+    "apprise": Conversing(apprise.send),
     "azuredevops": Conversing(azuredevops.send),
     "bitbucket": Conversing(bitbucket.send),
     "bitbucketserver": Conversing(bitbucketserver.send),
@@ -75,7 +77,6 @@ _WAYS_OUT: Final[Mapping[str, str]] = {
     "azureeventhub": "use the type otel and a collector with an exporter to Event Hubs, or generic-hmac and a function",
     "zoom": _BRIDGE,
     "incident.io": "use the type alertmanager or generic: incident.io has alert sources for both",
-    "apprise": "use the type generic, and the webhook of an Apprise API server",
 }
 
 
