@@ -7,7 +7,7 @@ from trimtab.api.meta import ObjectMeta
 from trimtab.api.source import GitRepository, GitRepositorySpec
 from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Terminal, Transient, Waiting
-from trimtab.base.traces import NO_TRACES, found, here, nothing, span, trace_of
+from trimtab.base.traces import NO_TRACES, found, held, here, nothing, span, trace_of
 from trimtab.controllers.journeys import MOST_FAILURES, Arrivals, Journeys, Writings
 
 REVISION = "main@sha1:0a1b2c"
@@ -205,9 +205,14 @@ def test_a_revision_that_is_held_is_told_below_the_root_that_may_come_later(kept
     for _ in range(2):
         with pytest.raises(Transient):
             look(arrivals, "main@sha1:old", "", Transient("VerificationError", "nobody has signed it"))
-    _, held = kept.spans
-    assert (held.parent, held.error, held.message) == (TRACE.root, "VerificationError", "nobody has signed it")
-    assert held.id != TRACE.root
+    _, told = kept.spans
+    assert (told.parent, told.error, told.message) == (TRACE.root, "VerificationError", "nobody has signed it")
+    assert told.id != TRACE.root
+    kept.taken()
+    with arrivals.watching(SOURCE, lambda: "main@sha1:old"):
+        found(REVISION, "source-uid")
+        held(Transient("VerificationError", "the keys are other ones now"))
+    assert [one.message for one in kept.spans] == ["the keys are other ones now"]
     kept.taken()
     with pytest.raises(Transient):
         look(arrivals, REVISION, "", Transient("GitOperationFailed", "away"))

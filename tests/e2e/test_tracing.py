@@ -45,6 +45,16 @@ def trace(world, ns, commit):
     return f"{trace_of(uid, f'main@sha1:{commit}').id:032x}"
 
 
+def places(world, ns, reason):
+    """The traces that the events of a reason name."""
+
+    def said():
+        events = world.api.get(f"/api/v1/namespaces/{ns}/events")["items"]
+        return [one["metadata"]["annotations"]["trimtab.dev/traceparent"] for one in events if one["reason"] == reason]
+
+    return {one.split("-")[1] for one in until(said, f"an event {reason}")}
+
+
 def below(spans, parent):
     return [one.name for one in spans if one.parent_span_id == parent.span_id]
 
@@ -91,6 +101,7 @@ def test_a_failure_marks_its_span_without_the_secret_that_is_in_its_words(traced
     assert told(spans[app].attributes)["error.type"] == "ValidationFailed"
     assert "settings" in spans[app].status.message
     assert not any(secret in str(one) for one in collector.spans)
+    assert places(traced, ns, "ValidationFailed") == {trace(traced, ns, commit)} == places(traced, ns, "NewArtifact")
     until(lambda: "trimtab_spans_dropped" in metrics(traced), "dropped spans have a metric")
 
 

@@ -114,13 +114,14 @@ class Step:
 class Passage:
     """One pass and the steps in it. `trace` is set once it is known, and `head` with it: the span they are parts of.
 
-    `follows` are the traces of what goes into it.
+    `follows` are the traces of what goes into it. `failure` is what it ended with, where that is not raised.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.trace: Trace | None = None
         self.head = self._top = new_id()
         self.left_out = 0
+        self.failure: BaseException | None = None
         self.follows: tuple[Trace, ...] = ()
         self._steps: list[Step] = []
         self._clock = clock
@@ -244,6 +245,12 @@ def found(revision: str, uid: str) -> None:
     if (now := here()) is not None and revision:
         now.trace = trace_of(uid, revision)
         now.head = now.trace.root
+
+
+def held(failure: BaseException) -> None:
+    """The pass that is under way ends with `failure`, though it does not raise it."""
+    if (now := here()) is not None:
+        now.failure = failure
 
 
 def after(revision: str, uid: str) -> None:

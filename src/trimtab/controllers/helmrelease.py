@@ -156,18 +156,24 @@ class HelmReleases:
         self._nudged.discard(key)
         release.busy, release.disturbed = True, False
         try:
+            with self.journeys.passing(hr, lambda: release.hiding.text, goes_on=(Outrun,)):
+                return await self._attempt(hr, release)
+        except Outrun:
+            return Again(0.0)
+        finally:
+            release.busy = False
+
+    async def _attempt(self, hr: HelmRelease, release: Release) -> Result:
+        try:
             if not release.confirmed and not await self._confirm(hr, release):
                 return Again(_OLD_VIEW_S)
             if hr.metadata.deleted:
                 return await self._finalize(hr, release)
             if hr.spec.suspend:
                 self._world.scribe.suspended(hr)
-                self._forget(key)  # others may write its status meanwhile, and that counts when it is resumed
+                self._forget(hr.key)  # others may write its status meanwhile, and that counts when it is resumed
                 return Done()
-            with self.journeys.passing(hr, lambda: release.hiding.text, goes_on=(Outrun,)):
-                return await self._pass(hr, release)
-        except Outrun:
-            return Again(0.0)
+            return await self._pass(hr, release)
         except OnItsWay:
             raise  # a moment later it is there, and until then what stands stands: nothing is worth a word
         except TrimtabError as failure:
@@ -185,8 +191,6 @@ class HelmReleases:
             told = Transient(Reason.RECONCILIATION_FAILED, str(silence))
             await self._fail(hr, release, told)
             raise told from silence
-        finally:
-            release.busy = False
 
     async def _fail(self, hr: HelmRelease, release: Release, failure: TrimtabError) -> None:
         release.settled = None

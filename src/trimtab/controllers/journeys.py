@@ -127,7 +127,9 @@ class Arrivals:
             except BaseException as failure:
                 self._failed(item, begun, before, failure)
                 raise
-        if (after := revision()) != before and after:
+        if begun.failure is not None:
+            self._failed(item, begun, before, begun.failure)
+        elif (after := revision()) != before and after:
             begun.trace = trace_of(item.metadata.uid, after)
             self._tell(item, begun, begun.trace, begun.trace.root, after, None)
             self._failures.forget(item.key)

@@ -200,13 +200,16 @@ class Kustomizations:
             self._claims.forget(key)
             app.revision = ""
             return await self._farewell.finalize(ks, app)
+        with self.journeys.passing(ks, lambda: app.hiding.text):
+            return await self._attempt(ks, app)
+
+    async def _attempt(self, ks: Kustomization, app: App) -> Result:
         try:
             if ks.spec.suspend:
                 app.revision = ""
                 self.scribe.stand(ks, app, None)
                 return await self._watch_over(ks, app)
-            with self.journeys.passing(ks, lambda: app.hiding.text):
-                return await self._pass(ks, app)
+            return await self._pass(ks, app)
         except Outdated:
             raise  # the record is not ours to write
         except TrimtabError as failure:

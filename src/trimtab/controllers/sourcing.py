@@ -18,7 +18,7 @@ from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Corrupt
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
-from trimtab.base.traces import NO_TRACES, Traces, found, span
+from trimtab.base.traces import NO_TRACES, Traces, found, held, span
 from trimtab.controllers import progress
 from trimtab.controllers.auditing import Auditor
 from trimtab.controllers.index import Published, SourceId, SourceIndex
@@ -220,9 +220,12 @@ class Sources(Generic[Source]):
         self._offer(key, known)
         if item.spec.suspend:
             return Done()
+        with self._arrivals.watching(item, lambda: _revision(known.status)):
+            return await self._attempt(item, known)
+
+    async def _attempt(self, item: Source, known: _Known) -> Result:
         try:
-            with self._arrivals.watching(item, lambda: _revision(known.status)):
-                return await self._pass(item, known)
+            return await self._pass(item, known)
         except Static:
             return await self._clear(item, known)
         except TrimtabError as failure:
@@ -232,6 +235,7 @@ class Sources(Generic[Source]):
                 await self._regain(item, known, failure.regained)
             await self._tell_failure(item, known, failure)
             if isinstance(failure, Withheld) and not failure.again:
+                held(failure)
                 return Again(max(item.spec.interval_s, LEAST_INTERVAL_S))
             raise
         except ApiError as refusal:
