@@ -102,6 +102,8 @@ def test_an_app_that_takes_several_passes_is_one_span_from_the_first_to_healthy(
 
 
 def test_an_app_that_a_commit_does_not_touch_is_not_in_its_trace(journeys, kept):
+    with pytest.raises(Waiting):
+        go(journeys, failure=Waiting("DependencyNotReady", "ns/base is not ready"))
     go(journeys, arrives=True)
     assert kept.taken() == []
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
+from trimtab.base.errors import Terminal
 from trimtab.base.telemetry import Telemetry
 from trimtab.cli.settings import Settings
 
@@ -39,7 +40,10 @@ def recording(
         return None
     from trimtab.runtime.tracing import Exporting
 
-    return Exporting(identity=identity, cluster=settings.cluster_name, dropped=telemetry.spans_dropped)
+    try:
+        return Exporting(identity=identity, cluster=settings.cluster_name, dropped=telemetry.spans_dropped)
+    except (OSError, ValueError) as problem:
+        raise Terminal("BadTracing", f"--tracing: a variable OTEL_* cannot be used: {problem}") from problem
 
 
 def _installed(name: str) -> bool:

@@ -7,7 +7,7 @@ was is not told, nor one that a commit did not touch, nor what happens to an app
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from trimtab.api.gvk import GIT_REPOSITORY
@@ -156,8 +156,9 @@ class Arrivals:
 class _Journey:
     """A revision on its way through an app: one span, over as many passes as it takes.
 
-    `fresh`: it is told. `told`: there is something to tell of it. `checked_since`: objects are waited for to become
-    healthy. `waits_since` and `waits_for` say how long it waits for something else, and for what.
+    `fresh`: it may be told. `told`: something was done for it, so it is. `checked_since`: objects are waited for to
+    become healthy. `waits_since` and `waits_for` say how long it waits for something else, and for what; `steps` are
+    such times, until it is told.
     """
 
     item: Named
@@ -172,6 +173,7 @@ class _Journey:
     checked_since: int = 0
     waits_since: int = 0
     waits_for: Waiting | None = None
+    steps: list[Step] = field(default_factory=list)
 
 
 class Journeys:
@@ -265,19 +267,20 @@ class Journeys:
             return
         attributes = {"trimtab.spans.left_out": begun.left_out} if begun.left_out else {}
         spans = begun.told(journey.trace, hide)
-        steps = self._waits(journey, begun, failure)
-        if over:
-            steps += self._checks(journey, begun, failure)
-        spans += [as_span(step, journey.trace, hide, step.ended) for step in steps]
-        journey.told = journey.told or bool(spans) or failure is not None
-        if over and journey.told:
-            step = self._whole(journey, attributes)
-            step.failure = failure
-            spans.append(as_span(step, journey.trace, hide, begun.now()))
+        journey.steps += self._waits(journey, begun, failure)
+        journey.told = journey.told or bool(spans) or (over and failure is not None)
         if journey.arrived:
             self._failures.forget(key)
-        if journey.told:
-            self._traces.record(spans)
+        if not journey.told:
+            return
+        steps, journey.steps = journey.steps, []
+        if over:
+            steps += self._checks(journey, begun, failure)
+            whole = self._whole(journey, attributes)
+            whole.failure, whole.ended = failure, begun.now()
+            steps.append(whole)
+        spans += [as_span(step, journey.trace, hide, step.ended) for step in steps]
+        self._traces.record(spans)
 
     def _waits(self, journey: _Journey, begun: Passage, failure: BaseException | None) -> list[Step]:
         """How long it had to wait for others, once that is over."""

@@ -53,6 +53,7 @@ class Exporting:
         self._changed = threading.Condition()
         self._ending = False
         self._failing = False
+        self._sending = 0
         self._said = _Said()
         logger = logging.getLogger(_QUIET)
         logger.handlers, logger.propagate = [self._said], False
@@ -84,7 +85,7 @@ class Exporting:
         if self._thread.is_alive():
             self._exporter.shutdown()  # type: ignore[no-untyped-call]  # it does not try again
             with self._changed:
-                lost = len(self._waiting)
+                lost = len(self._waiting) + self._sending
                 self._waiting.clear()
             if lost:
                 self._dropped("export", lost)
@@ -112,6 +113,7 @@ class Exporting:
                 if (left := until - time.monotonic()) <= 0 or not self._changed.wait(left):
                     break
             count = min(len(self._waiting), self._most_at_once)
+            self._sending = count
             return [self._waiting.popleft() for _ in range(count)]
 
     def _tell(self, *, taken: bool) -> None:
