@@ -7,7 +7,9 @@ import click
 import pytest
 
 from trimtab import __version__
+from trimtab.api.install import install_manifests
 from trimtab.cli.main import cli
+from trimtab.cli.run import run
 
 COMMANDS = cli.list_commands(click.Context(cli))
 
@@ -94,7 +96,17 @@ def test_gates_of_flux_are_taken_or_refused_by_name(gates: str, words: str) -> N
 
 
 def test_no_flag_of_run_is_declared_twice() -> None:
-    from trimtab.cli.run import run
-
     flags = [flag for parameter in run.params for flag in (*parameter.opts, *parameter.secondary_opts)]
     assert len(flags) == len(set(flags))
+
+
+@pytest.mark.parametrize("multi_tenant", [False, True], ids=["one tenant", "tenants"])
+def test_every_process_that_is_installed_understands_its_arguments(multi_tenant: bool) -> None:
+    bodies = install_manifests(image="trimtab:test", multi_tenant=multi_tenant, deny_private=True)
+    pods = [body["spec"]["template"]["spec"] for body in bodies if body["kind"] == "Deployment"]
+    posting = []
+    for pod in pods:
+        name, *arguments = pod["containers"][0]["args"]
+        assert name == "run"
+        posting.append(bool(run.make_context("run", arguments).params["events_addr"]))
+    assert posting == [True, True, False], "who takes events posts none"
