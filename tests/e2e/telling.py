@@ -88,9 +88,9 @@ class Telling(World):
         told: Told = until(found, lambda: f"{what}: {self.of(namespace, name)}\n{self.controller.log[-2000:]}", 20)
         return told
 
-    def post(self, body: bytes) -> int:
-        """Post an event as another controller does; the status of the answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.events, timeout=20)
+    def post(self, body: bytes, source: str = "127.0.0.1") -> int:
+        """Post an event as another controller does, from the address `source`; the status of the answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.events, timeout=20, source_address=(source, 0))
         try:
             connection.request("POST", "/", body, {"Content-Type": "application/json"})
             return connection.getresponse().status

@@ -15,8 +15,9 @@ Who may do what:
 - `trimtab-automate-tenant`, a role for that account: read a Secret it is told the name of, and the names of Secrets in
   a service account. Bound as `trimtab-tenant` is.
 - `trimtab-notify`, the account of the process that tells of events and takes webhooks: it sees our own kinds, asks them
-  for a look, and writes the status of Receivers, Events, its Lease and the one ConfigMap of what was told. It may
-  change nothing else in the cluster, act for nobody and write to no git.
+  for a look, and writes the status of Receivers, Events, its Lease and the one ConfigMap of what was told. It lists the
+  Pods of its own namespace, whose events it takes. It may change nothing else in the cluster, act for nobody and write
+  to no git.
 - `trimtab-notify-tenant`, a role for that account: read a Secret or ConfigMap it is told the name of. Bound as
   `trimtab-tenant` is.
 """
@@ -253,12 +254,13 @@ def _bindings(namespace: str, *, multi_tenant: bool) -> list[Body]:
         _rule("", ["configmaps"], ["create"]),
         _rule("", ["configmaps"], ["get", "patch"], [NOTIFIED]),
     ]
+    posting = [_rule("", ["pods"], ["list"])]
     here = [
         _object(f"{_RBAC}/v1", "Role", SYNC, namespace) | {"rules": leases + switch + told},
         _binding("RoleBinding", SYNC, "Role", SYNC, SYNC, namespace),
         _object(f"{_RBAC}/v1", "Role", AUTOMATE, namespace) | {"rules": _leases(REFLECTOR_LEASE, AUTOMATION_LEASE)},
         _binding("RoleBinding", AUTOMATE, "Role", AUTOMATE, AUTOMATE, namespace),
-        _object(f"{_RBAC}/v1", "Role", NOTIFY, namespace) | {"rules": _leases(NOTIFICATION_LEASE) + told},
+        _object(f"{_RBAC}/v1", "Role", NOTIFY, namespace) | {"rules": _leases(NOTIFICATION_LEASE) + told + posting},
         _binding("RoleBinding", NOTIFY, "Role", NOTIFY, NOTIFY, namespace),
     ]
     if multi_tenant:

@@ -85,6 +85,13 @@ _CONTROLLERS = (
     help="Where events are posted to that are told by another process (Flux's flag; example: "
     "--events-addr=http://notification-controller.flux-system.svc.cluster.local./).",
 )
+@click.option(
+    "--events-from",
+    type=click.Choice(["namespace", "any"]),
+    default="namespace",
+    show_default=True,
+    help="Whose events are taken there: of the Pods of the controller's own namespace and of this host, or of anybody.",
+)
 @click.option("--cluster-name", default="", help="What this cluster is called in notifications and commit statuses.")
 @click.option(
     "--suspended-too-long",
@@ -182,6 +189,7 @@ def run(
     receiver_addr: str,
     events_listen_addr: str,
     events_addr: str,
+    events_from: str,
     cluster_name: str,
     suspended_too_long: str,
     unknown_too_long: str,
@@ -233,6 +241,7 @@ def run(
         receiver_addr=receiver_addr,
         events_addr=events_listen_addr,
         events_to=_events_to(events_addr),
+        events_from=events_from,
         cluster_name=cluster_name,
         tracing=_tracing(asked=tracing),
         ledger=None if no_ledger else ledger_path or storage_path / "ledger",

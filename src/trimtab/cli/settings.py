@@ -40,6 +40,7 @@ class Settings:
     sops_vault_configmap: str = ""
     events_addr: str = ""
     events_to: str = ""
+    events_from: str = "namespace"
     cluster_name: str = ""
     tracing: bool = False
     ledger: Path | None = None

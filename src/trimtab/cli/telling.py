@@ -37,6 +37,7 @@ from trimtab.notify.wire import ProviderWire
 from trimtab.runtime.events import Recorder
 from trimtab.targets.kubernetes.target import WRITE_MARGIN_S
 from trimtab.web import intake
+from trimtab.web.callers import Callers, Everybody, Namespace
 from trimtab.web.server import Listener, listen
 
 log = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ class Telling:
         address = self._settings.events_addr
         self._means.checks["events"] = lambda: self._problem
         try:
-            listener = await listen(intake.app(desk), address)
+            listener = await listen(intake.app(desk, self._callers()), address)
         except OSError as failure:
             why = failure.strerror or str(failure)
             words = f"events cannot be taken at {address}: {why}; --events-listen-addr names another address"
@@ -162,6 +163,11 @@ class Telling:
             raise Transient("NoAddress", words) from failure
         self._problem = None
         return listener
+
+    def _callers(self) -> Callers:
+        if self._settings.events_from == "any":
+            return Everybody()
+        return Namespace(self._client, self._settings.namespace, self._clock)
 
     # --- what the desk and the outbox ask
 

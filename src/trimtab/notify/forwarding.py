@@ -88,4 +88,5 @@ class Forwarding:
         headers = {"Content-Type": "application/json"}
         response = await self._transport.send(Request("POST", self._address, headers, body, timeout=TIMEOUT_S))
         await response.read(_MOST_ANSWER)
-        return None if response.status >= 500 else response.status
+        # A Pod that has just begun may not be known there yet.
+        return None if response.status >= 500 or response.status == 403 else response.status

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+import msgspec
+
 from trimtab.api.names import NOTIFICATION_MANAGER, Reason
 from trimtab.notify.event import Event
 
@@ -119,6 +121,12 @@ def meaning(event: Event) -> Meaning:
     if event.reason in _SUCCESS:
         return Meaning(Effect.SUCCEEDS, _standing(event))
     return Meaning(Effect.HAPPENS, progress=True)
+
+
+def without_ours(event: Event) -> Event:
+    """An event of another process: what only the process says that tells of events is taken from it."""
+    kept = {key: value for key, value in event.metadata.items() if key.rpartition("/")[2] not in (TOPIC, REPEATS)}
+    return msgspec.structs.replace(event, metadata=kept)
 
 
 def closed_by_success(kind: str) -> tuple[Topic, ...]:

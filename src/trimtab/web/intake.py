@@ -1,7 +1,7 @@
 """The address that Flux's controllers, and ours in other processes, post events to.
 
-202 says that the event is on disk; 429 that the same was said a moment ago; 503 that it cannot be kept now, and may be
-sent again.
+202 says that the event is on disk; 429 that the same was said a moment ago; 403 that others than the caller may post;
+503 that it cannot be kept now, and may be sent again.
 """
 
 import asyncio
@@ -10,8 +10,11 @@ from typing import Final
 
 from aiohttp import web
 
+from trimtab.base.errors import Transient
 from trimtab.notify.desk import Desk, Full
 from trimtab.notify.event import MOST_BODY, NotAnEvent, parse
+from trimtab.notify.meaning import without_ours
+from trimtab.web.callers import Callers
 
 log = logging.getLogger(__name__)
 
@@ -19,17 +22,34 @@ READ_S: Final = 10.0
 MOST_AT_ONCE: Final = 16
 """Events whose bodies are read at the same time: each may have three megabytes."""
 _KEEP_S: Final = 30.0
+_MOST_NAMED: Final = 100
 
 
-def app(desk: Desk) -> web.Application:
-    """An application that takes events at its root."""
+def app(desk: Desk, callers: Callers) -> web.Application:
+    """An application that takes events at its root, of `callers` alone."""
     places = asyncio.Semaphore(MOST_AT_ONCE)
+    named: set[str] = set()
+
+    async def refused(request: web.Request) -> web.Response | None:
+        address = request.remote or ""
+        try:
+            if await callers.admits(address):
+                return None
+        except Transient as failure:
+            log.warning("an event is put off: %s", failure.message)
+            return _answer(503, "who may post is not known now", {"Retry-After": "5"}, close=True)
+        if address not in named and len(named) < _MOST_NAMED:
+            named.add(address)
+            log.warning("events of %s are refused: it is no Pod of this namespace (--events-from)", address)
+        return _answer(403, "only Pods of the namespace of Trimtab post events (--events-from)", close=True)
 
     async def take(request: web.Request) -> web.Response:
         if request.path != "/":
             return _answer(404, "events are posted to /")
         if request.method != "POST":
             return _answer(405, "only POST is taken here", {"Allow": "POST"})
+        if (refusal := await refused(request)) is not None:
+            return refusal
         if (request.content_length or 0) > MOST_BODY:
             return _answer(413, f"the body has more than {MOST_BODY} bytes", close=True)
         async with places:
@@ -55,7 +75,7 @@ async def _take(desk: Desk, request: web.Request) -> web.Response:
     if body is None:
         return _answer(413, f"the body has more than {MOST_BODY} bytes", close=True)
     try:
-        event = parse(body)
+        event = without_ours(parse(body))
     except NotAnEvent as failure:
         return _answer(400, failure.message)
     try:
