@@ -18,7 +18,8 @@ NAMES = {"github": "/api/v3", "gitlab": "/api/v4", "gitea": "/api/v1"}
 class PullForge:
     """`branches` are those that differ from main; a pull request with `copy` is from a copy of the repository.
 
-    `says` answers in place of what is done next, if it is set.
+    `says` answers in place of what is done next, if it is set. `comments` are those of every pull request; `me` is who
+    has the token, None for a token that may not ask. What `locked` people wrote nobody else may change.
     """
 
     kind: str
@@ -28,6 +29,9 @@ class PullForge:
     asked: list[str] = field(default_factory=list)
     hosts: list[str] = field(default_factory=list)
     says: web.Response | None = None
+    comments: list[dict[str, Any]] = field(default_factory=list)
+    me: str | None = "trimtab-bot"
+    locked: bool = True
     hides: int = 0  # so many times what is open is not shown
     port: int = 0
     _runner: web.AppRunner | None = None
@@ -42,11 +46,19 @@ class PullForge:
         if self.kind == "gitlab":
             requests = f"{root}/projects/{{project:[^/]+}}/merge_requests"
             routes = [("GET", requests), ("POST", requests), ("PUT", f"{requests}/{{number}}")]
+            notes = f"{requests}/{{number}}/notes"
+            talk = [("GET", notes), ("POST", notes), ("PUT", f"{notes}/{{comment}}")]
         else:
             requests = f"{root}/repos/{{owner}}/{{name}}/pulls"
             routes = [("GET", requests), ("POST", requests), ("PATCH", f"{requests}/{{number}}")]
+            issues = f"{root}/repos/{{owner}}/{{name}}/issues"
+            notes = f"{issues}/{{number}}/comments"
+            talk = [("GET", notes), ("POST", notes), ("PATCH", f"{issues}/comments/{{comment}}")]
         for method, path in routes:
             application.router.add_route(method, path, self._answer)
+        for method, path in talk:
+            application.router.add_route(method, path, self._talk)
+        application.router.add_get(f"{root}/user", self._who)
         self._runner = web.AppRunner(application, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self.tls).start()
@@ -65,6 +77,41 @@ class PullForge:
                 return headers.get("PRIVATE-TOKEN") == TOKEN
             case _:
                 return headers.get("Authorization") == f"token {TOKEN}"
+
+    async def _who(self, request: web.Request) -> web.Response:
+        if not self._signed_in(request.headers) or self.me is None:
+            return web.json_response({"message": "Resource not accessible by integration"}, status=403)
+        return web.json_response({"id": 1, "username" if self.kind == "gitlab" else "login": self.me})
+
+    async def _talk(self, request: web.Request) -> web.Response:
+        self.asked.append(request.method)
+        said, self.says = self.says, None
+        if said is not None:
+            return said
+        if not self._signed_in(request.headers):
+            return web.json_response({"message": "Bad credentials"}, status=401)
+        where = request.match_info.get("project") or "{owner}/{name}".format(**request.match_info)
+        if where != "acme/shop" or request.match_info.get("number", "12") != "12":
+            return web.json_response({"message": "Not Found"}, status=404)
+        if request.method == "GET":
+            start = 0 if self.kind == "gitea" else (int(request.query["page"]) - 1) * int(request.query["per_page"])
+            end = None if self.kind == "gitea" else start + int(request.query["per_page"])
+            return web.json_response(self.comments[start:end])
+        text = (await request.json())["body"].replace("\n", "\r\n")
+        if request.method == "POST":
+            self.remark(self.me or "github-actions[bot]", text)
+            return web.json_response(self.comments[-1], status=201)
+        one = next(found for found in self.comments if str(found["id"]) == request.match_info["comment"])
+        author = one["author"]["username"] if self.kind == "gitlab" else one["user"]["login"]
+        if self.locked and author not in (self.me, "github-actions[bot]"):
+            return web.json_response({"message": "Must have admin rights"}, status=403)
+        one["body"] = text
+        return web.json_response(one)
+
+    def remark(self, author: str, text: str) -> None:
+        """Somebody says something."""
+        who = {"author": {"username": author}} if self.kind == "gitlab" else {"user": {"login": author}}
+        self.comments.append({"id": 100 + len(self.comments), "body": text, **who})
 
     async def _answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.method)

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 import click
 
@@ -11,6 +11,8 @@ from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
 from trimtab.cli.rendering import Recipe, build_options
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from trimtab.cli.previews import Asked
     from trimtab.kube.client import Client
     from trimtab.manifests.refs import Key
@@ -25,6 +27,7 @@ Examples:
   trimtab preview clusters/production --base origin/main --head feature -o markdown
   trimtab preview --app team-a/shop
   trimtab preview clusters/production --offline --base origin/main --images
+  trimtab preview clusters/production --base "origin/$BASE" --comment ci
 
 \b
 Each object that changes, or of which there is something to say, is listed with the file and line it is declared at:
@@ -62,6 +65,19 @@ Each object that changes, or of which there is something to say, is listed with 
     help="A registry that is spoken to over plain HTTP (may be given several times).",
 )
 @click.option("-o", "--output", "form", type=click.Choice(_FORMS), default="text", help="Form of the result.")
+@click.option(
+    "--comment",
+    "commented",
+    default="",
+    metavar="ADDRESS|ci",
+    help="Keep one comment on the pull request at this address up to date with it, or on that of this job (ci). The "
+    "token is that of the job, or $TRIMTAB_FORGE_TOKEN.",
+)
+@click.option(
+    "--comment-ca",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="PEM of an authority that the forge of the pull request has its certificate from.",
+)
 @build_options
 @cluster_options
 def preview(
@@ -76,6 +92,8 @@ def preview(
     images: bool | None,
     insecure: tuple[str, ...],
     form: Form,
+    commented: str,
+    comment_ca: Path | None,
     recipe: Recipe,
 ) -> None:
     """Say whether a change will succeed, before anybody applies it.
@@ -87,7 +105,8 @@ def preview(
     Nothing is changed: the server is asked by dry-runs, with the rights of the kubeconfig, and registries whether new
     images exist. Values of Secrets are never shown.
 
-    Exit codes: 0 it will succeed, 2 something will fail or waits for a person, 3 that is not known, 1 an error.
+    Exit codes: 0 it will succeed, 2 something will fail or waits for a person, 3 that is not known, 1 an error, also
+    where the comment cannot be written.
     """
     from trimtab.cli.previews import Asked
 
@@ -107,29 +126,54 @@ def preview(
     )
     if str(path) == "-" and (base or head):
         raise click.UsageError("standard input is of no commit: --base and --head go with a directory")
+    told = _Told(form, _comment(commented, comment_ca))
     if not offline:
-        perform(options, lambda client: _shown(asked, client, form))
+        perform(options, lambda client: _shown(asked, client, told))
     elif path is None:
         raise click.UsageError("without a cluster, name the PATH where the app is declared")
     else:
-        perform_alone(lambda: _shown(asked, None, form))
+        perform_alone(lambda: _shown(asked, None, told))
 
 
-async def _shown(asked: "Asked", client: "Client | None", form: Form) -> Code:
+class _Told(NamedTuple):
+    """How it is told: in which form, and in which comment."""
+
+    form: Form
+    comment: "Callable[[Preview], Awaitable[str]] | None"
+
+
+def _comment(where: str, ca: Path | None) -> "Callable[[Preview], Awaitable[str]] | None":
+    """What comments; nothing where nobody asked for it. What cannot work is said before anything is looked at."""
+    if not where:
+        return None
+    from trimtab.cli.commenting import comment, pull_request, token_for
+
+    try:
+        request = pull_request(where, os.environ)
+        token = token_for(request, os.environ)
+        pem = ca.read_bytes() if ca is not None else b""
+    except (ValueError, OSError) as problem:
+        raise click.UsageError(f"--comment: {problem}") from problem
+    return lambda found: comment(request, token, pem, found, os.environ)
+
+
+async def _shown(asked: "Asked", client: "Client | None", told: _Told) -> Code:
     from trimtab.cli import previews
     from trimtab.preview.verdict import Outcome
 
     found = await previews.preview(asked, client)
     try:
-        _write(found, form, asked)
+        _write(found, told.form, asked)
         sys.stdout.flush()
     except BrokenPipeError:
         # whoever reads has seen enough, as `head` does; what was found stays what it is
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    codes = {Outcome.SUCCEEDS: Code.OK, Outcome.FAILS: Code.DIFFERS, Outcome.UNKNOWN: Code.UNKNOWN}
-    if form == "text":
-        from trimtab.cli import output
+    from trimtab.cli import output
 
+    if told.comment is not None:
+        output.say("✔", await told.comment(found), quiet=asked.options.quiet)
+    codes = {Outcome.SUCCEEDS: Code.OK, Outcome.FAILS: Code.DIFFERS, Outcome.UNKNOWN: Code.UNKNOWN}
+    if told.form == "text":
         output.say("✔" if found.outcome is Outcome.SUCCEEDS else "✗", found.words(), quiet=asked.options.quiet)
     return codes[found.outcome]
 

@@ -31,11 +31,11 @@ _SIGNS: Final = {Weight.FINE: "✔️", Weight.NOTE: "⚠️", Weight.UNKNOWN: "
 _RUN: Final = re.compile("`+")
 
 
-def markdown(preview: Preview) -> str:
-    """The comment; never longer than LONGEST characters."""
+def markdown(preview: Preview, *, mark: str = MARK) -> str:
+    """The comment; never longer than LONGEST characters. Its first line is `mark`."""
     found: list[str] = []
     left = LONGEST - _RESERVE
-    for part in chain(_top(preview), _problems(preview), _changes(preview)):
+    for part in chain([mark], _top(preview), _problems(preview), _changes(preview)):
         if len(part) + 1 > left:
             found.append("\n… and more: `trimtab preview -o json` has all of it")
             break
@@ -45,7 +45,6 @@ def markdown(preview: Preview) -> str:
 
 
 def _top(preview: Preview) -> Iterator[str]:
-    yield MARK
     yield f"### {_HEADS[preview.outcome]}"
     yield ""
     yield f"{code(preview.about)}: {code(preview.head)} against {code(preview.base)}"

@@ -1,16 +1,29 @@
 """Telling a pull request: one comment for each object and Provider, found again by a mark that is not seen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from trimtab.notify.notice import Notice, key_of
-from trimtab.notify.provider import Delivered, Outcome, Refused, Request, Retry, Send, Settings, Wire
-from trimtab.notify.providers.asking import post
+from trimtab.notify.provider import (
+    KEY_HEADER,
+    Delivered,
+    Outcome,
+    Refused,
+    Request,
+    Retry,
+    Send,
+    Settings,
+    Wire,
+    json_request,
+)
 from trimtab.notify.providers.escaping import defused, fenced
 from trimtab.notify.providers.forge import address_of, body, items, judge, token_of
 from trimtab.notify.providers.saying import bad, details
 from trimtab.notify.text import cut
 from trimtab.remotes.forges.dialects import DIALECTS
+from trimtab.remotes.git.address import Address
 
 REQUEST: Final = "change_request"
 """Key of the metadata that says which pull request; as an annotation of the object, event.toolkit.fluxcd.io/ before."""
@@ -38,9 +51,26 @@ class Thread(NamedTuple):
     paged: bool = True
 
 
+class Place(NamedTuple):
+    """A pull request of one project, and who we are there. `author` is our name, if it is known."""
+
+    thread: Thread
+    api: str
+    project: str
+    number: int
+    headers: Mapping[str, str]
+    author: str = ""
+
+    @classmethod
+    def of(cls, thread: Thread, address: Address, token: str, number: int) -> "Place":
+        """That of the repository at `address`. Raises ValueError where it cannot be one."""
+        dialect = DIALECTS[thread.forge]
+        api = str(dialect.api(address)).rstrip("/")
+        return cls(thread, api, dialect.project(address), number, dialect.headers(token))
+
+
 def sender(thread: Thread) -> Send:
     """The provider that writes into `thread`."""
-    dialect = DIALECTS[thread.forge]
 
     async def send(notice: Notice, settings: Settings, wire: Wire) -> Outcome:
         said = notice.fields.get(REQUEST, "") or notice.event.value(REQUEST)
@@ -48,39 +78,44 @@ def sender(thread: Thread) -> Send:
             return Delivered()
         if not said.isascii() or not said.isdecimal() or len(said) > 9:
             return Refused(f"{REQUEST} is {said[:40]!a}, which is not the number of a pull request")
-        number, address = int(said), address_of(settings)
-        headers = dialect.headers(token_of(settings))
         try:
-            api, project = str(dialect.api(address)).rstrip("/"), dialect.project(address)
+            place = Place.of(thread, address_of(settings), token_of(settings), int(said))
         except ValueError as failure:
             return Refused(f"the address of the Provider: {failure}")
-        text = text_of(notice, settings)
-        found = await _ours(
-            thread, wire, f"{api}{thread.comments(project, number)}", headers, mark_of(notice, settings)
-        )
-        if not isinstance(found, list):
-            return found
-        for comment, known in found[:_MOST_TRIED]:
-            if _plain(known) == _plain(text):
-                return Delivered(known=True)
-            url = f"{api}{thread.comment(project, number, comment)}"
-            answer = await wire.ask(post(notice, url, {"body": text}, headers, method=thread.method))
-            # Anybody can copy the mark. What is not ours to change is left alone.
-            if answer.status not in (403, 404) or isinstance(judge(answer), Retry):
-                return judge(answer)
-        answer = await wire.ask(post(notice, f"{api}{thread.comments(project, number)}", {"body": text}, headers))
-        return judge(answer)
+        return await keep(place, wire, mark_of(notice, settings), text_of(notice, settings), key=notice.key)
 
     return send
 
 
-async def _ours(
-    thread: Thread, wire: Wire, url: str, headers: Any, mark: str
-) -> list[tuple[int, str]] | Retry | Refused:
-    """The comments with our mark: number and text."""
+async def keep(place: Place, wire: Wire, mark: str, text: str, *, key: str = "") -> Outcome:
+    """See to it that one comment says `text`, which begins with `mark`; nothing is written where it says so already.
+
+    Raises NoAnswer.
+    """
+    thread, project, number = place.thread, place.project, place.number
+    comments = f"{place.api}{thread.comments(project, number)}"
+    headers = {**({KEY_HEADER: key} if key else {}), **place.headers}
+    content = msgspec.json.encode({"body": text})
+    found = await _ours(place, wire, comments, mark)
+    if not isinstance(found, list):
+        return found
+    for comment, known in found[:_MOST_TRIED]:
+        if _plain(known) == _plain(text):
+            return Delivered(known=True)
+        url = f"{place.api}{thread.comment(project, number, comment)}"
+        answer = await wire.ask(json_request(url, content, headers, method=thread.method))
+        # Anybody can copy the mark. What is not ours to change is left alone.
+        if answer.status not in (403, 404) or isinstance(judge(answer), Retry):
+            return judge(answer)
+    return judge(await wire.ask(json_request(comments, content, headers)))
+
+
+async def _ours(place: Place, wire: Wire, url: str, mark: str) -> list[tuple[int, str]] | Retry | Refused:
+    """The comments with our mark, as far as they may be ours: number and text."""
+    thread = place.thread
     found: list[tuple[int, str]] = []
     for page in range(1, _MOST_PAGES + 1):
-        answer = await wire.ask(Request(method="GET", url=f"{url}?{thread.query(page)}", headers=headers))
+        answer = await wire.ask(Request(method="GET", url=f"{url}?{thread.query(page)}", headers=place.headers))
         outcome = judge(answer)
         if not isinstance(outcome, Delivered):
             return outcome
@@ -89,11 +124,21 @@ async def _ours(
         comments = items(read)
         for one in comments:
             number, text = one.get("id"), one.get("body")
-            if isinstance(number, int) and isinstance(text, str) and text.startswith(mark):
+            mine = not place.author or _author(one) == place.author
+            if mine and isinstance(number, int) and isinstance(text, str) and text.startswith(mark):
                 found.append((number, text))
         if not thread.paged or len(comments) < _PAGE or len(found) >= _MOST_TRIED:
             break
     return found
+
+
+def _author(comment: Mapping[str, Any]) -> str:
+    """Who wrote it, as the forges say so."""
+    for field, name in (("user", "login"), ("author", "username")):
+        person = comment.get(field)
+        if isinstance(person, dict) and isinstance(found := person.get(name), str):
+            return found
+    return ""
 
 
 def mark_of(notice: Notice, settings: Settings) -> str:
@@ -143,3 +188,5 @@ GITLAB: Final = Thread(
     "PUT",
     lambda page: f"{_numbered(page)}&sort=asc&order_by=created_at",
 )
+THREADS: Final = {one.forge: one for one in (GITHUB, GITEA, GITLAB)}
+"""By the name of the forge."""
