@@ -70,7 +70,7 @@ def test_a_bad_duration_is_a_usage_error_that_shows_a_good_one() -> None:
             "choose from source, kustomize, helm, source-watcher",
         ),
         (("--export-http-path-metrics", "true"), "the paths of webhooks are secrets"),
-        (("--events-addr", ":9090"), "':9090' is not an address of http"),
+        (("--events-addr", ":9090"), "where events are taken is --events-listen-addr"),
     ],
 )
 def test_flags_of_flux_s_notification_controller_are_taken_or_refused_with_a_reason(

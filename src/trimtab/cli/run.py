@@ -283,7 +283,8 @@ def _repositories(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 def _events_to(text: str) -> str:
     if text and not text.startswith(("http://", "https://")):
-        raise click.BadParameter(f"{text!r} is not an address of http", param_hint="--events-addr")
+        words = f"{text!r} is not an address of http; where events are taken is --events-listen-addr"
+        raise click.BadParameter(words, param_hint="--events-addr")
     return text
 
 
