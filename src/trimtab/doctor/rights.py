@@ -3,8 +3,9 @@
 from typing import Final, NamedTuple
 
 from trimtab.api.crd import DEFINITIONS, has_status
-from trimtab.api.gvk import HELM_RELEASE, IMAGE_GROUP, KUSTOMIZATION
-from trimtab.api.install import APPLIER, READER, SYNC
+from trimtab.api.gvk import HELM_RELEASE, IMAGE_GROUP, KUSTOMIZATION, NOTIFICATION_GROUP
+from trimtab.api.install import APPLIER, NOTIFIED, NOTIFY, READER, SYNC
+from trimtab.api.names import NOTIFICATION_LEASE
 from trimtab.base.abreast import abreast
 from trimtab.doctor.contract import Answer, Patient, arguments, flag, named, note, ok, problem, several, unknown
 from trimtab.kube.client import Client
@@ -19,22 +20,28 @@ _WAY: Final = "`trimtab install` writes the roles and bindings anew"
 
 
 class Right(NamedTuple):
-    """Something an account has to be allowed. An empty namespace means everywhere."""
+    """Something an account has to be allowed. An empty namespace means everywhere, an empty name any object."""
 
     verb: str
     group: str
     resource: str
     namespace: str = ""
+    name: str = ""
 
     def __str__(self) -> str:
         what = f"{self.resource}.{self.group}" if self.group else self.resource
-        return f"{self.verb} {what}{f' in {self.namespace}' if self.namespace else ''}"
+        where = f" in {self.namespace}" if self.namespace else ""
+        return f"{self.verb} {what}{f' {self.name}' if self.name else ''}{where}"
 
 
 async def rights(patient: Patient) -> list[Answer]:
-    """Whether the controllers' own account and that of the shared watches may do what they have to."""
+    """Whether the accounts of the controllers, of who tells of events, and of the shared watches may do their work."""
     found: list[Answer] = []
-    wanted = {SYNC: _of_sync(patient.namespace), READER: [Right("list", "*", "*"), Right("watch", "*", "*")]}
+    wanted = {
+        SYNC: _of_sync(patient.namespace),
+        NOTIFY: _of_notify(patient.namespace),
+        READER: [Right("list", "*", "*"), Right("watch", "*", "*")],
+    }
     workload = await patient.workload()
     tenants = workload is not None and flag(arguments(workload), "--multi-tenant") is not None
     if tenants:
@@ -112,6 +119,35 @@ def _of_sync(namespace: str) -> list[Right]:
     return [*own, *leases, *watched, *acting]
 
 
+def _of_notify(namespace: str) -> list[Right]:
+    """What the process does that tells of events and takes webhooks."""
+    own = [
+        right
+        for one in DEFINITIONS
+        for right in (
+            Right("watch", one.gvk.group, one.plural),
+            # a webhook asks for a look
+            *((Right("patch", one.gvk.group, one.plural),) if has_status(one) else ()),
+            *(
+                (Right("patch", one.gvk.group, f"{one.plural}/status"),)
+                if has_status(one) and one.gvk.group == NOTIFICATION_GROUP
+                else ()
+            ),
+        )
+    ]
+    here = [
+        Right("create", "coordination.k8s.io", "leases", namespace),
+        Right("update", "coordination.k8s.io", "leases", namespace, NOTIFICATION_LEASE),
+        # what was told last
+        Right("create", "", "configmaps", namespace),
+        Right("patch", "", "configmaps", namespace, NOTIFIED),
+        # whose events are taken
+        Right("list", "", "pods", namespace),
+        Right("get", "", "secrets", namespace),
+    ]
+    return [*own, *here, Right("watch", "", "namespaces"), Right("create", "", "events")]
+
+
 async def _asked(patient: Patient, account: Key, needed: list[Right]) -> Answer:
     groups = ("system:serviceaccounts", f"system:serviceaccounts:{account.namespace}", "system:authenticated")
     acting = patient.client.acting_as(f"system:serviceaccount:{account.namespace}:{account.name}", groups)
@@ -138,6 +174,7 @@ async def _may(client: Client, right: Right) -> bool:
         "resource": resource,
         "subresource": subresource,
         "namespace": right.namespace,
+        "name": right.name,
     }
     body = {
         "apiVersion": "authorization.k8s.io/v1",
