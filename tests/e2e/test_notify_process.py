@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.telling import API, Sink, Telling
+from tests.e2e.test_least_rights import create
 from tests.e2e.test_main_job import config
 from tests.e2e.world import Api, Controller, World, free_port, until
+from trimtab.api.install import NOTIFY, install_manifests
 
 BAD = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 'Not A Name'}\n"
+KINDS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 PODS = "/api/v1/namespaces/flux-system/pods"
 
 
@@ -19,14 +23,47 @@ class Apart(Telling):
     teller: Controller
 
 
+def modest(api: Api, directory: Path) -> Path:
+    """A kubeconfig of the account trimtab-notify, with the rights of an installation and nothing more."""
+    for body in install_manifests(namespace="flux-system", image="trimtab:test"):
+        if body["metadata"]["name"].startswith(NOTIFY) and body["kind"] in KINDS:
+            create(api, body)
+    who = {"user": f"system:serviceaccount:flux-system:{NOTIFY}", "groups": ["system:authenticated"]}
+
+    def may(verb: str, group: str, resource: str) -> bool:
+        attributes = {"verb": verb, "group": group, "resource": resource, "namespace": "flux-system"}
+        review = {"spec": {**who, "resourceAttributes": attributes}}
+        answer = api.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+        return bool(answer["status"]["allowed"])
+
+    until(lambda: may("list", "", "pods") and may("get", "", "secrets"), "the server knows of the bindings")
+    until(lambda: may("watch", "notification.toolkit.fluxcd.io", "alerts"), "the server knows of the role")
+    token = api.create(f"/api/v1/namespaces/flux-system/serviceaccounts/{NOTIFY}/token", {"spec": {}})
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": api.cluster}],
+        "users": [{"name": "u", "user": {"token": token["status"]["token"]}}],
+    }
+    directory.mkdir(exist_ok=True)
+    (directory / "kubeconfig").write_text(json.dumps(config))
+    return directory / "kubeconfig"
+
+
 @pytest.fixture(scope="module")
 def apart(world: World, api: Api, kubeconfig, git_root, git_url, tmp_path_factory) -> Iterator[Apart]:
-    """The session's controller gives way to two. Who tells holds no Lease, so that nobody waits for the end of one."""
+    """The session's controller gives way to two, as they are installed: who tells has an account with few rights.
+
+    It holds no Lease, so that nobody waits for the end of one.
+    """
     world.controller.stop()
     sink, events = Sink(), free_port()
+    directory = tmp_path_factory.mktemp("teller")
     teller = Controller(
-        kubeconfig,
-        tmp_path_factory.mktemp("teller"),
+        modest(api, directory),
+        directory,
         "--controllers=notification",
         "--no-leader-elect",
         f"--receiver-addr=127.0.0.1:{free_port()}",
@@ -46,6 +83,7 @@ def apart(world: World, api: Api, kubeconfig, git_root, git_url, tmp_path_factor
     sink.close()
     assert [work.stop(), teller.stop()] == [0, 0]
     assert "Traceback" not in work.log + teller.log, (work.log + teller.log)[-4000:]
+    assert "orbidden" not in teller.log, teller.log[-4000:]
     world.controller.start()
 
 
