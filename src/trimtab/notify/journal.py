@@ -24,7 +24,11 @@ MOST_EVENTS: Final = 20_000
 MOST_NOTICES: Final = 5_000
 """Of one provider."""
 MOST_BYTES: Final = 64 << 20
-"""Of all events, and of all notices."""
+"""Of all events, and of the notices of one provider."""
+MOST_BYTES_IN_ALL: Final = 512 << 20
+"""Of the notices of all providers: how many there are is up to tenants, and the disk is everybody's."""
+MOST_BYTES_AT_ONCE: Final = 2 << 20
+"""Of the notices that a worker has in memory; one at least."""
 MOST_STORIES: Final = 50_000
 _SCHEMA: Final = """
     create table if not exists events (
@@ -122,6 +126,7 @@ class Journal:
         most_events: int = MOST_EVENTS,
         most_notices: int = MOST_NOTICES,
         most_bytes: int = MOST_BYTES,
+        most_bytes_in_all: int = MOST_BYTES_IN_ALL,
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = Database(path, _SCHEMA, durable=True)
@@ -129,9 +134,10 @@ class Journal:
         self._most_events = most_events
         self._most_notices = most_notices
         self._most_bytes = most_bytes
+        self._most_bytes_in_all = most_bytes_in_all
         self._lock = threading.Lock()
         self._events: _Size | None = None
-        self._notices: dict[str, _Size] = {}
+        self._notices: dict[str, _Size] | None = None
 
     def fresh(self) -> bool:
         """Whether nothing was ever told from here: it is the first time, or the file was lost."""
@@ -188,7 +194,10 @@ class Journal:
         return self._read(lambda connection: [row[0] for row in connection.execute(query)])
 
     def heads(self, provider: str, most: int, without: Iterable[str] = ()) -> list[Head]:
-        """For each subject the first notice, oldest first: order is kept for an object, not among objects."""
+        """For each subject the first notice, oldest first: order is kept for an object, not among objects.
+
+        Fewer where they are long.
+        """
         excluded = list(without)[:500]
         marks = ",".join("?" * len(excluded))
         query = f"""
@@ -199,7 +208,13 @@ class Journal:
         """  # noqa: S608 - nothing but question marks
 
         def work(connection: sqlite3.Connection) -> list[Head]:
-            return [Head(*row) for row in connection.execute(query, (provider, *excluded, most))]
+            found, size = [], 0
+            for row in connection.execute(query, (provider, *excluded, most)):
+                found.append(Head(*row))
+                size += len(found[-1].body)
+                if size > MOST_BYTES_AT_ONCE:
+                    break
+            return found
 
         return self._read(work)
 
@@ -231,7 +246,7 @@ class Journal:
         """The provider is gone, and what waits for it. How many that were."""
 
         def work(connection: sqlite3.Connection) -> int:
-            self._notices.pop(provider, None)
+            self._sizes(connection).pop(provider, None)
             return connection.execute("delete from notices where provider = ?", (provider,)).rowcount
 
         return self._write(work)
@@ -266,12 +281,27 @@ class Journal:
         size.add(len(due.body))
         dropped = 0
         while size.count > self._most_notices or size.bytes > self._most_bytes:
-            query = "select seq, length(body) from notices where provider = ? order by rank, seq limit 1"
-            oldest, length = connection.execute(query, (due.provider,)).fetchone()
-            connection.execute("delete from notices where seq = ?", (oldest,))
-            size.add(length, -1)
+            self._drop_oldest(connection, due.provider)
+            dropped += 1
+        while sum(one.bytes for one in self._sizes(connection).values()) > self._most_bytes_in_all:
+            self._drop_oldest(connection, self._longest(connection))
             dropped += 1
         return dropped
+
+    def _drop_oldest(self, connection: sqlite3.Connection, provider: str) -> None:
+        query = "select seq, length(body) from notices where provider = ? order by rank, seq limit 1"
+        oldest, length = connection.execute(query, (provider,)).fetchone()
+        connection.execute("delete from notices where seq = ?", (oldest,))
+        self._of(connection, provider).add(length, -1)
+
+    def _longest(self, connection: sqlite3.Connection) -> str:
+        """Of the namespace that has most, the provider that has most: nobody crowds out another by having many."""
+        sizes = self._sizes(connection)
+        of_namespace: dict[str, int] = {}
+        for provider, size in sizes.items():
+            namespace = provider.partition("/")[0]
+            of_namespace[namespace] = of_namespace.get(namespace, 0) + size.bytes
+        return max(sizes, key=lambda one: (of_namespace[one.partition("/")[0]], sizes[one].bytes))
 
     def _tell(self, connection: sqlite3.Connection, story: StoryRow, now: float) -> None:
         if not story.body:
@@ -297,10 +327,13 @@ class Journal:
         return self._events
 
     def _of(self, connection: sqlite3.Connection, provider: str) -> _Size:
-        if provider not in self._notices:
-            query = "select count(*), coalesce(sum(length(body)), 0) from notices where provider = ?"
-            self._notices[provider] = _Size(*connection.execute(query, (provider,)).fetchone())
-        return self._notices[provider]
+        return self._sizes(connection).setdefault(provider, _Size(0, 0))
+
+    def _sizes(self, connection: sqlite3.Connection) -> dict[str, _Size]:
+        if self._notices is None:
+            query = "select provider, count(*), sum(length(body)) from notices group by provider"
+            self._notices = {provider: _Size(count, size) for provider, count, size in connection.execute(query)}
+        return self._notices
 
     def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:
@@ -316,7 +349,7 @@ class Journal:
                 return work(connection)
         except BaseException:
             # what was counted may not have come to be
-            self._events, self._notices = None, {}
+            self._events, self._notices = None, None
             raise
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -325,7 +358,7 @@ class Journal:
                 return work(connection)
         except Damaged as failure:
             log.error("%s: what waited to be told is lost; what is so now is told again", failure)
-            self._events, self._notices = None, {}
+            self._events, self._notices = None, None
             with self._database.reading() as connection:
                 return work(connection)
 
