@@ -10,7 +10,6 @@ import pytest
 from tests.notify.ground import Ground, alert, event, until
 from trimtab.base.tasks import Tasks
 from trimtab.notify import outbox as outboxes
-from trimtab.notify import story
 from trimtab.notify.desk import Full
 from trimtab.notify.notice import Notice, Phase
 
@@ -97,9 +96,8 @@ async def test_a_template_has_the_last_word_and_one_that_fails_is_told_of(tmp_pa
 
 @pytest.mark.parametrize(("sets_status", "told"), [(True, 2), (False, 1)])
 async def test_a_forge_hears_of_each_commit_that_fails_in_the_same_way(
-    tmp_path: Path, tasks: Tasks, monkeypatch: pytest.MonkeyPatch, sets_status: bool, told: int
+    tmp_path: Path, tasks: Tasks, sets_status: bool, told: int
 ) -> None:
-    monkeypatch.setattr(story, "_CHANGED_S", 0.0)
     ground = Ground(tmp_path, [alert()])
     ground.desk._world = replace(ground.desk._world, status_of=lambda _alert: sets_status)
     start(ground, tasks)

@@ -66,6 +66,15 @@ def test_another_failure_of_what_fails_is_news() -> None:
     assert told([(0, FAILED), (70, other), (80, FAILED)]) == ["0 opened failure ×1", "70 repeated failure ×1"]
 
 
+def test_a_failure_whose_words_are_never_the_same_is_told_in_growing_distances() -> None:
+    def failure(second: int) -> Event:
+        return event(f"timed out after {second} s", severity="error", reason="ReconciliationFailed")
+
+    found = told([(float(second), failure(second)) for second in range(0, 24 * 3600, 60)])
+    assert found[:3] == ["0 opened failure ×1", "60 repeated failure ×1", "180 repeated failure ×2"]
+    assert len(found) < 30
+
+
 def test_drift_that_is_left_has_an_end_and_drift_that_is_corrected_just_happened() -> None:
     answers = {answer: {"drift-answer": answer} for answer in ("reported", "corrected")}
     left, corrected = (

@@ -220,12 +220,13 @@ class Desk:
                 before,
                 meant,
                 kind=event.involved_object.kind,
-                # Of another commit that fails in the same way its forge has to hear as well.
-                words=event.reason + event.message + (event.revision if self._world.status_of(alert) else ""),
+                words=event.reason + event.message,
                 revision=event.revision,
                 now=now.timestamp(),
                 news=news,
                 times=_times(event),
+                # What is derived from a status need not name the revision that fails.
+                each=self._world.status_of(alert) and not event.value(meanings.TOPIC),
             )
             if after != before:
                 rows.append(StoryRow(str(alert.key), subject_id, stories.write(after)))

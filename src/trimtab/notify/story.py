@@ -11,7 +11,8 @@ from trimtab.notify.notice import Phase, key_of
 FIRST_WINDOW_S: Final = 300.0
 LONGEST_WINDOW_S: Final = 6 * 3600.0
 _CHANGED_S: Final = 60.0
-"""Another failure of what fails already is told at once, unless something was told just now."""
+"""Another failure of what fails already is told at once, unless something was told just now: longer ago each time, as
+the window grows, for the words of some failures are never the same twice."""
 MOST_OTHERS: Final = 10
 """Other drift is told at once in any case, so often in one window: what else somebody changed is in no later event."""
 
@@ -27,6 +28,8 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
     """Repeats that were not told yet."""
     others: int = 0
     """What was told of other drift in this window."""
+    revision: str = ""
+    """The revision it was told of last."""
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,16 +83,18 @@ def turn(
     now: float,
     news: bool = True,
     times: int = 1,
+    each: bool = False,
 ) -> Turn:
     """What is told of an event with `words` that came `times` times until `now`.
 
     `news`: the Alert tells of the event by itself. What it opened it closes in any case, also one of errors only.
+    `each`: of each revision that fails it is told at once, as a forge has to hear.
     """
     match meaning.effect:
         case Effect.OPENS if meaning.topic is not None:
             if not news or (meaning.derived and meaning.topic in story.open):
                 return Turn(story, ())
-            return _opened(story, meaning.topic, key_of(words), now, times)
+            return _opened(story, meaning.topic, key_of(words), revision, now, times, each=each)
         case Effect.CLOSES if meaning.topic is not None:
             return _closed(story, (meaning.topic,))
         case Effect.SUCCEEDS:
@@ -108,20 +113,25 @@ def turn(
             return Turn(story, (Telling(Phase.ONCE),) if news else ())
 
 
-def _opened(story: Story, topic: Topic, words: str, now: float, times: int) -> Turn:
+def _opened(story: Story, topic: Topic, words: str, revision: str, now: float, times: int, *, each: bool) -> Turn:
     state = story.open.get(topic)
     if state is None:
-        opened = {**story.open, topic.value: Open(words=words, since=now, told=now)}
-        return Turn(msgspec.structs.replace(story, open=opened), (Telling(Phase.OPENED, topic, now),))
+        opened = Open(words=words, since=now, told=now, revision=revision)
+        return Turn(_with(story, topic, opened), (Telling(Phase.OPENED, topic, now),))
     counted = msgspec.structs.replace(state, count=state.count + times)
     different = words != state.words
+    if each and revision and revision != state.revision:
+        # It is news of its own, and so does not make the window longer.
+        told = msgspec.structs.replace(state, words=words, told=now, count=0, revision=revision)
+        return Turn(_with(story, topic, told), (_repeated(topic, counted, now),))
     if different and topic is Topic.DRIFT and state.others < MOST_OTHERS:
         told = msgspec.structs.replace(state, words=words, told=now, count=0, others=state.others + 1)
         return Turn(_with(story, topic, told), (_repeated(topic, counted, now),))
-    another = different and now - state.told >= _CHANGED_S
+    patience_s = _CHANGED_S * state.window_s / FIRST_WINDOW_S
+    another = different and now - state.told >= patience_s
     if not another and 0 <= now - state.told < state.window_s:
         return Turn(_with(story, topic, counted), ())
-    return Turn(_with(story, topic, _after(state, words, now)), (_repeated(topic, counted, now),))
+    return Turn(_with(story, topic, _after(state, words, revision, now)), (_repeated(topic, counted, now),))
 
 
 def _closed(story: Story, topics: tuple[Topic, ...]) -> Turn:
@@ -137,10 +147,10 @@ def _repeated(topic: Topic, state: Open, now: float) -> Telling:
     return Telling(Phase.REPEATED, topic, state.since, state.count, max(now - state.told, 0.0))
 
 
-def _after(state: Open, words: str, now: float) -> Open:
+def _after(state: Open, words: str, revision: str, now: float) -> Open:
     window_s = min(2 * state.window_s, LONGEST_WINDOW_S)
     others = state.others if 0 <= now - state.told < state.window_s else 0
-    return Open(words=words, since=state.since, told=now, window_s=window_s, others=others)
+    return Open(words=words, since=state.since, told=now, window_s=window_s, others=others, revision=revision)
 
 
 def _with(story: Story, topic: Topic, state: Open) -> Story:
