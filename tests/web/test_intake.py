@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from tests.notify.ground import Ground, alert
+from tests.notify.ground import Ground, alert, event
 from tests.notify.test_event import PLAIN, body
 from tests.runtime.clocks import ManualClock
+from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Transient
+from trimtab.base.http import AiohttpTransport
 from trimtab.base.tasks import Tasks
 from trimtab.kube.client import Listing
 from trimtab.kube.errors import Unreachable
@@ -20,6 +22,12 @@ from trimtab.kube.resource import Resource
 from trimtab.manifests.refs import Gvk
 from trimtab.notify import event as events
 from trimtab.notify.event import MOST_BODY
+from trimtab.notify.notice import Notice
+from trimtab.notify.outbox import _told
+from trimtab.notify.provider import Refused, Settings
+from trimtab.notify.providers.table import TABLE
+from trimtab.notify.wire import ProviderWire
+from trimtab.remotes.outbound import Outbound
 from trimtab.web.callers import Callers, Everybody, Namespace
 from trimtab.web.intake import app
 from trimtab.web.server import Listener, listen
@@ -230,3 +238,16 @@ async def test_where_the_pods_cannot_be_listed_nobody_is_admitted_and_nobody_ref
     with pytest.raises(Transient, match="who may post events is not known"):
         await callers.admits("10.0.0.7")
     assert await callers.admits("127.0.0.1")
+
+
+@pytest.mark.parametrize("type_", ["generic", "generic-hmac"])
+async def test_what_a_provider_was_told_does_not_come_back_as_an_event(intake: Intake, type_: str) -> None:
+    transport = AiohttpTransport()
+    try:
+        settings = Settings(type=type_, address=intake.url, token="t", headers={"trimtab-phase": ""})
+        wire = ProviderWire(Outbound(transport, SystemClock()), settings)
+        outcome = await _told(TABLE[type_], Notice(event=event("round"), key="k"), settings, wire)
+    finally:
+        await transport.close()
+    assert isinstance(outcome, Refused)
+    assert intake.kept() == []

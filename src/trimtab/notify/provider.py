@@ -11,6 +11,8 @@ from trimtab.notify.notice import Notice
 MOST_ANSWER: Final = 1 << 20
 """Bytes of an answer that are read; of a longer one it is known only that it was longer."""
 KEY_HEADER: Final = "Idempotency-Key"
+TOLD_HEADER: Final = "Trimtab-Phase"
+"""On every event that is passed on, so that nobody takes it for a new one."""
 
 
 class Misconfigured(Terminal):

@@ -14,6 +14,7 @@ from trimtab.base.errors import Transient
 from trimtab.notify.desk import Desk, Full
 from trimtab.notify.event import MOST_BODY, NotAnEvent, parse
 from trimtab.notify.meaning import without_ours
+from trimtab.notify.provider import TOLD_HEADER
 from trimtab.web.callers import Callers
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,9 @@ def app(desk: Desk, callers: Callers) -> web.Application:
             return _answer(405, "only POST is taken here", {"Allow": "POST"})
         if (refusal := await refused(request)) is not None:
             return refusal
+        if TOLD_HEADER in request.headers:
+            # A Provider that names us as its address could go round in circles, and add words of its own each time.
+            return _answer(400, "this was told by a Provider already: it is not an event any more", close=True)
         if (request.content_length or 0) > MOST_BODY:
             return _answer(413, f"the body has more than {MOST_BODY} bytes", close=True)
         async with places:

@@ -5,7 +5,7 @@ import hmac
 
 from trimtab.notify import event
 from trimtab.notify.notice import Notice
-from trimtab.notify.provider import KEY_HEADER, Request, Settings, json_request
+from trimtab.notify.provider import KEY_HEADER, TOLD_HEADER, Request, Settings, json_request
 
 
 def compose(notice: Notice, settings: Settings) -> Request:
@@ -25,7 +25,7 @@ def _request(notice: Notice, settings: Settings, more: dict[str, str]) -> Reques
         **settings.headers,
         "gotk-component": notice.event.reporting_controller,
         KEY_HEADER: notice.key,
-        "Trimtab-Phase": notice.phase.value,
+        TOLD_HEADER: notice.phase.value,
         **more,
     }
     return json_request(settings.needed("address"), _body(notice), headers)
