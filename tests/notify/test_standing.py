@@ -238,6 +238,25 @@ async def test_a_revision_that_changed_nothing_is_told_to_who_wants_to_know(tmp_
     assert await watch.look() == []
 
 
+async def test_a_revision_that_changed_nothing_while_nobody_listened_is_told_to_who_wants_to_know(
+    tmp_path: Path,
+) -> None:
+    history = [{"metadata": {"revision": "a"}, "lastReconciled": AGO}]
+    watch = Watch(tmp_path, live(ready("True"), history=history, lastAppliedRevision="c"))
+    watch.told(Story(revision="b"))
+    assert await watch.look(first=True) == ["info Succeeded", "info ReconciliationSucceeded"]
+    assert watch.heard[-1].revision == "c"
+    watch.told(Story(revision="c"))
+    assert await watch.look(first=True) == [], "who knows of it is not told of an older one again"
+
+
+async def test_a_state_of_a_version_to_come_does_not_stop_the_watch(tmp_path: Path) -> None:
+    watch = Watch(tmp_path, live(ready("True", "ReconciliationSucceeded")))
+    known = Open(words="w", since=0.0, told=0.0)
+    watch.told(Story(open={"of-tomorrow": known, "failure": known}))
+    assert await watch.look() == ["info Recovered"]
+
+
 async def test_an_object_that_is_gone_leaves_nothing_behind(tmp_path: Path) -> None:
     watch = Watch(tmp_path, None)
     watch.told(Story(revision="a"))

@@ -111,12 +111,16 @@ class Watching:
         self._said[subject] = said
         self._close(live, subject, told, frozenset(found), now)
         stood = live.ready is not None and live.ready.true and not live.spec.suspend
-        if first and stood and any(one.revision not in ("", live.revision) for one in told.values()):
+        applied = live.status.last_applied_revision
+        revisions = frozenset(one.revision for one in told.values()) - {""}
+        if first and stood and revisions - {live.revision, applied}:
             self._desk.hear(success_of(live, now))
-        if stood and (applied := live.status.last_applied_revision):
+        if stood and applied:
             before = self._applied.get(subject, "")
             self._applied[subject] = applied
-            if before not in ("", applied) and self._moves():
+            # At first it is not known who was told of which: who was told of this one is not told again.
+            missed = first and applied != live.revision and bool(revisions - {applied})
+            if (missed or before not in ("", applied)) and self._moves():
                 self._desk.hear(moved_of(live, now))
 
     def _close(
@@ -128,6 +132,8 @@ class Watching:
         ended: dict[Topic, float] = {}
         for one in told.values():
             for name, state in one.open.items():
+                if name not in frozenset(Topic):
+                    continue  # of a version to come, which has written what is read here
                 topic = Topic(name)
                 if topic in now_in or (undecided and topic is not Topic.SUSPENDED):
                     continue
