@@ -53,7 +53,7 @@ class Ground:
         self.moved = 0
         self.desk = Desk(self.journal, self._world(), self.clock, cluster="here", moved=self._move)
 
-    def _move(self) -> None:
+    def _move(self, _providers: Iterable[str]) -> None:
         self.moved += 1
 
     def _world(self) -> World:

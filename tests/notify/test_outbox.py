@@ -28,6 +28,7 @@ class Office:
         self.sent: list[tuple[str, str, float]] = []
         self.complaints: list[tuple[str, str, str]] = []
         self.dropped: list[tuple[str, int]] = []
+        self.read: list[str] = []
         self.failing: set[str] = set()
         self.gone: set[str] = set()
         self.secrets: dict[str, Any] = {}
@@ -39,6 +40,7 @@ class Office:
             return behave(settings.name, notice)
 
         async def settings(provider: str) -> Settings:
+            self.read.append(provider)
             if provider in self.gone:
                 raise Gone
             if provider in self.failing:
@@ -62,7 +64,7 @@ class Office:
         due = Due(notice.key, provider, subject, 1, msgspec.json.encode(notice))
         now = SystemClock().now().timestamp() if at is None else at
         self.journal.dispatched(0, [due], [], now)
-        self.outbox.wake()
+        self.outbox.wake([provider])
 
     def start(self) -> None:
         self.tasks.keep(lambda: self.outbox.run(self.tasks), name="outbox")
@@ -213,3 +215,21 @@ async def test_a_service_that_repeats_a_secret_does_not_have_it_told(opened, out
     office.put("p", "a", "first")
     await until(lambda: office.complaints)
     assert office.complaints[0][2] == "no such hook *** (***, ***, ***)"
+
+
+async def test_a_burst_reads_the_secrets_of_a_provider_a_few_times_and_wakes_nobody_else(opened, monkeypatch) -> None:
+    office = opened(lambda _provider, _notice: Delivered())
+    office.put("quiet", "a", "first")
+    await office.empty()
+    asked: list[str] = []
+    heads = office.journal.heads
+    monkeypatch.setattr(office.journal, "heads", lambda *what: (asked.append(what[0]), heads(*what))[1])
+    for number in range(200):
+        office.put("busy", f"Kustomization/apps/{number}", str(number))
+    await office.empty()
+    assert len(office.told("busy")) == 200
+    assert office.read.count("busy") < 10
+    assert "quiet" not in asked
+    office.put("quiet", "a", "second")
+    await office.empty()
+    assert office.told("quiet") == ["first", "second"]

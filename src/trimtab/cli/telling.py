@@ -268,6 +268,7 @@ class Telling:
     def _on_provider(self, outbox: Outbox, event: Event[Provider]) -> None:
         if not isinstance(event, Applied):
             self._told_of.pop(str(event.old.key), None)
+            outbox.changed(str(event.old.key))
             return
         provider = event.new
         outbox.changed(str(provider.key))

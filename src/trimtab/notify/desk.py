@@ -78,10 +78,10 @@ class _Folded:
 
 
 class Desk:
-    """Takes events. `moved` is called when there are notices for somebody."""
+    """Takes events. `moved` is told for whom there are notices."""
 
     def __init__(
-        self, journal: Journal, world: World, clock: Clock, *, cluster: str = "", moved: Callable[[], None]
+        self, journal: Journal, world: World, clock: Clock, *, cluster: str = "", moved: Callable[[Iterable[str]], None]
     ) -> None:
         self._journal = journal
         self._world = world
@@ -246,7 +246,7 @@ class Desk:
         if rows:
             self._world.turned(subject_id)
         if notices:
-            self._moved()
+            self._moved({one.provider for one in notices})
 
     async def _notice(
         self, alert: Alert, event: Event, subject: Subject, telling: stories.Telling, effect: Effect

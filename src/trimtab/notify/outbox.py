@@ -5,9 +5,10 @@ fails is tried again with growing pauses, at the earliest when the other side sa
 """
 
 import asyncio
+import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -50,6 +51,7 @@ _SUBJECT_PAUSE_S: Final = (1.0, 900.0)
 _IDLE_S: Final = 30.0
 _MOST_PAUSED: Final = 500
 _PAUSED_S: Final = 3600.0
+_SETTINGS_S: Final = 2.0
 _SHORTEST_SECRET: Final = 5
 """What is shorter is found in other words as well."""
 
@@ -90,6 +92,8 @@ class _Line:
     paused: dict[str, tuple[float, int]] = field(default_factory=dict)
     tokens: float = BURST
     tokens_at: float = 0.0
+    settings: tuple[float, Settings] | None = None
+    """What was read last, and when: a second is many notices of some."""
     unnoted: list[int] = field(default_factory=list)
     """What is delivered, or refused, and could not be noted in the journal yet."""
     task: asyncio.Task[None] | None = None
@@ -117,35 +121,43 @@ class Outbox:
         self._keep_s = keep_s
         self._gone_s = gone_s
         self._lines: dict[str, _Line] = {}
+        self._new: set[str] = set()
         self._moved = asyncio.Event()
         self._random = random.Random()  # noqa: S311 - spreads retries
 
-    def wake(self) -> None:
-        """There is something new."""
-        self._moved.set()
-        for line in self._lines.values():
-            line.woken.set()
+    def wake(self, providers: Iterable[str]) -> None:
+        """There is something new for `providers`."""
+        for provider in providers:
+            if (line := self._lines.get(provider)) is not None:
+                line.woken.set()
+            else:
+                self._new.add(provider)
+                self._moved.set()
 
     def changed(self, provider: str) -> None:
         """The provider was changed: what failed before may work now."""
         if (line := self._lines.get(provider)) is not None:
             line.failures, line.resume_at = 0, float("-inf")
             line.paused.clear()
+            line.settings = None
             line.woken.set()
 
     async def run(self, tasks: Tasks) -> None:
         """Deliver until cancelled: a worker is started for each provider that something waits for."""
         while True:
-            self._moved.clear()
-            for provider in await asyncio.to_thread(self._journal.providers):
-                if provider not in self._lines:
-                    line = self._lines[provider] = _Line(tokens_at=self._clock.monotonic())
-                    line.task = tasks.keep(self._worker(provider, line), name=f"tell-{provider}")
-            try:
+            self._new.update(await asyncio.to_thread(self._journal.providers))
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_IDLE_S):
-                    await self._moved.wait()
-            except TimeoutError:
-                continue
+                    while True:
+                        self._moved.clear()
+                        self._begin(tasks)
+                        await self._moved.wait()
+
+    def _begin(self, tasks: Tasks) -> None:
+        for provider in self._new - self._lines.keys():
+            line = self._lines[provider] = _Line(tokens_at=self._clock.monotonic())
+            line.task = tasks.keep(self._worker(provider, line), name=f"tell-{provider}")
+        self._new.clear()
 
     def _worker(self, provider: str, line: _Line) -> Callable[[], Awaitable[None]]:
         async def work() -> None:
@@ -178,7 +190,7 @@ class Outbox:
             waits = [pause[0] - now for pause in line.paused.values() if pause[0] > now]
             return max(min(waits, default=_IDLE_S), 0.01)
         try:
-            settings = await self._post.settings(provider)
+            settings = await self._settings(provider, line)
         except Gone:
             # It may come in a moment: whoever applies an Alert may apply its Provider after it.
             if self._clock.now().timestamp() - heads[0].since > self._gone_s:
@@ -194,6 +206,7 @@ class Outbox:
             return self._pause(line, Retry(str(failure)))
         for head in heads:
             if (wait_s := self._admit(line, settings)) > 0:
+                line.resume_at = self._clock.monotonic() + wait_s
                 return wait_s
             outcome = _discreet(await self._deliver(provider, settings, head), settings)
             self._post.told(provider, outcome)
@@ -216,6 +229,13 @@ class Outbox:
                         self._post.complain(provider, "NotificationFailed", why)
                     return self._pause(line, outcome)
         return 0.0
+
+    async def _settings(self, provider: str, line: _Line) -> Settings:
+        now = self._clock.monotonic()
+        if line.settings is None or now - line.settings[0] > _SETTINGS_S:
+            line.settings = None
+            line.settings = (now, await self._post.settings(provider))
+        return line.settings[1]
 
     async def _done(self, line: _Line, head: Head) -> None:
         line.unnoted.append(head.seq)
