@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from yarl import URL
 
@@ -16,15 +16,21 @@ from trimtab.base.clock import Clock
 from trimtab.base.http import Request, Transport, TransportError
 from trimtab.base.tasks import Tasks
 from trimtab.notify.event import Event, cleaned, encode
+from trimtab.notify.meaning import meaning
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 5.0
-MOST: Final = 2000
+MOST: Final = 10_000
 MOST_BYTES: Final = 16 << 20
 _TRIES: Final = 30
 _PAUSE_S: Final = (0.5, 30.0)
 _MOST_ANSWER: Final = 4096
+
+
+class _Waiting(NamedTuple):
+    body: bytes
+    progress: bool
 
 
 class Forwarding:
@@ -35,8 +41,9 @@ class Forwarding:
         self._transport = transport
         self._clock = clock
         self._dropped = dropped
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._size = 0
+        self._progress = 0
         self._arrived = asyncio.Event()
 
     def __len__(self) -> int:
@@ -44,11 +51,12 @@ class Forwarding:
 
     def hear(self, event: Event) -> None:
         """Post `event` when it is its turn. Returns at once and does not fail."""
-        body = encode(cleaned(event))
-        self._waiting.append(body)
-        self._size += len(body)
+        one = _Waiting(encode(cleaned(event)), meaning(event).progress)
+        self._waiting.append(one)
+        self._size += len(one.body)
+        self._progress += one.progress
         while len(self._waiting) > MOST or self._size > MOST_BYTES:
-            self._size -= len(self._waiting.popleft())
+            self._make_room()
             self._dropped("forwarding", 1)
         self._arrived.set()
 
@@ -62,13 +70,23 @@ class Forwarding:
             if not self._waiting:
                 self._arrived.clear()
                 continue
-            body = self._waiting[0]
-            posted = await self._post(body)
-            if self._waiting and self._waiting[0] is body:
-                self._waiting.popleft()
-                self._size -= len(body)
-            if not posted:
-                self._dropped("forwarding", 1)
+            one = self._waiting[0]
+            posted = await self._post(one.body)
+            if self._waiting and self._waiting[0] is one:
+                self._remove(0)
+                if not posted:
+                    self._dropped("forwarding", 1)
+
+    def _make_room(self) -> None:
+        """The oldest goes, of what only says that something goes on if there is such."""
+        place = next(place for place, one in enumerate(self._waiting) if one.progress) if self._progress else 0
+        self._remove(place)
+
+    def _remove(self, place: int) -> None:
+        one = self._waiting[place]
+        del self._waiting[place]
+        self._size -= len(one.body)
+        self._progress -= one.progress
 
     async def _post(self, body: bytes) -> bool:
         low, high = _PAUSE_S
