@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from tests.cli.test_apply import config
+from trimtab.base.errors import Terminal
 from trimtab.base.http import AiohttpTransport
 from trimtab.cli.applying import Asked, Run, Terms, pass_over, running
 from trimtab.cli.connect import Code, Options
@@ -59,3 +60,11 @@ def test_what_is_told_of_a_secret_object_has_no_name_and_no_path_that_came_from_
     assert "hunter" not in " ".join(told["ConfigMap"])
     # one that no value went into may be called so
     assert told["Service"] == ("hunter", "data.hunter")
+
+
+def test_what_goes_wrong_is_told_without_parts_of_values_that_became_names():
+    run = Run(cast("Any", SimpleNamespace(key=Key("shop", "shop"))), *cast("Any", (None,) * 4))
+    run.hiding = NOTHING.cut({"hunt"})
+    with pytest.raises(Terminal) as failed, run._hidden():
+        raise Terminal("ReconciliationFailed", 'ConfigMap/shop/hunt: Invalid value: "hunt"')
+    assert "hunt" not in failed.value.message

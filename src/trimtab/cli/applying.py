@@ -119,7 +119,7 @@ class Run:
         """What is to be done now. Raises TrimtabError, ApiError, Unreachable."""
         place = await self.look()
         rendered = await place.render()
-        self.hiding = self.hiding.follow(self.build.variables)
+        self.hiding = self.hiding.follow(self.build.variables).cut(rendered.parts)
         self.strictly = replace(self.hiding, whole=rendered.made)
         # the namespace may be that of the app, which is not written
         self.secret = frozenset(ref._replace(namespace="") for ref in rendered.secret)
@@ -150,14 +150,14 @@ class Run:
             def tell(outcome: Outcome) -> None:
                 counts[outcome.effect] += 1
                 hides = self._of(outcome.ref)
-                heard(outcome._replace(ref=_hidden(outcome.ref, hides), message=hides.text(outcome.message)))
+                heard(outcome._replace(ref=_hidden(outcome.ref, hides), message=hides.failure(outcome.message)))
 
             with self._hidden():
                 carried = await carrying.carry_out(self.app, proposal, tell, stay=stay)
         done = ", ".join(f"{counts[effect]} {words}" for effect, words in _TOLD.items() if counts[effect])
         self.say("✔", f"app {self.app.key}: {done or 'nothing to do'}; {_all_healthy(proposal)}")
         if carried.held:
-            self.say("✗", carried.held)
+            self.say("✗", self.hiding.failure(carried.held))
             return Code.DIFFERS
         return Code.OK
 
@@ -172,7 +172,7 @@ class Run:
             comparison.listed(self.report(proposal))
         self.say("✔", f"app {self.app.key} is as declared; {_all_healthy(proposal)}")
         if proposal.departure.held:
-            self.say("✗", proposal.departure.held)
+            self.say("✗", self.hiding.failure(proposal.departure.held))
             return Code.DIFFERS
         return Code.OK
 
@@ -183,7 +183,7 @@ class Run:
             hides = self._of(finding.ref)
             return finding._replace(
                 ref=_hidden(finding.ref, hides),
-                note=hides.text(finding.note),
+                note=hides.failure(finding.note),
                 differences=tuple(map(hides.difference, finding.differences)),
             )
 
@@ -199,7 +199,7 @@ class Run:
         comparison.listed(report)
         sys.stdout.flush()
         if proposal.departure.held:
-            self.say("✗", proposal.departure.held)
+            self.say("✗", self.hiding.failure(proposal.departure.held))
         if report.verdict is State.UNKNOWN:
             return Code.UNKNOWN
         return Code.OK if proposal.quiet and not proposal.departure.held else Code.DIFFERS
@@ -226,7 +226,7 @@ class Run:
         except TrimtabError as failure:
             # the words are those of the controllers, the way out is another one here
             way = failure.message.replace("set spec.decryption", "give its key by --age-key or --gpg-key")
-            failure.message = self.hiding.text(way)
+            failure.message = self.hiding.failure(way)
             if failure.reason == Reason.HEALTH_CHECK_FAILED:
                 raise Failure(Code.DIFFERS, failure.message) from failure
             raise

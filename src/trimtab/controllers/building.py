@@ -81,6 +81,7 @@ class Building:
             return app.build
         with span("render", path=ks.spec.path) as rendering:
             rendered = await self.renderer.render(snapshot, ks.spec.path, options, variables, keys)
+            app.hiding = app.hiding.cut(rendered.parts)
             if len(rendered.manifests) > MOST_OBJECTS:
                 raise Terminal(
                     names.Reason.BUILD_FAILED,

@@ -4,8 +4,9 @@ Substitution puts a value anywhere: into a Deployment that drifts, into a field 
 value in its words. So whatever is said of an app, in status, events and log, goes through here.
 """
 
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -23,6 +24,8 @@ S = TypeVar("S", KustomizationStatus, HelmReleaseStatus)
 
 LEAST: Final = 6
 """Shorter values are not looked for: they are in every other word."""
+LEAST_PART: Final = 3
+"""Shorter parts are no words, and tell little."""
 _HEAD: Final = 32
 """So much of a long value gives it away, where the rest was cut off."""
 
@@ -32,12 +35,14 @@ class Hiding:
     """The values that are not to be told, in every form in which they come; `before` are those until a while ago.
 
     `whole` are texts that were made of such values, of which a part may be enough: no name that is one is told.
+    `parts` are those that an expression has become, such as `${PASSWORD:0:4}`: no failure has one as a word of its own.
     """
 
     digest: str = ""
     now: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     whole: frozenset[str] = frozenset()
+    parts: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Hiding {len(self.now)} and {len(self.before)} forms>"
@@ -52,12 +57,18 @@ class Hiding:
         if digest == self.digest:
             return self
         forms = {form for value in secret for form in _forms(value) if len(form) >= LEAST}
-        return Hiding(digest, tuple(sorted(forms, key=len, reverse=True)), self.now)
+        return Hiding(digest, tuple(sorted(forms, key=len, reverse=True)), self.now, parts=self.parts)
+
+    def cut(self, parts: Iterable[str]) -> "Hiding":
+        """What is to be hidden once `parts` are what expressions with such values have become."""
+        return replace(
+            self, parts=tuple(sorted({one for one in parts if len(one) >= LEAST_PART}, key=len, reverse=True))
+        )
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to hide."""
-        return not (self.now or self.before or self.whole)
+        return not (self.now or self.before or self.whole or self.parts)
 
     def text(self, text: str) -> str:
         """`text` without the values."""
@@ -67,6 +78,14 @@ class Hiding:
             text = text.replace(value, MASK)
             if len(value) > _HEAD and value[:_HEAD] in text:
                 text = _without_heads(text, value)
+        return text
+
+    def failure(self, text: str) -> str:
+        """`text`, the words of others about what went wrong, without the values and without what was cut of them."""
+        text = self.text(text)
+        for part in self.parts:
+            if part in text:
+                text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(part)}(?![A-Za-z0-9])", MASK, text)
         return text
 
     def status(self, status: S) -> S:

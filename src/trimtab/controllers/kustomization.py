@@ -228,7 +228,7 @@ class Kustomizations:
 
     async def _fail(self, ks: Kustomization, app: App, failure: TrimtabError) -> None:
         app.revision = ""
-        failure.message = app.hiding.text(failure.message)  # it is logged as well
+        failure.message = app.hiding.failure(failure.message)  # it is logged as well
         await self.scribe.fail(ks, app, failure, self._building.published(ks))
 
     async def _pass(self, ks: Kustomization, app: App) -> Result:

@@ -43,7 +43,8 @@ class Rendered(NamedTuple):
 
     `secret` are those with something in them that was decrypted, or comes from Secrets: nothing of them is shown.
     `plaintext` are the Secrets that stand in git in clear text, as they are called there. `made` are the texts that
-    values of Secrets, or what was decrypted, may have become, whole or in part.
+    values of Secrets, or what was decrypted, may have become, whole or in part; `parts` are those of them that
+    expressions have become, which are known one by one.
     """
 
     manifests: tuple[Manifest, ...]
@@ -52,6 +53,7 @@ class Rendered(NamedTuple):
     secret: frozenset[Ref] = frozenset()
     plaintext: tuple[Exposed, ...] = ()
     made: frozenset[str] = frozenset()
+    parts: frozenset[str] = frozenset()
 
 
 class Renderer:
@@ -94,6 +96,7 @@ class Renderer:
         plaintext = exposed(manifests, opened, variables)
         secret: frozenset[Ref] = frozenset()
         made: set[str] = set()
+        parts: set[str] = set()
         if keys:
             with span("decrypt"):
                 manifests, secret = await opened_objects(manifests, files, reading, keys)
@@ -105,12 +108,14 @@ class Renderer:
                 made.update(text for manifest in manifests for text in texts(manifest.body))
         if variables.active:
             with span("substitute"):
-                manifests, secret = await asyncio.to_thread(filled, manifests, variables, secret, made)
+                manifests, secret = await asyncio.to_thread(filled, manifests, variables, secret, parts)
         if reading.size > IN_LOOP_BYTES:
             rendered = await asyncio.to_thread(_finish, manifests, reading, options)
         else:
             rendered = _finish(manifests, reading, options)
-        rendered = rendered._replace(secret=secret, plaintext=plaintext, made=frozenset(made))
+        rendered = rendered._replace(
+            secret=secret, plaintext=plaintext, made=frozenset(made | parts), parts=frozenset(parts)
+        )
         if keys is None:
             return rendered
         # Bound to the keys: the digest is told in the status, and must not be one to guess a short secret by.
