@@ -39,7 +39,7 @@ _DRIFT_FIELDS = (
 )
 _SETTLE_S = 1.0  # late writes of a phase still belong to it
 
-_APP = """apiVersion: v1
+APP = """apiVersion: v1
 kind: ServiceAccount
 metadata: {{name: {name}}}
 ---
@@ -109,7 +109,7 @@ class Repository:
         for i in range(self._n) if which is None else which:
             directory = self._work / "apps" / f"app-{i}"
             directory.mkdir(parents=True, exist_ok=True)
-            (directory / "app.yaml").write_text(_APP.format(name=f"app-{i}", tag=tag))
+            (directory / "app.yaml").write_text(APP.format(name=f"app-{i}", tag=tag))
         return await self.commit(tag)
 
     async def write(self, files: Mapping[str, str], message: str) -> str:
@@ -159,20 +159,20 @@ class Measure:
         commit = await self._repository.push(f"{stamp}-0")
         await self._server.call("POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace}}, kind=JSON)
         if "first" in phases:
-            yield await self._phase("first", self._create, partial(_ready, commit))
+            yield await self._phase("first", self._create, partial(ready, commit))
         if "push" in phases:
             commit = await self._repository.push(f"{stamp}-1")
-            yield await self._phase("push", self._poke, partial(_ready, commit))
+            yield await self._phase("push", self._poke, partial(ready, commit))
         if "one" in phases:
             chosen = self._n // 2
             one = await self._repository.push(f"{stamp}-2", [chosen])
             name = f"app-{chosen}"
-            yield await self._phase("one", self._poke, lambda app: app["metadata"]["name"] != name or _ready(one, app))
+            yield await self._phase("one", self._poke, lambda app: app["metadata"]["name"] != name or ready(one, app))
         if "noop" in phases:
             token = str(time.time_ns())
             # After "one" the unchanged apps may still be moving their revision: then only the echo is asked for.
             settled = commit if "one" not in phases else ""
-            yield await self._phase("noop", partial(self._ask_all, token), partial(_echoed, token, settled))
+            yield await self._phase("noop", partial(self._ask_all, token), partial(echoed, token, settled))
         if "drift" in phases:
             yield await self._drift()
 
@@ -324,7 +324,8 @@ def _request(token: str) -> dict[str, Any]:
     return {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": token}}}
 
 
-def _ready(commit: str, app: dict[str, Any]) -> bool:
+def ready(commit: str, app: dict[str, Any]) -> bool:
+    """Whether `app` is Ready on `commit`."""
     status = app.get("status", {})
     conditions = {condition["type"]: condition["status"] for condition in status.get("conditions", [])}
     return (
@@ -334,7 +335,8 @@ def _ready(commit: str, app: dict[str, Any]) -> bool:
     )
 
 
-def _echoed(token: str, commit: str, app: dict[str, Any]) -> bool:
+def echoed(token: str, commit: str, app: dict[str, Any]) -> bool:
+    """Whether the request `token` was heard; with a `commit`, also whether `app` is Ready on it."""
     if app.get("status", {}).get("lastHandledReconcileAt") != token:
         return False
-    return _ready(commit, app) if commit else True
+    return ready(commit, app) if commit else True

@@ -139,6 +139,13 @@ async def test_processes_of_helm_are_counted_from_none_on():
     assert (await samples(telemetry))["trimtab_helm_runs_total", ()] == 1
 
 
+async def test_processes_of_kustomize_are_counted_from_none_on():
+    telemetry = Telemetry()
+    assert (await samples(telemetry))["trimtab_kustomize_runs_total", ()] == 0
+    telemetry.ran_kustomize()
+    assert (await samples(telemetry))["trimtab_kustomize_runs_total", ()] == 1
+
+
 async def test_the_process_itself_is_measured():
     assert "process_resident_memory_bytes" in await names(Telemetry())
 

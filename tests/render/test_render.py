@@ -547,8 +547,9 @@ def test_messages_are_cleaned(tmp_path):
 async def test_a_result_is_kept_over_a_restart_and_built_again_when_damaged(
     artifact, store, kustomize, tmp_path, monkeypatch
 ):
-    files = overlay(artifact)
-    first = await Renderer(store, kustomize, tmp_path).render(files, "", PLAIN)
+    files, begun = overlay(artifact), []
+    first = await Renderer(store, kustomize, tmp_path, began=lambda: begun.append("")).render(files, "", PLAIN)
+    assert len(begun) == 1
 
     async def never(*_, **__):
         raise AssertionError("a process was started")

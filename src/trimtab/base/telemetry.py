@@ -157,6 +157,11 @@ class Telemetry:
             "For how long the oldest record has waited that is not on the disk; 0 for none.",
             registry=self._registry,
         )
+        self._kustomize_runs = Counter(
+            "trimtab_kustomize_runs",
+            "Processes of kustomize that were begun to build an overlay. What is unchanged is not built again.",
+            registry=self._registry,
+        )
         self._overflow = Counter(
             "trimtab_metrics_overflow",
             f"Measurements that were not kept because {max_objects} objects have series already.",
@@ -291,6 +296,10 @@ class Telemetry:
     def watch_ledger(self, lag_s: Callable[[], float]) -> None:
         """Ask, whenever metrics are asked for, how long what is not on the disk has waited."""
         self._ledger_lag.set_function(lag_s)
+
+    def ran_kustomize(self) -> None:
+        """A process of kustomize begins."""
+        self._kustomize_runs.inc()
 
     def watch_kind(self, kind: str, *, live: Callable[[], bool], there: Callable[[Subject], bool]) -> None:
         """Ask, whenever metrics are asked for, whether what is known of the objects of `kind` is what is.

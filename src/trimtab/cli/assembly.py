@@ -323,7 +323,9 @@ class Assembly:
         )
         bases = self._bases = Bases(git, settings.remote_bases, self._clock)
         tasks.keep(bases.tidy, name="bases")
-        self._renderer = Renderer(store, found.get("kustomize"), settings.storage_path / "render")
+        self._renderer = Renderer(
+            store, found.get("kustomize"), settings.storage_path / "render", began=self._telemetry.ran_kustomize
+        )
         world = kustomization.Surroundings(
             client=self._client,
             objects=apps,

@@ -6,7 +6,7 @@ What it may read was decided before (closure.py).
 import asyncio
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -29,9 +29,18 @@ _DUMPED = re.compile(r"(?:map\[\S*?\]\S* ?\{|map\[|\{\{|&[a-z]+\.[A-Z]\w*\{|\[pa
 
 
 class Kustomize:
-    """Runs `kustomize build`, at most `workers` at a time."""
+    """Runs `kustomize build`, at most `workers` at a time; `began` is called for every process."""
 
-    def __init__(self, program: Path, work_dir: Path, *, workers: int = WORKERS, timeout: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        program: Path,
+        work_dir: Path,
+        *,
+        workers: int = WORKERS,
+        timeout: float = TIMEOUT_S,
+        began: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._began = began
         self._confined = Confined(
             program, work_dir, reason="BuildFailed", bounds=Bounds(workers=workers, timeout_s=timeout)
         )
@@ -80,6 +89,7 @@ class Kustomize:
                 directory,
                 inherited=tuple(descriptors.values()),
             )
+            self._began()
             done, tree = await self._confined.run(task)
         if done.code == 0:
             return done.stdout

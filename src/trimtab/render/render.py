@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -59,9 +59,14 @@ class Rendered(NamedTuple):
 class Renderer:
     """Builds directories of artifacts. Plain ones in process, the rest by kustomize."""
 
-    def __init__(self, store: Store | None, kustomize: Path | None, work_dir: Path) -> None:
-        """Results of kustomize are kept in `store`; without one, nothing is kept. `work_dir` is private to us."""
-        self._kustomize = Kustomize(kustomize, work_dir / "builds") if kustomize else None
+    def __init__(
+        self, store: Store | None, kustomize: Path | None, work_dir: Path, *, began: Callable[[], None] = lambda: None
+    ) -> None:
+        """Results of kustomize are kept in `store`; without one, nothing is kept. `work_dir` is private to us.
+
+        `began` is called for every process of kustomize.
+        """
+        self._kustomize = Kustomize(kustomize, work_dir / "builds", began=began) if kustomize else None
         self._results = Results(store, work_dir / "results") if store else None
         self._readings: OrderedDict[tuple[str, str], tuple[str, Reading]] = OrderedDict()
 
