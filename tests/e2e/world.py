@@ -247,20 +247,28 @@ class World:
     def repo(self, name: str) -> Repo:
         return Repo(self._git_root, name, self._git_url)
 
-    def source(self, namespace: str, url: str, name: str = "repo", **spec: Any) -> None:
+    def source(
+        self, namespace: str, url: str, name: str = "repo", labels: Mapping[str, str] | None = None, **spec: Any
+    ) -> None:
         spec = {"url": url, "interval": "60m", "ref": {"branch": "main"}, **spec}
         self.api.create(
             f"{SOURCES}/namespaces/{namespace}/gitrepositories",
             {
                 "apiVersion": "source.toolkit.fluxcd.io/v1",
                 "kind": "GitRepository",
-                "metadata": {"name": name, "namespace": namespace},
+                "metadata": {"name": name, "namespace": namespace, "labels": dict(labels or {})},
                 "spec": spec,
             },
         )
 
     def app(
-        self, namespace: str, name: str, path: str = "", annotations: Mapping[str, str] | None = None, **spec: Any
+        self,
+        namespace: str,
+        name: str,
+        path: str = "",
+        annotations: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        **spec: Any,
     ) -> None:
         spec = {
             "interval": "60m",
@@ -277,7 +285,12 @@ class World:
             {
                 "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
                 "kind": "Kustomization",
-                "metadata": {"name": name, "namespace": namespace, "annotations": dict(annotations or {})},
+                "metadata": {
+                    "name": name,
+                    "namespace": namespace,
+                    "annotations": dict(annotations or {}),
+                    "labels": dict(labels or {}),
+                },
                 "spec": {key: value for key, value in spec.items() if value is not None},
             },
         )

@@ -2,6 +2,7 @@
 
 import pytest
 
+from trimtab.manifests import selectors
 from trimtab.manifests.selectors import parse
 
 LABELS = {"app": "web", "tier": "front", "example.org/x": ""}
@@ -37,3 +38,23 @@ def test_it_selects_as_kubectl_does(text, selects):
 def test_what_is_no_selector_is_refused(text):
     with pytest.raises(ValueError, match="is not a selector"):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("selector", "others"),
+    [
+        ("!a.example/key", "a.example/key"),
+        ("key", "!key"),
+        ("key=one", "key!=one"),
+        ("key==one", "key!=one"),
+        ("key!=one", "key=one"),
+        ("key in (a, b)", "key notin (a, b)"),
+        ("key notin (a,b)", "key in (a,b)"),
+        ("key=a,other=b", ""),
+    ],
+)
+def test_the_complement_of_one_requirement_selects_all_the_others(selector, others):
+    assert selectors.complement(selector) == others
+    if others:
+        for labels in ({}, {"key": "one"}, {"key": "a"}, {"key": "c"}, {"a.example/key": ""}):
+            assert selectors.parse(selector)(labels) is not selectors.parse(others)(labels)

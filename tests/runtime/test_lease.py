@@ -1,6 +1,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -251,6 +252,32 @@ async def test_a_dead_holder_is_waited_for_since_it_was_first_seen(candidate, cl
     await client.merge_patch(LEASES, NAME, home, {"spec": kept})
     await heir.elector.look()
     heir.clock.skipped += 3.1
+    heir.start()
+    await until(lambda: heir.at_work, seconds=1)
+
+
+async def test_a_shared_lease_is_held_by_all_of_its_name_and_stays_when_one_of_them_goes(candidate, client, home):
+    one, other, stranger = candidate("all", shared=True), candidate("all", shared=True), candidate("stranger")
+    for each in (one, other):
+        each.start()
+        await until(partial(getattr, each, "at_work"))
+    stranger.start()
+    await one.stop()
+    await other.elector.look()
+    assert (await spec(client, home))["holderIdentity"] == "all"
+    assert other.at_work and not stranger.at_work
+
+
+async def test_an_unchanged_lease_goes_on_running_out_while_it_is_looked_at(candidate, client, home):
+    dead, heir = candidate("dead"), candidate("heir")
+    dead.start()
+    await until(lambda: dead.at_work)
+    kept = await spec(client, home)
+    await dead.stop()
+    await client.merge_patch(LEASES, NAME, home, {"spec": kept})
+    await heir.elector.look()
+    heir.clock.skipped += 3.1
+    await heir.elector.look()
     heir.start()
     await until(lambda: heir.at_work, seconds=1)
 

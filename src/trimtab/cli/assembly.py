@@ -33,7 +33,7 @@ from trimtab.base.errors import Transient
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Subject
 from trimtab.cli.attach import attach
-from trimtab.cli.externals import Externals, Joined, reader
+from trimtab.cli.externals import Demand, Externals, Joined, reader
 from trimtab.cli.fetching import Fetching
 from trimtab.cli.releases import Releases
 from trimtab.cli.role import Means, cluster_id
@@ -58,6 +58,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
 from trimtab.kube.informer import Event, Informer
 from trimtab.manifests.refs import Gvk, Key, Ref
+from trimtab.manifests.selectors import complement
 from trimtab.remotes.checked import Checked
 from trimtab.render.render import Renderer
 from trimtab.runtime import server
@@ -163,6 +164,8 @@ class Assembly:
                 self._out,
                 self._clock,
                 self._informer,
+                self._own,
+                bool(self._settings.selector),
                 partial(self._recorder, tasks),
             )
             later[EXTERNAL_ARTIFACT] = partial(externals.take, tasks)
@@ -179,7 +182,7 @@ class Assembly:
                 tasks.spawn(self._later(tasks, build), name=gvk.kind.lower())
         informers = [one.synced for one in joined]
         if applies:
-            apps = await self._informer(KUSTOMIZATION, Kustomization)
+            apps: Informer[Kustomization] = await self._own(KUSTOMIZATION, Kustomization)
             controllers.append(await self._kustomizer(tasks, apps, store, access, remaining))
             informers.append(apps.synced)
             apps.start(tasks)
@@ -222,15 +225,37 @@ class Assembly:
 
     async def _join(self, tasks: Tasks, fetching: Fetching | None, store: Store, gvk: Gvk, struct: type[S]) -> Joined:
         """Look after one kind of source, once it is installed: fetch it, or take over what others publish."""
-        objects = await self._informer(gvk, struct)
-        self._standing.follow(gvk.kind, objects)
-        if fetching is not None:
-            controller = fetching.controller(tasks, gvk, objects)
+        if fetching is None:
+            objects = await self._informer(gvk, struct)
+            self._standing.follow(gvk.kind, objects)
+            controller = self._reader(gvk, objects, store, lambda _key: False)
         else:
-            remotes = remote.RemoteSources(gvk.kind, objects, self._index, store, Checked(self._out))
-            controller = reader(remotes, objects, self._clock)
+            objects = await self._own(gvk, struct)
+            self._standing.follow(gvk.kind, objects)
+            controller = fetching.controller(tasks, gvk, objects)
+            if self._settings.selector:
+                await self._join_others(tasks, gvk, struct, objects, store)
         objects.start(tasks)
         return Joined(controller, objects.synced)
+
+    async def _join_others(self, tasks: Tasks, gvk: Gvk, struct: type[S], own: Informer[Any], store: Store) -> None:
+        """Take over what the sources of others publish, as far as anybody here uses it."""
+        others = await self._informer(gvk, struct, complement(self._settings.selector))
+        self._standing.follow(gvk.kind, others)
+        controller = self._reader(gvk, others, store, own.store.__contains__)
+        others.start(tasks)
+        await others.synced.wait()
+        self._run_controller(tasks, controller)
+
+    def _reader(self, gvk: Gvk, objects: Informer[Any], store: Store, ours: Callable[[Key], bool]) -> Controller[Key]:
+        way = Checked(self._out)
+        if not self._settings.selector:
+            return reader(remote.RemoteSources(gvk.kind, objects, self._index, store, way), objects, self._clock)
+        demand = Demand(gvk.kind)
+        remotes = remote.RemoteSources(gvk.kind, objects, self._index, store, way, ours=ours, wanted=demand.wanted)
+        controller = reader(remotes, objects, self._clock)
+        demand.follow(self._index, controller)
+        return controller
 
     async def _later(self, tasks: Tasks, join: Callable[[], Awaitable[Joined]]) -> None:
         """Look after a kind that is installed while we run."""
@@ -249,7 +274,7 @@ class Assembly:
             standing=self._standing,
             access=access,
             remaining=remaining,
-            inform=self._informer,
+            inform=self._own,
             record=partial(self._recorder, tasks),
             attach=self._attach,
             set_back=self._set_back,
@@ -396,14 +421,24 @@ class Assembly:
         self._attach(tasks, controller, apps, "Kustomization", kustomizations.state, recorder=world.recorder)
         return controller
 
-    async def _informer(self, gvk: Gvk, struct: type[T]) -> Informer[T]:
-        """An informer over all objects of one of our kinds; waits until the kind is installed."""
+    async def _own(self, gvk: Gvk, struct: type[Any]) -> Informer[Any]:
+        """An informer over the objects of a kind that this process looks after."""
+        return await self._informer(gvk, struct, self._settings.selector)
+
+    async def _informer(self, gvk: Gvk, struct: type[T], selector: str = "") -> Informer[T]:
+        """An informer over the objects of one of our kinds, as the server selects them; waits until it is installed."""
         decoder = msgspec.json.Decoder(struct)
         level = logging.WARNING
         while True:
             try:
                 resource = await self._client.discovery.find(gvk)
-                informer = Informer(self._client, resource, decode=decoder.decode, key_of=lambda item: item.key)
+                informer = Informer(
+                    self._client,
+                    resource,
+                    decode=decoder.decode,
+                    key_of=lambda item: item.key,
+                    label_selector=selector,
+                )
                 informer.add_rewind_handler(self._set_back.set)
                 return informer
             except UnknownKind:

@@ -45,7 +45,7 @@ class Automation:
         """Look after ImageUpdateAutomations until cancelled. `remaining` tells for how long we may still write."""
         without = "no images are written yet"
         async with term(self._means, "image-automation", AUTOMATION_MANAGER, remaining, grace_s=_GRACE_S) as office:
-            objects = await office.informer(IMAGE_UPDATE_AUTOMATION, ImageUpdateAutomation, without)
+            objects = await office.informer(IMAGE_UPDATE_AUTOMATION, ImageUpdateAutomation, without, shared=True)
             policies = await office.informer(IMAGE_POLICY, ImagePolicy, without)
             sources = await office.informer(GIT_REPOSITORY, GitRepository, without)
             auditor = await self._means.auditor(office.client, Standing())

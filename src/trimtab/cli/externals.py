@@ -41,7 +41,8 @@ class Joined(NamedTuple):
 class Externals:
     """Both controllers of ExternalArtifacts, and the one watch that they share.
 
-    `inform` waits until a kind is installed, `record` makes a recorder of events for a component.
+    `inform` waits until a kind is installed, `own` does for the objects that this process looks after, where others do
+    the rest; `record` makes a recorder of events for a component. `demand`: only what is asked for is taken over.
     """
 
     client: Client
@@ -51,6 +52,8 @@ class Externals:
     out: Outbound
     clock: Clock
     inform: Callable[[Gvk, type[Any]], Awaitable[Informer[Any]]]
+    own: Callable[[Gvk, type[Any]], Awaitable[Informer[Any]]]
+    demand: bool
     record: Callable[[str], Recorder]
     _objects: asyncio.Future[Informer[ExternalArtifact]] = field(init=False)
     _generators: Generators | None = None
@@ -72,17 +75,27 @@ class Externals:
         self.standing.follow(EXTERNAL_ARTIFACT.kind, objects)
         # whoever may write a status has written the address
         way = Checked(self.out)
+        demand = Demand(EXTERNAL_ARTIFACT.kind) if self.demand else None
         remotes = remote.RemoteSources(
-            EXTERNAL_ARTIFACT.kind, objects, self.index, self.store, way, ours=ours, warn=warn
+            EXTERNAL_ARTIFACT.kind,
+            objects,
+            self.index,
+            self.store,
+            way,
+            ours=ours,
+            wanted=demand.wanted if demand else lambda _key: True,
+            warn=warn,
         )
         controller = reader(remotes, objects, self.clock)
+        if demand:
+            demand.follow(self.index, controller)
         self._objects.set_result(objects)
         objects.start(tasks)
         return Joined(controller, objects.synced)
 
     async def make(self, tasks: Tasks, publisher: Publisher, access: Access, attach: Callable[..., None]) -> Joined:
         """Look after ArtifactGenerators, once both kinds are installed."""
-        generators: Informer[ArtifactGenerator] = await self.inform(ARTIFACT_GENERATOR, ArtifactGenerator)
+        generators: Informer[ArtifactGenerator] = await self.own(ARTIFACT_GENERATOR, ArtifactGenerator)
         objects = await self._objects
         await objects.synced.wait()
         made = self._generators = Generators(
@@ -121,6 +134,28 @@ class Externals:
         attach(tasks, controller, generators, ARTIFACT_GENERATOR.kind, made.state)
         generators.start(tasks)
         return Joined(controller, generators.synced)
+
+
+class Demand:
+    """Which sources of a kind this process has asked for. Where many share the work, each fetches only what it uses."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._keys: set[Key] = set()
+
+    def wanted(self, key: Key) -> bool:
+        """Whether anybody here has asked for it."""
+        return key in self._keys
+
+    def follow(self, index: SourceIndex, controller: Controller[Key]) -> None:
+        """Have `controller` look for what is asked for and not there."""
+
+        def seek(source: SourceId) -> None:
+            if source.kind == self._kind:
+                self._keys.add(source.key)
+                controller.queue.add(source.key)
+
+        index.on_demand(seek)
 
 
 def reader(remotes: remote.RemoteSources[Offered], objects: Informer[Offered], clock: Clock) -> Controller[Key]:

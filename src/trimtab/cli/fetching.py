@@ -105,9 +105,12 @@ class Fetching:
         )
         self.attach(tasks, controller, objects, gvk.kind, sources.state, recorder=self.recorder)
         if gvk == GIT_REPOSITORY:
-            self._includes.follow(objects, controller.queue.add)
+            self._includes.follow(objects, controller.queue.add, self._stands)
         self._charts.follow(gvk, objects, controller)
         return controller
+
+    def _stands(self, key: Key) -> bool:
+        return key in self.standing.stores[GIT_REPOSITORY.kind]
 
     def _helm(self, oci: OciSource) -> tuple[Producer[Any], ...]:
         helm, objects = HelmSource(self.store, self.out), self.standing.stores

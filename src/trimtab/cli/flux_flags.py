@@ -6,6 +6,8 @@ from typing import Any, Final
 import click
 
 from trimtab.api.names import WATCH_ENABLED, WATCH_LABEL
+from trimtab.base.durations import parse_duration
+from trimtab.manifests import selectors
 
 STRICT_SUBSTITUTION: Final = "StrictPostBuildSubstitutions"
 NO_CONFIG_WATCHES: Final = "DisableConfigWatchers"
@@ -27,9 +29,6 @@ _WITHOUT_EFFECT: Final = {
     "log-encoding": "lines are written for people",
     "health-addr": "/healthz and /readyz are at --metrics-addr",
     "graceful-shutdown-timeout": "what is under way gets twenty seconds",
-    "leader-election-lease-duration": "the times of the Leases are fixed",
-    "leader-election-renew-deadline": "the times of the Leases are fixed",
-    "leader-election-retry-period": "the times of the Leases are fixed",
     "leader-election-release-on-cancel": "the Leases are always let go",
 }
 _NOT_SERVED: Final = {
@@ -37,7 +36,6 @@ _NOT_SERVED: Final = {
     "default-decryption-service-account": "an app names the account that asks for its keys",
     "override-manager": "of other field managers only those of kubectl are taken over",
     "custom-apply-stage-kinds": "the order of kinds is fixed",
-    "watch-label-selector": "all objects are looked after, sharding is not served yet",
     "insecure-kubeconfig-exec": "kubeconfigs from Secrets never run programs",
     "insecure-kubeconfig-tls": "the certificates of other clusters are always checked",
     "export-http-path-metrics": "the paths of webhooks are secrets",
@@ -71,6 +69,27 @@ def flux_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="As in Flux: ConfigMaps and Secrets whose changes are told at once to whoever refers to them.",
     )(command)
+    command = click.option(
+        "--watch-label-selector",
+        metavar="SELECTOR",
+        default="",
+        callback=_selector,
+        help="As in Flux: look after the objects that it selects only; other processes do the others "
+        "(example: --watch-label-selector='sharding.fluxcd.io/key=shard1').",
+    )(command)
+    for name, default, what in (
+        ("retry-period", "5s", "how often it is renewed, or looked at"),
+        ("renew-deadline", "10s", "without a renewal for so long the holder gives up"),
+        ("lease-duration", "15s", "so long a Lease that nobody renews keeps others waiting"),
+    ):
+        command = click.option(
+            f"--leader-election-{name}",
+            metavar="DURATION",
+            default=default,
+            show_default=True,
+            callback=_seconds,
+            help=f"As in Flux: {what}.",
+        )(command)
     command = click.option(
         "--sops-age-secret",
         default="",
@@ -140,6 +159,22 @@ def _gates(_context: click.Context, parameter: click.Parameter, value: str) -> d
             raise click.BadParameter(f"{name} is true or false, not {said!r}", param_hint=parameter.opts[0])
         found[name] = said.lower() == "true"
     return found
+
+
+def _selector(_context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """A selector that makes sense; the API server is who selects."""
+    try:
+        selectors.parse(value)
+    except ValueError as failure:
+        raise click.BadParameter(str(failure), param_hint=parameter.opts[0]) from None
+    return value.strip()
+
+
+def _seconds(_context: click.Context, parameter: click.Parameter, value: str) -> float:
+    try:
+        return parse_duration(value)
+    except ValueError as failure:
+        raise click.BadParameter(str(failure), param_hint=parameter.opts[0]) from None
 
 
 def _must_be(wanted: bool, why: str) -> Check:

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import os
 from collections import ChainMap
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
-from trimtab.api import names
+from trimtab.api import names, shards
 from trimtab.audit.writing import Ledger
 from trimtab.base.clock import SystemClock
 from trimtab.base.http import AiohttpTransport
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 GRACE_S = 20.0
 _IN_FLIGHT = 32
+_GUARD_S = 45.0
+"""How long the plain Leases stay when the last process with a selector has gone; they are renewed slowly."""
 _APART = frozenset({"notification", "image-reflector", "image-automation"})
 """Controllers that need none of the others, each in a Lease of its own."""
 _LEASES = {
@@ -117,30 +119,56 @@ class Process:
                 await tasks.close()
 
         lead: Callable[[], Awaitable[None]] = work
-        for controller, lease in _LEASES.items() if self._settings.leader_elect else ():
-            if controller in self._settings.controllers:
-                lead = self._elected(means.client, lease, lead)
+        chosen = [lease for controller, lease in _LEASES.items() if controller in self._settings.controllers]
+        if self._settings.leader_elect:
+            # the last is asked for first: who only stands by keeps up no guard
+            for elector in (*self._guards(means.client, chosen), *(self._elector(means.client, one) for one in chosen)):
+                self._electors.append(elector)
+                lead = partial(elector.run, lead)
 
         async def run() -> None:
-            # those of a process that died run out side by side
-            await asyncio.gather(*(elector.look() for elector in self._electors))
-            await lead()
-
-        return run
-
-    def _elected(
-        self, client: Client, lease: str, lead: Callable[[], Awaitable[None]]
-    ) -> Callable[[], Awaitable[None]]:
-        elector = self._elector(client, lease)
-        self._electors.append(elector)
-
-        async def run() -> None:
-            await elector.run(lead)
+            # those of a process that died run out side by side, whenever that is
+            watching = [self._tasks.spawn(elector.watch(), name="look") for elector in self._electors]
+            try:
+                await lead()
+            finally:
+                for task in watching:
+                    task.cancel()
 
         return run
 
     def _elector(self, client: Client, lease: str) -> Elector:
-        return Elector(client, self._settings.namespace, lease, self._identity, self._clock, telemetry=self._telemetry)
+        """Who competes for the Lease of a controller: of those with our selector, if we have one."""
+        selector, (duration_s, deadline_s, period_s) = self._settings.selector, self._settings.lease_s
+        return Elector(
+            client,
+            self._settings.namespace,
+            shards.lease_name(lease, selector),
+            self._identity,
+            self._clock,
+            duration_s,
+            period_s,
+            renew_deadline_s=deadline_s,
+            telemetry=self._telemetry,
+            notes={shards.SELECTOR: selector} if selector else None,
+        )
+
+    def _guards(self, client: Client, leases: Iterable[str]) -> list[Elector]:
+        """With a selector: who keeps the plain Leases, so that nobody drives the objects of all beside us."""
+        return [
+            Elector(
+                client,
+                self._settings.namespace,
+                lease,
+                shards.TOGETHER,
+                self._clock,
+                _GUARD_S,
+                _GUARD_S / 3,
+                telemetry=self._telemetry,
+                shared=True,
+            )
+            for lease in (leases if self._settings.selector else ())
+        ]
 
     def _apart(self, means: Means, relaying: Relaying | None) -> tuple[asyncio.Task[None], ...]:
         """What needs none of the other controllers. There is `relaying` where there are notifications."""
@@ -182,8 +210,11 @@ class Process:
         """A role inside a Lease of its own; it is told for how many seconds nobody else can have begun to write."""
         if not self._settings.leader_elect:
             return self._tasks.keep(partial(lead, lambda: float("inf")), name=name)
-        elector = self._elector(client, lease)
-        return self._tasks.keep(partial(elector.run, partial(lead, elector.remaining)), name=name)
+        electors = [*self._guards(client, [lease]), self._elector(client, lease)]
+        run: Callable[[], Awaitable[None]] = partial(lead, lambda: min(one.remaining() for one in electors))
+        for elector in electors:
+            run = partial(elector.run, run)
+        return self._tasks.keep(run, name=name)
 
     def _relay(self) -> Relaying | None:
         """Where events go: to this process's own desk while it leads, else to the address that was given."""

@@ -40,8 +40,8 @@ class Reflecting:
         without = "no images are looked at yet"
         async with term(self._means, "images", REFLECTOR_MANAGER, remaining, grace_s=_GRACE_S) as office:
             store = await asyncio.to_thread(TagStore, self._means.settings.storage_path / "images" / "tags.db")
-            repositories = await office.informer(IMAGE_REPOSITORY, ImageRepository, without)
-            policies = await office.informer(IMAGE_POLICY, ImagePolicy, without)
+            repositories = await office.informer(IMAGE_REPOSITORY, ImageRepository, without, shared=True)
+            policies = await office.informer(IMAGE_POLICY, ImagePolicy, without, shared=True)
             self._connect(office, repositories, policies, store)
             repositories.start(office.tasks)
             policies.start(office.tasks)

@@ -90,9 +90,16 @@ class Means:
             self.checks.maps[:] = [one for one in self.checks.maps if one is not own]
 
     async def informer(
-        self, client: Client, gvk: Gvk, struct: type[T], without: str, *, level: int = logging.INFO
+        self,
+        client: Client,
+        gvk: Gvk,
+        struct: type[T],
+        without: str,
+        *,
+        level: int = logging.INFO,
+        selector: str = "",
     ) -> Informer[T]:
-        """An informer over all objects of a kind; waits until it is installed, which it need not be.
+        """An informer over all objects of a kind, or those `selector` selects; waits until the kind is installed.
 
         `without` says what is not done until then.
         """
@@ -101,7 +108,7 @@ class Means:
         while True:
             try:
                 resource = await client.discovery.find(gvk)
-                return Informer(client, resource, decode=decode, key_of=lambda item: item.key)
+                return Informer(client, resource, decode=decode, key_of=lambda item: item.key, label_selector=selector)
             except (UnknownKind, ApiError, Unreachable) as failure:
                 if str(failure) != said:
                     log.log(level, "%s: %s", without, failure)
@@ -131,9 +138,13 @@ class Term:
     checks: dict[str, server.Check] = field(default_factory=dict)
     controllers: list[Controller[Key]] = field(default_factory=list)
 
-    async def informer(self, gvk: Gvk, struct: type[T], without: str) -> Informer[T]:
-        """As of the means; the term ends where the server shows an older state than before."""
-        informer = await self.means.informer(self.client, gvk, struct, without)
+    async def informer(self, gvk: Gvk, struct: type[T], without: str, *, shared: bool = False) -> Informer[T]:
+        """As of the means; the term ends where the server shows an older state than before.
+
+        `shared`: other processes look after other objects of the kind, as our selector says.
+        """
+        selector = self.means.settings.selector if shared else ""
+        informer = await self.means.informer(self.client, gvk, struct, without, selector=selector)
         informer.add_rewind_handler(self.set_back.set)
         return informer
 

@@ -199,6 +199,10 @@ def run(
     no_cross_namespace_refs: bool,
     feature_gates: dict[str, bool],
     watch_configs_label_selector: str,
+    watch_label_selector: str,
+    leader_election_lease_duration: float,
+    leader_election_renew_deadline: float,
+    leader_election_retry_period: float,
     sops_age_secret: str,
     sops_vault_configmap: str,
     multi_tenant: bool,
@@ -236,6 +240,8 @@ def run(
         applier=tenancy.applier,
         reader=account_of(reader, "--reader"),
         leader_elect=leader_elect,
+        selector=_shared(watch_label_selector, controllers),
+        lease_s=_lease(leader_election_lease_duration, leader_election_renew_deadline, leader_election_retry_period),
         recheck_every_s=_duration(recheck_every, "--recheck-every"),
         multi_tenant=tenancy.strict,
         receiver_addr=receiver_addr,
@@ -264,6 +270,26 @@ def _controllers(text: str) -> frozenset[str]:
         words = f"{text!r}: choose from {', '.join(_CONTROLLERS[:-1])} and {_CONTROLLERS[-1]}"
         raise click.BadParameter(words, param_hint="--controllers")
     return chosen
+
+
+def _shared(selector: str, controllers: str) -> str:
+    """The selector, for controllers that can share their work."""
+    if selector and "notification" in _controllers(controllers):
+        raise click.BadParameter(
+            "Alerts and Receivers are for the objects of all shards: run the controller notification in a process of "
+            "its own, without a selector",
+            param_hint="--watch-label-selector",
+        )
+    return selector
+
+
+def _lease(duration_s: float, deadline_s: float, period_s: float) -> tuple[float, float, float]:
+    if not 0 < period_s < deadline_s < duration_s:
+        words = "must be longer than --leader-election-renew-deadline, and that than --leader-election-retry-period"
+        raise click.BadParameter(words, param_hint="--leader-election-lease-duration")
+    if duration_s < 1:
+        raise click.BadParameter("must be a second at least", param_hint="--leader-election-lease-duration")
+    return duration_s, deadline_s, period_s
 
 
 def _repositories(patterns: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from trimtab.manifests.refs import Key
 class Settings:
     """The flags of `trimtab run`, read. An account that is None stands for the rights of the process itself.
 
+    `selector` selects the objects that are looked after; empty for all of them. `lease_s` are the duration of a Lease,
+    the deadline and the period of its renewals.
     `watched_configs` selects the ConfigMaps and Secrets whose changes are told at once; none where it is empty.
     `ledger` is the directory that the ledger is written to; None: there is none.
     """
@@ -28,6 +30,8 @@ class Settings:
     applier: Key | None
     reader: Key | None
     leader_elect: bool
+    selector: str = ""
+    lease_s: tuple[float, float, float] = (15.0, 10.0, 5.0)
     recheck_every_s: float = 6 * 3600.0
     multi_tenant: bool = False
     receiver_addr: str = "127.0.0.1:9292"

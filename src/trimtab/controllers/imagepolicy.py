@@ -188,7 +188,9 @@ class ImagePolicies:
         Rules.of(item)  # nonsense is told also while there is nothing to choose from
         scan = self._world.scans.get(other)
         if repository is None:
-            raise _waiting(names.Reason.DEPENDENCY_NOT_READY, f"ImageRepository {other} does not exist")
+            shard = item.metadata.labels.get(names.SHARD_LABEL)
+            but = f", or is not of the shard {shard} as this policy is" if shard else ""
+            raise _waiting(names.Reason.DEPENDENCY_NOT_READY, f"ImageRepository {other} does not exist{but}")
         if scan is None or scan.image != repository.spec.image:
             said = f": {repository.ready.message}" if repository.ready is not None else ""
             words = f"ImageRepository {other} has not been looked at with success yet{said}"

@@ -27,11 +27,20 @@ class Includes:
         self._index = index
         self._publisher = publisher
         self._objects: Mapping[Key, GitRepository] = {}
+        self._elsewhere: Callable[[Key], bool] = lambda _key: False
         self._including: dict[Key, set[Key]] = {}
 
-    def follow(self, objects: Informer[GitRepository], wake: Callable[[Key], object]) -> None:
-        """Know the repositories of `objects`, and `wake` those that have to be looked at again."""
-        self._objects = objects.store
+    def follow(
+        self,
+        objects: Informer[GitRepository],
+        wake: Callable[[Key], object],
+        elsewhere: Callable[[Key], bool] = lambda _key: False,
+    ) -> None:
+        """Know the repositories of `objects`, and `wake` those that have to be looked at again.
+
+        `elsewhere` tells those that another process looks after.
+        """
+        self._objects, self._elsewhere = objects.store, elsewhere
 
         def hear(event: Event[GitRepository]) -> None:
             for key in self.concerned(event):
@@ -112,6 +121,12 @@ class Includes:
         key = Key(item.metadata.namespace, name)
         after = max(item.spec.interval_s, LEAST_INTERVAL_S)
         other = self._objects.get(key)
+        if (
+            other is None
+            and self._elsewhere(key)
+            and (published := self._index.get(SourceId(GIT_REPOSITORY.kind, key)))
+        ):
+            return published
         if other is None:
             raise IncludeUnavailable(
                 Reason.NOT_FOUND,

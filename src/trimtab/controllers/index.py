@@ -32,11 +32,23 @@ class SourceIndex:
         self._published: dict[SourceId, Published] = {}
         self._problems: dict[SourceId, tuple[Artifact, str]] = {}
         self._listeners: list[Callable[[SourceId], None]] = []
+        self._seekers: list[Callable[[SourceId], None]] = []
+
+    def on_demand(self, seeker: Callable[[SourceId], None]) -> None:
+        """Tell `seeker` when a source is asked for that has nothing here: it may be published elsewhere."""
+        self._seekers.append(seeker)
 
     def on_change(self, listener: Callable[[SourceId], None]) -> None:
         self._listeners.append(listener)
 
     def get(self, source: SourceId) -> Published | None:
+        found = self._published.get(source)
+        if found is None:
+            self._seek(source)
+        return found
+
+    def known(self, source: SourceId) -> Published | None:
+        """The same, for who looks after it: nobody else is asked for it."""
         return self._published.get(source)
 
     def trees(self) -> set[str]:
@@ -70,8 +82,13 @@ class SourceIndex:
 
     def drop(self, source: SourceId) -> None:
         """The source is gone. What was applied from it stays."""
-        self._published.pop(source, None)
         self._problems.pop(source, None)
+        if self._published.pop(source, None) is not None:
+            self._seek(source)  # it may only have come into other hands
+
+    def _seek(self, source: SourceId) -> None:
+        for seeker in self._seekers:
+            seeker(source)
 
     def _tell(self, source: SourceId) -> None:
         for listener in self._listeners:

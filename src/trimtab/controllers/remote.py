@@ -21,7 +21,8 @@ class RemoteSources(Generic[Offered]):
 
     Nothing is written: the status belongs to whoever publishes. An artifact that cannot be had leaves the last one in
     force, and those who wait for a first one are told why. `ours` tells the objects whose artifacts this process
-    publishes, and offers, itself. `warn` is told once of every artifact that cannot be had.
+    publishes, and offers, itself. `wanted` tells those that somebody here asked for: where others need the rest, it is
+    theirs to fetch. `warn` is told once of every artifact that cannot be had.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class RemoteSources(Generic[Offered]):
         transport: Transport,
         *,
         ours: Callable[[Key], bool] = lambda _key: False,
+        wanted: Callable[[Key], bool] = lambda _key: True,
         warn: Callable[[Offered, str, str], None] = lambda _item, _reason, _words: None,
     ) -> None:
         self._kind = kind
@@ -41,17 +43,20 @@ class RemoteSources(Generic[Offered]):
         self._store = store
         self._transport = transport
         self._ours = ours
+        self._wanted = wanted
         self._warn = warn
 
     async def reconcile(self, key: Key) -> Result:
         """One pass. Raises Transient while the artifact cannot be had, Terminal if it is refused for what it is."""
         item = self._objects.store.get(key)
         source = SourceId(self._kind, key)
+        if not self._wanted(key) or self._ours(key):
+            return Done()
         if item is None or item.metadata.deleted:
             self._index.drop(source)
             return Done()
-        artifact, known = item.status.artifact, self._index.get(source)
-        if artifact is None or self._ours(key) or (known is not None and known.artifact == artifact):
+        artifact, known = item.status.artifact, self._index.known(source)
+        if artifact is None or (known is not None and known.artifact == artifact):
             return Done()
         try:
             snapshot = await fetch_artifact(self._transport, artifact, self._store)

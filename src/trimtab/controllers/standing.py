@@ -1,6 +1,6 @@
 """The sources of all kinds as the cluster shows them, for those that depend on them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -12,6 +12,25 @@ Stores: TypeAlias = Mapping[str, Mapping[Key, Offering]]
 """Kind, then key."""
 
 
+class _Both(Mapping[Key, Offering]):
+    """What two watches of a kind show, each with objects of its own."""
+
+    def __init__(self, one: Mapping[Key, Offering], other: Mapping[Key, Offering]) -> None:
+        self._parts = (one, other)
+
+    def __getitem__(self, key: Key) -> Offering:
+        one, other = self._parts
+        return one[key] if key in one else other[key]
+
+    def __iter__(self) -> Iterator[Key]:
+        one, other = self._parts
+        yield from one
+        yield from (key for key in other if key not in one)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 class Standing:
     """Kinds may join at any time; listeners are told of the events of all of them."""
 
@@ -20,8 +39,9 @@ class Standing:
         self._listeners: list[Callable[[str, Event[Any]], None]] = []
 
     def follow(self, kind: str, informer: Informer[Offered]) -> None:
-        """Let the objects of `informer`, all of one kind, be known here."""
-        self.stores[kind] = informer.store
+        """Let the objects of `informer`, all of one kind, be known here, beside those of the kind that are already."""
+        before = self.stores.get(kind)
+        self.stores[kind] = informer.store if before is None else _Both(informer.store, before)
         informer.add_handler(partial(self._heard, kind))
 
     def on_event(self, listener: Callable[[str, Event[Any]], None]) -> None:

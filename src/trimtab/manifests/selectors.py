@@ -27,6 +27,25 @@ def parse(text: str) -> Selects:
     return lambda values: all(requirement(values) for requirement in requirements)
 
 
+def complement(text: str) -> str:
+    """A selector of all that `text` does not select; empty, which selects everything, where none can be written.
+
+    Raises ValueError.
+    """
+    parse(text)
+    found = _REQUIREMENT.fullmatch(text)
+    if found is None:
+        return ""  # of several requirements any may fail: a selector has no "or"
+    if found["absent"]:
+        return found["gone"]
+    key = found["key"]
+    if found["among"]:
+        return f"{key} {'notin' if found['among'] == 'in' else 'in'} ({found['values']})"
+    if found["sign"] is None:
+        return f"!{key}"
+    return f"{key}{'=' if found['sign'] == '!=' else '!='}{found['value']}"
+
+
 def _requirement(found: re.Match[str]) -> Selects:
     if found["absent"]:
         name = found["gone"]

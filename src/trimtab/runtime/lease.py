@@ -10,7 +10,7 @@ and does not begin what may outlast it.
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -59,6 +59,8 @@ class Elector:
 
     `renew_s`: how often the Lease is renewed, or looked at while somebody else holds it. `renew_deadline_s`: without a
     renewal for so long we give up, before others may take the Lease after `duration_s`. All in seconds.
+    `shared`: all who have this identity hold it together. It is never let go, as the others may hold it still.
+    `notes` are annotations of the Lease, for people and for who examines the cluster.
     """
 
     def __init__(
@@ -73,6 +75,8 @@ class Elector:
         *,
         renew_deadline_s: float | None = None,
         telemetry: Telemetry | None = None,
+        shared: bool = False,
+        notes: Mapping[str, str] | None = None,
     ) -> None:
         self.namespace = namespace
         self.name = name
@@ -85,6 +89,8 @@ class Elector:
         if not renew_s < self._renew_deadline_s < duration_s:
             raise ValueError("a Lease needs renew_s < renew_deadline_s < duration_s")
         self._telemetry = telemetry
+        self._shared = shared
+        self._notes = dict(notes or {})
         self._leading = False
         self._seen: _Lease | None = None
         self._seen_at = 0.0
@@ -116,9 +122,18 @@ class Elector:
         """
         try:
             async with asyncio.timeout(self._renew_s):
-                self._saw(await self._client.get(LEASES, self.name, self.namespace, type=_Lease))
+                lease = await self._client.get(LEASES, self.name, self.namespace, type=_Lease)
         except (ApiError, Unreachable, Transient, TimeoutError):
             return
+        if not self._leading:
+            self._observed(lease)
+
+    async def watch(self) -> None:
+        """Keep looking, until cancelled, while somebody else holds the Lease."""
+        while True:
+            if not self._leading:
+                await self.look()
+            await self._clock.sleep(self._renew_s / 2)
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Wait for leadership and call `lead` while it lasts, again and again.
@@ -156,8 +171,12 @@ class Elector:
                 self._say(f"is held by {self.holder}, standing by")
                 if self._telemetry is not None:
                     self._telemetry.stand_by()
-            # Spread, so that competitors do not collide for ever.
-            await self._clock.sleep(self._renew_s * random.uniform(1.0, 1.2))  # noqa: S311 - no secret
+            # Spread, so that competitors do not collide for ever; and not past the moment it may run out.
+            pause = self._renew_s * random.uniform(0.5, 0.6)  # noqa: S311 - no secret
+            if self._seen is not None and self.holder not in ("", self.identity):
+                left = self._seen_at + _validity_s(self._seen.spec) - self._clock.monotonic()
+                pause = min(pause, max(left, 0.0) + self._renew_s * random.uniform(0.01, 0.1))  # noqa: S311
+            await self._clock.sleep(pause)
         self._turn(leading=True)
         self._say(f"is ours: {self.identity} leads")
 
@@ -208,9 +227,7 @@ class Elector:
             lease = await self._client.get(LEASES, self.name, self.namespace, type=_Lease)
         except NotFound:
             return await self._create()
-        if self._seen is None or lease.spec != self._seen.spec:
-            self._seen_at = self._clock.monotonic()
-        self._seen = lease
+        self._observed(lease)
         if self.holder not in ("", self.identity) and self._clock.monotonic() < self._seen_at + _validity_s(lease.spec):
             return False
         try:
@@ -223,7 +240,7 @@ class Elector:
         body: Body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": self.name, "namespace": self.namespace},
+            "metadata": {"name": self.name, "namespace": self.namespace, "annotations": self._notes},
             "spec": _spec_body(
                 LeaseSpec(
                     holder_identity=self.identity,
@@ -256,14 +273,17 @@ class Elector:
         return True
 
     async def _patch(self, lease: _Lease, spec: LeaseSpec) -> None:
-        patch: Body = {"metadata": {"resourceVersion": lease.metadata.resource_version}, "spec": _spec_body(spec)}
+        metadata: Body = {"resourceVersion": lease.metadata.resource_version}
+        if self._notes:
+            metadata["annotations"] = self._notes
+        patch: Body = {"metadata": metadata, "spec": _spec_body(spec)}
         self._saw(await self._client.merge_patch(LEASES, self.name, self.namespace, patch, type=_Lease))
 
     async def _release(self) -> None:
         """Let the next one in at once, instead of after the duration."""
         held, seen = self._leading, self._seen
         self._turn(leading=False)
-        if not held or seen is None or self.holder != self.identity:
+        if self._shared or not held or seen is None or self.holder != self.identity:
             return
         now = self._now()
         spec = LeaseSpec(
@@ -286,6 +306,12 @@ class Elector:
         if what != self._said:
             self._said = what
             log.info("Lease %s/%s %s", self.namespace, self.name, what)
+
+    def _observed(self, lease: _Lease) -> None:
+        """What is seen again unchanged goes on running out."""
+        if self._seen is None or lease.spec != self._seen.spec:
+            self._seen_at = self._clock.monotonic()
+        self._seen = lease
 
     def _saw(self, lease: _Lease) -> None:
         self._seen = lease
