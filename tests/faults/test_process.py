@@ -21,6 +21,9 @@ import pytest
 from tests.e2e.conftest import served
 from tests.e2e.world import Controller, condition, until
 from tests.faults.ground import PATIENCE_S, Ground, commit, started
+from trimtab.audit.reading import records
+from trimtab.audit.record import Intent
+from trimtab.audit.verifying import verify
 from trimtab.cluster.gitserver import GitServer
 from trimtab.toolchain import binaries
 
@@ -87,9 +90,10 @@ def test_killed_after_any_request_it_ends_where_an_undisturbed_run_ends(
     ground.converged(ns, "app", head, values, lambda: controller.log)
     whole = asked()
     controller.kill()
-    uids = ground.live(ns)
+    uids, expected = ground.live(ns), {(name, "apply") for name in values}
     for round_ in range(KILLS):
         before, gone = values, sorted(values)[chance.randrange(len(values))]
+        expected |= {(gone, "delete"), (f"n{round_}", "apply")}
         values = {name: str(round_) for name in values if name != gone} | {f"n{round_}": "new"}
         head = commit(repo, values, before)
         moment, start = chance.randint(1, whole), asked()
@@ -105,6 +109,11 @@ def test_killed_after_any_request_it_ends_where_an_undisturbed_run_ends(
         renewed = {name for name in uids.keys() & live.keys() if uids[name] != live[name]}
         assert not renewed, f"after request {moment} these were deleted though they are wanted: {renewed}"
         uids = live
+    ledger = controller.directory / "data" / "ledger"
+    assert not [report.broken for report in verify(ledger) if report.broken]
+    intents = [one for line in records(ledger) if isinstance(one := line.record.event, Intent)]
+    meant = {(one.id.rpartition("/")[2], one.effect) for intent in intents for one in intent.objects}
+    assert expected <= meant, "something was written that nobody had on record"
 
 
 def test_told_to_stop_in_mid_apply_it_lets_go_of_the_lease_and_loses_nothing(
