@@ -33,7 +33,7 @@ def app() -> Kustomization:
 
 async def change(auditor: Auditor, item: Kustomization, provenance: Provenance) -> None:
     """What one change of an app puts on record."""
-    attestor = Attestor(auditor.ledger, subject_of(item), provenance, str)
+    attestor = Attestor(auditor.ledger, subject_of(item), provenance, str, auditor.repeats)
     refs = [Ref("apps", "Deployment", "team-a", f"web-{number}") for number in range(OBJECTS)]
     attempt = await attestor.begin([Change(ref, Action.APPLY, None, "changed", None) for ref in refs], "somebody")
     mark = Mark("78af6ac7-40d8-4f2e-b05e-2f02f963a636", "12345", f"sha256:{'a' * 64}")

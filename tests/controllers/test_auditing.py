@@ -16,6 +16,7 @@ from trimtab.base.clock import SystemClock
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Telemetry
 from trimtab.controllers.auditing import Attestor, Auditor, Provenance
+from trimtab.controllers.repeats import Repeats
 from trimtab.controllers.standing import Standing
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Gvk, Origin, Ref
@@ -35,10 +36,12 @@ class Desk:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.ledger = Ledger(directory, SystemClock(), Telemetry())
+        self.repeats = Repeats()
 
     def attestor(self, cause: Cause | None = None) -> Attestor:
         provenance = Provenance(Actor(author="Ada"), Source(revision="main@sha1:1"))
-        return Attestor(self.ledger, SHOP, provenance, lambda words: words.replace("hunter2", "***"), cause)
+        hide = lambda words: words.replace("hunter2", "***")  # noqa: E731
+        return Attestor(self.ledger, SHOP, provenance, hide, self.repeats, cause)
 
     async def events(self) -> list[Event]:
         await self.ledger.close()
@@ -98,6 +101,28 @@ async def test_what_stayed_as_it_was_is_counted_and_not_listed(desk: Desk) -> No
     _, outcome = await desk.events()
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.unchanged, outcome.objects) == ("unchanged", 1, ())
+
+
+async def test_what_is_tried_again_and_again_to_the_same_end_is_on_record_once(desk: Desk) -> None:
+    waiting = Done(SECRET, Effect.WAITING, "is being deleted, waits for a finalizer")
+    for outcome in (waiting, waiting, waiting, Done(SECRET, Effect.FAILED, "denied"), Done(SECRET, Effect.DELETED)):
+        attestor = desk.attestor()  # each pass has its own
+        attestor.end(await attestor.begin([APPLY._replace(action=Action.DELETE, after=None)], ""), [outcome], "")
+    attestor = desk.attestor()
+    attestor.end(await attestor.begin([APPLY._replace(action=Action.DELETE, after=None)], ""), [waiting], "")
+    events = await desk.events()
+    intents = [event.attempt for event in events if isinstance(event, Intent)]
+    assert len(intents) == 2  # the first one came to its end
+    outcomes = [(event.attempt, event.result) for event in events if isinstance(event, Outcome)]
+    first, second = intents
+    assert outcomes == [(first, "partly"), (first, "failed"), (first, "done"), (second, "partly")]
+
+
+async def test_a_try_that_means_something_else_is_another_intent(desk: Desk) -> None:
+    for change in (APPLY, CORRECT, APPLY):
+        attestor = desk.attestor()
+        attestor.end(await attestor.begin([change], ""), [Done(SECRET, Effect.FAILED, "denied")], "")
+    assert [type(event) for event in await desk.events()] == [Intent, Outcome] * 3
 
 
 async def test_a_switch_is_recorded_when_it_changes_and_not_again(desk: Desk) -> None:

@@ -31,6 +31,7 @@ from trimtab.audit.writing import Ledger
 from trimtab.controllers.index import Published, SourceId
 from trimtab.controllers.offering import Named, about
 from trimtab.controllers.place import Place
+from trimtab.controllers.repeats import Repeats
 from trimtab.controllers.standing import Standing
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Ref
@@ -40,6 +41,7 @@ from trimtab.targets.contract import Action, Change, Effect, Outcome
 from trimtab.targets.kubernetes.desired import Desired
 
 _MOST_PATHS: Final = 20
+_UNFINISHED: Final = ("partly", "failed")
 _NOWHERE: Final = Source()
 
 
@@ -80,6 +82,7 @@ class Auditor:
 
     ledger: Ledger
     standing: Standing
+    repeats: Repeats = field(default_factory=Repeats)
 
     def provenance(self, source: SourceId, published: Published, requester: str = "", path: str = "") -> Provenance:
         """Whose wish it is what `source` has published."""
@@ -127,7 +130,7 @@ class Auditor:
     ) -> "Attestor":
         """Who attests to what is written for `item` in `place`. `hide` keeps out of words what nobody may read."""
         elsewhere = place.cluster if place is not None and not place.home else ""
-        return Attestor(self.ledger, subject_of(item), provenance, hide, cause, elsewhere)
+        return Attestor(self.ledger, subject_of(item), provenance, hide, self.repeats, cause, elsewhere)
 
     def settled(
         self, item: Named, provenance: Provenance, result: str, message: str = "", seconds: float = 0.0
@@ -182,6 +185,7 @@ class Attestor:
     subject: Subject
     provenance: Provenance
     hide: Callable[[str], str]
+    repeats: Repeats
     cause: Cause | None = None
     place: str = ""
     _begun: dict[str, tuple[Cause, float]] = field(default_factory=dict)
@@ -190,7 +194,7 @@ class Attestor:
         """The same of what was built to `items`, by their order."""
         digest = self.ledger.seal().digest(codec.digest([item.digest for item in items]))
         provenance = self.provenance.rendered(digest)
-        return Attestor(self.ledger, self.subject, provenance, self.hide, self.cause, self.place)
+        return Attestor(self.ledger, self.subject, provenance, self.hide, self.repeats, self.cause, self.place)
 
     async def announce(self, what: str, user: str) -> str:
         """Put on record that something is about to be done that has parts of its own; a name for it."""
@@ -216,17 +220,28 @@ class Attestor:
     async def begin(self, changes: Sequence[Change[Any]], user: str) -> str:
         corrects = all(change.action is Action.CORRECT for change in changes)
         cause = self.cause or (Cause.DRIFT if corrects else Cause.REVISION)
-        return await self._intend(cause, user, tuple(map(self._meant, changes)), "")
+        objects = tuple(map(self._meant, changes))
+        meant = codec.digest([cause, user, self.place, self.provenance.source, objects])
+        if again := self.repeats.attempt(self.subject, meant):
+            self._begun[again] = cause, self.ledger.clock.monotonic()
+            return again
+        attempt = await self._intend(cause, user, objects, "")
+        self.repeats.began(self.subject, meant, attempt)
+        return attempt
 
     def end(self, attempt: str, outcomes: Sequence[Outcome], failure: str) -> None:
         cause, began = self._begun.pop(attempt, (self.cause or Cause.DRIFT, self.ledger.clock.monotonic()))
         objects = tuple(self._became(one) for one in outcomes if one.effect is not Effect.UNCHANGED)
+        result = _result(outcomes, failure)
+        came = codec.digest([result, objects, failure]) if result in _UNFINISHED else ""
+        if not self.repeats.ended(self.subject, attempt, came):
+            return
         self.ledger.add(
             Ended(
                 attempt=attempt,
                 subject=self.subject,
                 cause=cause,
-                result=_result(outcomes, failure),
+                result=result,
                 source=self.provenance.source,
                 objects=objects,
                 digest=codec.digest(objects),
