@@ -8,7 +8,7 @@ import pytest
 from tests.cli.calling import called
 from tests.e2e.releases import Home, chart
 from tests.e2e.test_main_job import config, deployment, settings
-from tests.e2e.world import until
+from tests.e2e.world import SOURCES, until
 
 
 class Book:
@@ -90,6 +90,9 @@ def test_a_push_a_drift_a_prune_and_a_failure_are_on_record_with_whose_wish_they
     gone = named(pruned, "ConfigMap")
     assert (gone["before"]["digest"], "after" in gone) == (drift["after"]["digest"], False)
 
+    world.api.merge(f"{SOURCES}/namespaces/{ns}/gitrepositories/repo", {"spec": {"suspend": True}})
+    until(lambda: book.records("switched", "source", "git", "repo")[-1]["what"] == "suspended", "it is on record")
+    world.api.merge(f"{SOURCES}/namespaces/{ns}/gitrepositories/repo", {"spec": {"suspend": False}})
     intents = book.records("intent")
     world.controller.stop()
     world.controller.start()

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from trimtab.api import names
+from trimtab.api.requests import requester
 from trimtab.api.source import Artifact, GitTrust
 from trimtab.audit.record import (
     MOST_WORDS,
@@ -165,6 +166,19 @@ class Auditor:
             message=words,
         )
         self.ledger.add(told)
+
+    def observe(self, item: Named, known: MutableMapping[str, str], handled: str, *, suspended: bool) -> str:
+        """Put on record that `item` is suspended or asked for a look, or no longer; who asked for what is to be done.
+
+        `handled` is the request that was honoured last, `known` what is on record.
+        """
+        metadata = item.metadata
+        asked = metadata.requested_at if metadata.requested_at != handled else ""
+        who = requester(metadata.annotations) if asked else ""
+        if asked:
+            self.switched(item, known, "requested", asked, who)
+        self.switched(item, known, "suspended", "true" if suspended else "")
+        return who
 
     def switched(
         self, item: Named, known: MutableMapping[str, str], what: str, value: str, requester: str = ""

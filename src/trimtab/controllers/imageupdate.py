@@ -97,6 +97,7 @@ class _Known:
     read_only: tuple[str, float, ReadOnly] | None = None
     strange: list[str] = field(default_factory=list)
     shared: bool = False
+    switches: dict[str, str] = field(default_factory=dict)
 
 
 class ImageUpdates:
@@ -143,6 +144,9 @@ class ImageUpdates:
             await drop(self._world.client, resource, item.metadata, names.FINALIZER)
             return Done()
         known = self._remember(item)
+        if self._world.auditor is not None:
+            handled = known.status.last_handled_reconcile_at
+            self._world.auditor.observe(item, known.switches, handled, suspended=item.spec.suspend)
         if item.spec.suspend:
             return Done()
         known.strange = self._voice.strangers(item, known.strange)

@@ -14,7 +14,6 @@ from trimtab.api.gvk import HELM_RELEASE
 from trimtab.api.helmrelease import HelmRelease, HelmReleaseStatus
 from trimtab.api.kustomize import Inventory
 from trimtab.api.names import FORCE_AT, HELM_MANAGER, ConditionType, Reason
-from trimtab.api.requests import requester
 from trimtab.base.clock import Clock
 from trimtab.base.durations import format_duration
 from trimtab.base.errors import Terminal, TrimtabError, Waiting
@@ -196,12 +195,8 @@ class ReleaseScribe:
         """From now on `release` is about `chart`, as `source` has `published` it, with `values` (a digest)."""
         if self._auditor is None:
             return
-        metadata, known = hr.metadata, self._switches.setdefault(hr.key, {})
-        asked = metadata.requested_at and metadata.requested_at != release.status.last_handled_reconcile_at
-        who = requester(metadata.annotations) if asked else ""
-        if asked:
-            self._auditor.switched(hr, known, "requested", metadata.requested_at, who)
-        self._auditor.switched(hr, known, "suspended", "")
+        known, handled = self._switches.setdefault(hr.key, {}), release.status.last_handled_reconcile_at
+        who = self._auditor.observe(hr, known, handled, suspended=False)
         provenance = self._auditor.provenance(source, published, who) if published is not None else release.provenance
         release.provenance = provenance.of_chart(chart, self._auditor.ledger.seal().digest(values))
         release.witness = self._auditor.witness(hr, release.provenance, release.hiding.text, release.place)

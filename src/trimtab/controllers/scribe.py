@@ -128,13 +128,9 @@ class Scribe:
         """From now on `app` is about what was `published`; a suspension and a request are put on record as well."""
         if self._auditor is None:
             return
-        metadata = ks.metadata
-        asked = requester(metadata.annotations)
-        if metadata.requested_at and metadata.requested_at != app.status.last_handled_reconcile_at:
-            self._auditor.switched(ks, app.switches, "requested", metadata.requested_at, asked)
-        self._auditor.switched(ks, app.switches, "suspended", "true" if ks.spec.suspend else "")
+        handled = app.status.last_handled_reconcile_at
+        who = self._auditor.observe(ks, app.switches, handled, suspended=ks.spec.suspend)
         if published is not None:
-            who = asked if metadata.requested_at != app.status.last_handled_reconcile_at else ""
             source = SourceId(ks.spec.source_ref.kind, ks.source_key)
             app.provenance = self._auditor.provenance(source, published, who, ks.spec.path)
 

@@ -159,6 +159,7 @@ class _Known:
     `digest` says which artifact that is: one revision may have several, after one another.
     `strange` is what was told about annotations without a meaning; `static`: there is nothing to look at.
     `losses` is what the store had lost when the snapshot was whole. `unverified` is why the last pass held what came.
+    `switches` are what is on record of suspensions and requests.
     """
 
     uid: str
@@ -169,6 +170,7 @@ class _Known:
     static: bool = False
     losses: int = -1
     unverified: str = ""
+    switches: dict[str, str] = field(default_factory=dict)
 
 
 class Sources(Generic[Source]):
@@ -218,6 +220,9 @@ class Sources(Generic[Source]):
         if item.metadata.deleted:
             return await self._finalize(item)
         self._offer(key, known)
+        if self._world.auditor is not None:
+            handled = known.status.last_handled_reconcile_at
+            self._world.auditor.observe(item, known.switches, handled, suspended=item.spec.suspend)
         if item.spec.suspend:
             return Done()
         with self._arrivals.watching(item, lambda: _revision(known.status)):
