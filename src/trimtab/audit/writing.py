@@ -116,9 +116,11 @@ class Ledger:
 
     def lag_s(self) -> float:
         """For how long the oldest record that is not on the disk has waited."""
-        if not self._queue:
+        try:
+            oldest = self._queue[0]  # metrics are asked for in a thread of their own: it may be gone by now
+        except IndexError:
             return 0.0
-        return max(0.0, self.clock.monotonic() - self._queue[0].stamped.mono)
+        return max(0.0, self.clock.monotonic() - oldest.stamped.mono)
 
     async def run(self) -> None:
         """Write what is handed over, until closed."""

@@ -17,7 +17,7 @@ from trimtab.audit.record import Cause
 from trimtab.base.clock import Clock
 from trimtab.base.traces import span
 from trimtab.controllers.leaving import Leaving
-from trimtab.controllers.release import ActionFailed, Case, Site
+from trimtab.controllers.release import ActionFailed, Case, Outrun, Site
 from trimtab.controllers.releaserecords import ReleaseRecords, Shelf
 from trimtab.controllers.releasescribe import ReleaseScribe
 from trimtab.controllers.releasewatch import Watch
@@ -213,6 +213,9 @@ async def _attested(site: Site, name: str) -> AsyncIterator[list[str]]:
     try:
         yield why
         ended = "; ".join(why)
+    except Outrun:
+        ended = "the wish became another one meanwhile"
+        raise
     except Exception as failure:
         ended = str(failure) or type(failure).__name__
         raise
