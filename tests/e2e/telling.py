@@ -61,20 +61,28 @@ class Telling(World):
     sink: Sink
     events: int
 
-    def alert(self, namespace: str, name: str = "all", **spec: Any) -> None:
+    def alert(self, namespace: str, name: str = "all", annotations: dict[str, str] | None = None, **spec: Any) -> None:
         """An Alert, and a Provider of the type generic with a Secret."""
         secret = {"metadata": {"name": name}, "stringData": {"headers": "X-Secret: from-the-secret\n"}}
         self.api.create(f"/api/v1/namespaces/{namespace}/secrets", secret)
         provider = {"type": "generic", "address": f"{self.sink.url}/{namespace}/{name}", "secretRef": {"name": name}}
-        self.tell(namespace, name, provider, **spec)
+        self.tell(namespace, name, provider, annotations, **spec)
 
-    def tell(self, namespace: str, name: str, provider: dict[str, Any], **spec: Any) -> None:
+    def tell(
+        self,
+        namespace: str,
+        name: str,
+        provider: dict[str, Any],
+        annotations: dict[str, str] | None = None,
+        **spec: Any,
+    ) -> None:
         """An Alert, and the Provider."""
         base = f"{API}/namespaces/{namespace}"
         common = {"apiVersion": "notification.toolkit.fluxcd.io/v1beta3", "metadata": {"name": name}}
         self.api.create(f"{base}/providers", common | {"kind": "Provider", "spec": provider})
         spec = {"providerRef": {"name": name}, "eventSources": [{"kind": "Kustomization", "name": "*"}], **spec}
-        self.api.create(f"{base}/alerts", common | {"kind": "Alert", "spec": spec})
+        metadata = {"name": name, "annotations": annotations or {}}
+        self.api.create(f"{base}/alerts", common | {"kind": "Alert", "metadata": metadata, "spec": spec})
 
     def of(self, namespace: str, name: str = "all") -> list[Told]:
         return [one for one in self.sink.told if one.path == f"/{namespace}/{name}"]

@@ -123,6 +123,36 @@ def test_events_of_flux_s_controllers_are_kept_before_they_are_answered(telling:
     assert telling.of(other) == [], "what another tenant's objects say is not told"
 
 
+def test_a_template_that_fails_is_told_on_the_alert_and_the_raw_message_instead(telling: Telling, ns: str) -> None:
+    words = {"good": "{{ .Event.Object.Name }}: {{ .Event.Message }} <!channel>", "bad": "{{ .Event.Nonsense"}
+    telling.api.create(f"/api/v1/namespaces/{ns}/configmaps", {"metadata": {"name": "words"}, "data": words})
+    for name, template in (("good", "words/good"), ("bad", "words/bad"), ("nokey", "words/no"), ("nomap", "no/bad")):
+        telling.alert(ns, name, {"trimtab.dev/template": template})
+    until(lambda: telling.api.get(f"{API}/namespaces/{ns}/alerts/nomap"), "the Alerts are there")
+    event = {
+        "involvedObject": {"kind": "Kustomization", "namespace": ns, "name": "shop"},
+        "severity": "info",
+        "timestamp": "2026-11-26T22:00:00Z",
+        "message": "@everyone [safe](https://evil.example)",
+        "reason": "Progressing",
+        "reportingController": "kustomize-controller",
+    }
+    assert telling.post(json.dumps(event).encode()) == 202
+    told = {name: telling.heard(ns, "once", "Progressing", name).event["message"] for name in ("good", "bad", "nokey")}
+    told["nomap"] = telling.heard(ns, "once", "Progressing", "nomap").event["message"]
+    raw = event["message"]
+    assert told == {"good": f"shop: {raw} <!channel>", "bad": raw, "nokey": raw, "nomap": raw}
+
+    def warned() -> dict[str, str]:
+        items = telling.api.get(f"/api/v1/namespaces/{ns}/events")["items"]
+        return {i["involvedObject"]["name"]: i["message"] for i in items if i["reason"] == "TemplateFailed"}
+
+    until(lambda: len(warned()) == 3, lambda: f"each is told of: {warned()}")
+    assert all(words.endswith("the raw message is told instead") for words in warned().values())
+    assert f"ConfigMap {ns}/words has no key no" in warned()["nokey"]
+    assert f"ConfigMap {ns}/no does not exist" in warned()["nomap"]
+
+
 def test_after_a_lost_journal_ends_are_told_and_nothing_is_told_twice(telling: Telling, ns: str) -> None:
     repo = telling.repo(ns)
     broken = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 'Not A Name'}\n"
