@@ -160,7 +160,9 @@ async def _corrected(client: "Client", ks: "Kustomization", ref: "Ref") -> _Wish
     from trimtab.diff.compare import Difference
     from trimtab.targets.kubernetes.comparing import Terms
 
-    record = next((one for one in ks.status.drift if one.object == str(ref) and one.change == "changed"), None)
+    # that it returned says nothing of the values
+    known = (one for one in ks.status.drift if one.object == str(ref) and one.answer != "returned")
+    record = next((one for one in known if one.change == "changed"), None)
     if record is None:
         raise Failure(Code.WRONG, f"no drift of {ref} is on record in the status of {ks.key}")
     if record.more_fields:
