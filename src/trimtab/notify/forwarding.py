@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 TIMEOUT_S: Final = 5.0
 MOST: Final = 10_000
 MOST_BYTES: Final = 16 << 20
-_TRIES: Final = 30
-_PAUSE_S: Final = (0.5, 30.0)
+_TRIES: Final = 180
+_PAUSE_S: Final = (0.5, 5.0)
+"""A quarter of an hour in all, and told within seconds once somebody listens again."""
 _MOST_ANSWER: Final = 4096
 
 
