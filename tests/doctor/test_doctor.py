@@ -156,8 +156,15 @@ def test_the_leases_tell_who_drives_what_and_who_is_gone(doctor: Doctor, make: C
                 "create configmaps in doctor"
             ),
         ),
+        (
+            ("rolebinding", "trimtab-automate", f"--namespace={HOME}"),
+            (
+                "the account doctor/trimtab-automate may not create leases.coordination.k8s.io in doctor, "
+                "update leases.coordination.k8s.io image-reflector-controller-leader-election in doctor"
+            ),
+        ),
     ],
-    ids=["reader", "notify"],
+    ids=["reader", "notify", "automate"],
 )
 def test_a_missing_binding_is_a_right_that_is_lacking(
     doctor: Doctor, kubectl: Kubectl, binding: tuple[str, ...], lacking: str

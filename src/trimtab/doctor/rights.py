@@ -3,9 +3,9 @@
 from typing import Final, NamedTuple
 
 from trimtab.api.crd import DEFINITIONS, has_status
-from trimtab.api.gvk import HELM_RELEASE, IMAGE_GROUP, KUSTOMIZATION, NOTIFICATION_GROUP
-from trimtab.api.install import APPLIER, NOTIFIED, NOTIFY, READER, SYNC
-from trimtab.api.names import NOTIFICATION_LEASE
+from trimtab.api.gvk import HELM_RELEASE, IMAGE_GROUP, KUSTOMIZATION, NOTIFICATION_GROUP, SOURCE_GROUP
+from trimtab.api.install import APPLIER, AUTOMATE, NOTIFIED, NOTIFY, READER, SYNC
+from trimtab.api.names import AUTOMATION_LEASE, NOTIFICATION_LEASE, REFLECTOR_LEASE
 from trimtab.base.abreast import abreast
 from trimtab.doctor.contract import Answer, Patient, arguments, flag, named, note, ok, problem, several, unknown
 from trimtab.kube.client import Client
@@ -15,6 +15,7 @@ from trimtab.manifests.refs import Gvk, Key
 
 _REVIEW: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _ACCOUNT: Final = Gvk("", "v1", "ServiceAccount")
+_IMAGE_LEASES: Final = (REFLECTOR_LEASE, AUTOMATION_LEASE)
 _AT_ONCE: Final = 16
 _WAY: Final = "`trimtab install` writes the roles and bindings anew"
 
@@ -35,10 +36,11 @@ class Right(NamedTuple):
 
 
 async def rights(patient: Patient) -> list[Answer]:
-    """Whether the accounts of the controllers, of who tells of events, and of the shared watches may do their work."""
+    """Whether the accounts of our processes, and that of the shared watches, may do what they have to."""
     found: list[Answer] = []
     wanted = {
         SYNC: _of_sync(patient.namespace),
+        AUTOMATE: _of_automate(patient.namespace),
         NOTIFY: _of_notify(patient.namespace),
         READER: [Right("list", "*", "*"), Right("watch", "*", "*")],
     }
@@ -117,6 +119,26 @@ def _of_sync(namespace: str) -> list[Right]:
     ]
     acting = [Right("impersonate", "", "serviceaccounts", namespace), Right("get", "", "secrets", namespace)]
     return [*own, *leases, *watched, *acting]
+
+
+def _of_automate(namespace: str) -> list[Right]:
+    """What the process does that looks at images and writes them to git."""
+    own = [
+        right
+        for one in DEFINITIONS
+        if one.gvk.group == IMAGE_GROUP
+        for right in (
+            Right("watch", one.gvk.group, one.plural),
+            Right("patch", one.gvk.group, one.plural),
+            Right("patch", one.gvk.group, f"{one.plural}/status"),
+        )
+    ]
+    leases = [
+        Right("create", "coordination.k8s.io", "leases", namespace),
+        *(Right("update", "coordination.k8s.io", "leases", namespace, name) for name in _IMAGE_LEASES),
+    ]
+    watched = [Right("watch", SOURCE_GROUP, "gitrepositories"), Right("watch", "", "namespaces")]
+    return [*own, *leases, *watched, Right("create", "", "events"), Right("get", "", "secrets", namespace)]
 
 
 def _of_notify(namespace: str) -> list[Right]:
