@@ -201,6 +201,29 @@ def test_a_record_that_leads_out_of_the_repository_or_is_damaged_holds_deletions
         assert told in held.stderr
 
 
+def test_p13_a_record_that_cannot_be_trusted_is_built_anew_and_the_app_goes_on(ground: Ground) -> None:
+    ground.write("shop", **{name: config(name) for name in ("one", "two", "three")})
+    assert ground.apply("shop").returncode == 0
+    head = "shop.apply.inventory.trimtab.dev"
+    document = json.loads(base64.b64decode(ground.get("secret", head)["data"]["inventory"]))
+    del document["entries"][0]
+    patch = json.dumps({"data": {"inventory": base64.b64encode(json.dumps(document).encode()).decode()}})
+    ground.kubectl("patch", "secret", head, "-n", ground.namespace, "--type=merge", "-p", patch)
+    ground.write("shop", two=None)
+    stopped = ground.apply("shop", "--prune")
+    assert stopped.returncode == 1
+    assert f"`trimtab repair inventory shop -n {ground.namespace}` builds it anew" in stopped.stderr
+    words = ("repair", "inventory", "shop", "-n", ground.namespace)
+    asked = as_user_of(ground.plane.kubeconfig, *words)
+    assert (asked.returncode, asked.stdout.count("as recorded"), asked.stdout.count("found in")) == (1, 2, 1)
+    repaired = as_user_of(ground.plane.kubeconfig, *words, "--yes")
+    assert repaired.returncode == 0, repaired.stderr
+    assert ground.record("shop") == {"one", "two", "three"}
+    assert "nothing to repair" in as_user_of(ground.plane.kubeconfig, *words).stderr
+    gone_on = ground.apply("shop", "--prune")
+    assert (gone_on.returncode, ground.mine("shop")) == (0, {"one", "three"}), gone_on.stderr
+
+
 def test_a_run_that_was_killed_leaves_no_orphan_and_the_next_goes_on(ground: Ground) -> None:
     names = [f"c{number}" for number in range(20)]
     ground.write("shop", **{name: config(name) for name in names})

@@ -10,7 +10,7 @@ import click
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
 from trimtab.cli.inventory import app
-from trimtab.cli.kinds import APP
+from trimtab.cli.kinds import APP, one
 
 if TYPE_CHECKING:
     from trimtab.api.kustomize import Kustomization
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trimtab.kube.client import Client
     from trimtab.kube.resource import Resource
     from trimtab.manifests.refs import Ref
+    from trimtab.targets.kubernetes.desired import Owner
     from trimtab.targets.kubernetes.inventory import Entry
 
 _YES = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -42,22 +43,23 @@ def inventory(options: Options, words: tuple[str, ...], yes: bool) -> None:
 
     async def work(client: "Client") -> int:
         from trimtab.controllers.reading import look
+        from trimtab.kube.errors import UnknownKind
+        from trimtab.targets.kubernetes.desired import PREFIX, Owner
         from trimtab.targets.kubernetes.inventory import read
 
-        ks = await app(client, options.namespace, words)
+        try:
+            ks = await app(client, options.namespace, words)
+        except (Failure, UnknownKind):
+            # `trimtab apply` needs no definitions of ours
+            if (code := await _applied(client, options, words, yes=yes)) is None:
+                raise
+            return code
         reading = await look(client, ks, apart=False)
         if not reading.problem:
             output.say("✔", "the record can be trusted: there is nothing to repair", quiet=options.quiet)
             return Code.OK
         output.say("►", f"the record cannot be trusted: {reading.problem}", quiet=options.quiet)
-        old = read(reading.lines)
-        record, blind = await _rebuilt(client, ks, old)
-        for ref in sorted(record):
-            note = "as recorded" if ref in old and old[ref].uid == record[ref].uid else "found in the cluster"
-            click.echo(f"{output.escape(str(ref))}  {note}")
-        for resource, why in blind:
-            output.say("✗", f"{resource} could not be listed: {why}")
-        output.say("►", f"the new record has {len(record)} objects", quiet=options.quiet)
+        record, blind = await _rebuilt(client, Owner(PREFIX, ks.key), read(reading.lines), quiet=options.quiet)
         _ask(f"Write it as the record of {APP.human} {ks.metadata.name}?", yes=yes)
         await _write(client, ks, reading, record)
         output.say("✔", "the record is written, the app goes on", quiet=options.quiet)
@@ -110,12 +112,37 @@ def _ask(question: str, *, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
+async def _applied(client: "Client", options: Options, words: tuple[str, ...], *, yes: bool) -> int | None:
+    """The same for an app of `trimtab apply`, which has its record in a Secret; None if there is no such app."""
+    from trimtab.api import names
+    from trimtab.controllers.ledger import Ledgers, cluster_of
+    from trimtab.manifests.refs import Key
+    from trimtab.targets.kubernetes.desired import Owner
+
+    kind, name = one(words)
+    ledgers = Ledgers(client, await cluster_of(client))
+    ledger = await ledgers.read(Key(options.namespace, name))
+    if kind is not APP or not ledger.uid:
+        return None
+    if not ledger.problem:
+        output.say("✔", "the record can be trusted: there is nothing to repair", quiet=options.quiet)
+        return Code.OK
+    output.say("►", f"the record cannot be trusted: {ledger.problem}", quiet=options.quiet)
+    owner = Owner(names.APPLIED, ledger.key)
+    ledger.inventory, blind = await _rebuilt(client, owner, ledger.legible, quiet=options.quiet)
+    _ask(f"Write it as the record of app {ledger.key} of `trimtab apply`?", yes=yes)
+    # written with the version that was read: an apply that is under way is not written over
+    await ledgers.write(ledger)
+    output.say("✔", "the record is written: the next `trimtab apply` goes on from it", quiet=options.quiet)
+    return Code.UNKNOWN if blind else Code.OK
+
+
 async def _rebuilt(
-    client: "Client", ks: "Kustomization", old: "dict[Ref, Entry]"
-) -> "tuple[dict[Ref, Entry], list[tuple[Resource, str]]]":
-    """The legible part of the old record and every live object that is the app's; and which kinds nobody could list."""
+    client: "Client", owner: "Owner", old: "dict[Ref, Entry]", *, quiet: bool
+) -> "tuple[dict[Ref, Entry], bool]":
+    """The legible part of the old record and every live object of `owner`, shown; and whether a kind was not listed."""
     kinds = [kind for kind in await client.discovery.all() if {"list", "get"} <= kind.verbs]
-    lists = await asyncio.gather(*(_ours(client, ks, kind) for kind in kinds))
+    lists = await asyncio.gather(*(_ours(client, owner, kind) for kind in kinds))
     record = dict(old)
     blind = []
     for kind, found in zip(kinds, lists, strict=True):
@@ -125,18 +152,22 @@ async def _rebuilt(
         for entry in found:
             known = record.get(entry.ref)
             record[entry.ref] = entry._replace(version=known.version) if known else entry
-    return record, blind
+    for ref in sorted(record):
+        note = "as recorded" if ref in old and old[ref].uid == record[ref].uid else "found in the cluster"
+        click.echo(f"{output.escape(str(ref))}  {note}")
+    for resource, why in blind:
+        output.say("✗", f"{resource} could not be listed: {why}")
+    output.say("►", f"the new record has {len(record)} objects", quiet=quiet)
+    return record, bool(blind)
 
 
-async def _ours(client: "Client", ks: "Kustomization", kind: "Resource") -> "list[Entry] | str":
+async def _ours(client: "Client", owner: "Owner", kind: "Resource") -> "list[Entry] | str":
     """The objects of `kind` that are the app's; why they cannot be told, where they cannot."""
     from trimtab.kube.errors import ApiError, NotFound, Unreachable
     from trimtab.manifests.refs import Ref
-    from trimtab.targets.kubernetes.desired import PREFIX, Owner
     from trimtab.targets.kubernetes.inventory import Entry
     from trimtab.targets.kubernetes.prune import foreign
 
-    owner = Owner(PREFIX, ks.key)
     selector = ",".join(f"{label}={value}" for label, value in owner.labels.items())
     try:
         bodies = (await client.list(kind, label_selector=selector, type=dict)).items

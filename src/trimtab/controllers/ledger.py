@@ -72,7 +72,8 @@ class _Held(msgspec.Struct, frozen=True, kw_only=True):
 class Ledger:
     """What is on record of the app `key`. `uid` and `version` are those of its head, empty where there is none.
 
-    `problem` is why the record cannot be trusted: then nothing is done for the app. `written` is what it says now.
+    `problem` is why the record cannot be trusted: then nothing is done for the app, and `legible` is what can be read
+    of it all the same. `written` is what it says now.
     """
 
     key: Key
@@ -83,6 +84,7 @@ class Ledger:
     parts: dict[str, str] = field(default_factory=dict)
     about: About = field(default_factory=About)
     problem: str = ""
+    legible: dict[Ref, Entry] = field(default_factory=dict)
     written: tuple[dict[Ref, Entry], About] | None = None
 
     @property
@@ -101,8 +103,8 @@ class Ledger:
             raise Terminal(
                 names.Reason.READ_ONLY,
                 f"the record of app {self.key} cannot be trusted: {self.problem}. Nothing is applied or deleted: "
-                f"restore Secret {head_of(self.key)}, or delete it, and the next apply begins a new one; what is no "
-                "longer declared stays then, and `trimtab coverage` lists it as orphaned",
+                f"`trimtab repair inventory {self.key.name} -n {self.key.namespace}` builds it anew; or restore Secret "
+                f"{head_of(self.key)}",
             )
 
 
@@ -164,11 +166,13 @@ class Ledgers:
         key = Key(metadata.namespace, metadata.name.removesuffix(SUFFIX))
         ledger = Ledger(key, metadata.uid, metadata.resource_version)
         try:
-            ledger.about = msgspec.json.decode(head.data.get(_ABOUT, b""), type=About)
             document = msgspec.json.decode(head.data.get(FIELD, b""), type=Inventory)
             lines = lines_of(document.entries)
             if document.format == inventory.IN_PARTS:
                 lines = await self._parts(ledger, lines)
+            if not document.cluster or document.cluster == self._cluster:
+                ledger.legible = inventory.read(lines)
+            ledger.about = msgspec.json.decode(head.data.get(_ABOUT, b""), type=About)
             ledger.problem = ledger.problem or inventory.problem(document.format or 1, document.checksum, lines)
             if not ledger.problem:
                 ledger.inventory, ledger.cluster = inventory.read(lines), document.cluster
