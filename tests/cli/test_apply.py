@@ -199,6 +199,9 @@ def test_a_record_that_leads_out_of_the_repository_or_is_damaged_holds_deletions
         held = ground.apply("a", "--prune")
         assert (held.returncode, ground.mine("a")) == (2, {"kept", "old"}), held.stderr
         assert told in held.stderr
+    assert f"If there is no such app, delete Secret {ground.namespace}/{head}, or say --disregard" in held.stderr
+    freed = ground.apply("a", "--prune", "--disregard", f"{ground.namespace}/b")
+    assert (freed.returncode, ground.mine("a")) == (0, {"kept"}), freed.stderr
 
 
 def test_p13_a_record_that_cannot_be_trusted_is_built_anew_and_the_app_goes_on(ground: Ground) -> None:

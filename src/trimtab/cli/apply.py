@@ -39,6 +39,12 @@ Examples:
 )
 @click.option("--approve-prune", metavar="DIGEST", default="", help="Approve exactly the deletions that were held.")
 @click.option("--take-over", metavar="APP", default="", help="Take what APP of this namespace has: its name before.")
+@click.option(
+    "--disregard",
+    metavar="NAMESPACE/APP",
+    multiple=True,
+    help="With --prune: delete whatever the record of that app says. For a record that is of no app.",
+)
 @click.option("--path", "inside", default="", help="With a URL: the directory in the repository.")
 @click.option("--branch", default="", help="With a URL: the branch to follow (main).")
 @click.option("--tag", default="", help="With a URL: the tag to apply.")
@@ -60,6 +66,7 @@ def apply(
     deletion_budget: str,
     approve_prune: str,
     take_over: str,
+    disregard: tuple[str, ...],
     inside: str,
     branch: str,
     tag: str,
@@ -84,6 +91,7 @@ def apply(
     from trimtab.cli import agent, applying
     from trimtab.cli.origin import Whence, is_url
     from trimtab.controllers.ledger import checked
+    from trimtab.manifests.refs import Key
     from trimtab.targets.kubernetes.budget import Budget
 
     whence = Whence(branch, tag, commit, inside, git_secret)
@@ -96,8 +104,10 @@ def apply(
         raise click.UsageError(f"there is no directory {origin}")
     if watch and dry_run:
         raise click.UsageError("--dry-run looks once: leave out --watch")
-    if (allow_empty or approve_prune or deletion_budget) and not prune:
-        raise click.UsageError("--allow-empty, --approve-prune and --deletion-budget go with --prune")
+    if (allow_empty or approve_prune or deletion_budget or disregard) and not prune:
+        raise click.UsageError("--allow-empty, --approve-prune, --deletion-budget and --disregard go with --prune")
+    if wrong_one := next((one for one in disregard if one.count("/") != 1), ""):
+        raise click.UsageError(f"--disregard {wrong_one}: an app is named as NAMESPACE/APP")
     try:
         checked(name)
         checked(take_over or name)
@@ -107,9 +117,10 @@ def apply(
         raise click.UsageError(str(wrong)) from None
     if interval_s < agent.LEAST_INTERVAL_S:
         raise click.UsageError(f"--interval {interval}: {agent.LEAST_INTERVAL_S:g} s is the least")
+    disregarded = frozenset(Key(*one.split("/")) for one in disregard)
     asked: Asked = applying.Asked(
         *(origin, whence, name, recipe, options, yes, dry_run),
-        applying.Terms(prune, allow_empty, budget, approve_prune, force, options.timeout_s),
+        applying.Terms(prune, allow_empty, budget, approve_prune, force, options.timeout_s, None, disregarded),
         take_over,
     )
     if watch:

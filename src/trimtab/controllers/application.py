@@ -40,7 +40,8 @@ PROTECTED = DEFAULT_NAMESPACE
 class Terms(NamedTuple):
     """How an app is applied. `approval` is the digest of deletions that somebody has approved.
 
-    `heir_of` is the app whose objects it may take although that one declares them: it was called so before.
+    `heir_of` is the app whose objects it may take although that one declares them: it was called so before. What apps
+    of `disregarded` have on record keeps nothing from being deleted.
     """
 
     prune: bool = False
@@ -50,6 +51,7 @@ class Terms(NamedTuple):
     force: bool = False
     timeout_s: float = 300.0
     heir_of: Key | None = None
+    disregarded: frozenset[Key] = frozenset()
 
 
 @dataclass(slots=True)

@@ -63,7 +63,7 @@ async def propose(
     ledger = await app.ledgers.read(app.key)
     ledger.check()
     await app.ledgers.check_place(ledger)
-    rivals = Rivals(app.client, app.ledgers, app.key, about, planned, terms.heir_of)
+    rivals = Rivals(app.client, app.ledgers, app.key, about, planned, terms.heir_of, terms.disregarded)
     await rivals.check_name()
     _guard_empty(app, items, ledger, terms)
     until = asyncio.get_running_loop().time() + terms.timeout_s

@@ -13,7 +13,7 @@ from trimtab.api.gvk import HELM_RELEASE, KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.abreast import abreast
 from trimtab.base.errors import Terminal, Transient, TrimtabError
-from trimtab.controllers.ledger import About, Ledger, Ledgers
+from trimtab.controllers.ledger import About, Ledger, Ledgers, head_of
 from trimtab.controllers.reading import look
 from trimtab.diff import fields
 from trimtab.kube.client import Client
@@ -39,7 +39,10 @@ class Elsewhere(NamedTuple):
 
 @dataclass(slots=True)
 class Rivals:
-    """Looks around for the app `key`, which is `about` to be at a revision. What `heir_of` has is ours to take."""
+    """Looks around for the app `key`, which is `about` to be at a revision. What `heir_of` has is ours to take.
+
+    Records are what whoever may write a Secret says of himself: those of `disregarded` are not heard before deletions.
+    """
 
     client: Client
     ledgers: Ledgers
@@ -47,12 +50,13 @@ class Rivals:
     about: About
     planned: Planned
     heir_of: Key | None = None
+    disregarded: frozenset[Key] = frozenset()
     _desires: dict[Key, set[Ref] | None] = field(default_factory=dict)
     _lists: dict[Key, set[Ref] | None] = field(default_factory=dict)
 
     def fresh(self) -> "Rivals":
         """The same, with nothing in mind of what was found before."""
-        return Rivals(self.client, self.ledgers, self.key, self.about, self.planned, self.heir_of)
+        return Rivals(self.client, self.ledgers, self.key, self.about, self.planned, self.heir_of, self.disregarded)
 
     async def check_name(self) -> None:
         """Raise Terminal where a Kustomization has the name: two would take themselves for one app."""
@@ -141,16 +145,18 @@ class Rivals:
             return Elsewhere({}, f"deletions are held: what other apps desire cannot be read: {failure}")
         wanted: dict[Ref, Key] = {}
         for ledger in ledgers:
-            if ledger.key in (self.key, self.heir_of):
+            if ledger.key in (self.key, self.heir_of) or ledger.key in self.disregarded:
                 continue
             if ledger.problem and self._near(ledger):
-                return Elsewhere({}, f"deletions are held: the record of app {ledger.key} cannot be trusted")
+                words = f"deletions are held: the record of app {ledger.key} cannot be trusted. {_way_out(ledger.key)}"
+                return Elsewhere({}, words)
             try:
                 desired = await self._desired(ledger)
             except TrimtabError as failure:
                 words = (
                     f"deletions are held: app {ledger.key} comes from the same repository, and what it desires at "
-                    f"{self.about.revision} is not known ({failure}). Apply it first, then this one again"
+                    f"{self.about.revision} is not known ({failure}). Apply it first, then this one again. "
+                    f"{_way_out(ledger.key)}"
                 )
                 return Elsewhere({}, words)
             wanted |= dict.fromkeys(desired & set(refs), ledger.key)
@@ -191,3 +197,7 @@ class Rivals:
         except (NotFound, UnknownKind):
             return False
         return not body["metadata"].get("deletionTimestamp")
+
+
+def _way_out(key: Key) -> str:
+    return f"If there is no such app, delete Secret {head_of(key)}, or say --disregard {key}"
