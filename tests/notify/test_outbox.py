@@ -145,6 +145,15 @@ async def test_what_could_not_be_delivered_for_a_day_is_given_up(opened) -> None
     assert office.dropped == [("old", 1)], "an alert is told as well"
 
 
+async def test_what_waits_for_a_secret_for_a_day_is_given_up_as_well(opened) -> None:
+    office = opened(lambda _provider, _notice: Delivered(), keep_s=10.0)
+    office.failing.add("p")
+    office.put("p", "a", "old", at=SystemClock().now().timestamp() - 11)
+    await office.empty()
+    assert office.dropped == [("old", 1)]
+    assert office.sent == []
+
+
 async def test_a_secret_that_cannot_be_read_is_waited_for(opened) -> None:
     office = opened(lambda _provider, _notice: Delivered())
     office.failing.add("p")
@@ -161,12 +170,13 @@ async def test_a_provider_that_comes_later_is_told_and_one_that_does_not_is_forg
     office.gone.update({"late", "never"})
     now = SystemClock().now().timestamp()
     office.put("late", "a", "first", at=now + 3600)
-    office.put("never", "a", "first", at=now)
-    await until(lambda: office.journal.providers() == ["late"])
+    office.put("never", "a", "first", at=now - 3600)
+    office.put("never", "b", "just now", at=now + 3600)
     await until(lambda: office.dropped == [("gone", 1)])
-    office.gone.clear()
+    assert office.journal.pending()[1] == 2, "what is new waits its own ten minutes"
+    office.gone.discard("late")
     office.outbox.changed("late")
-    await office.empty()
+    await until(lambda: office.journal.providers() == ["never"])
     assert [name for name, _, _ in office.sent] == ["late"]
 
 

@@ -242,12 +242,13 @@ class Journal:
 
         return self._read(work)
 
-    def forget(self, provider: str) -> int:
-        """The provider is gone, and what waits for it. How many that were."""
+    def forget(self, provider: str, *, before: float = float("inf")) -> int:
+        """The provider is gone, and what waits for it since `before` (wall time). How many that were."""
 
         def work(connection: sqlite3.Connection) -> int:
-            self._sizes(connection).pop(provider, None)
-            return connection.execute("delete from notices where provider = ?", (provider,)).rowcount
+            self._notices = None
+            query = "delete from notices where provider = ? and since < ?"
+            return connection.execute(query, (provider, before)).rowcount
 
         return self._write(work)
 

@@ -10,6 +10,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -193,8 +194,9 @@ class Outbox:
             settings = await self._settings(provider, line)
         except Gone:
             # It may come in a moment: whoever applies an Alert may apply its Provider after it.
-            if self._clock.now().timestamp() - heads[0].since > self._gone_s:
-                count = await asyncio.to_thread(self._journal.forget, provider)
+            before = self._clock.now().timestamp() - self._gone_s
+            if heads[0].since < before:
+                count = await asyncio.to_thread(partial(self._journal.forget, provider, before=before))
                 self._post.dropped("gone", count)
                 log.warning("Provider %s does not exist: %d notices for it are dropped", provider, count)
             return min(_IDLE_S, self._gone_s)
@@ -203,6 +205,9 @@ class Outbox:
             return _IDLE_S
         except TrimtabError as failure:
             self._post.complain(provider, failure.reason, failure.message)
+            for head in heads:
+                if self._clock.now().timestamp() - head.since > self._keep_s:
+                    await self._give_up(provider, line, head, failure.message)
             return self._pause(line, Retry(str(failure)))
         for head in heads:
             if (wait_s := self._admit(line, settings)) > 0:
@@ -222,9 +227,7 @@ class Outbox:
                     self._hold(line, head)
                     await asyncio.to_thread(self._journal.tried, head.seq)
                     if self._clock.now().timestamp() - head.since > self._keep_s:
-                        self._post.complain(provider, "NotificationGivenUp", f"not delivered for a day: {why}")
-                        self._post.dropped("old", 1)
-                        await self._done(line, head)
+                        await self._give_up(provider, line, head, why)
                     elif line.failures == 0:
                         self._post.complain(provider, "NotificationFailed", why)
                     return self._pause(line, outcome)
@@ -236,6 +239,11 @@ class Outbox:
             line.settings = None
             line.settings = (now, await self._post.settings(provider))
         return line.settings[1]
+
+    async def _give_up(self, provider: str, line: _Line, head: Head, why: str) -> None:
+        self._post.complain(provider, "NotificationGivenUp", f"not delivered for a day: {why}")
+        self._post.dropped("old", 1)
+        await self._done(line, head)
 
     async def _done(self, line: _Line, head: Head) -> None:
         line.unnoted.append(head.seq)
