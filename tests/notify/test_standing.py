@@ -2,11 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
+from trimtab.kube.client import Client
+from trimtab.kube.errors import Forbidden, ServerError, Unreachable
+from trimtab.manifests.refs import Gvk
 from trimtab.notify import record
 from trimtab.notify.event import Event
 from trimtab.notify.journal import Journal, StoryRow
@@ -262,6 +265,36 @@ async def test_an_object_that_is_gone_leaves_nothing_behind(tmp_path: Path) -> N
     watch.told(Story(revision="a"))
     assert await watch.look() == []
     assert watch.journal.stories(SHOP) == {}
+
+
+class Server:
+    """An API server that refuses first, as a double."""
+
+    def __init__(self, *refusals: Exception) -> None:
+        self.refusals = list(refusals)
+        self.discovery = self
+
+    async def find(self, _gvk: Gvk) -> None: ...
+
+    async def get(self, *_what: object) -> dict[str, Any]:
+        if self.refusals:
+            raise self.refusals.pop(0)
+        return {"data": {"stories": record.encode([StoryRow("apps/all", SHOP, write(Story(revision="r")))])}}
+
+
+class Patient(Frozen):
+    """A clock whose sleep is over at once."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+
+
+async def test_what_was_told_before_is_waited_for_where_the_server_does_not_answer() -> None:
+    server = Server(Unreachable("https://api", "refused"), ServerError(503, "", "not now"))
+    [row] = await record.awaited(cast("Client", server), "flux-system", Patient())
+    assert row.subject == SHOP
+    with pytest.raises(Forbidden):
+        await record.awaited(cast("Client", Server(Forbidden(403, "", "no"))), "flux-system", Patient())
 
 
 def test_what_was_told_survives_in_a_config_map_of_any_age() -> None:

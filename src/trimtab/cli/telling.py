@@ -315,7 +315,7 @@ class Telling:
         if not await asyncio.to_thread(journal.fresh):
             return
         try:
-            rows = await record.load(self._client, self._settings.namespace)
+            rows = await record.awaited(self._client, self._settings.namespace, self._clock)
         except (ApiError, Unreachable, UnknownKind, StaleGroup) as failure:
             log.warning("what was told before cannot be read: %s", failure)
             return
@@ -326,7 +326,7 @@ class Telling:
     async def _save(self, journal: Journal) -> None:
         saved = None
         while True:
-            text = record.encode(await asyncio.to_thread(journal.told, record.MOST_LINES))
+            text = await asyncio.to_thread(lambda: record.encode(journal.told(record.MOST_LINES)))
             if text != saved and (text or saved):
                 try:
                     await record.save(self._client, self._settings.namespace, text)

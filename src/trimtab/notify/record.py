@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from trimtab.api.install import NOTIFIED
+from trimtab.base.clock import Clock
 from trimtab.kube.client import Client
-from trimtab.kube.errors import AlreadyExists, NotFound
+from trimtab.kube.errors import AlreadyExists, ApiError, NotFound, Unreachable
 from trimtab.manifests.refs import Gvk
 from trimtab.notify.journal import StoryRow
 from trimtab.notify.story import Story
@@ -24,6 +25,7 @@ MOST_BYTES: Final = 800_000
 """A ConfigMap has a megabyte; what was told longest ago is left out."""
 MOST_LINES: Final = 20_000
 _KEY: Final = "stories"
+_AGAIN_S: Final = 2.0
 _CONFIG_MAP: Final = Gvk("", "v1", "ConfigMap")
 
 
@@ -62,6 +64,24 @@ async def load(client: Client, namespace: str) -> list[StoryRow]:
     except NotFound:
         return []
     return decode(str((body.get("data") or {}).get(_KEY, "")))
+
+
+async def awaited(client: Client, namespace: str, clock: Clock) -> list[StoryRow]:
+    """As `load`, once the server answers: who went on without would tell all of it again, and write over it.
+
+    Raises ApiError for a refusal that stays.
+    """
+    said = False
+    while True:
+        try:
+            return await load(client, namespace)
+        except (ApiError, Unreachable) as failure:
+            if isinstance(failure, ApiError) and not failure.transient:
+                raise
+            if not said:
+                log.warning("what was told before cannot be read yet: %s", failure)
+            said = True
+        await clock.sleep(_AGAIN_S)
 
 
 async def save(client: Client, namespace: str, text: str) -> None:
