@@ -22,7 +22,9 @@ Behave = Callable[[str, Notice], Outcome]
 class Office:
     """An outbox whose providers are functions."""
 
-    def __init__(self, path: Path, behave: Behave, *, keep_s: float = 3600.0, gone_s: float = 600.0) -> None:
+    def __init__(
+        self, path: Path, behave: Behave, *, keep_s: float = 3600.0, gone_s: float = 600.0, idle_s: float = 30.0
+    ) -> None:
         self.journal = Journal(path / "journal.db")
         self.tasks = Tasks("test")
         self.sent: list[tuple[str, str, float]] = []
@@ -55,7 +57,9 @@ class Office:
             complain=lambda *words: self.complaints.append(words),
             dropped=lambda *what: self.dropped.append(what),
         )
-        self.outbox = Outbox(self.journal, post, clock, pace=100, pause_s=(0.01, 0.05), keep_s=keep_s, gone_s=gone_s)
+        self.outbox = Outbox(
+            self.journal, post, clock, pace=100, pause_s=(0.01, 0.05), keep_s=keep_s, gone_s=gone_s, idle_s=idle_s
+        )
         self._number = 0
 
     def put(self, provider: str, subject: str, message: str, *, at: float | None = None) -> None:
@@ -243,3 +247,21 @@ async def test_a_burst_reads_the_secrets_of_a_provider_a_few_times_and_wakes_nob
     office.put("quiet", "a", "second")
     await office.empty()
     assert office.told("quiet") == ["first", "second"]
+
+
+async def test_who_is_told_nothing_any_more_costs_nothing_and_is_told_what_comes(opened) -> None:
+    office = opened(lambda _provider, _notice: Delivered(), idle_s=0.05)
+    office.put("p", "a", "first")
+    await office.empty()
+    await until(lambda: not office.outbox._lines)
+    office.put("p", "a", "second")
+    await office.empty()
+    assert office.told("p") == ["first", "second"]
+
+
+async def test_who_is_waited_for_is_not_forgotten_meanwhile(opened) -> None:
+    answers = iter([Retry("slow down", after=0.3), Delivered()])
+    office = opened(lambda _provider, _notice: next(answers), idle_s=0.05)
+    office.put("p", "a", "first")
+    await office.empty()
+    assert office.told("p") == ["first", "first"]

@@ -113,6 +113,7 @@ class Outbox:
         pause_s: tuple[float, float] = _PAUSE_S,
         keep_s: float = KEEP_S,
         gone_s: float = GONE_S,
+        idle_s: float = _IDLE_S,
     ) -> None:
         self._journal = journal
         self._post = post
@@ -121,6 +122,7 @@ class Outbox:
         self._pause_s = pause_s
         self._keep_s = keep_s
         self._gone_s = gone_s
+        self._idle_s = idle_s
         self._lines: dict[str, _Line] = {}
         self._new: set[str] = set()
         self._moved = asyncio.Event()
@@ -165,18 +167,22 @@ class Outbox:
             while True:
                 line.woken.clear()
                 wait_s = await self._step(provider, line)
-                if wait_s <= 0:
+                if wait_s is not None and wait_s <= 0:
                     continue
                 try:
-                    async with asyncio.timeout(wait_s):
+                    async with asyncio.timeout(self._idle_s if wait_s is None else wait_s):
                         await line.woken.wait()
                 except TimeoutError:
-                    continue
+                    if wait_s is not None or line.woken.is_set():
+                        continue
+                    # How many were ever named is up to tenants. The next notice begins a line anew.
+                    del self._lines[provider]
+                    return
 
         return work
 
-    async def _step(self, provider: str, line: _Line) -> float:
-        """Deliver what is due. Seconds until there may be more to do."""
+    async def _step(self, provider: str, line: _Line) -> float | None:
+        """Deliver what is due. Seconds until there may be more to do; None where nothing waits."""
         now = self._clock.monotonic()
         if (left := line.resume_at - now) > 0:
             return left
@@ -189,7 +195,7 @@ class Outbox:
         heads = await asyncio.to_thread(self._journal.heads, provider, _HEADS, blocked)
         if not heads:
             waits = [pause[0] - now for pause in line.paused.values() if pause[0] > now]
-            return max(min(waits, default=_IDLE_S), 0.01)
+            return max(min(waits), 0.01) if waits else None
         try:
             settings = await self._settings(provider, line)
         except Gone:
@@ -202,7 +208,7 @@ class Outbox:
             return min(_IDLE_S, self._gone_s)
         except Suspended:
             await asyncio.to_thread(self._journal.forget, provider)
-            return _IDLE_S
+            return 0.0
         except TrimtabError as failure:
             self._post.complain(provider, failure.reason, failure.message)
             for head in heads:
