@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from trimtab.notify import journal as journals
-from trimtab.notify.journal import Due, Journal
+from trimtab.notify.journal import Due, Journal, StoryRow
 
 
 def put(journal: Journal, provider: str, count: int, *, size: int = 1000) -> int:
@@ -40,3 +40,14 @@ def test_of_long_notices_fewer_are_in_memory(tmp_path: Path, monkeypatch) -> Non
     put(journal, "shop/chat", 5)
     put(journal, "shop/long", 2, size=9000)
     assert (waiting(journal, "shop/chat"), waiting(journal, "shop/long")) == (3, 1)
+
+
+def test_what_an_alert_told_goes_with_it_and_nothing_else(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    rows = [StoryRow(alert, subject, b"{}") for alert in ("apps/one", "apps/two", "") for subject in "ab"]
+    journal.dispatched(0, (), rows, 0.0)
+    assert journal.alerts() == {"apps/one", "apps/two"}
+    journal.forget_alert("apps/one")
+    assert {(row.alert, row.subject) for row in journal.told(100)} == {
+        (alert, subject) for alert in ("apps/two", "") for subject in "ab"
+    }

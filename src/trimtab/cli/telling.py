@@ -125,7 +125,7 @@ class Telling:
             desk.start(tasks)
             patience = Patience(self._settings.suspended_too_long_s, self._settings.unknown_too_long_s)
             watching.append(Watching(journal, desk, self._find, self._clock, self._anybody_sets_status, patience))
-            self._alerts.add_handler(self._on_alert)
+            self._alerts.add_handler(partial(self._on_alert, tasks, journal))
             self._providers.add_handler(partial(self._on_provider, outbox))
             await self._restore(journal)
             listener = await self._listen(desk) if self._settings.events_addr else None
@@ -136,6 +136,7 @@ class Telling:
                 informer.start(tasks)
             self._means.checks["watch alerts"] = partial(getattr, self._alerts, "problem")
             await asyncio.gather(self._alerts.synced.wait(), self._providers.synced.wait())
+            await self._forget_alerts(journal, await asyncio.to_thread(journal.alerts))
             tasks.keep(desk.dispatch, name="dispatch")
             tasks.keep(partial(outbox.run, tasks), name="outbox")
             tasks.keep(partial(self._watch, watching[0]), name="watching")
@@ -254,9 +255,10 @@ class Telling:
 
     # --- what changes
 
-    def _on_alert(self, event: Event[Alert]) -> None:
+    def _on_alert(self, tasks: Tasks, journal: Journal, event: Event[Alert]) -> None:
         if not isinstance(event, Applied):
             self._rules.pop(event.old.key, None)
+            tasks.spawn(self._forget_alerts(journal, {str(event.old.key)}), name="forget-alert")
             return
         alert = event.new
         rule = self._rules[alert.key] = Rule.of(alert)
@@ -264,6 +266,11 @@ class Telling:
         if old is None or old.metadata.generation != alert.metadata.generation:
             for problem in (*rule.problems, *complaints(gvk.ALERT.kind, alert.metadata.annotations)):
                 self._complain_of_alert(alert, "ValidationFailed", f"{problem}: nothing is told until it is corrected")
+
+    async def _forget_alerts(self, journal: Journal, among: set[str]) -> None:
+        """What is left of those that are gone would be taken for what is told, and crowd out others."""
+        for name in among - {str(key) for key in self._rules}:
+            await asyncio.to_thread(journal.forget_alert, name)
 
     def _on_provider(self, outbox: Outbox, event: Event[Provider]) -> None:
         if not isinstance(event, Applied):

@@ -183,6 +183,15 @@ class Journal:
         query = "select alert, body from stories where subject = ?"
         return self._read(lambda connection: dict(connection.execute(query, (subject,)).fetchall()))
 
+    def alerts(self) -> set[str]:
+        """The Alerts that have told anything."""
+        query = "select distinct alert from stories where alert != ''"
+        return self._read(lambda connection: {row[0] for row in connection.execute(query)})
+
+    def forget_alert(self, alert: str) -> None:
+        """The Alert is gone, and what it has told with it: one that is called so later is another."""
+        self._write(lambda connection: connection.execute("delete from stories where alert = ?", (alert,)))
+
     def told(self, most: int) -> list[StoryRow]:
         """What Alerts have told, the latest first."""
         query = "select alert, subject, body from stories order by at desc limit ?"
