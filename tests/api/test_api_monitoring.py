@@ -126,6 +126,18 @@ CASES: dict[str, tuple[list[dict[str, str]], str, str, list[dict[str, str]]]] = 
         "TrimtabOverdue",
         [],
     ),
+    "a rollout that takes longer than intervals is not overdue": (
+        [*world(), *of(APP, ready="-1x60", interval_seconds="60x60", last_success_timestamp_seconds="0x60")],
+        "25m",
+        "TrimtabOverdue",
+        [],
+    ),
+    "a rollout that does not end: unknown": (
+        [*world(), *of(APP, ready="-1x60", interval_seconds="60x60", last_success_timestamp_seconds="0x60")],
+        "31m",
+        "TrimtabObjectUnknown",
+        [APP],
+    ),
     "a failed app fails, it is not overdue": (
         [*world(), *of(APP, ready="0x60", interval_seconds="600x60", last_success_timestamp_seconds="0x60")],
         "46m",
