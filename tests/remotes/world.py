@@ -112,6 +112,23 @@ class Authority:
             context.load_verify_locations(cadata=own_pem.decode())
         return cls(own_pem, context, ca_key)
 
+    def serving(self, directory: Path, *, host: str = "127.0.0.1", expired: bool = False) -> ssl.SSLContext:
+        """What a server has that shows a certificate for `host` alone, or one whose time is over."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test ca")])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+        own = _certificate(subject, issuer, key.public_key(), self.key, is_ca=False, hosts=(host,), expired=expired)
+        pem = directory / f"{host}{'-expired' if expired else ''}.pem"
+        pem.write_bytes(
+            own.public_bytes(serialization.Encoding.PEM)
+            + key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem)
+        return context
+
     def client(self, name: str = "bot") -> tuple[bytes, bytes]:
         """A certificate for a client, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -130,8 +147,10 @@ def _certificate(
     signer: ec.EllipticCurvePrivateKey,
     *,
     is_ca: bool,
+    hosts: Sequence[str] = ("localhost", "127.0.0.1"),
+    expired: bool = False,
 ) -> x509.Certificate:
-    now = dt.datetime.now(dt.UTC)
+    now = dt.datetime.now(dt.UTC) - dt.timedelta(days=2 if expired else 0)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -143,7 +162,9 @@ def _certificate(
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
     )
     if not is_ca:
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names = [
+            x509.IPAddress(ipaddress.ip_address(host)) if host[0].isdigit() else x509.DNSName(host) for host in hosts
+        ]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder.sign(signer, hashes.SHA256())
 

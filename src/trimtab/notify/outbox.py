@@ -44,6 +44,8 @@ GONE_S: Final = 600.0
 BURST: Final = 20.0
 PER_S: Final = 2.0
 """Notices that one provider may get at once, and more of them each second; of those that set no limit, more."""
+LEAST_S: Final = 30.0
+"""So long a conversation may take, however short the timeout of one exchange is."""
 _FAST: Final = frozenset({"generic", "generic-hmac", "alertmanager", "otel", "nats"})
 _FAST_TIMES: Final = 25.0
 _HEADS: Final = 16
@@ -264,17 +266,8 @@ class Outbox:
         known = self._post.table.get(settings.type)
         if known is None:
             return Refused(unserved(settings.type))
-        wire = self._post.wire(settings)
         try:
-            # A conversation is as many requests as it needs, and still has an end.
-            async with asyncio.timeout(max(4 * settings.timeout_s, 30.0)):
-                return await _told(known, notice, settings, wire)
-        except NoAnswer as failure:
-            return failure.outcome
-        except TrimtabError as failure:
-            return Retry(str(failure))
-        except TimeoutError:
-            return Retry("no end within the time of the Provider")
+            return await tell(known, notice, settings, self._post.wire(settings))
         except (ValueError, LookupError, TypeError, AttributeError) as failure:
             # An answer that is not what a provider's module expects must not stop the line behind it.
             log.exception("the module of %s failed for Provider %s", settings.type, provider, exc_info=failure)
@@ -323,6 +316,19 @@ def _discreet(outcome: Outcome, settings: Settings) -> Outcome:
     for secret in sorted({value for value in values if len(value) >= _SHORTEST_SECRET}, key=len, reverse=True):
         why = why.replace(secret, "***")
     return Retry(why, outcome.after) if isinstance(outcome, Retry) else Refused(why)
+
+
+async def tell(known: Provider, notice: Notice, settings: Settings, wire: Wire, *, least_s: float = LEAST_S) -> Outcome:
+    """What comes of telling `notice`. A conversation is as many requests as it needs, and still has an end."""
+    try:
+        async with asyncio.timeout(max(4 * settings.timeout_s, least_s)):
+            return await _told(known, notice, settings, wire)
+    except NoAnswer as failure:
+        return failure.outcome
+    except TrimtabError as failure:
+        return Retry(str(failure))
+    except TimeoutError:
+        return Retry("no end within the time of the Provider")
 
 
 async def _told(known: Provider, notice: Notice, settings: Settings, wire: Wire) -> Outcome:

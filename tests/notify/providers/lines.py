@@ -20,6 +20,7 @@ class Mail:
     port: int = 0
     secured: bool = False
     signed_in: str = ""
+    drips: bool = False
     _server: asyncio.Server | None = None
 
     async def __aenter__(self) -> "Mail":
@@ -38,6 +39,11 @@ class Mail:
             writer.write(words.encode() + b"\r\n")
 
         try:
+            while self.drips:
+                # Always something, and never a line.
+                writer.write(b"2")
+                await writer.drain()
+                await asyncio.sleep(0.02)
             say(self.says.get("", "220 mail.example ESMTP"))
             while line := (await reader.readline()).decode().rstrip("\r\n"):
                 self.heard.append(line)
@@ -87,6 +93,11 @@ class Subjects:
     published: list[tuple[bytes, bytes]] = field(default_factory=list)
     port: int = 0
     secured: bool = False
+    drips: bool = False
+    first: bytes = b""
+    """What is said in place of INFO."""
+    elsewhere: str = ""
+    """Another server of the cluster, which INFO names."""
     _server: asyncio.Server | None = None
 
     async def __aenter__(self) -> "Subjects":
@@ -105,8 +116,13 @@ class Subjects:
                 "headers": self.headers,
                 "max_payload": self.most,
                 "tls_required": self.demands_tls,
+                "connect_urls": [self.elsewhere] if self.elsewhere else [],
             }
-            writer.write(b"INFO " + json.dumps(info).encode() + b" \r\n")
+            while self.drips:
+                writer.write(b"I")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+            writer.write(self.first or b"INFO " + json.dumps(info).encode() + b" \r\n")
             await writer.drain()
             if self.demands_tls:
                 await writer.start_tls(self.tls)
