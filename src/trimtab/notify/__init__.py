@@ -27,6 +27,12 @@ If the other side says success or failure in its own way, the module adds
 which otherwise is `provider.judge`: 2xx is delivered, 408, 425, 429 and 5xx are tried again (at the earliest when
 Retry-After says), anything else is refused and tried no more.
 
+What a signature says of the time is added by
+
+    def sign(request: Request, settings: Settings, now: datetime) -> Request:
+
+to each request just before it is sent, and is in nothing else.
+
 A provider that needs a conversation (find or create a comment, NATS, SMTP) has instead of `compose`
 
     async def send(notice: Notice, settings: Settings, wire: Wire) -> Outcome:

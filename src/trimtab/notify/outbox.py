@@ -335,10 +335,10 @@ async def _told(known: Provider, notice: Notice, settings: Settings, wire: Wire)
     match known:
         case Conversing(send):
             return await send(notice, settings, wire)
-        case Composed(compose, judge):
+        case Composed(compose, judge, sign):
             made = compose(notice, settings)
             for request in (made,) if isinstance(made, Request) else made:
-                outcome = judge(await wire.ask(request))
+                outcome = judge(await wire.ask(sign(request, settings, wire.now())))
                 if not isinstance(outcome, Delivered):
                     return outcome
             return Delivered()

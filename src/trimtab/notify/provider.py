@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from trimtab.base.errors import Terminal
@@ -126,6 +127,10 @@ class Order(NamedTuple):
 class Wire(Protocol):
     """The way out, for providers that need a conversation."""
 
+    def now(self) -> datetime:
+        """The time, for signatures that say when they were made."""
+        ...
+
     async def ask(self, request: Request) -> Answer:
         """Send one request and read the answer. Raises NoAnswer."""
         ...
@@ -145,14 +150,16 @@ class Wire(Protocol):
 
 Compose: TypeAlias = Callable[[Notice, Settings], Request | Sequence[Request]]
 Judge: TypeAlias = Callable[[Answer], Outcome]
+Sign: TypeAlias = Callable[[Request, Settings, datetime], Request]
 Send: TypeAlias = Callable[[Notice, Settings, Wire], Awaitable[Outcome]]
 
 
 class Composed(NamedTuple):
-    """A provider that is told by requests."""
+    """A provider that is told by requests. `sign` adds what says when each is sent; a repeat differs in it alone."""
 
     compose: Compose
     judge: Judge
+    sign: Sign = lambda request, _settings, _now: request
 
 
 class Conversing(NamedTuple):

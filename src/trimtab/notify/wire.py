@@ -5,6 +5,7 @@ Does I/O.
 
 import asyncio
 from dataclasses import dataclass
+from datetime import datetime
 
 from yarl import URL
 
@@ -36,6 +37,10 @@ class ProviderWire:
     out: Outbound
     settings: Settings
     apprising: Apprising | None = None
+
+    def now(self) -> datetime:
+        """The time."""
+        return self.out.now()
 
     async def ask(self, request: Request) -> Answer:
         """Send one request; redirects are not followed: where it goes is the owner's to say. Raises NoAnswer."""

@@ -235,6 +235,10 @@ class Outbound:
         """How a connection of `way` to its own host is secured. Raises Unusable."""
         return self._tls(way, own=True) or ssl.create_default_context()
 
+    def now(self) -> datetime:
+        """The time by which answers are read here."""
+        return self._clock.now()
+
     def retry_after(self, response: Response) -> float | None:
         """Seconds that the other side asks us to wait, if it does."""
         return retry_after(response.headers.get("Retry-After", ""), self._clock.now())

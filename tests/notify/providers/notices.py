@@ -1,8 +1,11 @@
 """Notices and settings for the tests of providers: what begins, what ends, what happens once, and what is hostile."""
 
+import json
 from typing import Any
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from trimtab.notify.event import Event, Involved
 from trimtab.notify.notice import Notice, Phase
@@ -68,17 +71,37 @@ NOTICES = {
 }
 
 
+ACCOUNT_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+SERVICE_ACCOUNT = json.dumps(
+    {
+        "type": "service_account",
+        "client_email": "tell@acme-prod.iam.gserviceaccount.com",
+        "private_key_id": "k1",
+        "private_key": ACCOUNT_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+    }
+)
 SETTINGS: dict[str, Settings] = {
     name: Settings(type=name, namespace="shop", name="tell", uid="11112222-3333-4444-8555-666677778888", **more)
     for name, more in {
         "alertmanager": {"address": "https://am.example:9093", "username": "u", "password": "am-password"},
+        "azureeventhub": {
+            "address": "Endpoint=sb://ns.servicebus.example/;SharedAccessKeyName=send;SharedAccessKey=aGstc2VjcmV0=;"
+            "EntityPath=events"
+        },
         "datadog": {"address": "https://api.datadoghq.eu", "token": "dd-key"},
         "discord": {"address": "https://discord.example/api/webhooks/1/abc/slack", "username": "trimtab"},
         "generic": {"address": "https://sink.example/hook", "headers": {"X-Own": "yes"}},
         "generic-hmac": {"address": "https://sink.example/hook", "token": "hmac-key"},
         "githubdispatch": {"address": "https://github.com/acme/fleet", "token": "gh-token"},
         "googlechat": {"address": "https://chat.example/v1/spaces/A/messages?key=k&token=t"},
+        "googlepubsub": {
+            "address": "acme-prod",
+            "channel": "trimtab-events",
+            "token": SERVICE_ACCOUNT,
+            "headers": {"team": "shop"},
+        },
         "grafana": {"address": "https://grafana.example/", "token": "gf-token"},
+        "incident.io": {"address": "https://incident.example/v2/alert_events/http/01ABC", "token": "io-token"},
         "lark": {"address": "https://lark.example/open-apis/bot/v2/hook/abc"},
         "matrix": {"address": "https://matrix.example", "token": "mx-token", "channel": "!room:example.org"},
         "msteams": {"address": "https://teams.example/workflows/1/triggers/manual/paths/invoke?sig=s"},
@@ -90,6 +113,7 @@ SETTINGS: dict[str, Settings] = {
         "slack": {"address": "https://slack.com/api/chat.postMessage", "token": "xoxb-1", "channel": "ops"},
         "telegram": {"token": "123456:ABC-def", "channel": "@ops"},
         "webex": {"token": "wx-token", "channel": "room-id"},
+        "zoom": {"address": "https://zoom.example/chat/webhooks/incomingwebhook/abc", "token": "zo-token"},
         "zulip": {
             "address": "https://zulip.example",
             "channel": "ops/deployments",

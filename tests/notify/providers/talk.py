@@ -1,6 +1,7 @@
 """A double of the way out for providers that converse: it answers by a script and notes what was asked."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -14,6 +15,9 @@ class Talk:
     def __init__(self, *answers: Answer) -> None:
         self._answers = list(answers)
         self.asked: list[Request] = []
+
+    def now(self) -> datetime:
+        return datetime(2026, 11, 26, 20, 15, 30, tzinfo=UTC)
 
     async def ask(self, request: Request) -> Answer:
         self.asked.append(request)

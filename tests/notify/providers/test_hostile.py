@@ -27,6 +27,8 @@ class Row(NamedTuple):
     settings: Settings
     scheme: str = "https"
     large: type[Delivered] | type[Refused] | type[Retry] = Delivered
+    address: str = ""
+    """Where the address is not one: PLACE in it stands for host and port."""
 
 
 def _forge(name: str, path: str = "/acme/fleet") -> Row:
@@ -41,8 +43,12 @@ def _lines(name: str, channel: str) -> Settings:
     return Settings(type=name, namespace="shop", name="tell", channel=channel, username="bot", password="line-password")
 
 
+EVENT_HUB = "Endpoint=sb://PLACE/;SharedAccessKeyName=send;SharedAccessKey=hub-secret;EntityPath=events"
 ROWS: dict[str, Row] = {
     **{name: Row(settings) for name, settings in SETTINGS.items()},
+    "azureeventhub": Row(SETTINGS["azureeventhub"], address=EVENT_HUB),
+    "googlepubsub": Row(SETTINGS["googlepubsub"], address="https://PLACE/v1/projects/acme-prod"),
+    "lark, signed": Row(replace(SETTINGS["lark"], token="lark-secret")),
     "slack, webhook": Row(
         Settings(type="slack", namespace="shop", name="tell", address="https://hooks.example/services/T/B/secret-path")
     ),
@@ -86,7 +92,9 @@ def _server(name: str, tls: object) -> Server:
 
 def _there(name: str, server: Server, ca: bytes, *, timeout_s: float = 10.0) -> Settings:
     row = ROWS[name]
-    if isinstance(server, Sink):
+    if row.address:
+        address = row.address.replace("PLACE", f"127.0.0.1:{server.port}")
+    elif isinstance(server, Sink):
         address = server.here(row.settings.address or "https://api.example")
     else:
         address = f"{row.scheme}://127.0.0.1:{server.port}"
@@ -106,7 +114,7 @@ def _heard(server: Server) -> bool:
 
 def _says_no_secret(outcome: Outcome, settings: Settings) -> None:
     assert isinstance(outcome, Retry | Refused)
-    for secret in (settings.token, settings.password, "secret-path"):
+    for secret in (settings.token, settings.password, "secret-path", "hub-secret"):
         assert not secret or secret not in outcome.why
 
 

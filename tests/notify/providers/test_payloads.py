@@ -34,6 +34,7 @@ LIMITS: dict[str, tuple[Callable[[bytes], int], int]] = {
     "slack": (lambda body: len(_text(body, "attachments", 0, "text")), 40_000),
     "telegram": (lambda body: len(_text(body, "text").encode("utf-16-le")) // 2, 4_096),
     "webex": (lambda body: len(_text(body, "text").encode()), 7_439),
+    "zoom": (lambda body: len(_text(body, "content", "body", 0, "text")), 4_096),
     "zulip": (lambda body: len(parse_qs(body.decode())["content"][0]), 10_000),
 }
 """What the service measures, and how much of it is taken."""
@@ -74,6 +75,9 @@ NEEDED = [
     *((name, "address") for name in ("alertmanager", "discord", "generic", "googlechat", "lark", "matrix", "otel")),
     *((name, "address") for name in ("generic-hmac", "grafana", "msteams", "rocket", "sentry", "slack", "zulip")),
     *((name, "token") for name in ("datadog", "githubdispatch", "generic-hmac", "matrix", "opsgenie", "slack")),
+    *((name, "address") for name in ("azureeventhub", "googlepubsub", "incident.io", "zoom")),
+    *((name, "token") for name in ("incident.io", "zoom")),
+    *(("googlepubsub", "channel"),),
     *(("telegram", "token"), ("webex", "token"), ("zulip", "password"), ("pagerduty", "channel")),
     *((name, "channel") for name in ("matrix", "slack", "telegram", "webex", "zulip")),
 ]

@@ -8,6 +8,7 @@ from trimtab.notify.providers import (
     alertmanager,
     apprise,
     azuredevops,
+    azureeventhub,
     bitbucket,
     bitbucketserver,
     comment,
@@ -19,7 +20,9 @@ from trimtab.notify.providers import (
     githubdispatch,
     gitlab,
     googlechat,
+    googlepubsub,
     grafana,
+    incidentio,
     lark,
     matrix,
     msteams,
@@ -33,6 +36,7 @@ from trimtab.notify.providers import (
     smtp,
     telegram,
     webex,
+    zoom,
     zulip,
 )
 
@@ -40,6 +44,7 @@ TABLE: Final[Mapping[str, Provider]] = {
     "alertmanager": Composed(alertmanager.compose, judge),
     "apprise": Conversing(apprise.send),
     "azuredevops": Conversing(azuredevops.send),
+    "azureeventhub": Composed(azureeventhub.compose, judge, azureeventhub.sign),
     "bitbucket": Conversing(bitbucket.send),
     "bitbucketserver": Conversing(bitbucketserver.send),
     "datadog": Composed(datadog.compose, datadog.judge),
@@ -54,8 +59,10 @@ TABLE: Final[Mapping[str, Provider]] = {
     "gitlab": Conversing(gitlab.send),
     "gitlabmergerequestcomment": Conversing(comment.sender(comment.GITLAB)),
     "googlechat": Composed(googlechat.compose, judge),
+    "googlepubsub": Composed(googlepubsub.compose, googlepubsub.judge, googlepubsub.sign),
     "grafana": Composed(grafana.compose, grafana.judge),
-    "lark": Composed(lark.compose, lark.judge),
+    "incident.io": Composed(incidentio.compose, incidentio.judge),
+    "lark": Composed(lark.compose, lark.judge, lark.sign),
     "matrix": Composed(matrix.compose, matrix.judge),
     "msteams": Composed(msteams.compose, msteams.judge),
     "nats": Conversing(nats.send),
@@ -68,15 +75,13 @@ TABLE: Final[Mapping[str, Provider]] = {
     "smtp": Conversing(smtp.send),
     "telegram": Composed(telegram.compose, telegram.judge),
     "webex": Composed(webex.compose, webex.judge),
+    "zoom": Composed(zoom.compose, zoom.judge),
     "zulip": Composed(zulip.compose, zulip.judge),
 }
 
 _BRIDGE: Final = "use the type generic-hmac, and a small service of yours that passes it on"
 _WAYS_OUT: Final[Mapping[str, str]] = {
-    "googlepubsub": "use the type generic-hmac and a push endpoint that publishes to the topic",
-    "azureeventhub": "use the type otel and a collector with an exporter to Event Hubs, or generic-hmac and a function",
-    "zoom": _BRIDGE,
-    "incident.io": "use the type alertmanager or generic: incident.io has alert sources for both",
+
 }
 
 
