@@ -31,9 +31,11 @@ from trimtab.notify.outbox import Gone, Outbox, Post, Suspended
 from trimtab.notify.provider import Delivered, Outcome, Retry
 from trimtab.notify.provider import Settings as ProviderSettings
 from trimtab.notify.providers.table import TABLE, unserved
+from trimtab.notify.signing_in import signed_in
 from trimtab.notify.standing import Live, Patience
 from trimtab.notify.watching import Watching
 from trimtab.notify.wire import ProviderWire
+from trimtab.remotes.git.github import Apps
 from trimtab.runtime.events import Recorder
 from trimtab.targets.kubernetes.target import WRITE_MARGIN_S
 from trimtab.web import intake
@@ -78,6 +80,7 @@ class Telling:
         self._telemetry = means.telemetry
         self._relaying = relaying
         self._out = means.outbound()
+        self._apps = Apps(means.transport, means.clock, deny_private=means.settings.deny_private)
         self._problem: str | None = None
         self._live: dict[str, Informer[Live]] = {}
         self._rules: dict[Key, Rule] = {}
@@ -233,7 +236,7 @@ class Telling:
         if found.spec.suspend:
             raise Suspended
         try:
-            return await provider_settings.read(self._client, found)
+            return await signed_in(self._apps, await provider_settings.read(self._client, found))
         except (UnknownKind, StaleGroup) as failure:
             raise Transient("ReadFailed", str(failure)) from failure
 

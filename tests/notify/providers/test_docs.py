@@ -1,17 +1,13 @@
 """What docs/providers.md says is so."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
-import pytest
 
-from tests.notify.providers.notices import NOTICES, SETTINGS, composed
 from trimtab.api.notification import TYPES, Alert, Provider
 from trimtab.health.expressions import compile_term
 from trimtab.manifests.yaml import load
-from trimtab.notify.provider import Misconfigured
 from trimtab.notify.providers.table import TABLE
 
 PAGE = (Path(__file__).parents[3] / "docs" / "providers.md").read_text()
@@ -41,9 +37,3 @@ def test_the_examples_are_objects_that_are_taken() -> None:
                 assert not isinstance(made, Provider) or made.spec.type in TABLE
     (expression,) = re.findall(r'commitStatusExpr: "(.*)"', PAGE)
     compile_term(expression, ("event", "alert", "provider"))
-
-
-def test_a_github_app_is_refused_with_the_way_out() -> None:
-    settings = replace(SETTINGS["githubdispatch"], token="", secret={"githubAppID": b"1"})
-    with pytest.raises(Misconfigured, match="fine-grained token"):
-        composed("githubdispatch", NOTICES["once"], settings)

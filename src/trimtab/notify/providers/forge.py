@@ -100,7 +100,7 @@ def token_of(settings: Settings) -> str:
     apps = "githubAppID" in settings.secret
     return settings.needed(
         "token",
-        "GitHub Apps are not served: set `token` in the Secret of spec.secretRef to a fine-grained token"
+        "a GitHub App signs in at GitHub alone: set `token` in the Secret of spec.secretRef"
         if apps
         else "set `token` in the Secret of spec.secretRef",
     )

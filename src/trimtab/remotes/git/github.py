@@ -131,15 +131,20 @@ class Apps:
         self._tokens: dict[str, _Token] = {}
         self._contexts: dict[str, ssl.SSLContext] = {}
 
-    async def credentials(self, app: App, *, timeout: float = 60.0, writes: bool = False) -> Credentials:
+    async def credentials(
+        self, app: App, *, timeout: float = 60.0, writes: bool = False, permissions: Mapping[str, str] | None = None
+    ) -> Credentials:
         """Credentials that read what `app` may read, or with `writes` what it may write.
 
+        With `permissions` they are good for these, in GitHub's words, and for nothing else.
         Raises AuthenticationFailed and Transient (GitOperationFailed).
         """
-        account = app.account + (_WRITES if writes else "")
+        wished = permissions or {"contents": "write" if writes else "read"}
+        named = ",".join(f"{name}={right}" for name, right in sorted(wished.items()))
+        account = app.account + (f":{named}" if permissions else _WRITES if writes else "")
         known = self._tokens.get(account)
         if known is None or known.expires_at - self._clock.now() < _AHEAD:
-            known = await self._fresh(app, timeout, writes=writes)
+            known = await self._fresh(app, timeout, wished)
             if len(self._tokens) >= _MOST_TOKENS:
                 self._tokens.clear()
             self._tokens[account] = known
@@ -155,11 +160,11 @@ class Apps:
         """The token of `account` did not help: the next one is asked for anew."""
         self._tokens.pop(account, None)
 
-    async def _fresh(self, app: App, timeout: float, *, writes: bool) -> _Token:
+    async def _fresh(self, app: App, timeout: float, wished: Mapping[str, str]) -> _Token:
         installation = app.installation or await self._installation(app, timeout)
         path = f"/app/installations/{installation}/access_tokens"
         # Less than the App may do: what reads cannot write.
-        wish = msgspec.json.encode({"permissions": {"contents": "write" if writes else "read"}})
+        wish = msgspec.json.encode({"permissions": wished})
         token = await self._ask(app, "POST", path, _Token, timeout, wish)
         sane = token.token.isascii() and token.token.isprintable() and " " not in token.token
         if not token.token or not sane or len(token.token) > _TOKEN_CHARS:
@@ -246,7 +251,7 @@ def _refused(app: App, path: str, status: int, answer: bytes, retry_after: str) 
     if status in (401, 422) or (status == 403 and not retry_after):
         return AuthenticationFailed(
             f"{shown}: signing in as the App {app.app_id} failed ({status}){said}; check githubAppID and "
-            "githubAppPrivateKey in the Secret of spec.secretRef, and that the App may read contents"
+            "githubAppPrivateKey in the Secret of spec.secretRef, and that the App has the rights it needs"
         )
     if status == 407:
         return AuthenticationFailed(f"{shown}: the proxy wants other credentials (407); check spec.proxySecretRef")
