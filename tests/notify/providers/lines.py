@@ -96,6 +96,7 @@ class Subjects:
     drips: bool = False
     first: bytes = b""
     """What is said in place of INFO."""
+    nonce: str = ""
     elsewhere: str = ""
     """Another server of the cluster, which INFO names."""
     _server: asyncio.Server | None = None
@@ -116,6 +117,7 @@ class Subjects:
                 "headers": self.headers,
                 "max_payload": self.most,
                 "tls_required": self.demands_tls,
+                **({"nonce": self.nonce} if self.nonce else {}),
                 "connect_urls": [self.elsewhere] if self.elsewhere else [],
             }
             while self.drips:

@@ -7,6 +7,7 @@ from email import message_from_bytes, policy
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from tests.notify.providers.lines import Mail, Subjects
 from tests.notify.providers.notices import HOSTILE, NOTICES
@@ -176,5 +177,58 @@ async def test_nats_is_not_given_more_than_it_takes(signed: Authority) -> None:
 async def test_a_subject_is_one_that_can_be_published_to(channel: str) -> None:
     with pytest.raises(Misconfigured):
         await delivered(NOTICES["once"], publishing("nats", 4222, channel=channel))
-    with pytest.raises(Misconfigured, match="creds"):
-        await delivered(NOTICES["once"], publishing("nats", 4222, secret={"creds": b"x"}))
+
+
+# A pair that the documentation of NATS has as its example.
+SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
+PUBLIC = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
+CREDS = f"""-----BEGIN NATS USER JWT-----
+eyJ0eXAi.eyJqdGki.c2ln
+------END NATS USER JWT------
+
+-----BEGIN USER NKEY SEED-----
+{SEED}
+------END USER NKEY SEED------
+"""
+
+
+@pytest.mark.parametrize("secret", [{"nkey": SEED.encode()}, {"creds": CREDS.encode()}], ids=["nkey", "creds"])
+async def test_a_key_of_nats_signs_what_the_server_asks_for_and_over_tls_only(
+    secret: dict[str, bytes], signed: Authority
+) -> None:
+    async with Subjects(signed.context, demands_tls=True, nonce="n0nce") as nats:
+        assert (
+            await delivered(NOTICES["once"], publishing("tls", nats.port, secret=secret, ca=signed.ca)) == Delivered()
+        )
+    said = nats.connected
+    signature = base64.urlsafe_b64decode(f"{said['sig']}==")
+    raw = base64.b32decode(PUBLIC)
+    Ed25519PublicKey.from_public_bytes(raw[1:33]).verify(signature, b"n0nce")
+    assert said.get("nkey") == (PUBLIC if "nkey" in secret else None)
+    assert said.get("jwt") == (None if "nkey" in secret else "eyJ0eXAi.eyJqdGki.c2ln")
+    assert SEED not in repr(said)
+    async with Subjects(signed.context, nonce="n0nce") as nats:
+        assert isinstance(await delivered(NOTICES["once"], publishing("nats", nats.port, secret=secret)), Refused)
+        assert not nats.connected
+    async with Subjects(signed.context, demands_tls=True) as nats:
+        outcome = await delivered(NOTICES["once"], publishing("tls", nats.port, secret=secret, ca=signed.ca))
+        assert isinstance(outcome, Refused)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        {"nkey": b"s3cret"},
+        {"nkey": f"{SEED[:-1]}A".encode()},
+        {"nkey": PUBLIC.encode()},
+        {"nkey": b"\xff"},
+        {"creds": SEED.encode()},
+        {"creds": CREDS.encode(), "nkey": SEED.encode()},
+    ],
+    ids=["none", "a typing error", "a public key", "no text", "no token", "both"],
+)
+async def test_what_is_no_key_of_nats_is_refused_without_showing_it(secret: dict[str, bytes]) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        await delivered(NOTICES["once"], publishing("tls", 4222, secret=secret))
+    assert SEED[:20] not in caught.value.message
+    assert "s3cret" not in caught.value.message

@@ -13,6 +13,7 @@ from trimtab.notify import event as events
 from trimtab.notify.notice import Notice
 from trimtab.notify.provider import Delivered, Misconfigured, Outcome, Refused, Retry, Settings, Wire
 from trimtab.notify.providers import answers
+from trimtab.notify.providers.nkeys import signer_of
 
 _PORT: Final = 4222
 _MOST_LINES: Final = 20
@@ -23,7 +24,7 @@ _WRONG: Final = "an address of type nats is nats://host:4222, or tls://host:4222
 async def send(notice: Notice, settings: Settings, wire: Wire) -> Outcome:
     """One message. The key is its Nats-Msg-Id, by which a stream of JetStream knows a repeat."""
     scheme, host, port = server_of(settings)
-    subject = subject_of(settings)
+    subject, signer = subject_of(settings), signer_of(settings.secret)
     told = events.encode(events.told(notice.event, notice.text, notice.fields, notice.summary))
     reader, writer = await wire.connect(host, port, tls=False)
     try:
@@ -37,11 +38,18 @@ async def send(notice: Notice, settings: Settings, wire: Wire) -> Outcome:
             if reader._buffer:  # type: ignore[attr-defined]  # noqa: SLF001 - there is no other way to see it
                 return Retry("the server said more than it was asked to before TLS")
             await wire.secure(writer, host)
-        elif settings.password or settings.token:
-            return Refused("a password or a token is not sent without TLS: use tls://, or a server that asks for TLS")
+        elif settings.password or settings.token or signer is not None:
+            return Refused(
+                "a password, a token or a signature is not sent without TLS: use tls://, or a server that asks for TLS"
+            )
         if isinstance(most := offers.get("max_payload"), int) and len(told) > most:
             return Refused(f"the server takes {most} bytes, and the event has {len(told)}")
-        writer.write(b"CONNECT " + msgspec.json.encode(_connect(settings, secure=secure)) + b"\r\n")
+        said = _connect(settings, secure=secure)
+        if signer is not None:
+            if not isinstance(nonce := offers.get("nonce"), str) or not nonce:
+                return Refused("the server asks for no signature: it knows of no keys, take `nkey` and `creds` out")
+            said |= signer.said(nonce)
+        writer.write(b"CONNECT " + msgspec.json.encode(said) + b"\r\n")
         writer.write(_published(subject, notice.key, told, headers=offers.get("headers") is True))
         writer.write(b"PING\r\n")
         await writer.drain()
@@ -63,11 +71,6 @@ def server_of(settings: Settings) -> tuple[str, str, int]:
         raise Misconfigured(_WRONG)
     if parts.username or parts.password:
         raise Misconfigured("a user does not belong into the address: set `username` and `password` in the Secret")
-    for name in ("nkey", "creds"):
-        if name in settings.secret:
-            raise Misconfigured(
-                f"`{name}` in the Secret of spec.secretRef is not served: set `username` and `password`, or `token`"
-            )
     return parts.scheme, parts.hostname, port or _PORT
 
 
