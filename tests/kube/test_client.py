@@ -9,6 +9,7 @@ import pytest
 
 from tests.kube.conftest import CONFIG_MAPS, NAMESPACES, config_map
 from tests.kube.faults import Canned, Faults
+from trimtab.base.flows import flow
 from trimtab.base.http import TransportError
 from trimtab.kube import errors
 from trimtab.kube.client import Client
@@ -250,6 +251,20 @@ async def test_a_slot_is_free_while_its_request_pauses(client: Client, home: str
         slow.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await slow
+
+
+async def test_what_is_done_for_an_app_outlasts_a_server_that_is_busy_for_longer(
+    client: Client, home: str, faults: Faults
+):
+    soon = Canned(429, b'{"message":"busy"}', {"Retry-After": "0"})
+    faults.answer(*[soon] * 6, method="GET", path="/configmaps/mine")
+    with flow("app"), pytest.raises(errors.NotFound):
+        await client.get(CONFIG_MAPS, "mine", home)
+    assert len(faults.sent("GET", "/configmaps/mine")) == 7
+    faults.answer(*[soon] * 6, method="GET", path="/configmaps/ours")
+    with pytest.raises(errors.TooManyRequests):
+        await client.get(CONFIG_MAPS, "ours", home)
+    assert len(faults.sent("GET", "/configmaps/ours")) == 4
 
 
 async def test_an_answer_from_something_else_is_not_taken_for_the_servers(client: Client, home: str, faults: Faults):

@@ -1,11 +1,13 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
 from trimtab.base import logs
 from trimtab.base.errors import Terminal, Transient, Waiting
+from trimtab.base.flows import current
 from trimtab.base.tasks import Tasks
 from trimtab.kube.errors import Forbidden, Unreachable
 from trimtab.runtime.controller import Again, Controller, Done, Pass, Result
@@ -316,3 +318,26 @@ async def test_a_key_survives_a_cap_that_cannot_be_had(clock, caplog):
     assert harness.controller.queue.in_flight == frozenset()
     await harness.controller.stop(0)
     await harness.tasks.close()
+
+
+async def test_what_a_pass_asks_for_is_in_the_line_of_its_key_and_of_no_other() -> None:
+    seen: list[tuple[str, str]] = []
+    lasting = Tasks("lasting")
+
+    async def note(what: str) -> None:
+        seen.append((what, current()))
+
+    async def reconcile(key: str) -> Result:
+        await asyncio.gather(note(f"{key} at once"))
+        await lasting.keep(partial(note, f"{key} for ever"), name=key)
+        return Done()
+
+    controller: Controller[str] = Controller("apps", reconcile, clock=ManualClock(), concurrency=2)
+    controller.queue.add("a")
+    controller.queue.add("b")
+    tasks = Tasks("test")
+    controller.start(tasks)
+    await settle()
+    await controller.stop()
+    await tasks.close()
+    assert sorted(seen) == [("a at once", "apps a"), ("a for ever", ""), ("b at once", "apps b"), ("b for ever", "")]

@@ -9,6 +9,8 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from trimtab.base.flows import NOBODY, flow
+
 log = logging.getLogger(__name__)
 
 _RESTART_DELAYS_S = (0.1, 0.5, 1.0, 5.0, 15.0, 30.0)
@@ -57,7 +59,8 @@ class Tasks:
         while not self._closed:
             started = loop.time()
             try:
-                await work()
+                with flow(NOBODY):  # it outlives the pass that may have begun it, and is there for all
+                    await work()
                 return
             except asyncio.CancelledError:
                 raise

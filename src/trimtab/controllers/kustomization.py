@@ -397,11 +397,11 @@ class Kustomizations:
         )
         judgements = await app.target.judge(wish, plan._replace(stages=asked))
         refused = [judged for judged in judgements if isinstance(judged, gate.Refused)]
+        app.passed.update(gate.lasting(judgements, each=wish.each))
         if refused and not wish.each:
             many = f"{len(refused)} objects were refused" if len(refused) > 1 else "an object was refused"
             kind = Terminal if all(judged.stuck for judged in refused) else Transient
             raise kind(names.Reason.VALIDATION_FAILED, f"{many}, nothing was applied: {gate.words(refused)}")
-        app.passed.update(judged.item.digest for judged in judgements if isinstance(judged, gate.Passed))
         return judgements
 
     async def _intend(self, ks: Kustomization, app: App, build: Build, revision: str) -> None:

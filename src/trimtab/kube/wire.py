@@ -10,6 +10,7 @@ from urllib.parse import quote
 from multidict import CIMultiDict
 from yarl import URL
 
+from trimtab.base import flows
 from trimtab.base.clock import Clock
 from trimtab.base.http import MAX_BODY, BodyTooLarge, Request, Response, Transport, TransportError
 from trimtab.kube import errors
@@ -26,6 +27,8 @@ METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 
 _ATTEMPTS = 4
 _LONGEST_RETRY_AFTER_S = 30.0
+_PATIENCE_S = 60.0
+"""So long a request of a flow waits for a server that is too busy: its pace is what finds the server free."""
 _JITTER_S = (0.1, 1.0)
 _TIMEOUT_S = 60.0
 _LONGEST_LINE = 16 << 20
@@ -79,14 +82,15 @@ class Wire:
         429, and 503 with Retry-After, were not carried out: they are sent again in any case, up to 30 s later; what
         asks for more time goes back to the caller, in whose queue it holds nobody up.
         """
-        forgiven = False
-        for left in range(_ATTEMPTS - 1, -1, -1):
+        forgiven, left, patience_s, flow = False, _ATTEMPTS - 1, _PATIENCE_S, flows.current()
+        while True:
             try:
                 # A slot is held for an attempt, not for the pause between two.
-                async with self.limiter.slot(priority):
+                async with self.limiter.slot(priority, flow):
                     if may_send is not None and not may_send():
                         raise Fenced(self.server, "not asked: the Lease may be somebody else's, who writes now")
                     response = await self._send(call, identity)
+                    self.limiter.answered(flow)
                     return Answer(response.status, response.headers, await self._body(response, call.max_body))
             except Unauthorized:
                 if forgiven or not left or not self.config.auth.refused():
@@ -94,14 +98,19 @@ class Wire:
                 forgiven = True
             except ApiError as refusal:
                 delay = self._pause_after(refusal, call.repeatable)
-                if delay is None or not left:
+                busy = refusal.status == 429 and flow != flows.NOBODY
+                if delay is None or not (patience_s >= delay if busy else left):
                     raise
-                await self.clock.sleep(delay)
+                with self.limiter.pausing(flow):
+                    await self.clock.sleep(delay)
+                if busy:
+                    patience_s -= delay
+                    continue
             except Unreachable as failure:
                 if not call.repeatable or not left or isinstance(failure, Fenced):
                     raise
                 await self.clock.sleep(self._random.uniform(*_JITTER_S))
-        raise AssertionError("the last attempt returns or raises")
+            left -= 1
 
     @contextlib.asynccontextmanager
     async def watching(

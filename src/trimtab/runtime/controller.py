@@ -12,6 +12,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
+from trimtab.base.flows import flow
 from trimtab.base.logs import about
 from trimtab.base.tasks import Tasks
 from trimtab.runtime.queue import Closed, Priority, Queue
@@ -120,7 +121,7 @@ class Controller(Generic[K]):
             except Closed:
                 return
             try:
-                with about(f"{self.name} {key}"):
+                with about(f"{self.name} {key}"), flow(f"{self.name} {key}"):
                     await self._run(key)
             except BaseException:
                 self.queue.retry(key)  # cut off: whoever starts next takes it up

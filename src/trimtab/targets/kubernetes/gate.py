@@ -36,13 +36,15 @@ class Passed(NamedTuple):
 class Refused(NamedTuple):
     """The server would not; `message` has its words. `transient`: it may change its mind by itself.
 
-    `stuck`: something of the live object cannot change, which only a person can mend.
+    `stuck`: something of the live object cannot change, which only a person can mend. `unheard`: the server was too
+    busy or away, so that nothing is said about the object, or about others.
     """
 
     item: Desired
     message: str
     transient: bool
     stuck: bool = False
+    unheard: bool = False
 
     def __str__(self) -> str:
         return f"{self.item.ref} ({self.item.origin}): {self.message}"
@@ -106,6 +108,17 @@ def admitted(plan: Plan[Desired], judgements: Iterable[Judgement]) -> tuple[Plan
     ]
 
 
+def lasting(judgements: Collection[Judgement], *, each: bool) -> list[str]:
+    """The digests of what passed and need not be asked again in the next pass.
+
+    Where something was refused, all of it is: what makes that good may be another state of the server. But one that was
+    too busy for a part of them is asked for that part only, or it would be too busy for ever.
+    """
+    if not each and any(isinstance(judged, Refused) and not judged.unheard for judged in judgements):
+        return []
+    return [judged.item.digest for judged in judgements if isinstance(judged, Passed)]
+
+
 async def judge(
     client: Client, items: Sequence[Desired], providers: Providers, *, force: bool = False
 ) -> list[Judgement]:
@@ -153,9 +166,10 @@ async def _judge_one(client: Client, item: Desired, providers: Providers, force:
             return Refused(item, item.told(failure.message), False)
         return Passed(item) if stuck.may else Refused(item, recreate.words(item, failure), False, stuck=True)
     except ApiError as failure:
-        return Refused(item, item.told(failure.message), failure.transient or isinstance(failure, Forbidden))
+        transient = failure.transient or isinstance(failure, Forbidden)
+        return Refused(item, item.told(failure.message), transient, unheard=failure.transient)
     except (StaleGroup, Unreachable) as failure:
-        return Refused(item, str(failure), True)
+        return Refused(item, str(failure), True, unheard=True)
     return Passed(item, is_foreign(answer, item.manager))
 
 
