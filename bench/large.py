@@ -58,7 +58,7 @@ async def main(arguments: argparse.Namespace) -> int:
             await server.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}}, kind=JSON)
         floor_s = await _floor(server, count)
         say(f"floor: {floor_s:.1f} s")
-        await bench.repository.write(_files(count), "large")
+        await bench.repository.write(files(count), "large")
         first = await _phase(bench, partial(_first, server, bench, arguments.timeout))
         say(f"first: {first}")
         noop = await _phase(bench, partial(_noop, server, arguments.timeout))
@@ -73,10 +73,10 @@ def _name(number: int) -> str:
     return f"config-{number:05}"
 
 
-def _files(count: int) -> dict[str, str]:
-    """Plain manifests, some hundred in each file: no renderer is measured."""
+def files(count: int, tag: str = "1") -> dict[str, str]:
+    """Plain manifests, some hundred in each file: no renderer is measured. Another `tag` changes every object."""
     texts = [
-        f'apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {_name(i)}}}\ndata: {{number: "{i}"}}\n'
+        f'apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {_name(i)}}}\ndata: {{number: "{i}", tag: "{tag}"}}\n'
         for i in range(count)
     ]
     chunks = [texts[i : i + _FILE_OBJECTS] for i in range(0, count, _FILE_OBJECTS)]
@@ -92,7 +92,12 @@ async def _floor(server: Server, count: int) -> float:
 
 async def _apply(server: Server, number: int, rehearsal: str) -> None:
     name = _name(number)
-    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"number": str(number)}}
+    body = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name},
+        "data": {"number": str(number), "tag": "1"},
+    }
     path = f"/api/v1/namespaces/floor/configmaps/{name}?fieldManager=floor&force=true{rehearsal}"
     await server.call("PATCH", path, body, kind=APPLY)
 
