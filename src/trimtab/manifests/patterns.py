@@ -7,8 +7,6 @@ no backtracking, no look-around, and the size of the compiled program is bounded
 from collections.abc import Iterable
 from typing import Final
 
-from pydantic_core import SchemaError, SchemaValidator, core_schema
-
 LONGEST: Final = 1024
 """Characters of a pattern."""
 
@@ -20,6 +18,9 @@ class Pattern:
         """Compile `text`. Raises ValueError with what is wrong with it."""
         if len(text) > longest:
             raise ValueError(f"a pattern of {len(text)} characters; the limit is {longest}")
+        # Loaded with the first pattern: it is 3 MiB, and most processes have none.
+        from pydantic_core import SchemaError, SchemaValidator, core_schema
+
         try:
             self._validator = SchemaValidator(
                 core_schema.str_schema(pattern=text, regex_engine="rust-regex", strict=True)
