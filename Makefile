@@ -17,10 +17,10 @@ SOURCES := src tests $(wildcard bench)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sweep lint format bench lock schemas clean
+.PHONY: help setup demo test sweep lint format bench bench-full lock schemas clean
 
 help: ## Show the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Install everything: Python packages into .venv, the control plane, kustomize and helm into the user's cache
 	@$(BIN)/python -m trimtab.toolchain
@@ -48,8 +48,11 @@ format: $(INSTALLED) ## Format the code and fix what can be fixed by itself
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-bench: setup ## Measure: from push to live, for 100 and 300 apps (ARGS='--help')
+bench: setup ## Measure: from push to live, for 100 apps, in a few minutes (ARGS='--n 100,300')
 	$(BIN)/python -m bench.run $(ARGS)
+
+bench-full: setup ## Measure everything, in about 45 minutes (ARGS='--parts steady', ARGS=--resume)
+	$(BIN)/python -m bench.full $(ARGS)
 
 lock: $(INSTALLED) ## Choose the newest admitted versions of all Python packages and write requirements.lock
 	$(BIN)/python -m pip install --quiet uv

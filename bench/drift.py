@@ -52,15 +52,15 @@ async def main(arguments: argparse.Namespace) -> int:
         async for phase in run.run(["first"]):
             say(f"{phase}")
         await asyncio.sleep(_SETTLE_S)
-        times = sorted([await _undone(server, run.namespace, trial % apps) for trial in range(arguments.trials)])
+        times = sorted([await undone(server, run.namespace, trial % apps) for trial in range(arguments.trials)])
         await asyncio.sleep(_SETTLE_S)
         before = _resident_mib(bench.pid)
         say(f"{before:.1f} MiB; creating {arguments.unmanaged} objects that nobody manages")
-        await _crowd(server, arguments.unmanaged)
+        await crowd(server, arguments.unmanaged)
         await asyncio.sleep(_SETTLE_S)
         after = _resident_mib(bench.pid)
         for trial in range(10):
-            await _undone(server, run.namespace, (arguments.trials + trial) % apps)
+            await undone(server, run.namespace, (arguments.trials + trial) % apps)
         result = Result(
             objects=apps * _PER_APP,
             trials=len(times),
@@ -78,7 +78,8 @@ async def main(arguments: argparse.Namespace) -> int:
     return 0 if result.p95_s <= GOAL_S else 2
 
 
-async def _undone(server: Server, namespace: str, number: int) -> float:
+async def undone(server: Server, namespace: str, number: int) -> float:
+    """Seconds until app `number`, scaled by hand, is scaled back."""
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments/app-{number}"
     await server.call("PATCH", path, {"spec": {"replicas": 3}})
     begin = time.monotonic()
@@ -91,7 +92,8 @@ async def _undone(server: Server, namespace: str, number: int) -> float:
     return seconds
 
 
-async def _crowd(server: Server, count: int) -> None:
+async def crowd(server: Server, count: int) -> None:
+    """Create `count` objects that nobody manages."""
     await server.call("POST", "/api/v1/namespaces", {"metadata": {"name": _NAMESPACE}}, kind=JSON)
     deployments = int(count * _DEPLOYMENTS)
     await all_of(partial(_create, server, number, deployment=number < deployments) for number in range(count))

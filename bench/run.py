@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 
 from yarl import URL
 
-from bench import floor, measure, report
+from bench import floor, measure, report, rows
 from bench.server import Server, connect
 from trimtab.base.http import AiohttpTransport
 from trimtab.cli import local
@@ -53,9 +53,26 @@ class Bench:
     metrics: URL
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A fresh control plane with our definitions, and a git server: all but the controllers."""
+
+    kubeconfig: Path
+    repository: measure.Repository
+    bare: Path
+    url: str
+    tools: Path
+    directory: Path
+    transport: AiohttpTransport
+
+    def controllers(self, *arguments: str) -> AbstractAsyncContextManager[local.Controllers]:
+        """Our controllers on it, until the block ends. What a run before this one kept on disk is there again."""
+        return local.controllers(self.kubeconfig, self.directory / "trimtab", self.transport, arguments=arguments)
+
+
 @asynccontextmanager
-async def started(n: int, concurrent: int | None, *, kwok: bool = False) -> AsyncIterator[Bench]:
-    """A control plane, a git server and the controllers, all fresh. With `kwok` what is wanted to run says it does."""
+async def ground(n: int, *, kwok: bool = False) -> AsyncIterator[Ground]:
+    """What controllers work on, for `n` apps. With `kwok` what is wanted to run says it does."""
     control = await binaries.ensure("controlplane", progress=say)
     await binaries.ensure("render", progress=say)
     async with AsyncExitStack() as stack:
@@ -69,20 +86,24 @@ async def started(n: int, concurrent: int | None, *, kwok: bool = False) -> Asyn
         await repository.create()
         transport = AiohttpTransport()
         stack.push_async_callback(transport.close)
-        client = Client(config.load(plane.kubeconfig), transport)
-        await local.furnish(client, _NAMESPACE)
-        arguments = ("--concurrent", str(concurrent)) if concurrent else ()
-        controllers = await stack.enter_async_context(
-            local.controllers(plane.kubeconfig, directory / "trimtab", transport, arguments=arguments)
-        )
+        await local.furnish(Client(config.load(plane.kubeconfig), transport), _NAMESPACE)
+        tools = control["kubectl"].parent
+        yield Ground(plane.kubeconfig, repository, bare, git.url("bench"), tools, directory, transport)
+
+
+@asynccontextmanager
+async def started(n: int, concurrent: int | None, *, kwok: bool = False) -> AsyncIterator[Bench]:
+    """The ground and the controllers, all fresh."""
+    arguments = ("--concurrent", str(concurrent)) if concurrent else ()
+    async with ground(n, kwok=kwok) as below, below.controllers(*arguments) as running:
         yield Bench(
-            plane.kubeconfig,
-            repository,
-            bare,
-            git.url("bench"),
-            controllers.pid,
-            control["kubectl"].parent,
-            controllers.metrics,
+            below.kubeconfig,
+            below.repository,
+            below.bare,
+            below.url,
+            running.pid,
+            below.tools,
+            running.metrics,
         )
 
 
@@ -143,6 +164,10 @@ async def main(arguments: argparse.Namespace) -> int:
     print("\n" + report.table(runs) + "\n")
     if BASELINE.exists():
         print(report.comparison(result, json.loads(BASELINE.read_text())) + "\n")
+    if arguments.json is not None:
+        return rows.finish(
+            rows.Table("apps", machine(), [row for run in runs for row in report.rows_of(run)]), arguments.json
+        )
     arguments.results.mkdir(parents=True, exist_ok=True)
     path = arguments.results / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
     path.write_text(json.dumps(result, indent=2) + "\n")
@@ -173,11 +198,12 @@ def say(line: str) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line of the benchmark."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--n", default="100,300", help="numbers of apps, separated by commas (100,300)")
+    parser.add_argument("--n", default="100", help="numbers of apps, separated by commas (100)")
     parser.add_argument("--phases", default=",".join(measure.PHASES), help="first,push,one,noop,drift")
     parser.add_argument("--timeout", type=float, default=900.0, help="seconds a phase may take (900)")
     parser.add_argument("--concurrent", type=int, help="workers of the controllers (their own default)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures go (bench/results)")
+    parser.add_argument("--json", type=Path, help="write the figures there, as all benchmarks do, and nowhere else")
     parser.add_argument("--save-baseline", action="store_true", help="make this run the one to compare with")
     parser.add_argument("--strict", action="store_true", help="exit with 2 when a budget is missed")
     if REFERENCE.is_dir():

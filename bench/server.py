@@ -51,8 +51,8 @@ class Server:
                 raise Refused(f"{verb} {path}: {response.status} {text[:300].decode(errors='replace')}")
             return json.loads(text)
 
-    async def counters(self) -> Counter[str]:
-        """Requests the API server has handled so far, by verb; dry-runs apart (`APPLY+dry`)."""
+    async def counters(self, *, leases: bool = False) -> Counter[str]:
+        """Requests the API server has handled so far, by verb; dry-runs apart (`APPLY+dry`). `leases`: those alone."""
         counts: Counter[str] = Counter()
         async with self.session.get("/metrics") as response:
             text = await response.text()
@@ -60,6 +60,10 @@ class Server:
             if not line.startswith("apiserver_request_total{"):
                 continue
             labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
+            if leases:
+                if labels.get("resource") == "leases" and labels["verb"] not in _LEFT_OUT_VERBS:
+                    counts[labels["verb"]] += int(float(line.rsplit(" ", 1)[1]))
+                continue
             if (
                 labels.get("group") in _LEFT_OUT_GROUPS
                 or labels.get("resource") in _LEFT_OUT_RESOURCES
