@@ -154,7 +154,9 @@ class Steady:
             self.say("start", "ready and quiet", quiet, "s", 10)
             self.say("start", "CPU", measure.consumption([running.pid])[0], "s")
             await asyncio.sleep(_SETTLE_S)
-            self.say("start", "objects written", len(_moved(versions, await self._versions(namespace))), "", 0)
+            moved = _moved(versions, await self._versions(namespace))
+            say(f"written: {moved[:5]}")
+            self.say("start", "objects written", len(moved), "", 0)
             self.say("start", "memory", _resident_mib(running.pid), "MiB")
 
     async def _rates(self, seconds: float) -> tuple[float, float]:

@@ -94,7 +94,8 @@ class App:
     `trial` is how far the attempt came; `tried`: this pass got beyond the build, so what becomes of it is its outcome.
     `provenance` is whose wish `build` is, `enforced` whose `good` is, `switches` what is on record of the loop itself.
     `drift` is what is told of drift in the status, `unresolved` since when (Unix seconds) objects differ and stay so.
-    `began`, `pending_since` and `waits_since` are monotonic seconds.
+    `began`, `pending_since`, `waits_since` and `silent_since`, the first failure that was not told, are monotonic
+    seconds.
     """
 
     key: Key
@@ -139,6 +140,7 @@ class App:
     unresolved: dict[Ref, float] = field(default_factory=dict)
     began: float = 0.0
     pending_since: float | None = None
+    silent_since: float | None = None
 
     @classmethod
     def unread(cls, ks: Kustomization) -> "App":

@@ -9,9 +9,19 @@ from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.requests import correction_asked
 from trimtab.base.clock import Clock, rfc3339
-from trimtab.base.errors import Terminal, Transient, TrimtabError
+from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.base.traces import NO_TRACES, Traces, span
-from trimtab.controllers import dependencies, drifting, expressions, health, importing, plaintext, supported, verdicts
+from trimtab.controllers import (
+    dependencies,
+    drifting,
+    early,
+    expressions,
+    health,
+    importing,
+    plaintext,
+    supported,
+    verdicts,
+)
 from trimtab.controllers.access import Access
 from trimtab.controllers.app import App, Attempt, Build, Held
 from trimtab.controllers.auditing import Auditor
@@ -213,6 +223,8 @@ class Kustomizations:
         except Outdated:
             raise  # the record is not ours to write
         except TrimtabError as failure:
+            if (silent_s := self._silent_s(ks, app, failure)) > 0:
+                raise Waiting(failure.reason, failure.message, after=silent_s) from failure
             await self._fail(ks, app, failure)
             raise
         except (ApiError, UnknownKind, StaleGroup) as refusal:
@@ -225,6 +237,13 @@ class Kustomizations:
             told = Transient(names.Reason.RECONCILIATION_FAILED, str(silence))
             await self._fail(ks, app, told)
             raise told from silence
+
+    def _silent_s(self, ks: Kustomization, app: App, failure: TrimtabError) -> float:
+        """For how many seconds more nothing need be said of `failure`."""
+        source = self._world.standing.stores.get(ks.spec.source_ref.kind, {}).get(ks.source_key)
+        now = self._world.clock.monotonic()
+        app.silent_since = now if app.silent_since is None else app.silent_since
+        return early.silent_s(failure, app.status, source, now - app.silent_since)
 
     async def _fail(self, ks: Kustomization, app: App, failure: TrimtabError) -> None:
         app.revision = ""
