@@ -3,12 +3,14 @@
 A run that was broken off goes on where it was with `--resume`; `--parts` does some of them alone. At the end the table
 is printed as Markdown, and what is worse than the baseline by more than a fifth is named: a report, not a failure.
 
-A part is one line in PARTS. A benchmark that prints JSON on its standard output may be added as it is.
+A part is one line in _PARTS. A benchmark that writes JSON into the directory of its `--results` may be added as it is.
 """
 
 import argparse
 import asyncio
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -28,14 +30,20 @@ class Part(NamedTuple):
     minutes: float
 
 
-PARTS = {
+_OWN = frozenset({"run", "steady"})
+"""They write rows to the file of `--json`; the others what they like to a directory."""
+_PARTS = {
     "apps-100": Part("run", ("--n", "100"), 1.0),
     "apps-300": Part("run", ("--n", "300"), 2.0),
     "apps-1000": Part("run", ("--n", "1000"), 6.0),
     "steady": Part("steady", ("--n", "1000"), 16.0),
     "many": Part("steady", ("--n", "10000", "--parts", "memory"), 12.0),
     "large": Part("large", (), 5.0),
+    "overlays": Part("overlays", (), 3.0),
+    "fairness": Part("fairness", (), 8.0),
+    "shards": Part("shards", (), 4.0),
 }
+PARTS = {name: part for name, part in _PARTS.items() if (HERE / f"{part.module}.py").exists()}
 
 
 async def main(arguments: argparse.Namespace) -> int:
@@ -65,28 +73,30 @@ async def main(arguments: argparse.Namespace) -> int:
 async def _run(part: Part, path: Path) -> bool:
     """Whether the part came to its end. What it says goes to our standard error, its figures to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    argv = [sys.executable, "-m", f"bench.{part.module}", *part.arguments]
-    if part.module in ("run", "steady"):
-        argv += ["--json", str(path)]
-    with partial.open("wb") as out:
-        child = await asyncio.create_subprocess_exec(*argv, cwd=HERE.parent, stdout=out)
+    own = part.module in _OWN
+    with tempfile.TemporaryDirectory(prefix="trimtab-figures-") as directory:
+        told = ("--json", str(path)) if own else ("--results", directory)
+        argv = [sys.executable, "-m", f"bench.{part.module}", *part.arguments, *told]
+        child = await asyncio.create_subprocess_exec(*argv, cwd=HERE.parent, stdout=sys.stderr)
         try:
             code = await child.wait()
         finally:
             if child.returncode is None:
                 child.terminate()
                 await child.wait()
-    if code:
-        return False
-    if part.module not in ("run", "steady"):
-        partial.replace(path)
-    partial.unlink(missing_ok=True)
-    return path.exists()
+        for written in [] if own or code else Path(directory).glob("*.json"):
+            shutil.copyfile(written, path)
+    return not code and path.exists()
 
 
 def _read(path: Path) -> list[rows.Row]:
-    return rows.read(path) if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        return rows.read(path)
+    except ValueError as failure:
+        print(f"{path} has no figures: {failure}", file=sys.stderr)
+        return []
 
 
 def parser() -> argparse.ArgumentParser:

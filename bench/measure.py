@@ -188,7 +188,7 @@ class Measure:
     async def asked(self) -> Phase:
         """One more *noop*, on apps that are there."""
         token = str(time.time_ns())
-        return await self._phase("noop", partial(self._ask_all, token), partial(_echoed, token, ""))
+        return await self._phase("noop", partial(self._ask_all, token), partial(echoed, token, ""))
 
     async def _create(self) -> None:
         source = {

@@ -34,6 +34,8 @@ _LOOK_S = 0.25
 _START_PATIENCE_S = 120.0
 _FOREIGN = 10_000
 _TRIALS = 100
+# The port is another one after each start: artifacts are to have the same address all the same.
+_ADDRESS = ("--storage-adv-addr", "127.0.0.1:9790")
 _KINDS = (
     "apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{}/kustomizations",
     "apis/source.toolkit.fluxcd.io/v1/namespaces/{}/gitrepositories",
@@ -63,7 +65,7 @@ class Steady:
     async def run(self, parts: frozenset[str]) -> None:
         """Those of the parts."""
         self.noise = await self._rates(20.0)
-        async with self.below.controllers() as running:
+        async with self.below.controllers(*_ADDRESS) as running:
             pid = running.pid
             if "empty" in parts:
                 await asyncio.sleep(_SETTLE_S)
@@ -148,7 +150,7 @@ class Steady:
 
     async def _start(self, namespace: str) -> None:
         versions, began = await self._versions(namespace), time.monotonic()
-        async with self.below.controllers() as running:
+        async with self.below.controllers(*_ADDRESS) as running:
             self.say("start", "ready", time.monotonic() - began, "s")
             quiet = await _quiet(running.pid, began)
             self.say("start", "ready and quiet", quiet, "s", 10)
