@@ -350,6 +350,16 @@ class FetchedBase(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
     commit: Annotated[str, doc("The commit that it is.")]
 
 
+class PlannedRevision(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Where several processes share the apps: what the others must know of the plan of this one."""
+
+    revision: Annotated[str, doc("Revision of the source at which the inventory has everything that is desired.")]
+    generation: Annotated[int, doc("Generation of the object that was planned for.", format="int64")]
+    leaving: Annotated[
+        tuple[str, ...], doc("What is in the inventory and not desired any more, each as the beginning of a digest.")
+    ] = ()
+
+
 class KustomizationStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What was applied last, and how it went."""
 
@@ -372,6 +382,9 @@ class KustomizationStatus(msgspec.Struct, frozen=True, kw_only=True, rename="cam
         tuple[Snapshot, ...], doc("The last states, the latest first; at most five, the last success among them.")
     ] = ()
     approved: Annotated[ApprovedPrune | None, doc("Deletions that were approved and are not through yet.")] = None
+    planned: Annotated[
+        PlannedRevision | None, doc("What others must know of the plan, where several processes share the apps.")
+    ] = None
     drift: Annotated[tuple[DriftRecord, ...], doc("The last drift that was found, the latest first; at most ten.")] = ()
     remote_bases: Annotated[
         tuple[FetchedBase, ...], doc("The bases in other repositories that the last build was made of.")

@@ -46,6 +46,7 @@ from trimtab.controllers.configs import Configs
 from trimtab.controllers.decrypting import Decrypting
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.index import SourceId, SourceIndex
+from trimtab.controllers.neighbours import Neighbours
 from trimtab.controllers.offering import Named, Offering
 from trimtab.controllers.place import Place
 from trimtab.controllers.places import Places
@@ -93,6 +94,12 @@ _FETCHED_ONLY: Final = frozenset({HELM_REPOSITORY, HELM_CHART})
 """Kinds whose artifacts no app is made of; artifacts may be made of charts."""
 _NEEDING: Mapping[Gvk, Gvk] = {ARTIFACT_GENERATOR: EXTERNAL_ARTIFACT}
 """Kinds that are of no use without another."""
+
+
+_TOO_OLD: Final = (
+    "several processes can share the apps only where a status has room for what they tell each other, and the "
+    "definition of Kustomization has none: run `trimtab install --crds-only`"
+)
 
 
 class Assembly:
@@ -351,6 +358,13 @@ class Assembly:
         self._renderer = Renderer(
             store, found.get("kustomize"), settings.storage_path / "render", began=self._telemetry.ran_kustomize
         )
+        records = Records(keeper, home, apart=not await keeps_our_fields(self._client))
+        neighbours = None
+        if settings.selector:
+            if not await keeps_our_fields(self._client, "planned"):
+                raise Transient("DefinitionsTooOld", _TOO_OLD)
+            neighbours = Neighbours(self._client, records, settings.selector, home, self._clock, wake)
+            tasks.keep(neighbours.run, name="neighbours")
         world = kustomization.Surroundings(
             client=self._client,
             objects=apps,
@@ -363,7 +377,8 @@ class Assembly:
             substituting=Substituting(self._client, strict=settings.strict_substitution),
             recorder=self._recorder(tasks, "kustomize-controller"),
             clock=self._clock,
-            records=Records(keeper, home, apart=not await keeps_our_fields(self._client)),
+            records=records,
+            neighbours=neighbours,
             namespace=settings.namespace,
             freeze=freeze,
             decrypting=self._decrypting(),

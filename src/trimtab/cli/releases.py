@@ -35,6 +35,7 @@ from trimtab.helm import chance
 from trimtab.helm.postrender import PostRendering
 from trimtab.helm.template import Template
 from trimtab.kube.client import Client
+from trimtab.kube.errors import NotFound
 from trimtab.kube.informer import Applied, Event, Informer
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.render.kustomize import Kustomize
@@ -134,6 +135,7 @@ class Releases:
                 clock=self.clock,
                 offers=self.standing.stores,
                 traces=self.traces,
+                abroad=self._abroad if settings.selector else None,
             ),
             wake,
             on_ready,
@@ -176,6 +178,14 @@ class Releases:
         self.attach(tasks, controller, objects, HELM_RELEASE.kind, releases.state, recorder=recorder)
         objects.start(tasks)
         return Joined(controller, objects.synced)
+
+    async def _abroad(self, key: Key) -> HelmRelease | None:
+        """A release that another process looks after, as the server has it now."""
+        try:
+            resource = await self.client.discovery.find(HELM_RELEASE)
+            return await self.client.get(resource, key.name, key.namespace, type=HelmRelease)
+        except NotFound:
+            return None
 
     def _rendering(self, scribe: ReleaseScribe) -> Rendering:
         found, path = binaries.present("render"), self.settings.storage_path / "render"

@@ -91,6 +91,7 @@ class App:
     `strange` is what was told about annotations without a meaning, `exposed` the digest of the build whose Secrets in
     clear text were told of (None: not looked at yet). `hiding` knows what is never told.
     `bases` are the fetched bases that `build` was made of.
+    `wished` is what it desires at the revision and generation of `plan`, where other processes have to know that.
     `trial` is how far the attempt came; `tried`: this pass got beyond the build, so what becomes of it is its outcome.
     `provenance` is whose wish `build` is, `enforced` whose `good` is, `switches` what is on record of the loop itself.
     `drift` is what is told of drift in the status, `unresolved` since when (Unix seconds) objects differ and stay so.
@@ -131,6 +132,8 @@ class App:
     exposed: str | None = None
     hiding: Hiding = NOTHING
     attempt: Attempt | None = None
+    wished: frozenset[Ref] | None = None
+    plan: tuple[str, int] = ("", 0)
     trial: Trial = field(default_factory=Trial)
     tried: bool = False
     provenance: Provenance = NOBODY

@@ -63,6 +63,7 @@ class Farewell:
                     return await self._release(ks, app)
                 app.check()
                 place = await self._enter(ks, app)
+                await self._pruning.handover.survey()
                 wait = self._pruning.before_the_end(ks, app) or self._retreat.wait(ks)
                 if wait is not None and not wait.quiet:
                     raise Waiting(names.Reason.PROGRESSING, wait.words, after=wait.after)

@@ -15,12 +15,14 @@ from trimtab.base.errors import Waiting
 from trimtab.controllers.app import App, Build
 from trimtab.controllers.claims import Claim, Claims, Spot
 from trimtab.controllers.index import SourceId, SourceIndex
+from trimtab.controllers.neighbours import Neighbours
 from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.kubernetes.desired import Desired
 
 GRACE_S = 5.0
 """How long others may take to plan before the status says that a prune waits for them."""
 _LOOK_S = 2.0
+_SURVEY_S = 1.0
 _CONTEST_LOOK_S = 30.0
 
 
@@ -35,7 +37,10 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """Knows who wants what. `apps` and `objects` are all Kustomizations, by key; `home` is our own cluster."""
+    """Knows who wants what. `apps` and `objects` are all Kustomizations, by key; `home` is our own cluster.
+
+    `neighbours` are those of other processes, where several share them.
+    """
 
     home: str
     sources: SourceIndex
@@ -43,6 +48,7 @@ class Handover:
     apps: Mapping[Key, App]
     claims: Claims
     clock: Clock
+    neighbours: Neighbours | None = None
 
     def claim(self, ks: Kustomization, build: Build, revision: str) -> None:
         """Tell everybody what `ks` desires at `revision`."""
@@ -62,11 +68,14 @@ class Handover:
     async def contest(self, ks: Kustomization, app: App, build: Build) -> None:
         """Return if `ks` may apply all of `build`; raises Waiting that names what others hold, and who.
 
-        A build that has passed is not looked at again: from then on the others find our claim.
+        A build that has passed is not looked at again: from then on the others find our claim. Unless somebody of
+        another process has put his labels on an object of it: then his record says whether he wants it.
         """
-        if app.uncontested is build:
+        if app.uncontested is build and not self._strangers(ks.key, build):
             return
         await app.target.watches.ensure({item.gvk for item in build.items})
+        if self.neighbours is not None:
+            await self.neighbours.visit(self._strangers(ks.key, build))
         # no await from here to the grants: two apps never both find an object free
         held: dict[Ref, Key] = {}
         for item in build.items:
@@ -77,8 +86,17 @@ class Handover:
                 self.claims.grant(Spot(self._cluster(ks.key), item.ref), ks.key)
         if held:
             self.claims.contend(ks.key, set(held.values()))
-            raise Waiting(self._reason(held), self._words(held), after=_CONTEST_LOOK_S)
+            reason = self._reason(held)
+            soon = reason == names.Reason.PROGRESSING and any(holder not in self.objects for holder in held.values())
+            raise Waiting(reason, self._words(held), after=_LOOK_S if soon else _CONTEST_LOOK_S)
         app.uncontested = build
+
+    def _strangers(self, me: Key, build: Build) -> set[Key]:
+        """The apps of other processes whose labels live objects of `build` have."""
+        if self.neighbours is None:
+            return set()
+        owners = {self._owner(me, item.ref) for item in build.items if item.wanted}
+        return {key for key in owners if key is not None and key != me and key not in self.objects}
 
     def _holder(self, ref: Ref, me: Key) -> Key | None:
         """The other app that holds `ref` and wants to keep it."""
@@ -90,7 +108,10 @@ class Handover:
         owner = self._owner(me, ref)
         if owner == me:
             return None
-        if owner is not None and self._live(owner) and self._cluster(owner) == spot.cluster:
+        if owner is not None and owner not in self.objects and self.neighbours is not None:
+            if self.neighbours.holds(owner, ref, spot.cluster):
+                return owner
+        elif owner is not None and self._live(owner) and self._cluster(owner) == spot.cluster:
             claim = self.claims.get(owner)
             keeps = spot in claim.spots if claim else self._has(owner, ref)
             return owner if keeps else None
@@ -104,7 +125,8 @@ class Handover:
         def line(ref: Ref, holder: Key) -> str:
             if self._current(holder):
                 return f"{ref} is managed by Kustomization {holder}, which has it in its source too"
-            return f"{ref} is managed by Kustomization {holder}, which has not planned its newest revision yet"
+            where = "" if holder in self.objects else ", of another shard,"
+            return f"{ref} is managed by Kustomization {holder}{where} which has not planned its newest revision yet"
 
         lines = "; ".join(line(ref, holder) for ref, holder in held.items())
         return f"nothing is applied: {lines}. Remove it from one of the two"
@@ -118,28 +140,41 @@ class Handover:
 
     # --- before deleting
 
+    async def survey(self) -> None:
+        """Before anything is deleted: what do the apps of other processes desire? Raises what a client raises."""
+        if self.neighbours is not None:
+            await self.neighbours.survey()
+
     def wait(self, ks: Kustomization, app: App) -> Wait | None:
         """What has to be waited for before `ks` deletes anything; None if nothing has, or the time is over."""
         source = SourceId(ks.spec.source_ref.kind, ks.source_key)
         behind = self._behind(source, ks.key)
+        unaware, stuck = self._behind_elsewhere(source, ks.key)
         now = self.clock.monotonic()
-        if not behind:
+        if not behind | unaware | stuck:
             return None
         app.waits_since = now if app.waits_since is None else app.waits_since
         waited = now - app.waits_since
+        if unaware:
+            who = _some(unaware)
+            words = f"deletions wait until {who}, of other shards, planned the same revision: their process must run"
+            return Wait(words, _SURVEY_S if waited < GRACE_S else _LOOK_S, waited < GRACE_S)
         if waited >= ks.spec.timeout_s:
             return None
-        self.claims.wait_for(ks.key, source, behind)
-        who = ", ".join(map(str, sorted(behind)[:5])) + (f" and {len(behind) - 5} more" if len(behind) > 5 else "")
+        if behind:
+            self.claims.wait_for(ks.key, source, behind)
+        behind |= stuck
+        who = _some(behind)
         words = f"deletions wait until {who} planned the same revision, for {ks.spec.timeout_s:g} s at most"
         quiet = waited < GRACE_S
         return Wait(words, min(ks.spec.timeout_s - waited, GRACE_S - waited if quiet else _LOOK_S), quiet)
 
     def wanted_elsewhere(self, me: Key, refs: Iterable[Ref]) -> set[Ref]:
         """Those of `refs` that another live app desires."""
-        cluster = self._cluster(me)
+        cluster, refs = self._cluster(me), list(refs)
         spots = (Spot(cluster, ref) for ref in refs)
-        return {s.ref for s in spots if any(key != me and self._live(key) for key in self.claims.claimants(s))}
+        found = {s.ref for s in spots if any(key != me and self._live(key) for key in self.claims.claimants(s))}
+        return found if self.neighbours is None else found | set(self.neighbours.wanting(refs, cluster))
 
     def settled(self, me: Key, ref: Ref) -> bool:
         """Whether the app that desires `ref` has made it its own.
@@ -184,13 +219,25 @@ class Handover:
         for key, claim in self.claims.of_source(source):
             if self._live(key) and not self.objects[key].spec.suspend:
                 behind.update(child for child in claim.children if child not in self.objects)
-        return behind
+        return behind if self.neighbours is None else behind - self.neighbours.last.keys()
+
+    def _behind_elsewhere(self, source: SourceId, me: Key) -> tuple[set[Key], set[Key]]:
+        """The same for apps of other processes: who has not looked at the revision, and who got no further with it."""
+        published = self.sources.get(source)
+        if self.neighbours is None or published is None:
+            return set(), set()
+        return self.neighbours.behind(source, published.artifact.revision, self._cluster(me))
 
     def _live(self, key: Key) -> bool:
         ks = self.objects.get(key)
         return ks is not None and not ks.metadata.deleted
 
     def _current(self, key: Key) -> bool:
+        if self.neighbours is not None and key not in self.objects:
+            found = self.neighbours.neighbour(key)
+            offered = self.sources.get(found.source) if found is not None else None
+            told = found.planned if found is not None else ""
+            return told != "" and (offered is None or offered.artifact.revision == told)
         claim, ks = self.claims.get(key), self.objects.get(key)
         if claim is None or ks is None:
             return False
@@ -217,6 +264,11 @@ class Handover:
         ks = self.objects.get(key)
         app = self.apps.get(key) or (App.of(ks) if ks is not None else None)
         return app is not None and (ref in app.inventory or bool(app.problem))
+
+
+def _some(keys: set[Key]) -> str:
+    more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+    return ", ".join(map(str, sorted(keys)[:5])) + more
 
 
 def app_key(ref: Ref) -> Key | None:

@@ -1,6 +1,6 @@
 """The story of one HelmRelease: chart, values, records; then one action after the other until it is as wished."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from trimtab.api import names
@@ -53,7 +53,9 @@ _FAILURES = (TrimtabError, ApiError, UnknownKind, StaleGroup, Unreachable)
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the controller works with. `offers` are the objects that charts come from."""
+    """What the controller works with. `offers` are the objects that charts come from; `abroad` asks for a release that
+    another process looks after, where there are.
+    """
 
     client: Client
     objects: Informer[HelmRelease]
@@ -67,6 +69,7 @@ class Surroundings:
     clock: Clock
     offers: Stores = field(default_factory=dict)
     traces: Traces = NO_TRACES
+    abroad: Callable[[Key], Awaitable[HelmRelease | None]] | None = None
 
 
 class HelmReleases:
@@ -202,7 +205,7 @@ class HelmReleases:
         self._judge_by(hr)
         world.scribe.strangers(hr, release)
         await self._claim(hr)
-        await releasedependencies.check(hr, world.objects.store, self.ready, world.access)
+        await releasedependencies.check(hr, world.objects.store, self.ready, world.access, world.abroad)
         await world.charting.let_go(hr, release.status, leaving=False)
         world.scribe.chart(hr, release)
         try:

@@ -1,6 +1,7 @@
 """The story of one Kustomization: resolve, render, plan, gate, intend, converge, prune, settle."""
 
 import contextlib
+from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ from trimtab.controllers.holders import Holder
 from trimtab.controllers.index import Published, SourceIndex
 from trimtab.controllers.journeys import Journeys, effects
 from trimtab.controllers.keeping import Keeping
+from trimtab.controllers.neighbours import Neighbours
 from trimtab.controllers.orphans import Orphans
 from trimtab.controllers.place import Place
 from trimtab.controllers.places import Places
@@ -95,6 +97,7 @@ class Surroundings:
     decrypting: Decrypting
     traces: Traces = NO_TRACES
     auditor: Auditor | None = None
+    neighbours: Neighbours | None = None
 
 
 class Kustomizations:
@@ -126,9 +129,11 @@ class Kustomizations:
             world.sources, world.renderer, world.access, world.bases, world.substituting, world.decrypting
         )
         self._claims = Claims(wake)
-        self._handover = Handover(home, world.sources, objects, self._apps, self._claims, world.clock)
+        self._handover = Handover(home, world.sources, objects, self._apps, self._claims, world.clock, world.neighbours)
+        shared = world.neighbours is not None
         self.scribe = Scribe(
-            world.client, world.recorder, world.clock, world.records, self._apps.get, on_drift, world.auditor
+            *(world.client, world.recorder, world.clock, world.records, self._apps.get, on_drift, world.auditor),
+            shared=shared,
         )
         self._pruning = Pruning(
             *(world.freeze, objects, self._apps, self._handover, world.client, world.namespace),
@@ -169,7 +174,8 @@ class Kustomizations:
         """What looks for objects of ours that no app has on record."""
         world = self._world
         tell = self.scribe.warn_of_orphans
-        return Orphans(world.places, world.objects.store, self._apps, tell, world.clock)
+        shared = world.neighbours is not None
+        return Orphans(world.places, world.objects.store, self._apps, tell, world.clock, shared=shared)
 
     def revision_of(self, key: Key) -> str | None:
         """The revision at which `key` is ready, as far as this process knows; None while it is not."""
@@ -262,8 +268,7 @@ class Kustomizations:
         self.scribe.stand(ks, app, published)
         try:
             await self._world.access.check_dependencies(ks)
-            others, seen = self._world.objects.store, self._world.standing.stores
-            dependencies.check(ks, others, revision, self.revision_of, seen)
+            await self._check_dependencies(ks, revision)
             place = await self._enter(ks, app)
             client = await self._world.access.client_for(ks, place)
         except TrimtabError:
@@ -274,7 +279,7 @@ class Kustomizations:
         try:
             await importing.resolve(client, app)
             build = await self._building.build(ks, app, published)
-            self._handover.claim(ks, build, revision)
+            await self._plan(ks, app, build, revision)
             self._begin(ks, app, build)
             plaintext.check(ks, build)
             self.scribe.tell_plaintext(ks, app, build, revision)
@@ -334,7 +339,39 @@ class Kustomizations:
             return  # nobody else knows anything of that cluster either
         with contextlib.suppress(TrimtabError, *_REFUSALS):
             build = await self._building.build(ks, app, published)
-            self._handover.claim(ks, build, published.artifact.revision)
+            await self._plan(ks, app, build, published.artifact.revision)
+
+    async def _plan(self, ks: Kustomization, app: App, build: Build, revision: str) -> None:
+        """Tell all other apps what this one desires: in memory, and those of other processes by its record."""
+        self._handover.claim(ks, build, revision)
+        if self._world.neighbours is None:
+            return
+        app.wished, app.plan = frozenset(i.ref for i in build.items if i.wanted), (revision, ks.metadata.generation)
+        if app.problem:
+            return
+        app.inventory = inventory.union(app.inventory, [Entry(item.ref, item.gvk.version) for item in build.items])
+        if app.inventory.keys() - build.refs:
+            await self.scribe.publish(ks, app)  # somebody may wait for just that
+
+    async def _check_dependencies(self, ks: Kustomization, revision: str) -> None:
+        """Raise Waiting where something that `ks` depends on is not ready."""
+        others, seen, neighbours = self._world.objects.store, self._world.standing.stores, self._world.neighbours
+        away = [node.key for node in dependencies.needs(ks) if node.kind == KUSTOMIZATION.kind]
+        away = [key for key in away if key not in others] if neighbours is not None else []
+        if neighbours is None or not away:
+            dependencies.check(ks, others, revision, self.revision_of, seen)
+            return
+        await neighbours.visit(away)
+        found = {key: other for key in away if (other := neighbours.seen(key)) is not None}
+
+        def reached(key: Key) -> str | None:
+            return neighbours.revision_of(key) if key in found else self.revision_of(key)
+
+        try:
+            dependencies.check(ks, ChainMap(found, others), revision, reached, seen)
+        except Waiting:
+            neighbours.expect(ks.key, away)
+            raise
 
     def _begin(self, ks: Kustomization, app: App, build: Build) -> None:
         """A new wish starts a new deadline; the same one goes on under the old."""
@@ -366,7 +403,10 @@ class Kustomizations:
     ) -> list[Outcome]:
         await self._handover.contest(ks, app, build)
         target, wish = app.target, self._wish(ks, app, build, client)
-        plan = self._guard_empty(ks, app, build, target.plan(wish, await target.observe(wish)))
+        plan = target.plan(wish, await target.observe(wish))
+        if plan.deletions:
+            await self._handover.survey()
+        plan = self._guard_empty(ks, app, build, plan)
         self.scribe.notify(ks, app)
         plan = await self._pruning.guard(ks, app, wish, plan)
         self.scribe.held(ks, app)

@@ -19,7 +19,10 @@ _SHOWN = 20
 
 
 class Orphans:
-    """Looks for ever. `tell` writes the warning of an app that still exists; of others only the log can speak."""
+    """Looks for ever. `tell` writes the warning of an app that still exists; of others only the log can speak.
+
+    `shared`: other processes look after other apps, and an app that is not here may be one of theirs.
+    """
 
     def __init__(
         self,
@@ -28,7 +31,10 @@ class Orphans:
         apps: Mapping[Key, App],
         tell: Callable[[Kustomization, str], None],
         clock: Clock,
+        *,
+        shared: bool = False,
     ) -> None:
+        self._shared = shared
         self._places = places
         self._objects = objects
         self._apps = apps
@@ -78,6 +84,8 @@ class Orphans:
 
     def _ours(self, sighting: Sighting, key: Key) -> bool:
         """Labels alone mean nothing: we applied it, and nobody else controls it. An app not read yet may know it."""
+        if self._shared and key not in self._objects:
+            return False
         unread = key in self._objects and (key not in self._apps or bool(self._apps[key].problem))
         return bool(sighting.owned) and not sighting.controlled and not unread
 

@@ -1,6 +1,6 @@
 """Whether what left the desired state may be deleted now: the guards before every prune (ENGINE.md §5)."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from trimtab.api import names
@@ -154,6 +154,7 @@ class Pruning:
         last_seen = app.target.watches.last_seen
         candidates, later = await weighing.weigh(wish.client, wish.owner, entries, self.namespace, last_seen)
         if app.place is not None and app.place.home:
+            await self._visit(candidate.ref for candidate in candidates)
             candidates = [await self._with_contents(wish.client, candidate) for candidate in candidates]
         decision = budget.decide(candidates, len(wish.inventory), limit, approval=approval, granted=app.granted)
         if decision.approved:
@@ -181,13 +182,30 @@ class Pruning:
                     why = f"it owns {ref}: {look.why}"
         return candidate._replace(precious=why, along=tuple(entry.ref for entry in along))
 
+    async def _visit(self, refs: Iterable[Ref]) -> None:
+        """Ask for the apps of other processes among `refs`, and those that they would delete."""
+        neighbours, seen = self.handover.neighbours, set[Key]()
+        ahead = [app_key(ref) for ref in refs] if neighbours is not None else []
+        while neighbours is not None and ahead:
+            key = ahead.pop()
+            if key is None or key in seen:
+                continue
+            seen.add(key)
+            if key not in self.objects:
+                await neighbours.visit([key])
+            app = self.apps.get(key) or neighbours.record(key)
+            ahead += [app_key(ref) for ref in app.inventory] if app is not None else []
+
     def _contents(self, ref: Ref, seen: set[Key]) -> Iterator[tuple[Owner, list[Entry], bool]]:
         key = app_key(ref)
+        neighbours = self.handover.neighbours
         child = self.objects.get(key) if key else None
+        if child is None and key and neighbours is not None:
+            child = neighbours.seen(key)
         if key is None or child is None or key in seen or child.spec.suspend or not child.spec.prunes_on_deletion:
             return
         seen.add(key)
-        app = self.apps.get(key) or App.of(child)
+        app = self.apps.get(key) or (neighbours.record(key) if neighbours is not None else None) or App.of(child)
         if app.problem == UNREAD:
             raise Waiting(names.Reason.PROGRESSING, f"the inventory of Kustomization {key} was not read yet", after=1.0)
         elsewhere = self.handover.wanted_elsewhere(key, app.inventory)

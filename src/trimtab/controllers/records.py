@@ -170,16 +170,22 @@ class Records:
             return
 
 
-async def keeps_our_fields(client: Client) -> bool:
-    """Whether the definition that the cluster serves has room in a status for what is ours alone."""
+async def keeps_our_fields(client: Client, *fields: str) -> bool:
+    """Whether the definition that the cluster serves has room in a status for what is ours alone.
+
+    `fields` lead to one of those; without, to the checksum of an inventory.
+    """
     name = f"kustomizations.{KUSTOMIZATION.group}"
     definition: Body = await client.get(await client.discovery.find(CRD), name)
     for version in definition["spec"]["versions"]:
         if version["name"] == KUSTOMIZATION.version:
             schema = version.get("schema", {}).get("openAPIV3Schema", {})
-            for field in ("status", "inventory"):
+            *path, last = ("status", *fields) if fields else ("status", "inventory", "checksum")
+            for field in path:
                 schema = schema.get("properties", {}).get(field, {})
-            if "checksum" not in schema.get("properties", {}):
+            if last not in schema.get("properties", {}):
+                if fields:
+                    return False
                 log.info("the cluster serves Flux's definitions: what is ours alone of an inventory is kept in Secrets")
                 return False
     return True

@@ -11,7 +11,7 @@ import msgspec
 
 from trimtab.api import annotations, names
 from trimtab.api.gvk import KUSTOMIZATION
-from trimtab.api.kustomize import Kustomization, KustomizationStatus
+from trimtab.api.kustomize import Kustomization, KustomizationStatus, PlannedRevision
 from trimtab.api.requests import requester
 from trimtab.audit.record import Cause, Source
 from trimtab.base.clock import Clock
@@ -22,6 +22,7 @@ from trimtab.controllers.auditing import Auditor, Provenance
 from trimtab.controllers.history import Trial, described, record, tells, unbuilt
 from trimtab.controllers.index import Published, SourceId
 from trimtab.controllers.laggards import Laggards
+from trimtab.controllers.neighbours import MOST_LEAVING, planned
 from trimtab.controllers.offering import about
 from trimtab.controllers.records import Records
 from trimtab.kube.client import Client
@@ -42,7 +43,8 @@ _NOTHING: Mapping[str, str] = {}
 
 class Scribe:
     """One per process. `records` keeps the inventories; `find` gives what is remembered of an app.
-    `drifted` is told of all drift. `auditor` keeps the ledger, if there is one.
+    `drifted` is told of all drift. `auditor` keeps the ledger, if there is one. `shared`: other processes look after
+    other apps, and have to know what ours plan.
     """
 
     def __init__(
@@ -54,8 +56,11 @@ class Scribe:
         find: Callable[[Key], App | None],
         drifted: Callable[[Key, Drift], None],
         auditor: Auditor | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
         self._auditor = auditor
+        self._shared = shared
         self._drifted = drifted
         self._client = client
         self._recorder = recorder
@@ -286,11 +291,27 @@ class Scribe:
         """The last status, saying whether deletions are held, and what is known of drift."""
         kind, now = names.ConditionType.PRUNE_HELD, self._clock.now()
         status = drifting.told(app.status, app, ks.metadata.generation, now)
-        status = msgspec.structs.replace(status, approved=app.approved, remote_bases=app.bases)
+        status = msgspec.structs.replace(
+            status, approved=app.approved, remote_bases=app.bases, planned=self._planned(app)
+        )
         if app.held is None:
             return progress.unflagged(status, kind)
         held = app.held
         return progress.flagged(status, kind, ks.metadata.generation, held.reason, held.message, now)
+
+    def _planned(self, app: App) -> PlannedRevision | None:
+        """What others are told: once all that is desired is on record, or about to be with the same write."""
+        if not self._shared:
+            return None
+        if app.wished is None or not app.inventory.keys() >= app.wished:
+            return app.status.planned
+        leaving = app.inventory.keys() - app.wished
+        return planned(*app.plan, leaving) if len(leaving) <= MOST_LEAVING else app.status.planned
+
+    async def publish(self, ks: Kustomization, app: App) -> None:
+        """Tell others of the plan, if that is not what they know."""
+        if self._planned(app) != app.status.planned:
+            await self._write(app, self._flagged(ks, app))
 
     async def _catch_up(self, key: Key, status: KustomizationStatus) -> None:
         app = self._find(key)
