@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from trimtab.api import names, shards
 from trimtab.api.install import install_manifests
 from trimtab.cli.main import cli
 from trimtab.cluster.plane import ControlPlane
@@ -284,3 +285,16 @@ def test_a_definition_of_flux_and_one_that_lacks_our_version_are_told(doctor: Do
         kubectl("label", "crd", name, f"{label}=trimtab", "--overwrite")
     assert ("ok", "the definitions of Bucket are Flux's") in found
     assert doctor.code == 0
+
+
+def test_a_shard_without_a_process_is_named(doctor: Doctor, make: Callable[..., None]) -> None:
+    served = lease("kustomize-controller", "trimtab-7d9_4711", 1)
+    served["metadata"]["name"] = shards.lease_name(names.KUSTOMIZE_LEASE, shards.selector_of("served"))
+    apps = [app(f"of-{shard}", suspend=True) for shard in ("served", "forgotten")]
+    for body in apps:
+        body["metadata"]["labels"] = {names.SHARD_LABEL: body["metadata"]["name"].removeprefix("of-")}
+    make(served, *apps)
+    told = [words for outcome, words in doctor("leases")["leases"] if outcome == "problem"]
+    assert [words for words in told if "serves" in words and "shard " in words] == [
+        "no process serves the shard forgotten as controller kustomize: 1 objects of Kustomization are left alone"
+    ]

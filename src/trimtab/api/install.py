@@ -22,6 +22,8 @@ Who may do what:
   `trimtab-tenant` is.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from trimtab.api.crd import DEFINITIONS, crds, has_status
@@ -42,6 +44,7 @@ from trimtab.api.names import (
     SOURCE_LEASE,
     WATCHER_LEASE,
 )
+from trimtab.api.shards import REST, lease_name, selector_of
 from trimtab.manifests.refs import Body, Ref
 
 DEFAULT_NAMESPACE: Final = "flux-system"
@@ -84,6 +87,8 @@ _NOTIFY_PORTS: Final[tuple[Body, ...]] = (
     {"name": "http-webhook", "containerPort": WEBHOOK_PORT, "protocol": "TCP"},
     {"name": "http-prom", "containerPort": METRICS_PORT, "protocol": "TCP"},
 )
+_SHARED_LEASES: Final = (SOURCE_LEASE, KUSTOMIZE_LEASE, HELM_LEASE, WATCHER_LEASE)
+"""Of the controllers that may share their work by shards."""
 _RBAC: Final = "rbac.authorization.k8s.io"
 _MADE: Final = ("externalartifacts", "helmcharts")
 _WATCH: Final = ["get", "list", "watch"]
@@ -101,29 +106,39 @@ def install_manifests(
     deny_private: bool = False,
     crds_only: bool = False,
     ledger: str = "",
+    shards: Sequence[str] = (),
 ) -> list[Body]:
     """The objects of an installation, in the order they have to be applied.
 
     `ledger` is the size of the volumes that the ledgers of what writes are kept on; without one they go with the Pods.
+    With `shards`, each has a process of its own for sources, apps and releases; the usual one does what has no label.
     """
     if crds_only:
         return crds()
+    arguments = partial(_arguments, namespace, multi_tenant=multi_tenant, deny_private=deny_private)
     return [
         _namespace(namespace),
         *crds(),
         *(_service_account(name, namespace) for name in (SYNC, READER, APPLIER, AUTOMATE, NOTIFY)),
         *_roles(multi_tenant=multi_tenant),
-        *_bindings(namespace, multi_tenant=multi_tenant),
+        *_bindings(namespace, multi_tenant=multi_tenant, shards=shards),
         _service(ARTIFACT_SERVICE, "http", namespace, _POD),
         _service(WEBHOOK_SERVICE, "http-webhook", namespace, _NOTIFY_POD),
         _service(EVENT_SERVICE, "http", namespace, _NOTIFY_POD),
         _network_policy(DEPLOYMENT, _POD, ("http-prom",), namespace),
         _network_policy(NOTIFY, _NOTIFY_POD, ("http-prom", "http-webhook"), namespace),
         _metrics_policy(AUTOMATE, _AUTOMATE_POD, namespace),
-        *(_claim(name, ledger, namespace) for name in (LEDGER, AUTOMATE_LEDGER) if ledger),
+        *(_claim(name, ledger, namespace) for name in (LEDGER, AUTOMATE_LEDGER, *map(_ledger_of, shards)) if ledger),
         _kept(
-            _deployment(namespace, image, _arguments(namespace, multi_tenant=multi_tenant, deny_private=deny_private)),
+            _deployment(namespace, image, [*arguments(), *_selecting(REST if shards else "")]),
             LEDGER if ledger else "",
+        ),
+        *(
+            one
+            for shard in shards
+            for one in _shard(
+                namespace, image, shard, arguments(_service_of(shard)), _ledger_of(shard) if ledger else ""
+            )
         ),
         _kept(
             _automate(namespace, image, multi_tenant=multi_tenant, deny_private=deny_private),
@@ -238,7 +253,7 @@ def _own(group: str, plural: str) -> list[Body]:
     ]
 
 
-def _bindings(namespace: str, *, multi_tenant: bool) -> list[Body]:
+def _bindings(namespace: str, *, multi_tenant: bool, shards: Sequence[str] = ()) -> list[Body]:
     everywhere = [(SYNC, SYNC, SYNC), (AUTOMATE, AUTOMATE, AUTOMATE), (NOTIFY, NOTIFY, NOTIFY)]
     if not multi_tenant:
         everywhere += [
@@ -248,7 +263,9 @@ def _bindings(namespace: str, *, multi_tenant: bool) -> list[Body]:
             (AUTOMATE_TENANT, AUTOMATE_TENANT, AUTOMATE),
             (NOTIFY_TENANT, NOTIFY_TENANT, NOTIFY),
         ]
-    leases = _leases(SOURCE_LEASE, KUSTOMIZE_LEASE, HELM_LEASE, NOTIFICATION_LEASE, WATCHER_LEASE)
+    selectors = [REST, *map(selector_of, shards)] if shards else []
+    shared = [lease_name(lease, one) for lease in _SHARED_LEASES for one in selectors]
+    leases = _leases(*_SHARED_LEASES, NOTIFICATION_LEASE, *shared)
     switch = [_rule("", ["configmaps"], _WATCH, ["trimtab-freeze"])]
     told = [
         _rule("", ["configmaps"], ["create"]),
@@ -330,7 +347,7 @@ def _metrics_policy(name: str, pod: dict[str, str], namespace: str) -> Body:
     }
 
 
-def _arguments(namespace: str, *, multi_tenant: bool, deny_private: bool) -> list[str]:
+def _arguments(namespace: str, service: str = ARTIFACT_SERVICE, *, multi_tenant: bool, deny_private: bool) -> list[str]:
     denied = ["--deny-private-addresses"] if deny_private else []
     return [
         "run",
@@ -340,12 +357,35 @@ def _arguments(namespace: str, *, multi_tenant: bool, deny_private: bool) -> lis
         "--storage-path=/data",
         f"--storage-addr=:{ARTIFACT_PORT}",
         # The closing dot keeps the name out of the search list of every pod's resolver.
-        f"--storage-adv-addr={ARTIFACT_SERVICE}.{namespace}.svc.cluster.local.",
+        f"--storage-adv-addr={service}.{namespace}.svc.cluster.local.",
         f"--metrics-addr=:{METRICS_PORT}",
         "--controllers=source,kustomize,helm,source-watcher",
         f"--events-addr={_event_address(namespace)}",
         *denied,
     ]
+
+
+def _selecting(selector: str) -> list[str]:
+    return [f"--watch-label-selector={selector}"] if selector else []
+
+
+def _service_of(shard: str) -> str:
+    return f"{ARTIFACT_SERVICE}-{shard}"
+
+
+def _shard(namespace: str, image: str, shard: str, arguments: list[str], ledger: str) -> list[Body]:
+    """The process of one shard, and where its artifacts are; its account is that of the usual one."""
+    pod = _POD | {"app.kubernetes.io/component": f"sync-{shard}"}
+    name = f"{DEPLOYMENT}-{shard}"
+    return [
+        _service(_service_of(shard), "http", namespace, pod),
+        _network_policy(name, pod, ("http-prom",), namespace),
+        _kept(_deployment(namespace, image, [*arguments, *_selecting(selector_of(shard))], name, pod), ledger),
+    ]
+
+
+def _ledger_of(shard: str) -> str:
+    return f"{LEDGER}-{shard}"
 
 
 def _event_address(namespace: str) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _MANAGER = "trimtab"
 _LOOK_AGAIN_S = 0.2
 _QUANTITY = re.compile(r"[1-9][0-9]{0,5}(Mi|Gi|Ti|M|G|T)", re.ASCII)
+_SHARD = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
+"""It becomes part of the names of a Deployment and a Service."""
 _PARTS = ("scrape", "rules", "dashboards")
 
 
@@ -38,6 +40,16 @@ def _size(value: str) -> str:
     return value
 
 
+def _shards(value: str) -> tuple[str, ...]:
+    named = tuple(name.strip() for name in value.split(",") if name.strip())
+    for name in named:
+        if not _SHARD.fullmatch(name):
+            raise click.BadParameter(f"{name!r}: the name of a shard is a-z, 0-9 and -, 40 characters at most")
+    if len(set(named)) != len(named):
+        raise click.BadParameter(f"{value!r} names one of them twice")
+    return named
+
+
 @click.command(epilog="\b\nExample:\n  trimtab install --export --multi-tenant > trimtab.yaml")
 @click.option("--export", is_flag=True, help="Print the objects as YAML instead of applying them.")
 @click.option("--crds-only", is_flag=True, help="Only the definitions of our kinds.")
@@ -49,6 +61,14 @@ def _size(value: str) -> str:
     metavar="SIZE",
     callback=lambda _context, _option, value: _size(value),
     help="Keep the ledgers on persistent volumes of this size, such as 5Gi. Without it they go with the Pods.",
+)
+@click.option(
+    "--shards",
+    metavar="NAME,…",
+    default="",
+    callback=lambda _context, _option, value: _shards(value),
+    help="A process of its own for the objects with each of these values of the label sharding.fluxcd.io/key; the "
+    "usual one does those without the label (example: --shards shard1,shard2).",
 )
 @click.option("--image", help=f"The image to run (trimtab:{trimtab.__version__}).")
 @click.option(
@@ -67,6 +87,7 @@ def install(
     multi_tenant: bool,
     deny_private_addresses: bool,
     ledger_volume: str,
+    shards: tuple[str, ...],
     image: str | None,
     monitoring: "frozenset[Part]",
 ) -> None:
@@ -98,6 +119,7 @@ def install(
         deny_private=deny_private_addresses,
         crds_only=crds_only,
         ledger=ledger_volume,
+        shards=shards,
     )
     if export:
         click.echo("---\n".join(to_yaml(body) for body in [*bodies, *watching]), nl=False)

@@ -1,11 +1,14 @@
 """Who drives the objects: the holders of the Leases that Flux's controllers and ours share."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from trimtab.api import gvk, names
+from trimtab.api import gvk, names, shards
 from trimtab.doctor.contract import Answer, Patient, note, ok, problem, unknown
 from trimtab.kube.errors import StaleGroup, UnknownKind
+from trimtab.manifests import selectors
 from trimtab.manifests.refs import Body, Gvk
 from trimtab.runtime.lease import LEASES
 
@@ -25,6 +28,11 @@ async def leases(patient: Patient) -> list[Answer]:
     known = {body["metadata"]["name"]: body for body in await patient.all(LEASES.gvk, patient.namespace)}
     found: list[Answer] = []
     for name, (controller, kind) in _DRIVEN.items():
+        shares = {other: lease for other, lease in known.items() if other.startswith(f"{name}-")}
+        if any(_spec(lease).get("holderIdentity") for lease in shares.values()):
+            found += await _shared(patient, name, shares)
+            if (_spec(known.get(name)).get("holderIdentity") or "") in ("", shards.TOGETHER):
+                continue
         holder = _spec(known.get(name)).get("holderIdentity") or ""
         if holder:
             found.append(_held(name, controller, holder, _spec(known[name]), await patient.now()))
@@ -38,15 +46,57 @@ async def leases(patient: Patient) -> list[Answer]:
     return found
 
 
+async def _shared(patient: Patient, name: str, shares: dict[str, Body]) -> list[Answer]:
+    """Who looks after which shard, and whether there are objects of a shard that nobody looks after."""
+    controller, kind = _DRIVEN[name]
+    now = await patient.now()
+    found, serving, selecting = list[Answer](), set[str](), list[str]()
+    for lease, body in sorted(shares.items()):
+        holder = _spec(body).get("holderIdentity") or ""
+        selector = (body["metadata"].get("annotations") or {}).get(shards.SELECTOR, "")
+        if holder:
+            found.append(_held(lease, f"{controller} of {selector or lease}", holder, _spec(body), now))
+            serving.add(lease)
+            if selector:
+                selecting.append(selector)
+    values: Counter[str | None] = Counter()
+    for body in await _objects(patient, kind):
+        values[(body["metadata"].get("labels") or {}).get(names.SHARD_LABEL)] += 1
+    for value, count in sorted(values.items(), key=lambda one: one[0] or ""):
+        selector = shards.REST if value is None else shards.selector_of(value)
+        labels = {} if value is None else {names.SHARD_LABEL: value}
+        named = shards.lease_name(name, selector) in serving
+        if not named and not any(_selects(one, labels) for one in selecting):
+            which = "objects without a shard" if value is None else f"the shard {value}"
+            words = (
+                f"no process serves {which} as controller {controller}: {count} objects of {kind.kind} are left alone"
+            )
+            found.append(
+                problem(words, f"start it: `trimtab run --watch-label-selector='{selector}'`, or label them anew")
+            )
+    return found
+
+
+def _selects(selector: str, labels: dict[str, str]) -> bool:
+    try:
+        return selectors.parse(selector)(labels)
+    except ValueError:
+        return False
+
+
 def _spec(lease: Body | None) -> dict[str, Any]:
     return (lease or {}).get("spec") or {}
 
 
 async def _count(patient: Patient, kind: Gvk) -> int:
+    return len(await _objects(patient, kind))
+
+
+async def _objects(patient: Patient, kind: Gvk) -> Sequence[Body]:
     try:
-        return len(await patient.all(kind))
+        return await patient.all(kind)
     except (UnknownKind, StaleGroup):
-        return 0
+        return ()
 
 
 def _held(name: str, controller: str, holder: str, spec: dict[str, Any], now: datetime) -> Answer:
