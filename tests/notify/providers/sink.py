@@ -2,13 +2,16 @@
 
 import asyncio
 import ssl
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from aiohttp import web
 
 from trimtab.base.clock import SystemClock
 from trimtab.base.http import AiohttpTransport
+from trimtab.notify.apprising import Apprising
 from trimtab.notify.notice import Notice
 from trimtab.notify.outbox import _told, tell
 from trimtab.notify.provider import Answer, NoAnswer, Outcome, Request, Settings
@@ -112,8 +115,10 @@ async def delivered(notice: Notice, settings: Settings) -> Outcome:
 async def told(notice: Notice, settings: Settings, seen: list[int] | None = None) -> Outcome:
     """What comes of telling `notice` as the outbox does it, with no time but that of the Provider."""
     transport = AiohttpTransport()
-    wire = Noting(Outbound(transport, SystemClock()), settings, [] if seen is None else seen)
     try:
-        return await tell(TABLE[settings.type], notice, settings, wire, least_s=0.0)
+        with tempfile.TemporaryDirectory() as work:
+            out, apprising = Outbound(transport, SystemClock()), Apprising(Path(work))
+            wire = Noting(out, settings, apprising, [] if seen is None else seen)
+            return await tell(TABLE[settings.type], notice, settings, wire, least_s=0.0)
     finally:
         await transport.close()

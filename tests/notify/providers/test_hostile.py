@@ -46,6 +46,10 @@ def _lines(name: str, channel: str) -> Settings:
 EVENT_HUB = "Endpoint=sb://PLACE/;SharedAccessKeyName=send;SharedAccessKey=hub-secret;EntityPath=events"
 ROWS: dict[str, Row] = {
     **{name: Row(settings) for name, settings in SETTINGS.items()},
+    "apprise": Row(
+        Settings(type="apprise", namespace="shop", name="tell", secret={"address": b"of the Secret"}),
+        address="jsons://PLACE/secret-path",
+    ),
     "azureeventhub": Row(SETTINGS["azureeventhub"], address=EVENT_HUB),
     "googlepubsub": Row(SETTINGS["googlepubsub"], address="https://PLACE/v1/projects/acme-prod"),
     "lark, signed": Row(replace(SETTINGS["lark"], token="lark-secret")),

@@ -79,13 +79,10 @@ TABLE: Final[Mapping[str, Provider]] = {
     "zulip": Composed(zulip.compose, zulip.judge),
 }
 
-_BRIDGE: Final = "use the type generic-hmac, and a small service of yours that passes it on"
-_WAYS_OUT: Final[Mapping[str, str]] = {
-
-}
-
 
 def unserved(type_: str) -> str:
     """Why nothing is told to a Provider of a type that is not in the table, and what to do."""
-    way_out = _WAYS_OUT.get(type_, _BRIDGE)
-    return f"this version of Trimtab does not serve Providers of type {type_}: nothing is told; {way_out}"
+    return (
+        f"this version of Trimtab does not serve Providers of type {type_}: nothing is told; use the type "
+        "generic-hmac, and a small service of yours that passes it on"
+    )
