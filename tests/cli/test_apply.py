@@ -387,7 +387,7 @@ def test_an_agent_follows_a_branch_brings_back_what_drifts_and_ends_cleanly(grou
             agent.kill()
     assert agent.returncode == 0, told
     assert ground.get("lease", "shop.apply.trimtab.dev")["spec"]["holderIdentity"] == "", told
-    assert 'data.colour: "red" → "blue"' in told
+    assert 'data.colour: "blue" → "red"' in told
 
 
 def test_what_a_kustomization_has_is_left_to_it(served: ControlPlane, ground: Ground, cluster: Cluster) -> None:
