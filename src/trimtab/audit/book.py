@@ -10,6 +10,7 @@ import os
 import platform
 import secrets
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -120,19 +121,17 @@ class Book:
             descriptor = files.lock(chain)
             if descriptor is None:
                 continue
-            try:
-                tail = files.tail(chain)
-                torn = self._mend(tail)
-            except Broken as failure:
-                note = note or f"{failure}: that chain is left as it is, and not gone on with"
-                os.close(descriptor)
-                continue
-            except BaseException:
-                os.close(descriptor)
-                raise
-            self._ahead = [*torn, self._introduced(chain, note)]
-            self._settle(chain, descriptor, tail)
-            return
+            with ExitStack() as failing:
+                failing.callback(os.close, descriptor)
+                try:
+                    tail = files.tail(chain)
+                except Broken as failure:
+                    note = note or f"{failure}: that chain is left as it is, and not gone on with"
+                    continue
+                self._ahead = [*self._mend(tail), self._introduced(chain, note)]
+                self._settle(chain, descriptor, tail)
+                failing.pop_all()
+                return
         chain = self._directory / f"chain-{secrets.token_hex(8)}"
         chain.mkdir(mode=0o700)
         files.persist(self._directory)

@@ -8,6 +8,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -73,16 +74,15 @@ def lines(file: Path) -> Iterator[Numbered]:
 
 def lock(chain: Path) -> int | None:
     """Hold `chain` until the returned descriptor is closed; None while another process does."""
-    descriptor = os.open(chain / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+    with ExitStack() as failing:
+        descriptor = os.open(chain / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        failing.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        failing.pop_all()
+        return descriptor
 
 
 def persist(directory: Path) -> None:

@@ -198,9 +198,9 @@ class Neighbours:
         return (ref for ref in refs if ref in known)
 
     def behind(self, source: SourceId, revision: str, cluster: str) -> tuple[set[Key], set[Key]]:
-        """Who of the others may desire anything of `source` at `revision`: those that have not looked, and those
+        """Who of the others may desire anything of `source` at `revision`.
 
-        that have and got no further.
+        Those that have not looked, and those that have and got no further.
         """
         fed = {
             key: one

@@ -148,7 +148,7 @@ class Scribe:
             provenance = Provenance(source=Source(revision=app.status.last_applied_revision))
         provenance = provenance.rendered(build.digest) if build is not None else provenance
         cause = None if build is not None else Cause.END
-        return self._auditor.witness(ks, provenance, app.hiding.text, app.place, cause)
+        return self._auditor.witness(ks, provenance, app.hiding.failure, app.place, cause)
 
     def held(self, ks: Kustomization, app: App) -> None:
         """Put on record that deletions are held, and that they no longer are."""
