@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.cli.apply.test_apply import config, deployment
 from tests.cli.conftest import Command, as_user_of
-from tests.cli.test_apply import config, deployment
 from tests.e2e.world import until
 from trimtab.cluster.plane import ControlPlane
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from trimtab.cli.rendering import ignored
+from trimtab.cli.render.rendering import ignored
 
 
 def test_the_ignore_file_of_the_root_counts_and_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:

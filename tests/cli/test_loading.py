@@ -9,7 +9,7 @@ import pytest
 @pytest.fixture(scope="module")
 def loaded() -> set[str]:
     """The modules of a process that can run the controllers, before it has begun."""
-    program = "import sys, trimtab.cli.process, trimtab.cli.assembly; print(*sorted(sys.modules))"
+    program = "import sys, trimtab.roles.process, trimtab.roles.assembly; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     return set(done.stdout.split())
 

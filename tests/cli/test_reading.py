@@ -6,7 +6,7 @@ import pytest
 
 from trimtab.cli import kinds, output
 from trimtab.cli.connect import Code, Failure, Options
-from trimtab.cli.demo_board import Board
+from trimtab.cli.demo.board import Board
 from trimtab.cli.get import Columns, status_test
 from trimtab.cli.kinds import ALL, APP, BUCKETS, CHART, EXTERNAL, GENERATOR, GIT, HELM, HOOK, OCI, SOURCES
 from trimtab.cli.reconcile import Broken, Pending, Ready, judge

@@ -11,7 +11,8 @@ import pytest
 
 from tests.e2e.releases import RELEASES
 from tests.e2e.world import SOURCES, Repo, World, condition, until
-from trimtab.cli import demo_repository, demo_root
+from trimtab.cli.demo import repository as demo_repository
+from trimtab.cli.demo import root as demo_root
 
 ROOT = demo_repository.examples()
 HOME, SOURCE = "flux-system", f"{SOURCES}/namespaces/flux-system/gitrepositories/flux-system"

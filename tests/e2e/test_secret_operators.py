@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.test_inventory import own
 from tests.e2e.test_repair import trimtab
 from tests.e2e.world import APPS, World, condition, until
-from trimtab.cli import demo_repository
+from trimtab.cli.demo import repository as demo_repository
 
 __all__ = ["own"]
 

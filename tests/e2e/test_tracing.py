@@ -156,7 +156,7 @@ def metrics(world):
 
 def test_without_the_flag_nothing_of_it_is_imported():
     code = (
-        "import sys, trimtab.cli.process, trimtab.cli.recording as recording\n"
+        "import sys, trimtab.roles.process, trimtab.roles.recording as recording\n"
         "from unittest.mock import Mock\n"
         "from trimtab.base.telemetry import Telemetry\n"
         "assert recording.recording(Mock(tracing=False), Telemetry(), '', {}) is None\n"

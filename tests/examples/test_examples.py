@@ -10,7 +10,8 @@ import pytest
 
 from trimtab.api.image import ImagePolicy, ImageRepository
 from trimtab.api.imageupdate import ImageUpdateAutomation
-from trimtab.cli import demo_repository, demo_root
+from trimtab.cli.demo import repository as demo_repository
+from trimtab.cli.demo import root as demo_root
 from trimtab.commits import Entry, Snapshot
 from trimtab.controllers.automation import Automation
 from trimtab.controllers.bumping import Bumping

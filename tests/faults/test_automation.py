@@ -24,10 +24,7 @@ from trimtab.api import crd as definitions
 from trimtab.api.gvk import GIT_REPOSITORY, IMAGE_POLICY, IMAGE_UPDATE_AUTOMATION
 from trimtab.base.http import AiohttpTransport
 from trimtab.base.telemetry import Telemetry
-from trimtab.cli.automation import Automation
 from trimtab.cli.connect import Options
-from trimtab.cli.role import Means
-from trimtab.cli.settings import Settings
 from trimtab.cluster.gitserver import GitServer
 from trimtab.kube import config
 from trimtab.kube.client import Client
@@ -35,6 +32,9 @@ from trimtab.kube.errors import AlreadyExists, ApiError, NotFound
 from trimtab.kube.limiter import Limiter
 from trimtab.kube.resource import Resource
 from trimtab.manifests.refs import Body, Gvk
+from trimtab.roles.automation import Automation
+from trimtab.roles.role import Means
+from trimtab.roles.settings import Settings
 
 NS = "automation-faults"
 SAMPLE_S = 3.0
@@ -243,7 +243,7 @@ class Ground:
 
 @pytest.fixture
 async def ground(kubeconfig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
-    monkeypatch.setattr("trimtab.cli.automation._GRACE_S", 0.0)  # who is killed does not finish
+    monkeypatch.setattr("trimtab.roles.automation._GRACE_S", 0.0)  # who is killed does not finish
     async with Forge(tmp_path) as forge:
         repo = Repo(tmp_path, "faults", f"http://127.0.0.1:{forge.port}")
         ground = Ground(kubeconfig, tmp_path / "data", forge, repo)

@@ -18,10 +18,7 @@ from trimtab.base.clock import SystemClock
 from trimtab.base.http import AiohttpTransport
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Telemetry
-from trimtab.cli.assembly import Assembly
 from trimtab.cli.connect import Options
-from trimtab.cli.role import Means
-from trimtab.cli.settings import Settings
 from trimtab.kube import config
 from trimtab.kube.client import Client
 from trimtab.kube.errors import AlreadyExists, ApiError, Conflict, Gone, NotFound, Unreachable
@@ -29,6 +26,9 @@ from trimtab.kube.limiter import Limiter
 from trimtab.kube.resource import Resource
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Body, Gvk
+from trimtab.roles.assembly import Assembly
+from trimtab.roles.role import Means
+from trimtab.roles.settings import Settings
 from trimtab.targets.kubernetes import inventory
 
 log = logging.getLogger(__name__)

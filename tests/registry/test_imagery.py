@@ -11,7 +11,7 @@ from tests.e2e.world import free_port
 from tests.registry.server import RegistryServer
 from trimtab.base.clock import SystemClock
 from trimtab.base.http import AiohttpTransport
-from trimtab.cli.imagery import Asked, Imagery
+from trimtab.cli.preview.imagery import Asked, Imagery
 from trimtab.manifests.refs import Body, Ref
 from trimtab.preview.needs import Image
 from trimtab.preview.verdict import Verdict

@@ -10,7 +10,7 @@ from tests.sops.conftest import FIXTURES, KEYS
 
 from .conftest import config_map, write
 
-PROGRAM = "from trimtab.cli.build import build; build(prog_name='trimtab build')"
+PROGRAM = "from trimtab.cli.render.build import build; build(prog_name='trimtab build')"
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from trimtab.cli.connect import Options
 
 
 class Lazy(NamedTuple):
-    """Where a command lives, and what the overview says about it."""
+    """Where a command lives, below `trimtab.cli`, and what the overview says about it."""
 
     module: str
     summary: str
@@ -22,51 +22,51 @@ class Lazy(NamedTuple):
 
 _COMMANDS: dict[str, dict[str, Lazy]] = {
     "Look": {
-        "get": Lazy("trimtab.cli.get", "List sources, apps, generators and Receivers: revision, readiness, message."),
-        "tree": Lazy("trimtab.cli.tree", "Show what an app consists of, and the state of every object."),
-        "why": Lazy("trimtab.cli.why", "Explain an object: origin, commit, drift; or what is in the way of an app."),
-        "history": Lazy("trimtab.cli.history", "List what an app has been through: revisions, outcomes, changes."),
-        "inventory": Lazy("trimtab.cli.inventory", "Show what an app has on record, and whether it is still there."),
-        "coverage": Lazy("trimtab.cli.coverage", "Count what is managed, unmanaged and orphaned."),
+        "get": Lazy("get", "List sources, apps, generators and Receivers: revision, readiness, message."),
+        "tree": Lazy("questions.tree", "Show what an app consists of, and the state of every object."),
+        "why": Lazy("questions.why", "Explain an object: origin, commit, drift; or what is in the way of an app."),
+        "history": Lazy("questions.history", "List what an app has been through: revisions, outcomes, changes."),
+        "inventory": Lazy("questions.inventory", "Show what an app has on record, and whether it is still there."),
+        "coverage": Lazy("coverage", "Count what is managed, unmanaged and orphaned."),
     },
     "The four questions": {
-        "preview": Lazy("trimtab.cli.preview", "Say whether a branch or a working tree will succeed, and why not."),
-        "wait": Lazy("trimtab.cli.wait", "Wait until a revision is fetched, rendered, applied and healthy."),
-        "diff": Lazy("trimtab.cli.diff", "Show where what is declared and what is live differ."),
-        "reconcile": Lazy("trimtab.cli.reconcile", "Look at a source or converge an app now."),
-        "compare": Lazy("trimtab.cli.compare", "Show what one environment has and another has not."),
+        "preview": Lazy("preview.preview", "Say whether a branch or a working tree will succeed, and why not."),
+        "wait": Lazy("questions.wait", "Wait until a revision is fetched, rendered, applied and healthy."),
+        "diff": Lazy("diff.diff", "Show where what is declared and what is live differ."),
+        "reconcile": Lazy("reconcile", "Look at a source or converge an app now."),
+        "compare": Lazy("diff.compare", "Show what one environment has and another has not."),
     },
     "Converge once": {
-        "apply": Lazy("trimtab.cli.apply", "Make a cluster equal to a directory, without custom resources."),
+        "apply": Lazy("apply.apply", "Make a cluster equal to a directory, without custom resources."),
     },
     "Change by git": {
-        "release": Lazy("trimtab.cli.release", "Give workloads another image."),
-        "hold": Lazy("trimtab.cli.pause", "Keep the automation from the images of an object."),
-        "unhold": Lazy("trimtab.cli.pause", "Let the automation go on, also with an image that was undone."),
-        "lock": Lazy("trimtab.cli.pause", "Keep everybody from the images of an object."),
-        "unlock": Lazy("trimtab.cli.pause", "Take that back."),
-        "rollback": Lazy("trimtab.cli.rollback", "Bring an app back to an earlier state, by a commit."),
-        "adopt": Lazy("trimtab.cli.adopt", "Write a live change into the file it belongs to, by a commit."),
+        "release": Lazy("release.release", "Give workloads another image."),
+        "hold": Lazy("release.pause", "Keep the automation from the images of an object."),
+        "unhold": Lazy("release.pause", "Let the automation go on, also with an image that was undone."),
+        "lock": Lazy("release.pause", "Keep everybody from the images of an object."),
+        "unlock": Lazy("release.pause", "Take that back."),
+        "rollback": Lazy("git.rollback", "Bring an app back to an earlier state, by a commit."),
+        "adopt": Lazy("git.adopt", "Write a live change into the file it belongs to, by a commit."),
     },
     "Change the loop": {
-        "suspend": Lazy("trimtab.cli.suspend", "Stop looking after a source or an app."),
-        "resume": Lazy("trimtab.cli.suspend", "Look after it again."),
-        "export": Lazy("trimtab.cli.export", "Print objects as they could stand in git; also what no app manages."),
+        "suspend": Lazy("suspend", "Stop looking after a source or an app."),
+        "resume": Lazy("suspend", "Look after it again."),
+        "export": Lazy("export", "Print objects as they could stand in git; also what no app manages."),
     },
     "Offline": {
-        "build": Lazy("trimtab.cli.build", "Render a directory as the controller would."),
-        "validate": Lazy("trimtab.cli.validate", "Judge manifests before they are committed."),
-        "envsubst": Lazy("trimtab.cli.envsubst", "Replace ${NAME} and the like in a text, as spec.postBuild does."),
-        "health": Lazy("trimtab.cli.health", "Judge objects: done, at work, or broken, and why."),
-        "images": Lazy("trimtab.cli.images", "Show which images run and what is chosen; choose and edit offline."),
+        "build": Lazy("render.build", "Render a directory as the controller would."),
+        "validate": Lazy("render.validate", "Judge manifests before they are committed."),
+        "envsubst": Lazy("render.envsubst", "Replace ${NAME} and the like in a text, as spec.postBuild does."),
+        "health": Lazy("render.health", "Judge objects: done, at work, or broken, and why."),
+        "images": Lazy("images.images", "Show which images run and what is chosen; choose and edit offline."),
     },
     "Run": {
-        "run": Lazy("trimtab.cli.run", "Run the controllers."),
-        "install": Lazy("trimtab.cli.install", "Install Trimtab on a cluster, or print what that takes."),
-        "doctor": Lazy("trimtab.cli.doctor", "Say what is wrong with an installation, and what to do about it."),
-        "repair": Lazy("trimtab.cli.repair", "Mend the record of an app, or let a stuck app go."),
-        "cluster": Lazy("trimtab.cli.cluster", "A local control plane: up, down, status."),
-        "demo": Lazy("trimtab.cli.demo", "See it work: a local cluster, a repository, and what to try."),
+        "run": Lazy("run", "Run the controllers."),
+        "install": Lazy("install", "Install Trimtab on a cluster, or print what that takes."),
+        "doctor": Lazy("doctor", "Say what is wrong with an installation, and what to do about it."),
+        "repair": Lazy("repair", "Mend the record of an app, or let a stuck app go."),
+        "cluster": Lazy("cluster", "A local control plane: up, down, status."),
+        "demo": Lazy("demo.demo", "See it work: a local cluster, a repository, and what to try."),
     },
 }
 
@@ -80,7 +80,9 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         for section in _COMMANDS.values():
             if cmd_name in section:
-                command: click.Command = getattr(importlib.import_module(section[cmd_name].module), cmd_name)
+                command: click.Command = getattr(
+                    importlib.import_module(f"trimtab.cli.{section[cmd_name].module}"), cmd_name
+                )
                 return command
         return None
 

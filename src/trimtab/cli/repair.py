@@ -9,8 +9,8 @@ import click
 
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
-from trimtab.cli.inventory import app
 from trimtab.cli.kinds import APP, one
+from trimtab.cli.questions.inventory import app
 
 if TYPE_CHECKING:
     from trimtab.api.kustomize import Kustomization

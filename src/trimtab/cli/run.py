@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import click
 
 from trimtab.cli.connect import DEFAULT_NAMESPACE, Options
-from trimtab.cli.flux_flags import NO_CONFIG_WATCHES, STRICT_SUBSTITUTION, flux_flags
-from trimtab.cli.tenancy import Tenancy, account_of
+from trimtab.roles.flux_flags import NO_CONFIG_WATCHES, STRICT_SUBSTITUTION, flux_flags
+from trimtab.roles.tenancy import Tenancy, account_of
 
 if TYPE_CHECKING:
-    from trimtab.cli.settings import Settings
+    from trimtab.roles.settings import Settings
 
 
 _CONTROLLERS = (
@@ -219,16 +219,18 @@ def run(
 ) -> None:
     """Run the controllers: pull, render, apply, watch, heal, until told to stop."""
     from trimtab.base import logs
-    from trimtab.cli.settings import Settings
+    from trimtab.roles.settings import Settings
 
     logs.setup(log_level.upper())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # secrets of every app are in our memory
     tenancy = Tenancy.given(
         multi_tenant, cross_namespace_refs, no_cross_namespace_refs, default_service_account, applier
     )
+    reached = Options.given(kubeconfig, context, namespace, None, before=before)
     settings = Settings(
         controllers=_controllers(controllers),
-        options=Options.given(kubeconfig, context, namespace, None, before=before),
+        kubeconfig=reached.kubeconfig,
+        context=reached.context,
         storage_path=storage_path,
         storage_addr=storage_addr,
         storage_adv_addr=storage_adv_addr or storage_addr,
@@ -324,7 +326,7 @@ def _duration(text: str, flag: str) -> float:
 
 
 def _tracing(*, asked: bool) -> bool:
-    from trimtab.cli.recording import obstacle
+    from trimtab.roles.recording import obstacle
 
     if asked and (why := obstacle(os.environ)):
         raise click.BadParameter(why, param_hint="--tracing")
@@ -333,7 +335,7 @@ def _tracing(*, asked: bool) -> bool:
 
 async def _until_told(settings: "Settings") -> int:
     """Run until SIGTERM or SIGINT; finish what is in flight."""
-    from trimtab.cli.process import Process
+    from trimtab.roles.process import Process
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,0 +1,1 @@
+"""The demo: a cluster, a repository and the controllers on one machine."""

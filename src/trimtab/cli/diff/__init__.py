@@ -1,0 +1,1 @@
+"""Where two things differ that should not: files and a cluster, or two environments."""

@@ -1,0 +1,1 @@
+"""Commands that change a repository, and what they ask of its past."""

@@ -1,0 +1,1 @@
+"""Commands that say how an app is doing, and why."""

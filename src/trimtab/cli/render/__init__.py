@@ -1,0 +1,1 @@
+"""Commands for files on this machine: render them, and judge what comes of them."""
