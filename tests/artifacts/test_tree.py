@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.artifacts.tree import Entry, Tree, decode_tree, encode_tree, without_collisions
+from trimtab.artifacts.tree import Entry, Tree, decode_tree, encode_tree, touched, without_collisions
 
 SHA = "ab" * 32
 
@@ -81,3 +81,20 @@ def test_names_that_other_readers_refuse_are_left_out():
     kept, strange = without_collisions([Entry(path, SHA, 1) for path in [*names, "x..", "..x", "a..b/c"]])
     assert strange == names
     assert [entry.path for entry in kept] == ["x..", "..x", "a..b/c"]
+
+
+@given(paths, paths)
+def test_touched_are_the_directories_above_all_that_differs(before: list[str], after: list[str]):
+    one, other = tree(*before), tree(*after)
+    found = touched(one, other)
+    differing = set(before) ^ set(after)
+    above = {path[:at] for path in differing for at, char in enumerate(path) if char == "/"}
+    assert found == above | ({""} if differing else set())
+
+
+def test_content_mode_and_links_touch_and_hints_do_not():
+    before = Tree.of([Entry("a/b/x", SHA, 1), Entry("c/y", SHA, 1)])
+    assert touched(before, Tree.of([Entry("a/b/x", "cd" * 32, 1), Entry("c/y", SHA, 1)])) == {"", "a", "a/b"}
+    assert touched(before, Tree.of([Entry("a/b/x", SHA, 1), Entry("c/y", SHA, 1, executable=True)])) == {"", "c"}
+    assert touched(before, Tree.of(before.entries, ["d/link"])) == {"", "d"}
+    assert touched(before, Tree.of([entry._replace(hint="1") for entry in before.entries])) == set()

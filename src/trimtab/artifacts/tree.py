@@ -94,6 +94,16 @@ class Tree:
         return whole.hexdigest()
 
 
+def touched(before: Tree, after: Tree) -> frozenset[str]:
+    """The directories in or below which anything differs; the root is the empty string."""
+    files = {entry[:4] for entry in before.entries} ^ {entry[:4] for entry in after.entries}
+    found: set[str] = set()
+    for path in {path for path, *_ in files} | set(before.left_out) ^ set(after.left_out):
+        while path and (path := path.rpartition("/")[0]) not in found:
+            found.add(path)
+    return frozenset(found)
+
+
 class _Stored(msgspec.Struct, frozen=True, array_like=True):
     format: int
     entries: tuple[Entry, ...]

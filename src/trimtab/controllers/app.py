@@ -38,13 +38,15 @@ UNREAD = "it is kept in Secrets that were not read yet"
 class Build:
     """A rendered and prepared state. `inputs` is the digest of all that went in: equal inputs need no new build.
 
-    `plaintext` are the Secrets of it that stand in git in clear text.
+    `plaintext` are the Secrets of it that stand in git in clear text. `beside` are the directories outside its own that
+    files were read in.
     """
 
     inputs: str
     digest: str
     items: tuple[Desired, ...]
     plaintext: tuple[Exposed, ...] = ()
+    beside: frozenset[str] = frozenset()
 
     @property
     def refs(self) -> set[Ref]:

@@ -16,6 +16,7 @@ from trimtab.controllers.app import App, Build
 from trimtab.controllers.bases import Bases
 from trimtab.controllers.decrypting import Decrypting
 from trimtab.controllers.index import Published, SourceId, SourceIndex
+from trimtab.controllers.lineup import outside
 from trimtab.controllers.substituting import Substituting
 from trimtab.manifests import codec
 from trimtab.render.closure import Closure
@@ -99,7 +100,13 @@ class Building:
             )
             items = await asyncio.to_thread(work) if len(rendered.manifests) > IN_LOOP_OBJECTS else work()
             rendering.say(objects=len(items))
-        app.build = Build(inputs, rendered.digest, tuple(ignore.marked(items, rules)), rendered.plaintext)
+        app.build = Build(
+            inputs,
+            rendered.digest,
+            tuple(ignore.marked(items, rules)),
+            rendered.plaintext,
+            frozenset(outside(closure.files, ks.spec.path)),
+        )
         app.bases = bases
         app.target.notices.say_all(ks.key, cautions.of(items))
         app.passed.clear()

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from trimtab.api.source import Artifact
 from trimtab.artifacts.snapshot import Snapshot
+from trimtab.artifacts.tree import touched
 from trimtab.manifests.refs import Key
 
 
@@ -30,6 +31,7 @@ class SourceIndex:
 
     def __init__(self) -> None:
         self._published: dict[SourceId, Published] = {}
+        self._touched: dict[SourceId, frozenset[str] | None] = {}
         self._problems: dict[SourceId, tuple[Artifact, str]] = {}
         self._listeners: list[Callable[[SourceId], None]] = []
         self._seekers: list[Callable[[SourceId], None]] = []
@@ -51,6 +53,10 @@ class SourceIndex:
         """The same, for who looks after it: nobody else is asked for it."""
         return self._published.get(source)
 
+    def touched(self, source: SourceId) -> frozenset[str] | None:
+        """The directories in or below which the last publication differs from the one before; None: from nothing."""
+        return self._touched.get(source)
+
     def trees(self) -> set[str]:
         """The digests of all trees that are on offer: as long as they are, their contents are needed."""
         return {published.snapshot.tree.digest for published in self._published.values()}
@@ -65,6 +71,7 @@ class SourceIndex:
             or before.artifact.digest != published.artifact.digest
             or (before.artifact.revision != published.artifact.revision)
         ):
+            self._touched[source] = touched(before.snapshot.tree, published.snapshot.tree) if before else None
             self._tell(source)
 
     def blame(self, source: SourceId, artifact: Artifact, words: str) -> bool:
@@ -83,6 +90,7 @@ class SourceIndex:
     def drop(self, source: SourceId) -> None:
         """The source is gone. What was applied from it stays."""
         self._problems.pop(source, None)
+        self._touched.pop(source, None)
         if self._published.pop(source, None) is not None:
             self._seek(source)  # it may only have come into other hands
 

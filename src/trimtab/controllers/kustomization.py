@@ -170,6 +170,11 @@ class Kustomizations:
         for key in self._world.substituting.stirred(holder, version):
             self._claims.wake(key)
 
+    def reads_beside(self, key: Key) -> frozenset[str]:
+        """The directories of its source that `key` was last built from, apart from its own."""
+        app = self._apps.get(key)
+        return app.build.beside if app is not None and app.build is not None else frozenset()
+
     def orphans(self) -> Orphans:
         """What looks for objects of ours that no app has on record."""
         world = self._world

@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -23,6 +24,7 @@ from trimtab.controllers import progress
 from trimtab.controllers.auditing import Auditor
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.journeys import Arrivals
+from trimtab.controllers.lookback import Lookback
 from trimtab.controllers.offering import Named
 from trimtab.controllers.state import ObjectState
 from trimtab.controllers.voice import Voice
@@ -73,7 +75,7 @@ _Read_contra = TypeVar("_Read_contra", bound=SourceObject, contravariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Surroundings(Generic[Source]):
-    """What the controller of one kind of source works with."""
+    """What the controller of one kind of source works with. Without a `lookback` it looks back at once."""
 
     client: Client
     objects: Informer[Source]
@@ -83,6 +85,7 @@ class Surroundings(Generic[Source]):
     clock: Clock
     traces: Traces = NO_TRACES
     auditor: Auditor | None = None
+    lookback: Lookback | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,10 +270,17 @@ class Sources(Generic[Source]):
         known.snapshot, known.digest = produced.snapshot, artifact.digest
         await self._tell(item, known, artifact, produced)
         self._offer(item.key, known)
-        # nobody waits for this answer
-        if produced.history is not None and (words := await produced.history()):
-            self._voice.say(item, "Warning", names.Reason.HISTORY_REWRITTEN, words)
+        if produced.history is not None:
+            step = partial(self._look_back, item, produced.history)
+            if self._world.lookback is None:
+                await step()
+            else:
+                self._world.lookback.add(item.key, step)
         return Again(max(item.spec.interval_s, LEAST_INTERVAL_S))
+
+    async def _look_back(self, item: Source, history: Callable[[], Awaitable[str]]) -> None:
+        if words := await history():
+            self._voice.say(item, "Warning", names.Reason.HISTORY_REWRITTEN, words)
 
     async def _check(self, known: _Known) -> None:
         """Hold nothing of which the store has lost a part: somebody who reads it has found that, not we."""

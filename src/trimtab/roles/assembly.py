@@ -41,6 +41,7 @@ from trimtab.controllers.configs import Configs
 from trimtab.controllers.decrypting import Decrypting
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.index import SourceId, SourceIndex
+from trimtab.controllers.lineup import lineup
 from trimtab.controllers.neighbours import Neighbours
 from trimtab.controllers.offering import Named, Offering
 from trimtab.controllers.place import Place
@@ -309,10 +310,10 @@ class Assembly:
                 controller.queue.add(waiting)
 
         def on_source(source: SourceId) -> None:
-            for ks in apps.store.values():
-                if (ks.spec.source_ref.kind, ks.source_key) == source:
-                    controller.queue.forget(ks.key)
-                    controller.queue.add(ks.key)
+            using = {ks.key: ks for ks in apps.store.values() if (ks.spec.source_ref.kind, ks.source_key) == source}
+            for key, priority in lineup(using, self._index.touched(source), kustomizations.reads_beside):
+                controller.queue.forget(key)
+                controller.queue.add(key, priority=priority)
 
         def wake(app: Key) -> None:
             controller.queue.add(app)

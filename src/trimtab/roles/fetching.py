@@ -21,6 +21,7 @@ from trimtab.controllers.helmchart import HelmChartProducer, Origins
 from trimtab.controllers.helmrepository import HelmRepositoryProducer
 from trimtab.controllers.includes import Includes
 from trimtab.controllers.index import SourceIndex
+from trimtab.controllers.lookback import Lookback
 from trimtab.controllers.ocirepository import OciProducer
 from trimtab.controllers.sourcing import Producer
 from trimtab.controllers.standing import Standing
@@ -61,6 +62,7 @@ class Fetching:
     traces: Traces
     auditor: Auditor | None = None
     _git: GitSource = field(init=False)
+    _lookback: Lookback = field(init=False)
     _includes: Includes = field(init=False)
     _charts: ChartWaker = field(init=False)
     _producers: Mapping[Gvk, Producer[Any]] = field(init=False)
@@ -73,6 +75,7 @@ class Fetching:
             self.clock,
             deny_private=self.settings.deny_private,
         )
+        self._lookback = Lookback(self.clock)
         self._includes = Includes(self.index, self.publisher)
         self._charts = ChartWaker(self.index)
         apps = Apps(self.transport, self.clock, deny_private=self.settings.deny_private)
@@ -87,13 +90,22 @@ class Fetching:
         self._producers = {producer.gvk: producer for producer in producers}
 
     def start(self, tasks: Tasks) -> None:
-        """Begin to clear away what nobody uses any more."""
+        """Begin to look back, and to clear away what nobody uses any more."""
+        self._lookback.controller.start(tasks)
         tasks.keep(self._sweep, name="sweep")
 
     def controller(self, tasks: Tasks, gvk: Gvk, objects: Informer[Any]) -> Controller[Key]:
         """The controller of one kind of source, not started yet."""
         world = sourcing.Surroundings(
-            self.client, objects, self.publisher, self.index, self.recorder, self.clock, self.traces, self.auditor
+            self.client,
+            objects,
+            self.publisher,
+            self.index,
+            self.recorder,
+            self.clock,
+            self.traces,
+            self.auditor,
+            self._lookback,
         )
         sources = sourcing.Sources(world, self._producers[gvk])
         controller = Controller(

@@ -38,6 +38,8 @@ class Priority(IntEnum):
     """A person or a webhook asked."""
     EVENT = 0
     """Something moved."""
+    ASIDE = 5
+    """Something moved that most likely changes nothing for it."""
     RETRY = 10
     """It failed before."""
     RESYNC = 20
