@@ -4,7 +4,7 @@ The parts, in this order, on one control plane with N apps of three objects each
 
 empty    resident memory with nothing to do
 memory   the same with N apps, all Ready
-idle     CPU share of one core, requests a second beside the Leases, and objects whose version moved, over a while
+idle     CPU share of one core, requests a second beside the Leases, and objects whose version moved, over an interval
 drift    how long until a Deployment that was scaled by hand is scaled back
 foreign  CPU, memory and drift again, with ten thousand objects of the same kinds that nobody manages
 growth   memory while every app is reconciled again and again
@@ -91,19 +91,21 @@ class Steady:
             if "memory" in parts:
                 self.say("memory", "memory", _resident_mib(pid), "MiB", 150 if self.n <= 1000 else 500)
                 self.say("memory", "peak", measure.consumption([pid])[1], "MiB")
-            if "idle" in parts:
-                await self._idle("idle", pid, run.namespace, self.arguments.idle)
+            share = 0.0
+            if parts & {"idle", "foreign"}:
+                share = await self._idle("idle", pid, run.namespace)
             if "drift" in parts:
                 await self._drift("drift", run.namespace)
             if "foreign" in parts:
-                await self._foreign(pid, run.namespace)
+                await self._foreign(pid, run.namespace, share)
             if "growth" in parts:
                 await self._growth(pid, run)
         if "start" in parts:
             await self._start(run.namespace)
 
-    async def _idle(self, part: str, pid: int, namespace: str, seconds: float) -> float:
-        """The share of a core."""
+    async def _idle(self, part: str, pid: int, namespace: str) -> float:
+        """The share of a core, over a whole interval: the looks of all apps lie close together in it."""
+        seconds = self.arguments.idle
         versions = await self._versions(namespace)
         (cpu, _), began = measure.consumption([pid]), time.monotonic()
         requests, leases = await self._rates(seconds)
@@ -120,10 +122,7 @@ class Steady:
         self.say(part, "p50", times[len(times) // 2], "s")
         self.say(part, "p95", times[int(len(times) * 0.95) - 1], "s", 0.2)
 
-    async def _foreign(self, pid: int, namespace: str) -> None:
-        await asyncio.sleep(_SETTLE_S)
-        seconds = min(self.arguments.idle, 120.0)
-        share = await self._idle("before foreign", pid, namespace, seconds)
+    async def _foreign(self, pid: int, namespace: str, share: float) -> None:
         before = _resident_mib(pid)
         (cpu, _) = measure.consumption([pid])
         await drift.crowd(self.server, _FOREIGN)
@@ -131,8 +130,8 @@ class Steady:
         await asyncio.sleep(_SETTLE_S)
         after = _resident_mib(pid)
         self.say("foreign", "change of memory", (after / before - 1) * 100, "%", 5)
-        now = await self._idle("foreign", pid, namespace, seconds)
-        self.say("foreign", "change of CPU", (now - share) * 100, "% of a core", 0.1)
+        now = await self._idle("foreign", pid, namespace)
+        self.say("foreign", "change of CPU", (now / share - 1) * 100, "%", 5)
         await self._drift("foreign", namespace)
 
     async def _growth(self, pid: int, run: measure.Measure) -> None:
