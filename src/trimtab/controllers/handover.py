@@ -134,8 +134,10 @@ class Handover:
     def taken_over(self, me: Key, refs: Iterable[Ref]) -> None:
         """`me` has applied `refs`: who had one of them on record before can let it go."""
         mine = set(refs)
+        if not mine:
+            return
         for key, app in self.apps.items():
-            if key != me and self._cluster(key) == self._cluster(me) and not mine.isdisjoint(app.inventory):
+            if key != me and not mine.isdisjoint(app.inventory) and self._cluster(key) == self._cluster(me):
                 self.claims.wake(key)
 
     # --- before deleting

@@ -377,8 +377,8 @@ class KubernetesTarget:
     def forgive(self, app: Key) -> None:
         """A new revision or a request: what was yielded to others is tried once more."""
         self.fights.forgive(app)
-        for tracked in self.tracker:
-            if tracked.app == app and tracked.left in (FOUGHT, REWRITTEN):
+        for tracked in self.tracker.of(app):
+            if tracked.left in (FOUGHT, REWRITTEN):
                 tracked.left, tracked.suspect, tracked.rewrites = "", True, 0
 
     def _yielding(self, wish: Wish, item: Desired) -> Desired:

@@ -183,6 +183,7 @@ class Tracker:
     ) -> None:
         self.judge = judge
         self._objects: dict[Ref, Tracked] = {}
+        self._of: dict[Key, dict[Ref, Tracked]] = {}
         self._tell = tell
         self._last_seen = last_seen
 
@@ -195,6 +196,10 @@ class Tracker:
     def get(self, ref: Ref) -> Tracked | None:
         return self._objects.get(ref)
 
+    def of(self, app: Key) -> list[Tracked]:
+        """The objects of `app`."""
+        return list(self._of.get(app, {}).values())
+
     def closely(self, ref: Ref) -> bool:
         """Whether of `ref` fields matter, too, that are no longer ours."""
         known = self._objects.get(ref)
@@ -204,7 +209,10 @@ class Tracker:
         """The record of `ref` for `app`; an object taken over from another app starts anew."""
         known = self._objects.get(ref)
         if known is None or known.app != app:
+            if known is not None:
+                self.forget(ref, known.app)
             known = self._objects[ref] = Tracked(ref, app, seen=self._last_seen(ref))
+            self._of.setdefault(app, {})[ref] = known
         return known
 
     def forget(self, ref: Ref, app: Key) -> None:
@@ -212,6 +220,9 @@ class Tracker:
         known = self._objects.get(ref)
         if known is not None and known.app == app:
             del self._objects[ref]
+            del self._of[app][ref]
+            if not self._of[app]:
+                del self._of[app]
 
     def observe(self, ref: Ref, sighting: Sighting | None) -> None:
         """An event of a shared watch."""
