@@ -64,11 +64,11 @@ def coverage(
 async def look(client: "Client", namespace: str, *, system: bool = False) -> "Estate":
     """What there is, and how it stands. Raises ApiError, Unreachable where not even the apps can be read."""
     from trimtab.controllers import landscape
-    from trimtab.controllers.ledger import Ledgers, cluster_of
+    from trimtab.controllers.applyrecords import ApplyRecords, cluster_of
     from trimtab.targets.kubernetes import coverage as covering
 
-    ledgers = Ledgers(client, await cluster_of(client))
-    apps, blind = await landscape.apps(client, ledgers, namespace)
+    records = ApplyRecords(client, await cluster_of(client))
+    apps, blind = await landscape.apps(client, records, namespace)
     found = await covering.survey(client, namespace, apps, system=system)
     return found._replace(blind=[*blind, *found.blind])
 

@@ -115,24 +115,24 @@ def _ask(question: str, *, yes: bool) -> None:
 async def _applied(client: "Client", options: Options, words: tuple[str, ...], *, yes: bool) -> int | None:
     """The same for an app of `trimtab apply`, which has its record in a Secret; None if there is no such app."""
     from trimtab.api import names
-    from trimtab.controllers.ledger import Ledgers, cluster_of
+    from trimtab.controllers.applyrecords import ApplyRecords, cluster_of
     from trimtab.manifests.refs import Key
     from trimtab.targets.kubernetes.desired import Owner
 
     kind, name = one(words)
-    ledgers = Ledgers(client, await cluster_of(client))
-    ledger = await ledgers.read(Key(options.namespace, name))
-    if kind is not APP or not ledger.uid:
+    records = ApplyRecords(client, await cluster_of(client))
+    record = await records.read(Key(options.namespace, name))
+    if kind is not APP or not record.uid:
         return None
-    if not ledger.problem:
+    if not record.problem:
         output.say("✔", "the record can be trusted: there is nothing to repair", quiet=options.quiet)
         return Code.OK
-    output.say("►", f"the record cannot be trusted: {ledger.problem}", quiet=options.quiet)
-    owner = Owner(names.APPLIED, ledger.key)
-    ledger.inventory, blind = await _rebuilt(client, owner, ledger.legible, quiet=options.quiet)
-    _ask(f"Write it as the record of app {ledger.key} of `trimtab apply`?", yes=yes)
+    output.say("►", f"the record cannot be trusted: {record.problem}", quiet=options.quiet)
+    owner = Owner(names.APPLIED, record.key)
+    record.inventory, blind = await _rebuilt(client, owner, record.legible, quiet=options.quiet)
+    _ask(f"Write it as the record of app {record.key} of `trimtab apply`?", yes=yes)
     # written with the version that was read: an apply that is under way is not written over
-    await ledgers.write(ledger)
+    await records.write(record)
     output.say("✔", "the record is written: the next `trimtab apply` goes on from it", quiet=options.quiet)
     return Code.UNKNOWN if blind else Code.OK
 

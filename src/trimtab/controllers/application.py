@@ -1,13 +1,9 @@
 """An app that has no object of its own: a directory, a name, and a cluster to put it into (`trimtab apply`).
 
 What a Kustomization is to the controllers, this is to `proposing`, `departing` and `carrying`, which tell its story:
-the same target, the same guards, the same order of writes. The record is a Secret (`ledger`), and who else wants what
-is found out from the records of others (`rivals`). Whatever happens in between, the next run reads the record and goes
-on.
-
-Objects carry labels of their own (`apply.trimtab.dev/…`), so that controllers do not take them for objects of theirs,
-but the field manager is that of the controllers: whoever applies an object last has all of it, labels included, so an
-app can move to a Kustomization and back without a trace.
+the same target, the same guards, the same order of writes. The record is a Secret (`applyrecords`), and who else wants
+what is found out from the records of others (`rivals`). Whatever happens in between, the next run reads the record and
+goes on.
 """
 
 import asyncio
@@ -20,8 +16,8 @@ from trimtab.api.install import DEFAULT_NAMESPACE
 from trimtab.api.kustomize import IgnoreRule
 from trimtab.base.clock import Clock
 from trimtab.base.tasks import Tasks
+from trimtab.controllers.applyrecords import ApplyRecords
 from trimtab.controllers.freeze import Freeze
-from trimtab.controllers.ledger import Ledgers
 from trimtab.kube.client import Client
 from trimtab.manifests.refs import Key, Ref
 from trimtab.render.render import Rendered
@@ -65,7 +61,7 @@ class Application:
     client: Client
     clock: Clock
     tasks: Tasks
-    ledgers: Ledgers
+    records: ApplyRecords
     key: Key
     remaining: Callable[[], float]
     told: Callable[[str], None]

@@ -16,8 +16,8 @@ from trimtab.api import names
 from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
 from trimtab.controllers import departing, health, verdicts
 from trimtab.controllers.application import Application, Terms
+from trimtab.controllers.applyrecords import About, ApplyRecord, Moved
 from trimtab.controllers.departing import Departure
-from trimtab.controllers.ledger import About, Ledger, Moved
 from trimtab.controllers.proposing import Proposal, narrowed, told_of
 from trimtab.health.verdict import State, Verdict
 from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
@@ -85,10 +85,10 @@ def admit(proposal: Proposal) -> None:
 
 async def note(app: Application, proposal: Proposal) -> None:
     """Put on record that the objects are as `proposal` has them, where nothing else is to be done."""
-    ledger = await _recorded(app, proposal)
-    _let_go(ledger, proposal.departure)
-    ledger.about = _planned(ledger, proposal)
-    await _close(app, ledger)
+    record = await _recorded(app, proposal)
+    _let_go(record, proposal.departure)
+    record.about = _planned(record, proposal)
+    await _close(app, record)
 
 
 async def carry_out(app: Application, proposal: Proposal, heard: Heard, *, stay: bool = False) -> Carried:
@@ -97,29 +97,29 @@ async def carry_out(app: Application, proposal: Proposal, heard: Heard, *, stay:
     `stay`: somebody will go on looking, so what is as it should be gets a look too, from which drift is known later.
     Raises Terminal, Transient, Waiting; what was done until then is on record.
     """
-    ledger = await _recorded(app, proposal)
+    record = await _recorded(app, proposal)
     deadline = Deadline(app, proposal.terms.timeout_s)
     app.target.forgive(app.key)
     if proposal.todo:
-        await _intend(app, ledger, proposal)
+        await _intend(app, record, proposal)
     outcomes: list[Outcome] = []
     ailing = {item.ref: app.target.verdict(item.ref) for item in proposal.items}
     try:
         if proposal.todo or stay:
-            outcomes += await _apply(app, ledger, proposal, heard, deadline, stay=stay)
-        departure = await departing.guard(app, ledger, proposal.items, proposal.rivals, proposal.terms)
+            outcomes += await _apply(app, record, proposal, heard, deadline, stay=stay)
+        departure = await departing.guard(app, record, proposal.items, proposal.rivals, proposal.terms)
         departure = departing.as_proposed(departure, proposal.departure)
-        _let_go(ledger, departure)
-        outcomes += await _prune(app, ledger, proposal, departure, heard, deadline)
+        _let_go(record, departure)
+        outcomes += await _prune(app, record, proposal, departure, heard, deadline)
     except (TrimtabError, *_REFUSALS):
-        _identify(app, ledger, proposal.items)
-        ledger.about = msgspec.structs.replace(_planned(ledger, proposal), applied="")
+        _identify(app, record, proposal.items)
+        record.about = msgspec.structs.replace(_planned(record, proposal), applied="")
         with contextlib.suppress(TrimtabError, *_REFUSALS):
-            await app.ledgers.write(ledger)
+            await app.records.write(record)
         raise
-    _identify(app, ledger, proposal.items)
-    ledger.about = _planned(ledger, proposal)
-    await _close(app, ledger)
+    _identify(app, record, proposal.items)
+    record.about = _planned(record, proposal)
+    await _close(app, record)
     await settle(app, proposal.items, deadline, ailing)
     return Carried(tuple(outcomes), departure.held)
 
@@ -127,19 +127,19 @@ async def carry_out(app: Application, proposal: Proposal, heard: Heard, *, stay:
 async def heal(app: Application, proposal: Proposal, heard: Heard) -> list[Outcome]:
     """Bring back what was disturbed of what `proposal` wished, unless another app has taken it since."""
     app.disturbed.clear()
-    ledger = await app.ledgers.read(app.key)
-    ledger.check()
-    wish = app.wish(proposal.items, ledger.inventory, proposal.terms)
+    record = await app.records.read(app.key)
+    record.check()
+    wish = app.wish(proposal.items, record.inventory, proposal.terms)
     plan = app.target.plan(wish, await app.target.observe(wish))
     todo = [change for stage in plan.stages for change in stage if change.action in (Action.CORRECT, Action.APPLY)]
     if not todo:
         return []
     await proposal.rivals.fresh().contest([change.after for change in todo if change.after is not None])
     outcomes = await _converged(app, wish, narrowed(plan, {change.ref for change in todo}), (), heard)
-    before = dict(ledger.inventory)
-    _identify(app, ledger, proposal.items)
-    if ledger.inventory != before:
-        await app.ledgers.write(ledger)
+    before = dict(record.inventory)
+    _identify(app, record, proposal.items)
+    if record.inventory != before:
+        await app.records.write(record)
     verdicts.check(outcomes, {item.ref for item in proposal.items})
     return outcomes
 
@@ -171,66 +171,66 @@ async def settle(
 # --- record
 
 
-async def _recorded(app: Application, proposal: Proposal) -> Ledger:
+async def _recorded(app: Application, proposal: Proposal) -> ApplyRecord:
     """The record, if it is still the one that `proposal` was made from. Raises Moved, Terminal."""
-    ledger = await app.ledgers.read(app.key)
-    ledger.check()
-    if ledger.version != proposal.version:
+    record = await app.records.read(app.key)
+    record.check()
+    if record.version != proposal.version:
         raise Moved(f"app {app.key} was applied by somebody else since this was planned: look again, then apply")
-    return ledger
+    return record
 
 
-async def _intend(app: Application, ledger: Ledger, proposal: Proposal) -> None:
+async def _intend(app: Application, record: ApplyRecord, proposal: Proposal) -> None:
     """Put on record what is about to be written. Where nothing is new, there is nothing to write."""
     wanted = [Entry(item.ref, item.gvk.version) for item in proposal.items]
-    merged = inventory.union(ledger.inventory, wanted)
-    if merged == ledger.inventory and ledger.uid:
+    merged = inventory.union(record.inventory, wanted)
+    if merged == record.inventory and record.uid:
         return
-    ledger.inventory = merged
-    ledger.about = msgspec.structs.replace(_planned(ledger, proposal), applied="")
-    await app.ledgers.write(ledger)
+    record.inventory = merged
+    record.about = msgspec.structs.replace(_planned(record, proposal), applied="")
+    await app.records.write(record)
 
 
-def _planned(ledger: Ledger, proposal: Proposal) -> About:
+def _planned(record: ApplyRecord, proposal: Proposal) -> About:
     """What the record says of where the app comes from, with what was approved and is not through yet."""
-    about = told_of(ledger, proposal.about, proposal.items)
-    pending = bool(about.leaving) and ledger.about.approval == proposal.terms.approval
+    about = told_of(record, proposal.about, proposal.items)
+    pending = bool(about.leaving) and record.about.approval == proposal.terms.approval
     if not pending:
         return about
-    return msgspec.structs.replace(about, approval=ledger.about.approval, granted=ledger.about.granted)
+    return msgspec.structs.replace(about, approval=record.about.approval, granted=record.about.granted)
 
 
-def _let_go(ledger: Ledger, departure: Departure) -> None:
+def _let_go(record: ApplyRecord, departure: Departure) -> None:
     """What another app has made its own leaves the record."""
     for ref in departure.settled:
-        ledger.inventory.pop(ref, None)
+        record.inventory.pop(ref, None)
 
 
-def _identify(app: Application, ledger: Ledger, items: Sequence[Desired]) -> None:
+def _identify(app: Application, record: ApplyRecord, items: Sequence[Desired]) -> None:
     """Put the uids that `items` have now into the record; of what was never ours there is none."""
     for item in items:
         tracked = app.target.tracker.get(item.ref)
-        known = tracked is not None and tracked.baseline is not None and item.ref in ledger.inventory
+        known = tracked is not None and tracked.baseline is not None and item.ref in record.inventory
         if known and tracked is not None and tracked.baseline is not None:
-            ledger.inventory[item.ref] = Entry(item.ref, item.gvk.version, tracked.baseline.uid)
+            record.inventory[item.ref] = Entry(item.ref, item.gvk.version, tracked.baseline.uid)
 
 
-async def _close(app: Application, ledger: Ledger) -> None:
+async def _close(app: Application, record: ApplyRecord) -> None:
     """Write the record; that of an app which has nothing any more goes."""
-    if ledger.inventory:
-        await app.ledgers.write(ledger)
+    if record.inventory:
+        await app.records.write(record)
     else:
-        await app.ledgers.forget(ledger)
+        await app.records.forget(record)
 
 
 # --- apply
 
 
 async def _apply(
-    app: Application, ledger: Ledger, proposal: Proposal, heard: Heard, deadline: Deadline, *, stay: bool
+    app: Application, record: ApplyRecord, proposal: Proposal, heard: Heard, deadline: Deadline, *, stay: bool
 ) -> list[Outcome]:
     """Apply what is to be applied; what has to wait for a definition of the same set is waited for."""
-    wish, pauses = app.wish(proposal.items, ledger.inventory, proposal.terms), iter(_AGAIN_S)
+    wish, pauses = app.wish(proposal.items, record.inventory, proposal.terms), iter(_AGAIN_S)
     judgements: Sequence[gate.Judgement] = proposal.judgements
     done: list[Outcome] = []
     rest = Action.CORRECT if stay else None
@@ -275,19 +275,19 @@ async def _bear(app: Application, failures: Sequence[Outcome], pauses: Iterator[
 
 
 async def _prune(
-    app: Application, ledger: Ledger, proposal: Proposal, departure: Departure, heard: Heard, deadline: Deadline
+    app: Application, record: ApplyRecord, proposal: Proposal, departure: Departure, heard: Heard, deadline: Deadline
 ) -> list[Outcome]:
     """Delete what may go, and wait until it is gone. What is not ours any more leaves the record."""
     if not departure.go:
         return []
-    if departure.granted and departure.granted != ledger.about.granted:
+    if departure.granted and departure.granted != record.about.granted:
         approval = proposal.terms.approval
-        ledger.about = msgspec.structs.replace(ledger.about, approval=approval, granted=departure.granted)
-        await app.ledgers.write(ledger)  # a crash in between must not ask again for what was approved
-    elif (await app.ledgers.read(app.key)).version != ledger.version:
+        record.about = msgspec.structs.replace(record.about, approval=approval, granted=departure.granted)
+        await app.records.write(record)  # a crash in between must not ask again for what was approved
+    elif (await app.records.read(app.key)).version != record.version:
         words = "nothing is deleted: somebody else has changed the record since it was read"
         raise Transient(names.Reason.PRUNE_FAILED, words)
-    wish = app.wish(proposal.items, ledger.inventory, proposal.terms)
+    wish = app.wish(proposal.items, record.inventory, proposal.terms)
     left, done, pauses = list(departure.go), list[Outcome](), iter(_AGAIN_S)
     while left:
         outcomes: list[Outcome] = []
@@ -295,7 +295,7 @@ async def _prune(
             heard(outcome)
             outcomes.append(outcome)
             if outcome.effect in (Effect.DELETED, Effect.RELEASED):
-                ledger.inventory.pop(outcome.ref, None)
+                record.inventory.pop(outcome.ref, None)
         done += [outcome for outcome in outcomes if outcome.effect is not Effect.WAITING]
         failures = [outcome for outcome in outcomes if outcome.effect is Effect.FAILED]
         waiting = [outcome for outcome in outcomes if outcome.effect is Effect.WAITING]

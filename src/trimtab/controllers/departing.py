@@ -7,7 +7,7 @@ from trimtab.api.gvk import HELM_RELEASE, KUSTOMIZATION
 from trimtab.base.abreast import abreast
 from trimtab.controllers import weighing
 from trimtab.controllers.application import PROTECTED, Application, Terms
-from trimtab.controllers.ledger import Ledger
+from trimtab.controllers.applyrecords import ApplyRecord
 from trimtab.controllers.rivals import Rivals
 from trimtab.diff.report import Finding, State
 from trimtab.kube.errors import ApiError, NotFound, StaleGroup, UnknownKind, Unreachable
@@ -36,14 +36,16 @@ class Departure(NamedTuple):
     granted: tuple[str, ...] = ()
 
 
-def left(ledger: Ledger, items: Sequence[Desired]) -> list[Entry]:
+def left(record: ApplyRecord, items: Sequence[Desired]) -> list[Entry]:
     """What is on record and no longer wished, in the order of deletion."""
-    return [one.entry for one in prune.leaving(ledger.inventory, {item.ref for item in items})]
+    return [one.entry for one in prune.leaving(record.inventory, {item.ref for item in items})]
 
 
-async def guard(app: Application, ledger: Ledger, items: Sequence[Desired], rivals: Rivals, terms: Terms) -> Departure:
+async def guard(
+    app: Application, record: ApplyRecord, items: Sequence[Desired], rivals: Rivals, terms: Terms
+) -> Departure:
     """Which of what left may be deleted now."""
-    leaving = left(ledger, items)
+    leaving = left(record, items)
     if not leaving or not terms.prune:
         return Departure()
     elsewhere = await rivals.elsewhere([entry.ref for entry in leaving])
@@ -57,8 +59,8 @@ async def guard(app: Application, ledger: Ledger, items: Sequence[Desired], riva
         return Departure((), elsewhere.wanted, settled, why)
     weighed = await weighing.weigh(app.client, app.owner, leaving, PROTECTED, app.target.watches.last_seen)
     candidates = [_with_its_own(candidate) for candidate in weighed.candidates]
-    granted = ledger.about.granted if ledger.about.approval == terms.approval else ()
-    owned = len(ledger.inventory)
+    granted = record.about.granted if record.about.approval == terms.approval else ()
+    owned = len(record.inventory)
     decision = budget.decide(candidates, owned, terms.budget, approval=terms.approval, granted=granted)
     waiting = {candidate.ref for candidate in decision.held} | weighed.later
     held = budget.words(decision, "say --approve-prune") if decision.held else ""
@@ -81,7 +83,7 @@ def as_proposed(departure: Departure, proposed: Departure) -> Departure:
 
 
 async def told(
-    app: Application, ledger: Ledger, items: Sequence[Desired], departure: Departure, terms: Terms
+    app: Application, record: ApplyRecord, items: Sequence[Desired], departure: Departure, terms: Terms
 ) -> list[Finding]:
     """What becomes of what left, as far as the cluster still has it."""
     going = {entry.ref for entry in departure.go}
@@ -106,7 +108,7 @@ async def told(
             note = "no longer declared, and kept: its deletion is held"
         return Finding(entry.ref, State.EXTRA, note=note)
 
-    return [found for found in await abreast(one, left(ledger, items)) if found is not None]
+    return [found for found in await abreast(one, left(record, items)) if found is not None]
 
 
 async def _settled(app: Application, handed: Sequence[Entry]) -> frozenset[Ref]:

@@ -7,7 +7,7 @@ from trimtab.api import names
 from trimtab.api.gvk import HELM_RELEASE, KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.abreast import abreast
-from trimtab.controllers.ledger import Ledgers
+from trimtab.controllers.applyrecords import ApplyRecords
 from trimtab.controllers.reading import look
 from trimtab.controllers.rivals import RELEASE_PREFIX
 from trimtab.diff.report import Finding, State
@@ -22,7 +22,7 @@ from trimtab.targets.kubernetes.estate import Record
 _REFUSALS: Final = (ApiError, StaleGroup, Unreachable)
 
 
-async def apps(client: Client, ledgers: Ledgers, namespace: str) -> tuple[Apps, list[Finding]]:
+async def apps(client: Client, applied: ApplyRecords, namespace: str) -> tuple[Apps, list[Finding]]:
     """The records of all apps, and what could not be read of them.
 
     Apps of other namespaces may have objects in `namespace`, so all are asked for. Who may not list them everywhere is
@@ -42,7 +42,7 @@ async def apps(client: Client, ledgers: Ledgers, namespace: str) -> tuple[Apps, 
             records[prefix] = None
             blind.append(Finding(kind, State.UNKNOWN, note=f"which apps there are is not known: {failure}"))
     try:
-        found = await ledgers.within_reach(namespace)
+        found = await applied.within_reach(namespace)
         records[names.APPLIED] = {one.key: Record(one.inventory.keys(), one.problem) for one in found}
     except _REFUSALS as failure:
         records[names.APPLIED] = None

@@ -9,8 +9,8 @@ import msgspec
 from trimtab.base.errors import Terminal
 from trimtab.controllers import departing
 from trimtab.controllers.application import Application, Terms
+from trimtab.controllers.applyrecords import About, ApplyRecord
 from trimtab.controllers.departing import Departure
-from trimtab.controllers.ledger import About, Ledger
 from trimtab.controllers.rivals import Planned, Rivals
 from trimtab.diff.report import Finding, State
 from trimtab.manifests import codec
@@ -60,34 +60,34 @@ async def propose(
 
     `planned` says what another app of the same repository desires.
     """
-    ledger = await app.ledgers.read(app.key)
-    ledger.check()
-    await app.ledgers.check_place(ledger)
-    rivals = Rivals(app.client, app.ledgers, app.key, about, planned, terms.heir_of, terms.disregarded)
+    record = await app.records.read(app.key)
+    record.check()
+    await app.records.check_place(record)
+    rivals = Rivals(app.client, app.records, app.key, about, planned, terms.heir_of, terms.disregarded)
     await rivals.check_name()
-    _guard_empty(app, items, ledger, terms)
+    _guard_empty(app, items, record, terms)
     until = asyncio.get_running_loop().time() + terms.timeout_s
     asked = comparing.Terms(stamped=True, timeout_s=terms.timeout_s, until=until)
     found = {one.ref: one for one in await comparing.compare(app.client, items, asked)}
-    todo = frozenset(ref for ref, one in found.items() if one.state not in _DONE or _unsure(ledger, one))
+    todo = frozenset(ref for ref, one in found.items() if one.state not in _DONE or _unsure(record, one))
     await rivals.contest([item for item in items if item.ref in todo and found[item.ref].state is not State.MISSING])
-    wish = app.wish(items, ledger.inventory, terms)
+    wish = app.wish(items, record.inventory, terms)
     plan = narrowed(app.target.plan(wish, await app.target.observe(wish)), todo) if todo else None
     judgements = tuple(await app.target.judge(wish, plan)) if plan is not None else ()
-    departure = await departing.guard(app, ledger, items, rivals, terms)
+    departure = await departing.guard(app, record, items, rivals, terms)
     findings = [one for one in found.values() if one.state not in _DONE]
-    findings += await departing.told(app, ledger, items, departure, terms)
-    about = told_of(ledger, about, items)
-    told = msgspec.structs.replace(ledger.about, approval="", granted=())
+    findings += await departing.told(app, record, items, departure, terms)
+    about = told_of(record, about, items)
+    told = msgspec.structs.replace(record.about, approval="", granted=())
     on_record = told == about and not departure.settled
     return Proposal(
-        *(ledger.version, about, items, terms, rivals, tuple(findings), todo, departure, judgements, on_record)
+        *(record.version, about, items, terms, rivals, tuple(findings), todo, departure, judgements, on_record)
     )
 
 
-def told_of(ledger: Ledger, about: About, items: Sequence[Desired]) -> About:
+def told_of(record: ApplyRecord, about: About, items: Sequence[Desired]) -> About:
     """What the record says of the app once `items` are applied."""
-    gone = ledger.inventory.keys() - {item.ref for item in items}
+    gone = record.inventory.keys() - {item.ref for item in items}
     applied = codec.digest(sorted(item.digest for item in items))
     return msgspec.structs.replace(about, applied=applied, leaving=tuple(sorted(map(encode_id, gone))))
 
@@ -104,16 +104,16 @@ def narrowed(plan: KubePlan, todo: Collection[Ref], *, rest: Action | None = Non
     return KubePlan(tuple(tuple(one for change in stage for one in kept(change)) for stage in plan.stages), ())
 
 
-def _unsure(ledger: Ledger, found: Finding) -> bool:
+def _unsure(record: ApplyRecord, found: Finding) -> bool:
     """Whether what looks as it is wished was not applied by us, as far as the record goes."""
-    entry = ledger.inventory.get(found.ref)
+    entry = record.inventory.get(found.ref)
     return found.state is State.SAME and (entry is None or not entry.uid)
 
 
-def _guard_empty(app: Application, items: Sequence[Desired], ledger: Ledger, terms: Terms) -> None:
+def _guard_empty(app: Application, items: Sequence[Desired], record: ApplyRecord, terms: Terms) -> None:
     """Nothing at all is never taken for a wish, unless that is said to be meant (ENGINE.md, P3)."""
-    if items or (terms.allow_empty and ledger.uid):
+    if items or (terms.allow_empty and record.uid):
         return
-    kept = f": the {len(ledger.inventory)} objects of app {app.key} are kept" if ledger.inventory else ""
-    way = ". If that is meant, say --allow-empty" if ledger.inventory else ""
+    kept = f": the {len(record.inventory)} objects of app {app.key} are kept" if record.inventory else ""
+    way = ". If that is meant, say --allow-empty" if record.inventory else ""
     raise Terminal("EmptyRender", f"no object is declared{kept}{way}")

@@ -13,7 +13,7 @@ from trimtab.api.gvk import HELM_RELEASE, KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
 from trimtab.base.abreast import abreast
 from trimtab.base.errors import Terminal, Transient, TrimtabError
-from trimtab.controllers.ledger import About, Ledger, Ledgers, head_of
+from trimtab.controllers.applyrecords import About, ApplyRecord, ApplyRecords, head_of
 from trimtab.controllers.reading import look
 from trimtab.diff import fields
 from trimtab.kube.client import Client
@@ -26,7 +26,7 @@ RELEASE_PREFIX: Final = names.RELEASE_OWNER_NAME.removesuffix("name")
 _REFUSALS: Final = (ApiError, UnknownKind, StaleGroup, Unreachable)
 _SHOWN: Final = 10
 
-Planned = Callable[[Ledger], Awaitable[set[Ref]]]
+Planned = Callable[[ApplyRecord], Awaitable[set[Ref]]]
 """What an app of the same repository desires at our revision. Raises TrimtabError where that cannot be told."""
 
 
@@ -45,7 +45,7 @@ class Rivals:
     """
 
     client: Client
-    ledgers: Ledgers
+    records: ApplyRecords
     key: Key
     about: About
     planned: Planned
@@ -56,7 +56,7 @@ class Rivals:
 
     def fresh(self) -> "Rivals":
         """The same, with nothing in mind of what was found before."""
-        return Rivals(self.client, self.ledgers, self.key, self.about, self.planned, self.heir_of, self.disregarded)
+        return Rivals(self.client, self.records, self.key, self.about, self.planned, self.heir_of, self.disregarded)
 
     async def check_name(self) -> None:
         """Raise Terminal where a Kustomization has the name: two would take themselves for one app."""
@@ -127,11 +127,11 @@ class Rivals:
     async def _desired_by(self, key: Key, ref: Ref) -> bool:
         """Whether the app `key` desires `ref`, or may: one whose record cannot be trusted may desire anything."""
         if key not in self._desires:
-            ledger = await self.ledgers.read(key)
+            record = await self.records.read(key)
             try:
-                self._desires[key] = None if ledger.problem else await self._desired(ledger)
+                self._desires[key] = None if record.problem else await self._desired(record)
             except TrimtabError:
-                self._desires[key] = ledger.wished
+                self._desires[key] = record.wished
         desired = self._desires[key]
         return desired is None or ref in desired
 
@@ -140,42 +140,42 @@ class Rivals:
     async def elsewhere(self, refs: Sequence[Ref]) -> Elsewhere:
         """Which of `refs` other apps desire."""
         try:
-            ledgers = await self.ledgers.within_reach(self.key.namespace)
+            records = await self.records.within_reach(self.key.namespace)
         except _REFUSALS as failure:
             return Elsewhere({}, f"deletions are held: what other apps desire cannot be read: {failure}")
         wanted: dict[Ref, Key] = {}
-        for ledger in ledgers:
-            if ledger.key in (self.key, self.heir_of) or ledger.key in self.disregarded:
+        for record in records:
+            if record.key in (self.key, self.heir_of) or record.key in self.disregarded:
                 continue
-            if ledger.problem and self._near(ledger):
-                words = f"deletions are held: the record of app {ledger.key} cannot be trusted. {_way_out(ledger.key)}"
+            if record.problem and self._near(record):
+                words = f"deletions are held: the record of app {record.key} cannot be trusted. {_way_out(record.key)}"
                 return Elsewhere({}, words)
             try:
-                desired = await self._desired(ledger)
+                desired = await self._desired(record)
             except TrimtabError as failure:
                 words = (
-                    f"deletions are held: app {ledger.key} comes from the same repository, and what it desires at "
+                    f"deletions are held: app {record.key} comes from the same repository, and what it desires at "
                     f"{self.about.revision} is not known ({failure}). Apply it first, then this one again. "
-                    f"{_way_out(ledger.key)}"
+                    f"{_way_out(record.key)}"
                 )
                 return Elsewhere({}, words)
-            wanted |= dict.fromkeys(desired & set(refs), ledger.key)
+            wanted |= dict.fromkeys(desired & set(refs), record.key)
         return Elsewhere(wanted)
 
-    def _near(self, ledger: Ledger) -> bool:
+    def _near(self, record: ApplyRecord) -> bool:
         """Whether what another app has is our concern even if nobody can tell what that is."""
-        fed_alike = bool(self.about.source) and ledger.about.source == self.about.source
-        return fed_alike or ledger.key.namespace == self.key.namespace
+        fed_alike = bool(self.about.source) and record.about.source == self.about.source
+        return fed_alike or record.key.namespace == self.key.namespace
 
-    async def _desired(self, ledger: Ledger) -> set[Ref]:
+    async def _desired(self, record: ApplyRecord) -> set[Ref]:
         """What another app desires at our revision. Raises TrimtabError where nobody can tell."""
-        theirs, ours = ledger.about, self.about
+        theirs, ours = record.about, self.about
         fed_alike = bool(ours.source) and theirs.source == ours.source
         if not fed_alike or theirs.revision == ours.revision:
-            return ledger.wished
+            return record.wished
         if not theirs.plain:
             raise Transient(names.Reason.PROGRESSING, "its build takes more than its directory")
-        return await self.planned(ledger)
+        return await self.planned(record)
 
     # --- look
 

@@ -15,8 +15,8 @@ from trimtab.cli.apply.applying import Asked, Run, Terms, pass_over, running
 from trimtab.cli.apply.origin import Whence
 from trimtab.cli.connect import Code, Options
 from trimtab.cli.render.rendering import Recipe
+from trimtab.controllers.applyrecords import Moved
 from trimtab.controllers.hiding import NOTHING
-from trimtab.controllers.ledger import Moved
 from trimtab.diff.compare import Difference
 from trimtab.diff.report import Finding, State
 from trimtab.kube import config as kubeconfigs

@@ -90,7 +90,7 @@ def apply(
     from trimtab.base.durations import parse_duration
     from trimtab.cli.apply import agent, applying
     from trimtab.cli.apply.origin import Whence, is_url
-    from trimtab.controllers.ledger import checked
+    from trimtab.controllers.applyrecords import checked
     from trimtab.manifests.refs import Key
     from trimtab.targets.kubernetes.budget import Budget
 

@@ -31,8 +31,8 @@ from trimtab.cli.render.rendering import Recipe
 from trimtab.controllers import carrying
 from trimtab.controllers.alone import Alone
 from trimtab.controllers.application import Application, Terms
+from trimtab.controllers.applyrecords import About, ApplyRecord, ApplyRecords, Moved, cluster_of
 from trimtab.controllers.hiding import NOTHING, Hiding
-from trimtab.controllers.ledger import About, Ledger, Ledgers, Moved, cluster_of
 from trimtab.controllers.proposing import Proposal, propose
 from trimtab.diff.report import Finding, Report, State, gathered
 from trimtab.kube.client import Client
@@ -130,10 +130,10 @@ class Run:
             revision = place.revision or rendered.digest
             about = About(source=place.source, path=place.path, revision=revision, plain=self.build.plain)
 
-            async def planned(ledger: Ledger) -> set[Ref]:
-                manifests = await place.other(ledger.about.path)
+            async def planned(record: ApplyRecord) -> set[Ref]:
+                manifests = await place.other(record.about.path)
                 namespaced = await scopes(self.app.client, manifests)
-                namespace = ledger.key.namespace
+                namespace = record.key.namespace
                 return {placed(one, namespace, namespaced=namespaced.get(one.gvk)).ref for one in manifests}
 
             before = Key(self.app.key.namespace, self.asked.take_over) if self.asked.take_over else None
@@ -240,7 +240,7 @@ async def running(client: Client, asked: Asked) -> AsyncIterator[Run]:
     key = Key(options.asked or client.config.namespace, asked.name)
     build = Build.of(asked.recipe)
     tasks = Tasks("apply")
-    ledgers = Ledgers(client, await cluster_of(client))
+    records = ApplyRecords(client, await cluster_of(client))
 
     def told(holder: str) -> None:
         output.say("◎", f"app {key} is being applied by {holder}: waiting for it", quiet=options.quiet)
@@ -250,7 +250,7 @@ async def running(client: Client, asked: Asked) -> AsyncIterator[Run]:
     def awaited(words: str) -> None:
         output.say("◎", words, quiet=options.quiet)
 
-    app = Application(client, client.clock, tasks, ledgers, key, alone.remaining, awaited)
+    app = Application(client, client.clock, tasks, records, key, alone.remaining, awaited)
     try:
         if not origins.is_url(asked.origin):
             local = origins.Local(Path(asked.origin), build)

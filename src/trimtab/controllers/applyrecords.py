@@ -69,7 +69,7 @@ class _Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(slots=True)
-class Ledger:
+class ApplyRecord:
     """What is on record of the app `key`. `uid` and `version` are those of its head, empty where there is none.
 
     `problem` is why the record cannot be trusted: then nothing is done for the app, and `legible` is what can be read
@@ -129,7 +129,7 @@ async def cluster_of(client: Client) -> str:
     return str(body["metadata"]["uid"])
 
 
-class Ledgers:
+class ApplyRecords:
     """Reads and writes the records of one cluster, which is called `cluster`."""
 
     def __init__(self, client: Client, cluster: str) -> None:
@@ -138,148 +138,148 @@ class Ledgers:
 
     # --- read
 
-    async def read(self, key: Key) -> Ledger:
+    async def read(self, key: Key) -> ApplyRecord:
         """The record of `key`; an empty one where there is none. Raises what the client raises."""
         resource = await self._client.discovery.find(SECRET)
         head = head_of(key)
         try:
             return await self._read(await self._client.get(resource, head.name, head.namespace, type=_Held))
         except NotFound:
-            return Ledger(key, cluster=self._cluster)
+            return ApplyRecord(key, cluster=self._cluster)
 
-    async def all(self, namespace: str = "") -> list[Ledger]:
+    async def all(self, namespace: str = "") -> list[ApplyRecord]:
         """The records of all apps of `namespace`, or of every one. Raises what the client raises."""
         resource = await self._client.discovery.find(SECRET)
         found = await self._client.list(resource, namespace, label_selector=names.APPLIED_RECORD, type=_Held)
         heads = [secret for secret in found.items if secret.metadata.name.endswith(SUFFIX)]
         return [await self._read(head) for head in heads]
 
-    async def within_reach(self, namespace: str) -> list[Ledger]:
+    async def within_reach(self, namespace: str) -> list[ApplyRecord]:
         """The records of all apps; where Secrets may not be listed everywhere, of those of `namespace`."""
         try:
             return await self.all()
         except Forbidden:
             return await self.all(namespace)
 
-    async def _read(self, head: _Held) -> Ledger:
+    async def _read(self, head: _Held) -> ApplyRecord:
         metadata = head.metadata
         key = Key(metadata.namespace, metadata.name.removesuffix(SUFFIX))
-        ledger = Ledger(key, metadata.uid, metadata.resource_version)
+        record = ApplyRecord(key, metadata.uid, metadata.resource_version)
         try:
             document = msgspec.json.decode(head.data.get(FIELD, b""), type=Inventory)
             lines = lines_of(document.entries)
             if document.format == inventory.IN_PARTS:
-                lines = await self._parts(ledger, lines)
+                lines = await self._parts(record, lines)
             if not document.cluster or document.cluster == self._cluster:
-                ledger.legible = inventory.read(lines)
-            ledger.about = msgspec.json.decode(head.data.get(_ABOUT, b""), type=About)
-            ledger.problem = ledger.problem or inventory.problem(document.format or 1, document.checksum, lines)
-            if not ledger.problem:
-                ledger.inventory, ledger.cluster = inventory.read(lines), document.cluster
-                _ = ledger.wished  # what is no id is a damage as well
-                ledger.written = (dict(ledger.inventory), ledger.about)
+                record.legible = inventory.read(lines)
+            record.about = msgspec.json.decode(head.data.get(_ABOUT, b""), type=About)
+            record.problem = record.problem or inventory.problem(document.format or 1, document.checksum, lines)
+            if not record.problem:
+                record.inventory, record.cluster = inventory.read(lines), document.cluster
+                _ = record.wished  # what is no id is a damage as well
+                record.written = (dict(record.inventory), record.about)
         except (msgspec.DecodeError, ValueError, KeyError) as failure:
-            ledger.problem = f"Secret {metadata.key} is damaged: {failure}"
-        if not ledger.problem and self._cluster and ledger.cluster and ledger.cluster != self._cluster:
-            ledger.problem = f"it was made in another cluster ({ledger.cluster}), and this one is {self._cluster}"
-        return ledger
+            record.problem = f"Secret {metadata.key} is damaged: {failure}"
+        if not record.problem and self._cluster and record.cluster and record.cluster != self._cluster:
+            record.problem = f"it was made in another cluster ({record.cluster}), and this one is {self._cluster}"
+        return record
 
-    async def _parts(self, ledger: Ledger, holders: Sequence[Line]) -> list[dict[str, str]]:
+    async def _parts(self, record: ApplyRecord, holders: Sequence[Line]) -> list[dict[str, str]]:
         resource = await self._client.discovery.find(SECRET)
         lines: list[dict[str, str]] = []
         for holder in holders:
             ref = decode_id(holder["id"])
-            if not inventory.holder_of(ref, ledger.key.namespace):
-                ledger.problem = f"it names {ref} as a part of itself"
+            if not inventory.holder_of(ref, record.key.namespace):
+                record.problem = f"it names {ref} as a part of itself"
                 return []
             try:
                 part = await self._client.get(resource, ref.name, ref.namespace, type=_Held)
             except NotFound:
-                ledger.problem = f"Secret {ref.namespace}/{ref.name}, which holds a part of it, is gone"
+                record.problem = f"Secret {ref.namespace}/{ref.name}, which holds a part of it, is gone"
                 return []
             document = msgspec.json.decode(part.data.get(FIELD, b""), type=Inventory)
             lines += lines_of(document.entries)
-            ledger.parts[document.checksum] = ref.name
+            record.parts[document.checksum] = ref.name
         return sorted(lines, key=lambda line: line["id"])
 
-    async def check_place(self, ledger: Ledger) -> None:
-        """Raise Terminal if `ledger` would have no place: it is new, and its namespace is not there."""
-        if ledger.uid:
+    async def check_place(self, record: ApplyRecord) -> None:
+        """Raise Terminal if `record` would have no place: it is new, and its namespace is not there."""
+        if record.uid:
             return
         try:
-            await self._client.get(await self._client.discovery.find(_NAMESPACE), ledger.key.namespace)
+            await self._client.get(await self._client.discovery.find(_NAMESPACE), record.key.namespace)
         except NotFound:
-            raise _homeless(ledger.key) from None
+            raise _homeless(record.key) from None
         except Forbidden:
             return  # then the first write tells
 
     # --- write
 
-    async def write(self, ledger: Ledger) -> None:
-        """Put `ledger` on record, unless it is. Raises Transient where somebody else has written meanwhile."""
-        if ledger.uid and ledger.written == (ledger.inventory, ledger.about):
+    async def write(self, record: ApplyRecord) -> None:
+        """Write `record`, unless it stands as it is. Raises Transient where somebody else has written meanwhile."""
+        if record.uid and record.written == (record.inventory, record.about):
             return
-        before = set(ledger.parts.values())
-        if not ledger.uid:
-            await self._create_head(ledger)
-        lines = inventory.lines(ledger.inventory)
+        before = set(record.parts.values())
+        if not record.uid:
+            await self._create_head(record)
+        lines = inventory.lines(record.inventory)
         if len(lines) <= inventory.INLINE:
-            document, ledger.parts = inventory.document(lines, self._cluster), {}
+            document, record.parts = inventory.document(lines, self._cluster), {}
         else:
-            ledger.parts = await self._put_parts(ledger, lines)
-            holders = [Ref("", SECRET.kind, ledger.key.namespace, name) for name in ledger.parts.values()]
+            record.parts = await self._put_parts(record, lines)
+            holders = [Ref("", SECRET.kind, record.key.namespace, name) for name in record.parts.values()]
             document = inventory.index(holders, lines, self._cluster)
-        await self._put_head(ledger, document)
-        ledger.cluster, ledger.written = self._cluster, (dict(ledger.inventory), ledger.about)
-        for name in before - set(ledger.parts.values()):
-            await self._remove(Key(ledger.key.namespace, name))
+        await self._put_head(record, document)
+        record.cluster, record.written = self._cluster, (dict(record.inventory), record.about)
+        for name in before - set(record.parts.values()):
+            await self._remove(Key(record.key.namespace, name))
 
-    async def forget(self, ledger: Ledger) -> None:
+    async def forget(self, record: ApplyRecord) -> None:
         """Remove the record of an app that has nothing any more. Its parts go with it."""
-        if ledger.uid:
-            await self._remove(head_of(ledger.key), uid=ledger.uid)
-            ledger.uid = ledger.version = ""
+        if record.uid:
+            await self._remove(head_of(record.key), uid=record.uid)
+            record.uid = record.version = ""
 
-    async def _create_head(self, ledger: Ledger) -> None:
+    async def _create_head(self, record: ApplyRecord) -> None:
         resource = await self._client.discovery.find(SECRET)
-        head = head_of(ledger.key)
+        head = head_of(record.key)
         empty = inventory.document([], self._cluster)
-        body = _secret(ledger, head.name, _data(empty, About()))
+        body = _secret(record, head.name, _data(empty, About()))
         try:
             created = await self._client.create(resource, body, head.namespace, field_manager=_MANAGER, type=_Held)
         except AlreadyExists:
-            raise _overtaken(ledger.key) from None
+            raise _overtaken(record.key) from None
         except NotFound as refusal:
-            raise _homeless(ledger.key) from refusal
-        ledger.uid, ledger.version = created.metadata.uid, created.metadata.resource_version
+            raise _homeless(record.key) from refusal
+        record.uid, record.version = created.metadata.uid, created.metadata.resource_version
 
-    async def _put_head(self, ledger: Ledger, document: Mapping[str, object]) -> None:
+    async def _put_head(self, record: ApplyRecord, document: Mapping[str, object]) -> None:
         resource = await self._client.discovery.find(SECRET)
-        head = head_of(ledger.key)
+        head = head_of(record.key)
         patch: Body = {
-            "metadata": {"uid": ledger.uid, "resourceVersion": ledger.version},
-            "data": _data(document, ledger.about),
+            "metadata": {"uid": record.uid, "resourceVersion": record.version},
+            "data": _data(document, record.about),
         }
         try:
             written = await self._client.merge_patch(
                 resource, head.name, head.namespace, patch, field_manager=_MANAGER, type=_Held
             )
         except (Conflict, NotFound):
-            raise _overtaken(ledger.key) from None
-        ledger.version = written.metadata.resource_version
+            raise _overtaken(record.key) from None
+        record.version = written.metadata.resource_version
 
-    async def _put_parts(self, ledger: Ledger, lines: Sequence[Line]) -> dict[str, str]:
+    async def _put_parts(self, record: ApplyRecord, lines: Sequence[Line]) -> dict[str, str]:
         resource = await self._client.discovery.find(SECRET)
         parts: dict[str, str] = {}
         for part in inventory.parts(lines):
             content = inventory.document(part, self._cluster)
             checksum = str(content["checksum"])
-            name = ledger.parts.get(checksum)
+            name = record.parts.get(checksum)
             if name is None:
-                name = f"{ledger.key.name}.{secrets.token_hex(4)}{inventory.SUFFIX}"
-                body = _secret(ledger, name, {FIELD: _encoded(content)}) | {"immutable": True}
-                body["metadata"]["ownerReferences"] = [_owner(ledger)]
-                await self._client.create(resource, body, ledger.key.namespace, field_manager=_MANAGER)
+                name = f"{record.key.name}.{secrets.token_hex(4)}{inventory.SUFFIX}"
+                body = _secret(record, name, {FIELD: _encoded(content)}) | {"immutable": True}
+                body["metadata"]["ownerReferences"] = [_owner(record)]
+                await self._client.create(resource, body, record.key.namespace, field_manager=_MANAGER)
             parts[checksum] = name
         return parts
 
@@ -307,13 +307,13 @@ def _overtaken(key: Key) -> Moved:
     return Moved(f"somebody else has changed the record of app {key} meanwhile: look again, then apply")
 
 
-def _owner(ledger: Ledger) -> Body:
-    return {"apiVersion": "v1", "kind": SECRET.kind, "name": head_of(ledger.key).name, "uid": ledger.uid}
+def _owner(record: ApplyRecord) -> Body:
+    return {"apiVersion": "v1", "kind": SECRET.kind, "name": head_of(record.key).name, "uid": record.uid}
 
 
-def _secret(ledger: Ledger, name: str, data: Mapping[str, str]) -> Body:
-    labels = {names.APPLIED_RECORD: ledger.key.name}
-    metadata = {"name": name, "namespace": ledger.key.namespace, "labels": labels}
+def _secret(record: ApplyRecord, name: str, data: Mapping[str, str]) -> Body:
+    labels = {names.APPLIED_RECORD: record.key.name}
+    metadata = {"name": name, "namespace": record.key.namespace, "labels": labels}
     return {"apiVersion": "v1", "kind": SECRET.kind, "type": TYPE, "metadata": metadata, "data": dict(data)}
 
 

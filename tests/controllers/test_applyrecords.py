@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from trimtab.base.errors import Terminal, Transient
-from trimtab.controllers.ledger import About, Ledgers, checked, head_of
+from trimtab.controllers.applyrecords import About, ApplyRecords, checked, head_of
 from trimtab.controllers.reading import SECRET
 from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.kubernetes.inventory import Entry
@@ -24,46 +24,46 @@ async def secrets(client, home):
 
 
 async def test_a_long_list_is_kept_in_parts_and_comes_back_whole_and_the_old_parts_go(client, home):
-    ledgers, key = Ledgers(client, CLUSTER), Key(home, "shop")
-    ledger = await ledgers.read(key)
-    ledger.inventory = entries(2500)
-    await ledgers.write(ledger)
+    records, key = ApplyRecords(client, CLUSTER), Key(home, "shop")
+    record = await records.read(key)
+    record.inventory = entries(2500)
+    await records.write(record)
     first = set(await secrets(client, home))
     assert len(first) > 1
-    read = await ledgers.read(key)
-    assert (read.inventory, read.problem) == (ledger.inventory, "")
+    read = await records.read(key)
+    assert (read.inventory, read.problem) == (record.inventory, "")
     read.inventory = entries(2400)
-    await ledgers.write(read)
-    assert (await ledgers.read(key)).inventory == read.inventory
+    await records.write(read)
+    assert (await records.read(key)).inventory == read.inventory
     assert len(set(await secrets(client, home))) <= len(first)
     read.inventory = entries(3)
-    await ledgers.write(read)
+    await records.write(read)
     assert await secrets(client, home) == [head_of(key).name]
-    await ledgers.forget(read)
+    await records.forget(read)
     assert await secrets(client, home) == []
 
 
 async def test_nobody_writes_over_what_another_one_has_recorded(client, home):
-    ledgers, key = Ledgers(client, CLUSTER), Key(home, "shop")
-    ledger = await ledgers.read(key)
-    ledger.inventory = entries(1)
-    await ledgers.write(ledger)
-    one, other = await ledgers.read(key), await ledgers.read(key)
+    records, key = ApplyRecords(client, CLUSTER), Key(home, "shop")
+    record = await records.read(key)
+    record.inventory = entries(1)
+    await records.write(record)
+    one, other = await records.read(key), await records.read(key)
     one.inventory, other.inventory = entries(2), entries(3)
-    await ledgers.write(one)
+    await records.write(one)
     with pytest.raises(Transient, match="somebody else has changed the record"):
-        await ledgers.write(other)
-    assert (await ledgers.read(key)).inventory == entries(2)
+        await records.write(other)
+    assert (await records.read(key)).inventory == entries(2)
 
 
 async def test_a_record_that_was_cut_or_is_of_another_cluster_is_not_acted_on(client, home):
-    ledgers, key = Ledgers(client, CLUSTER), Key(home, "shop")
-    ledger = await ledgers.read(key)
-    ledger.inventory, ledger.about = entries(3), About(source="s", revision="r")
-    await ledgers.write(ledger)
-    assert (await ledgers.read(key)).about == ledger.about
+    records, key = ApplyRecords(client, CLUSTER), Key(home, "shop")
+    record = await records.read(key)
+    record.inventory, record.about = entries(3), About(source="s", revision="r")
+    await records.write(record)
+    assert (await records.read(key)).about == record.about
     with pytest.raises(Terminal, match="made in another cluster"):
-        (await Ledgers(client, "c2").read(key)).check()
+        (await ApplyRecords(client, "c2").read(key)).check()
     resource, head = await client.discovery.find(SECRET), head_of(key)
     secret = await client.get(resource, head.name, home)
     document = msgspec.json.decode(base64.b64decode(secret["data"]["inventory"]))
@@ -71,8 +71,8 @@ async def test_a_record_that_was_cut_or_is_of_another_cluster_is_not_acted_on(cl
     cut = base64.b64encode(msgspec.json.encode(document)).decode()
     await client.merge_patch(resource, head.name, home, {"data": {"inventory": cut}})
     with pytest.raises(Terminal, match="checksum does not fit"):
-        (await ledgers.read(key)).check()
-    [listed] = await ledgers.all(home)
+        (await records.read(key)).check()
+    [listed] = await records.all(home)
     assert listed.problem
 
 
