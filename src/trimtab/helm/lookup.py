@@ -15,17 +15,18 @@ where they are applied. A kind that is not served yet ends its run there; it is 
 """
 
 import asyncio
-import contextlib
 import hmac
 import re
 import secrets
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Final, NamedTuple
 
 from aiohttp import web
 
+from trimtab.base.answering import answering
 from trimtab.base.errors import Terminal
 from trimtab.base.loopback import HOST
 from trimtab.helm import looked
@@ -123,18 +124,11 @@ class Lookups:
         }
         return {KUBECONFIG: codec.encode(config)}
 
-    @contextlib.asynccontextmanager
-    async def serving(self, listener: socket.socket) -> AsyncIterator[None]:
+    def serving(self, listener: socket.socket) -> AbstractAsyncContextManager[None]:
         """Answer one run."""
         self._requests = 0
         self._reads.clear()
-        server = web.Server(self._handle, access_log=None)
-        listening = await asyncio.get_running_loop().create_server(server, sock=listener)
-        try:
-            yield
-        finally:
-            listening.close()
-            await server.shutdown(0.0)
+        return answering(listener, self._handle)
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         answer = await self._answer(request)

@@ -8,13 +8,13 @@ us, and each is sent as those of every provider are, or is not. Does I/O.
 import asyncio
 import base64
 import binascii
-import contextlib
 import hashlib
 import hmac
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Protocol
@@ -22,6 +22,7 @@ from typing import Final, Protocol
 import msgspec
 from aiohttp import web
 
+from trimtab.base.answering import answering
 from trimtab.base.confined import Bounds, Confined, Task
 from trimtab.base.errors import TrimtabError
 from trimtab.base.process import Limits
@@ -140,16 +141,9 @@ class _Door:
         """How the program finds it. The token is for where the network is not its own."""
         return {"door": msgspec.json.encode({"port": port, "token": self._token})}
 
-    @contextlib.asynccontextmanager
-    async def serving(self, listener: socket.socket) -> AsyncIterator[None]:
+    def serving(self, listener: socket.socket) -> AbstractAsyncContextManager[None]:
         """Send what comes, as long as the block lasts."""
-        server = web.Server(self._handle, access_log=None)
-        listening = await asyncio.get_running_loop().create_server(server, sock=listener)
-        try:
-            yield
-        finally:
-            listening.close()
-            await server.shutdown(0.0)
+        return answering(listener, self._handle)
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         given = request.rel_url.raw_path.removeprefix("/")
