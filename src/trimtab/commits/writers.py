@@ -9,7 +9,7 @@ from trimtab.base.http import Transport
 from trimtab.commits.way import Remotely, Repository, Way
 from trimtab.commits.writer import LOOKBACK, Writer
 from trimtab.remotes.git.git import wipe
-from trimtab.remotes.git.mirror import Mirror
+from trimtab.remotes.git.mirrors import Mirrors
 from trimtab.remotes.git.refs import RefReader
 
 CLEAR_EVERY_S: Final = 3600.0
@@ -21,12 +21,11 @@ class Writers:
     """Hands out writers. One per process: it owns the mirrors below `cache_dir`."""
 
     def __init__(self, cache_dir: Path, transport: Transport, clock: Clock, *, deny_private: bool = False) -> None:
-        self._mirrors_dir = cache_dir / "commits"
         self._private = cache_dir / "private-commits"
         self._clock = clock
         self._deny_private = deny_private
         self._reader = RefReader(transport, deny_private=deny_private)
-        self._mirrors: dict[str, Mirror] = {}
+        self._mirrors = Mirrors(cache_dir / "commits", clock)
         self._memory = asyncio.Semaphore(_AT_ONCE)
         wipe(self._private)
 
@@ -36,12 +35,8 @@ class Writers:
 
     def by(self, way: Way, branch: str, *, lookback: int = LOOKBACK) -> Writer:
         """The writer of a branch that another way leads to."""
-        name = way.digest[:32]
-        if name not in self._mirrors:
-            self._mirrors[name] = Mirror(self._mirrors_dir / f"{name}.git", self._clock)
-        return Writer(
-            way, branch, self._mirrors[name], self._private, self._clock, lookback=lookback, memory=self._memory
-        )
+        mirror = self._mirrors.of(way.digest[:32])
+        return Writer(way, branch, mirror, self._private, self._clock, lookback=lookback, memory=self._memory)
 
     async def clear(self) -> None:
         """Remove what nobody uses from time to time, until cancelled."""
@@ -51,13 +46,4 @@ class Writers:
 
     async def sweep(self, unused_s: float = 7 * 86400.0) -> int:
         """Remove mirrors that nobody used for so many seconds; returns how many."""
-        deadline = self._clock.now().timestamp() - unused_s
-        removed = 0
-        for lock in self._mirrors_dir.glob("*.lock"):
-            if lock.stat().st_mtime < deadline:
-                mirror = self._mirrors.pop(lock.stem, None) or Mirror(lock.with_suffix(".git"), self._clock)
-                async with mirror.locked():
-                    await asyncio.to_thread(mirror.drop)
-                lock.unlink(missing_ok=True)
-                removed += 1
-        return removed
+        return await self._mirrors.sweep(unused_s)

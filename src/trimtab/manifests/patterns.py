@@ -5,10 +5,13 @@ no backtracking, no look-around, and the size of the compiled program is bounded
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 LONGEST: Final = 1024
 """Characters of a pattern."""
+_LONGEST_OF_SCHEMA: Final = 4096
+"""Of a pattern in the schema of a definition, and of what it is looked for in."""
 
 
 class Pattern:
@@ -36,3 +39,22 @@ class Pattern:
     def select(self, texts: Iterable[str]) -> list[str]:
         """Those of `texts` that match."""
         return [text for text in texts if self._validator.isinstance_python(text)]
+
+
+def occurs(pattern: str, text: str) -> bool | None:
+    """Whether `text` has a match of the pattern of a schema; None where that cannot be told.
+
+    Both may have been written by the same hand.
+    """
+    if len(text) > _LONGEST_OF_SCHEMA or (compiled := _compiled(pattern)) is None:
+        return None
+    return compiled.found_in(text)
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> Pattern | None:
+    """None for what is no pattern here, which others may understand."""
+    try:
+        return Pattern(pattern, longest=_LONGEST_OF_SCHEMA)
+    except ValueError:
+        return None

@@ -19,6 +19,7 @@ from trimtab.remotes.git.credentials import ANONYMOUS, AuthenticationFailed, Cre
 from trimtab.remotes.git.git import Git, GitFailed, failure, hardened, wipe
 from trimtab.remotes.git.history import STEPS, Descent, History
 from trimtab.remotes.git.mirror import HostilePath, Mirror
+from trimtab.remotes.git.mirrors import Mirrors
 from trimtab.remotes.git.names import COMMIT, check_commit
 from trimtab.remotes.git.reach import resolve
 from trimtab.remotes.git.refs import RefReader, Remote
@@ -42,14 +43,13 @@ class GitSource:
     def __init__(
         self, cache_dir: Path, store: Store, transport: Transport, clock: Clock, *, deny_private: bool = False
     ) -> None:
-        self._mirrors_dir = cache_dir / "mirrors"
         self._private = cache_dir / "private"
         self._store = store
         self._checkout = Checkout(store)
         self._clock = clock
         self._deny_private = deny_private
         self._reader = RefReader(transport, deny_private=deny_private)
-        self._mirrors: dict[str, Mirror] = {}
+        self._mirrors = Mirrors(cache_dir / "mirrors", clock)
         self._slots = asyncio.Semaphore(_CONCURRENT_FETCHES)
         wipe(self._private)
 
@@ -202,16 +202,7 @@ class GitSource:
 
     async def sweep(self, unused_s: float = 7 * 86400.0) -> int:
         """Remove mirrors that nobody used for so many seconds; returns how many."""
-        deadline = self._clock.now().timestamp() - unused_s
-        removed = 0
-        for lock in self._mirrors_dir.glob("*.lock"):
-            if lock.stat().st_mtime < deadline:
-                mirror = self._mirrors.pop(lock.stem, None) or Mirror(lock.with_suffix(".git"), self._clock)
-                async with mirror.locked():
-                    await asyncio.to_thread(mirror.drop)
-                lock.unlink(missing_ok=True)
-                removed += 1
-        return removed
+        return await self._mirrors.sweep(unused_s)
 
     async def _list(self, spec: GitSpec, credentials: Credentials, wanted: Iterable[str]) -> dict[str, str]:
         if spec.address.over_http:
@@ -244,9 +235,7 @@ class GitSource:
     def _mirror(self, address: Address, credentials: Credentials, *, commits_only: bool = False) -> Mirror:
         name = hashlib.sha256(f"{address.url}\n{credentials.digest}".encode()).hexdigest()[:32]
         name += "-history" if commits_only else ""
-        if name not in self._mirrors:
-            self._mirrors[name] = Mirror(self._mirrors_dir / f"{name}.git", self._clock, commits_only=commits_only)
-        return self._mirrors[name]
+        return self._mirrors.of(name, commits_only=commits_only)
 
 
 def _unkept(spec: GitSpec, problem: OSError) -> Transient:

@@ -1,20 +1,18 @@
 """The kinds that objects are judged by: built in, of our own API, brought by definitions, or told of by a cluster."""
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from trimtab.api.kubernetes import Bundle
 from trimtab.manifests import structural
 from trimtab.manifests.definition import definition
 from trimtab.manifests.openapi import Schemas
-from trimtab.manifests.patterns import Pattern
+from trimtab.manifests.patterns import occurs
 from trimtab.manifests.refs import Body, Gvk
 from trimtab.manifests.structural import Misfit
 from trimtab.validate.rules import Rules
 
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
-_LONGEST_PATTERN: Final = 4096
 _BUILT_IN: Final = "io.k8s."
 _UNSTABLE: Final = ("alpha", "beta")
 
@@ -94,7 +92,7 @@ class Catalog:
         """Where `body`, whose kind is not missing, does not fit."""
         if (defined := self._defined.get((gvk.group, gvk.kind))) is not None:
             schema = defined.schemas[gvk.version]
-            found = structural.misfits(body, schema, matches) if schema else []
+            found = structural.misfits(body, schema, occurs) if schema else []
             metadata = self._schemas.misfits(body["metadata"], _META)
             return [*(one._replace(path=_below("metadata", one.path)) for one in metadata), *found]
         return self._schemas.misfits(body, self.bundle.kinds[gvk].schema)
@@ -113,19 +111,3 @@ def _below(field: str, path: str) -> str:
     if not path:
         return field
     return f"{field}{path}" if path.startswith("[") else f"{field}.{path}"
-
-
-def matches(pattern: str, text: str) -> bool | None:
-    """Whether `text` has a match of `pattern`, in linear time; None where that cannot be told."""
-    if len(text) > _LONGEST_PATTERN or (compiled := _compiled(pattern)) is None:
-        return None
-    return compiled.found_in(text)
-
-
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> Pattern | None:
-    """None for what is no pattern here, which others may understand."""
-    try:
-        return Pattern(pattern, longest=_LONGEST_PATTERN)
-    except ValueError:
-        return None

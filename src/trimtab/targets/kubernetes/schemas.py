@@ -1,16 +1,13 @@
 """The schemas of definitions that the same set brings, and what does not fit them: judged before the first write."""
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from trimtab.manifests import structural
 from trimtab.manifests.definition import Definition, definition
-from trimtab.manifests.patterns import Pattern
+from trimtab.manifests.patterns import occurs
 from trimtab.manifests.refs import Gvk
 from trimtab.targets.kubernetes.desired import Desired
-
-_LONGEST: Final = 4096
 
 
 class Definitions(NamedTuple):
@@ -37,21 +34,5 @@ class Definitions(NamedTuple):
         where = f"{source.ref} ({source.origin})"
         if schema is None:
             return f"{where} serves no version {item.gvk.version}, only {', '.join(sorted(defined.schemas))}"
-        found = structural.misfits(item.body, schema, _matches) if schema else []
+        found = structural.misfits(item.body, schema, occurs) if schema else []
         return f"does not fit {where}: {'; '.join(map(str, found))}" if found else ""
-
-
-def _matches(pattern: str, text: str) -> bool | None:
-    # linear in the length of the text, whatever the pattern: both may have been written by the same hand
-    if len(text) > _LONGEST or (compiled := _compiled(pattern)) is None:
-        return None
-    return compiled.found_in(text)
-
-
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> Pattern | None:
-    """None for what is no pattern here, which others may understand."""
-    try:
-        return Pattern(pattern, longest=_LONGEST)
-    except ValueError:
-        return None
