@@ -8,7 +8,8 @@ import pytest
 
 from trimtab.api.gvk import HELM_CHART
 from trimtab.api.helm import HelmChart
-from trimtab.api.helmrelease import HelmRelease, HelmReleaseStatus
+from trimtab.api.helmrelease import HelmRelease
+from trimtab.api.helmreleasestatus import HelmReleaseStatus
 from trimtab.base.errors import Terminal, Transient, Waiting
 from trimtab.controllers.charting import Charting, source_of
 from trimtab.controllers.index import SourceId

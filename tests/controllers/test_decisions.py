@@ -5,15 +5,8 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from trimtab.api.kustomize import (
-    Dependency,
-    DriftRecord,
-    HealthExpr,
-    Kustomization,
-    KustomizationSpec,
-    KustomizationStatus,
-    SourceRef,
-)
+from trimtab.api.kustomize import Dependency, HealthExpr, Kustomization, KustomizationSpec, SourceRef
+from trimtab.api.kustomizestatus import DriftRecord, KustomizationStatus
 from trimtab.api.meta import ObjectMeta
 from trimtab.api.source import Artifact, GitRepository, GitRepositorySpec, GitRepositoryStatus
 from trimtab.base.clock import SystemClock

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from trimtab.api.kustomize import KustomizationStatus
+from trimtab.api.kustomizestatus import KustomizationStatus
 from trimtab.api.source import GitRepository
 from trimtab.base.errors import Terminal, TrimtabError, Waiting
 from trimtab.controllers.early import GRACE_S, silent_s

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from trimtab.api.kustomize import KustomizationStatus
+from trimtab.api.kustomizestatus import KustomizationStatus
 from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Transient
 from trimtab.base.tasks import Tasks

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from trimtab.api.kustomize import Inventory, InventoryEntry, Kustomization, KustomizationSpec, SourceRef
+from trimtab.api.kustomize import Kustomization, KustomizationSpec, SourceRef
+from trimtab.api.kustomizestatus import Inventory, InventoryEntry
 from trimtab.api.meta import ObjectMeta
 from trimtab.controllers.app import App
 from trimtab.controllers.index import SourceId

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from tests.helm.conftest import SHARED
-from trimtab.api.helmrelease import HelmReleaseSpec, HelmReleaseStatus
+from trimtab.api.helmrelease import HelmReleaseSpec
+from trimtab.api.helmreleasestatus import HelmReleaseStatus
 from trimtab.helm import output, record, revision
 from trimtab.helm.action import (
     Exhausted,

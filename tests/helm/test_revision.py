@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from trimtab.api.helmrelease import HelmReleaseStatus
+from trimtab.api.helmreleasestatus import HelmReleaseStatus
 from trimtab.helm import record, revision
 from trimtab.helm.memory import Attempt, Memory, Seen, Wish
 from trimtab.helm.observed import recall, remembered

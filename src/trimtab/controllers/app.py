@@ -7,14 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from trimtab.api.kustomize import (
-    ApprovedPrune,
-    DriftRecord,
-    FetchedBase,
-    InventoryEntry,
-    Kustomization,
-    KustomizationStatus,
-)
+from trimtab.api.kustomize import Kustomization
+from trimtab.api.kustomizestatus import ApprovedPrune, DriftRecord, FetchedBase, InventoryEntry, KustomizationStatus
 from trimtab.api.names import Reason
 from trimtab.base.errors import Terminal
 from trimtab.controllers.auditing import NOBODY, Provenance

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from trimtab.api import names
-from trimtab.api.kustomize import Inventory
+from trimtab.api.kustomizestatus import Inventory
 from trimtab.api.meta import ObjectMeta
 from trimtab.base.errors import Terminal, Transient
 from trimtab.controllers.app import lines_of

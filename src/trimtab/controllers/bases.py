@@ -9,7 +9,8 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from trimtab.api import names
-from trimtab.api.kustomize import FetchedBase, Kustomization
+from trimtab.api.kustomize import Kustomization
+from trimtab.api.kustomizestatus import FetchedBase
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.tree import Tree
 from trimtab.base.clock import Clock

@@ -9,7 +9,8 @@ import msgspec
 from trimtab.api import names
 from trimtab.api.gvk import HELM_CHART, OCI_REPOSITORY
 from trimtab.api.helm import HelmChart
-from trimtab.api.helmrelease import HelmRelease, HelmReleaseStatus
+from trimtab.api.helmrelease import HelmRelease
+from trimtab.api.helmreleasestatus import HelmReleaseStatus
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Store
 from trimtab.artifacts.tree import Tree

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from trimtab.api import names
-from trimtab.api.kustomize import DriftedField, DriftRecord, Kustomization, KustomizationStatus
+from trimtab.api.kustomize import Kustomization
+from trimtab.api.kustomizestatus import DriftedField, DriftRecord, KustomizationStatus
 from trimtab.base.clock import rfc3339
 from trimtab.base.durations import format_duration
 from trimtab.controllers import progress

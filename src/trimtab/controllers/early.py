@@ -7,7 +7,7 @@ has none would be a request for each app, of which nobody reads the answer.
 from typing import Final
 
 from trimtab.api import names
-from trimtab.api.kustomize import KustomizationStatus
+from trimtab.api.kustomizestatus import KustomizationStatus
 from trimtab.base.errors import TrimtabError, Waiting
 from trimtab.controllers.offering import Offering
 from trimtab.manifests.conditions import find

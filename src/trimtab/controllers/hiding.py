@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from trimtab.api.helmrelease import HelmReleaseStatus
-from trimtab.api.kustomize import KustomizationStatus
+from trimtab.api.helmreleasestatus import HelmReleaseStatus
+from trimtab.api.kustomizestatus import KustomizationStatus
 from trimtab.diff.compare import Difference
 from trimtab.diff.mask import MASK
 from trimtab.manifests.disguises import disguises

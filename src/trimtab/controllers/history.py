@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from trimtab.api import names
-from trimtab.api.kustomize import HISTORY_LIMIT, Snapshot
+from trimtab.api.kustomizestatus import HISTORY_LIMIT, Snapshot
 from trimtab.api.source import Artifact
 from trimtab.base.clock import rfc3339
 from trimtab.base.durations import format_duration

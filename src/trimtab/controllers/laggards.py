@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from trimtab.api.kustomize import KustomizationStatus
+from trimtab.api.kustomizestatus import KustomizationStatus
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Transient
 from trimtab.kube.errors import ApiError, Unreachable

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from trimtab.api.gvk import KUSTOMIZATION
-from trimtab.api.kustomize import Kustomization, PlannedRevision
+from trimtab.api.kustomize import Kustomization
+from trimtab.api.kustomizestatus import PlannedRevision
 from trimtab.base.clock import Clock
 from trimtab.base.errors import Transient
 from trimtab.controllers.app import UNREAD, App

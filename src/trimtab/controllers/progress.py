@@ -8,10 +8,10 @@ import msgspec
 from trimtab.api.bucket import BucketStatus
 from trimtab.api.generator import ArtifactGeneratorStatus
 from trimtab.api.helm import HelmChartStatus, HelmRepositoryStatus
-from trimtab.api.helmrelease import HelmReleaseStatus
+from trimtab.api.helmreleasestatus import HelmReleaseStatus
 from trimtab.api.image import ImagePolicyStatus, ImageRepositoryStatus
 from trimtab.api.imageupdate import ImageUpdateAutomationStatus
-from trimtab.api.kustomize import KustomizationStatus
+from trimtab.api.kustomizestatus import KustomizationStatus
 from trimtab.api.names import ConditionType, Reason
 from trimtab.api.oci import OCIRepositoryStatus
 from trimtab.api.receiver import ReceiverStatus

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from trimtab.api.kustomize import Inventory, Kustomization
+from trimtab.api.kustomize import Kustomization
+from trimtab.api.kustomizestatus import Inventory
 from trimtab.api.meta import ObjectMeta
 from trimtab.controllers.app import App, lines_of
 from trimtab.kube.client import Client

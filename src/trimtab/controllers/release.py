@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from trimtab.api.helmrelease import HelmRelease, HelmReleaseStatus
+from trimtab.api.helmrelease import HelmRelease
+from trimtab.api.helmreleasestatus import HelmReleaseStatus
 from trimtab.api.names import HELM_MANAGER, Reason
 from trimtab.base.errors import Transient
 from trimtab.controllers.app import lines_of

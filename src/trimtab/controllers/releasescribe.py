@@ -11,8 +11,9 @@ import msgspec
 
 from trimtab.api import annotations
 from trimtab.api.gvk import HELM_RELEASE
-from trimtab.api.helmrelease import HelmRelease, HelmReleaseStatus
-from trimtab.api.kustomize import Inventory
+from trimtab.api.helmrelease import HelmRelease
+from trimtab.api.helmreleasestatus import HelmReleaseStatus
+from trimtab.api.kustomizestatus import Inventory
 from trimtab.api.names import FORCE_AT, HELM_MANAGER, ConditionType, Reason
 from trimtab.base.clock import Clock
 from trimtab.base.durations import format_duration

@@ -11,7 +11,8 @@ import msgspec
 
 from trimtab.api import annotations, names
 from trimtab.api.gvk import KUSTOMIZATION
-from trimtab.api.kustomize import Kustomization, KustomizationStatus, PlannedRevision
+from trimtab.api.kustomize import Kustomization
+from trimtab.api.kustomizestatus import KustomizationStatus, PlannedRevision
 from trimtab.api.requests import requester
 from trimtab.audit.record import Cause, Source
 from trimtab.base.clock import Clock

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from trimtab.api.helmrelease import HelmReleaseStatus, ReleaseAction, ReleaseSnapshot, TestHookStatus
+from trimtab.api.helmreleasestatus import HelmReleaseStatus, ReleaseAction, ReleaseSnapshot, TestHookStatus
 from trimtab.helm.memory import SNAPSHOT_VERSION, Attempt, Memory, Seen
 from trimtab.helm.record import Phase, Record, fingerprint
 from trimtab.helm.revision import is_of
