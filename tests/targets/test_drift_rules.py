@@ -20,9 +20,10 @@ from trimtab.targets.kubernetes.drift import Settler
 from trimtab.targets.kubernetes.fights import Fights
 from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.sighting import sight
-from trimtab.targets.kubernetes.target import KubernetesTarget, Wish
+from trimtab.targets.kubernetes.target import KubernetesTarget
 from trimtab.targets.kubernetes.tracking import REWRITES, REWRITTEN, News
 from trimtab.targets.kubernetes.watches import Watches
+from trimtab.targets.kubernetes.wish import Wish
 
 US = ("kustomize-controller", "Apply", "")
 

@@ -26,8 +26,9 @@ from trimtab.targets.kubernetes.budget import Budget
 from trimtab.targets.kubernetes.desired import Desired, Owner, placed, prepare
 from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.scopes import scopes
-from trimtab.targets.kubernetes.target import KubernetesTarget, Wish
+from trimtab.targets.kubernetes.target import KubernetesTarget
 from trimtab.targets.kubernetes.tracking import News
+from trimtab.targets.kubernetes.wish import Wish
 
 PROTECTED = DEFAULT_NAMESPACE
 """No app harms the namespace of the controllers."""

@@ -26,7 +26,8 @@ from trimtab.targets.contract import Action, Effect, Outcome
 from trimtab.targets.kubernetes import gate, inventory
 from trimtab.targets.kubernetes.desired import Desired
 from trimtab.targets.kubernetes.inventory import Entry
-from trimtab.targets.kubernetes.target import KubePlan, Wish
+from trimtab.targets.kubernetes.planning import KubePlan
+from trimtab.targets.kubernetes.wish import Wish
 
 Heard = Callable[[Outcome], None]
 

@@ -20,7 +20,7 @@ from trimtab.runtime.finalizers import drop
 from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes import prune
 from trimtab.targets.kubernetes.desired import PREFIX, Owner
-from trimtab.targets.kubernetes.target import Wish
+from trimtab.targets.kubernetes.wish import Wish
 
 TERMINATION_LOOK_S = 2.0
 """How often what is on its way out is looked at."""

@@ -10,7 +10,7 @@ from trimtab.controllers.handover import Handover
 from trimtab.controllers.scribe import Scribe
 from trimtab.manifests.refs import Key
 from trimtab.targets.contract import Action, Effect
-from trimtab.targets.kubernetes.target import Wish
+from trimtab.targets.kubernetes.wish import Wish
 
 AGAIN_S = 10.0
 """What could not be corrected is tried again after so long, whatever the app itself waits for."""

@@ -64,7 +64,8 @@ from trimtab.targets.contract import Drift, Effect, Outcome
 from trimtab.targets.kubernetes import gate, inventory
 from trimtab.targets.kubernetes.desired import PREFIX, Owner
 from trimtab.targets.kubernetes.inventory import Entry
-from trimtab.targets.kubernetes.target import KubePlan, Wish
+from trimtab.targets.kubernetes.planning import KubePlan
+from trimtab.targets.kubernetes.wish import Wish
 
 SETTLE_GRACE_S = 5.0
 """How long objects may take to become healthy before the status says that they are awaited."""

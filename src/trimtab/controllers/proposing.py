@@ -19,7 +19,7 @@ from trimtab.manifests.refs import Ref
 from trimtab.targets.contract import Action, Change
 from trimtab.targets.kubernetes import comparing, gate
 from trimtab.targets.kubernetes.desired import Desired
-from trimtab.targets.kubernetes.target import KubePlan
+from trimtab.targets.kubernetes.planning import KubePlan
 
 _DONE: Final = (State.SAME, State.SKIPPED)
 

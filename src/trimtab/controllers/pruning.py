@@ -20,7 +20,8 @@ from trimtab.targets.kubernetes import budget, precious
 from trimtab.targets.kubernetes.budget import Budget, Candidate
 from trimtab.targets.kubernetes.desired import PREFIX, Owner
 from trimtab.targets.kubernetes.inventory import Entry
-from trimtab.targets.kubernetes.target import KubePlan, Wish
+from trimtab.targets.kubernetes.planning import KubePlan
+from trimtab.targets.kubernetes.wish import Wish
 
 _NAMESPACE = Gvk("", "v1", "Namespace")
 _OUR_DEFINITIONS = (

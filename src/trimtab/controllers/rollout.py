@@ -23,9 +23,11 @@ from trimtab.targets.kubernetes import gate, ignore
 from trimtab.targets.kubernetes.apply import read
 from trimtab.targets.kubernetes.desired import Desired, Owner, prepare
 from trimtab.targets.kubernetes.inventory import Entry
+from trimtab.targets.kubernetes.planning import KubePlan
 from trimtab.targets.kubernetes.prune import released_by
 from trimtab.targets.kubernetes.scopes import scopes
-from trimtab.targets.kubernetes.target import KubePlan, KubernetesTarget, Wish
+from trimtab.targets.kubernetes.target import KubernetesTarget
+from trimtab.targets.kubernetes.wish import Wish
 
 _AGAIN_S: Final = (0.5, 1.0, 2.0)
 """What fails for reasons that may pass is tried again after so many seconds, before the action has failed."""

@@ -9,7 +9,6 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from trimtab.base.abreast import abreast
 from trimtab.base.clock import Clock
@@ -22,21 +21,23 @@ from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
 from trimtab.manifests import order
 from trimtab.manifests.refs import Gvk, Key, Ref
-from trimtab.targets.contract import Action, Change, Effect, Outcome, Plan, Witness
+from trimtab.targets.contract import Action, Change, Effect, Outcome, Plan
 from trimtab.targets.kubernetes import definitions, gate, patrol, prune
 from trimtab.targets.kubernetes.apply import apply, read
 from trimtab.targets.kubernetes.autoscaling import Autoscalers
-from trimtab.targets.kubernetes.desired import MANAGER, PREFIX, Desired, Mode, Owner
+from trimtab.targets.kubernetes.desired import MANAGER, PREFIX, Desired
 from trimtab.targets.kubernetes.disclosure import Disclosure
-from trimtab.targets.kubernetes.drift import ALERT, CORRECT, Settler
+from trimtab.targets.kubernetes.drift import CORRECT, Settler
 from trimtab.targets.kubernetes.epoch import Epoch
 from trimtab.targets.kubernetes.fights import Fights, without_parts
-from trimtab.targets.kubernetes.inventory import Entry, Inventory
+from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.judging import Judges
 from trimtab.targets.kubernetes.notices import Notices
+from trimtab.targets.kubernetes.planning import KubePlan, Observed, acted_on, decide, deletion, is_out_of_sight, waves
 from trimtab.targets.kubernetes.sighting import Sighting, sight
 from trimtab.targets.kubernetes.tracking import FOUGHT, REWRITTEN, UNSEEN, News, Tracked, Tracker
 from trimtab.targets.kubernetes.watches import Watches
+from trimtab.targets.kubernetes.wish import Wish
 from trimtab.targets.witnessing import witnessed
 
 _SCHEMA_SERVED_S = 2.0
@@ -45,47 +46,6 @@ WRITE_MARGIN_S = 2.0
 """The Lease has to be ours for so many seconds more when a write begins."""
 _AFTER_S = 0.05
 """So much later than a verdict is due it is looked at, so that it is not too early."""
-_DEPLOYMENT_BAND = order.apply_key(Ref("apps", "Deployment", "n", "n")).band
-_WEBHOOK_BAND = order.apply_key(Ref("admissionregistration.k8s.io", "MutatingWebhookConfiguration", "", "n")).band
-
-
-class Wish(NamedTuple):
-    """What one app wants: its objects, what it owns already, and under whose account.
-
-    `force`: an object that cannot become what is wished is deleted and created anew. `each`: objects are admitted one
-    by one. `applied_before`: exactly this was applied once, perhaps by a process before this one, so that what differs
-    from it is drift. `interval_s` is how often to look at what may not be watched. `hands_off`: drift is told of at
-    most, and nothing is written. `leaving` is what the app will delete after this: it has no say any more. `witness`
-    hears of every write.
-    """
-
-    owner: Owner
-    client: Client
-    items: tuple[Desired, ...]
-    inventory: Inventory
-    prune: bool
-    drift: str = "correct"
-    force: bool = False
-    each: bool = False
-    applied_before: bool = False
-    interval_s: float = float("inf")
-    hands_off: bool = False
-    leaving: frozenset[Ref] = frozenset()
-    witness: Witness | None = None
-
-    def mode_of(self, item: Desired) -> str:
-        """What happens to drift of `item`: its own word counts more than that of the app."""
-        mode = item.drift or self.drift
-        return ALERT if self.hands_off and mode == CORRECT else mode
-
-
-class Observed(NamedTuple):
-    """What is known of the objects of one app."""
-
-    tracked: Mapping[Ref, Tracked]
-
-
-KubePlan = Plan[Desired]
 
 
 class KubernetesTarget:
@@ -142,7 +102,7 @@ class KubernetesTarget:
         await asyncio.gather(self.watches.ensure(kinds), self.autoscalers.ensure(wish.items))
         app = wish.owner.key
         tracked = {item.ref: self.tracker.track(item.ref, app) for item in wish.items}
-        unseen = [item for item in wish.items if _is_out_of_sight(item, tracked[item.ref])]
+        unseen = [item for item in wish.items if is_out_of_sight(item, tracked[item.ref])]
         unseen += self._unwatched(wish, tracked)
         await abreast(partial(self._look, wish.client), unseen)
         return Observed(tracked)
@@ -151,20 +111,20 @@ class KubernetesTarget:
         """Which objects need a call at all, stage by stage, and which left."""
         stages: tuple[list[Change[Desired]], ...] = ([], [], [])
         for item in sorted(map(partial(self._yielding, wish), wish.items), key=lambda item: order.apply_key(item.ref)):
-            action, why = _decide(wish, item, observed.tracked[item.ref])
+            action, why = decide(wish, item, observed.tracked[item.ref])
             change = Change(item.ref, action, item, why, item.origin)
             stages[order.stage(item.ref.kind, item.ref.group)].append(change)
         wanted = {item.ref for item in wish.items}
         self.fights.keep(wish.owner.key, wanted)
         leaving = prune.leaving(wish.inventory, wanted) if wish.prune else []
-        deletions = tuple(_deletion(deletion.entry.ref) for deletion in leaving)
+        deletions = tuple(deletion(gone.entry.ref) for gone in leaving)
         return Plan(tuple(map(tuple, stages)), deletions)
 
     async def judge(self, wish: Wish, plan: KubePlan) -> list[gate.Judgement]:
         """The gate for everything in `plan` that is new or changed."""
         app, track = wish.owner.key, self.tracker.track
         brought = gate.Providers.of(wish.items, lambda item: track(item.ref, app).as_wished(item.digest))
-        judged = await gate.judge(wish.client, _items(plan, Action.APPLY), brought, force=wish.force)
+        judged = await gate.judge(wish.client, acted_on(plan, Action.APPLY), brought, force=wish.force)
         for passed in judged:
             if isinstance(passed, gate.Passed) and passed.foreign:
                 self.tracker.track(passed.item.ref, wish.owner.key).foreign = True
@@ -207,7 +167,7 @@ class KubernetesTarget:
             if refused and not wish.each:
                 continue
             todo = [change for change in todo if change.ref not in {outcome.ref for outcome in refused}]
-            for wave in _waves(todo):
+            for wave in waves(todo):
                 for outcome in await abreast(partial(self._act, wish), wave):
                     clean = clean and outcome.effect is not Effect.FAILED
                     yield outcome
@@ -226,7 +186,7 @@ class KubernetesTarget:
 
         `patient`: while something that clears up behind itself (`prune.clears`) is going, the bands after it stay.
         """
-        changes = [_deletion(entry.ref) for entry in entries]
+        changes = [deletion(entry.ref) for entry in entries]
         acting = self._delete(wish, entries, propagation, patient=patient)
         return _witnessed(wish, changes, acting)
 
@@ -344,7 +304,7 @@ class KubernetesTarget:
             if live is not None:
                 closely = self.tracker.closely(item.ref)
                 tracked.look(sight(live, self._clock.now(), item.manager, self.judges.assess, closely=closely))
-            elif _is_out_of_sight(item, tracked) or self.watches.forbidden(item.gvk):
+            elif is_out_of_sight(item, tracked) or self.watches.forbidden(item.gvk):
                 tracked.observe(None)
             return
         if self.watches.forbidden(item.gvk):
@@ -437,56 +397,7 @@ class KubernetesTarget:
         self.tracker.observe(ref, sighting)
 
 
-def _decide(wish: Wish, item: Desired, tracked: Tracked) -> tuple[Action, str]:
-    if not item.enabled or item.mode is Mode.IGNORE:
-        return Action.SKIP, "the object asks to be left alone"
-    if tracked.seen is not None and tracked.seen.paused and not tracked.missing:
-        return Action.SKIP, "the live object asks to be left alone"
-    if tracked.as_wished(item.digest, wish.mode_of(item)):
-        return Action.KEEP, ""
-    if item.mode is Mode.IF_NOT_PRESENT and tracked.baseline is not None and not tracked.missing:
-        return Action.KEEP, "it is applied only where it is not present"
-    if tracked.baseline is not None and tracked.desired == item.digest:
-        return Action.CORRECT, "it was deleted" if tracked.missing else "it was changed by somebody else"
-    if tracked.desired == item.digest or (not tracked.desired and _was_applied(wish, item)):
-        return Action.CORRECT, "it has not been looked at since"
-    return Action.APPLY, "new" if tracked.seen is None else "changed"
-
-
-def _was_applied(wish: Wish, item: Desired) -> bool:
-    """A process before this one has applied exactly `item`."""
-    entry = wish.inventory.get(item.ref)
-    return wish.applied_before and item.mode in (Mode.OVERRIDE, Mode.MERGE) and entry is not None and bool(entry.uid)
-
-
-def _is_out_of_sight(item: Desired, tracked: Tracked) -> bool:
-    """What was there before us and is left as it is does not carry our label: no watch shows that it goes."""
-    return item.mode is Mode.IF_NOT_PRESENT and tracked.baseline is not None and tracked.baseline.owner is None
-
-
 def _witnessed(
     wish: Wish, changes: Sequence[Change[Desired]], acting: AsyncIterator[Outcome]
 ) -> AsyncIterator[Outcome]:
     return acting if wish.witness is None else witnessed(wish.witness, changes, wish.client.user, acting)
-
-
-def _deletion(ref: Ref) -> Change[Desired]:
-    return Change(ref, Action.DELETE, None, "it left the desired state", None)
-
-
-def _items(plan: KubePlan, action: Action) -> list[Desired]:
-    return [
-        change.after
-        for stage in plan.stages
-        for change in stage
-        if change.action is action and change.after is not None
-    ]
-
-
-def _waves(changes: Sequence[Change[Desired]]) -> list[list[Change[Desired]]]:
-    """Within a stage: what workloads lean on, then workloads and the rest, then webhooks."""
-    waves: tuple[list[Change[Desired]], ...] = ([], [], [])
-    for change in changes:
-        band = order.apply_key(change.ref).band
-        waves[0 if band < _DEPLOYMENT_BAND else 1 if band < _WEBHOOK_BAND else 2].append(change)
-    return [wave for wave in waves if wave]
