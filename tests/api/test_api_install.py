@@ -15,16 +15,8 @@ from pathlib import Path
 import pytest
 
 from trimtab.api.crd import DEFINITIONS
-from trimtab.api.install import (
-    APPLIER,
-    AUTOMATE,
-    DEFAULT_NAMESPACE,
-    NOTIFY,
-    READER,
-    SYNC,
-    install_manifests,
-    superseded,
-)
+from trimtab.api.install import install_manifests, superseded
+from trimtab.api.installed import APPLIER, AUTOMATE, DEFAULT_NAMESPACE, NOTIFY, READER, SYNC
 from trimtab.cluster.plane import ControlPlane
 from trimtab.manifests.codec import encode
 from trimtab.manifests.refs import Body, Ref

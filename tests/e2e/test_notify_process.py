@@ -10,7 +10,8 @@ from tests.e2e.telling import API, Sink, Telling
 from tests.e2e.test_least_rights import create
 from tests.e2e.test_main_job import config
 from tests.e2e.world import Api, Controller, World, free_port, until
-from trimtab.api.install import NOTIFY, install_manifests
+from trimtab.api.install import install_manifests
+from trimtab.api.installed import NOTIFY
 
 BAD = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 'Not A Name'}\n"
 KINDS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from trimtab.api.install import METRICS_PORT
+from trimtab.api.installed import METRICS_PORT
 from trimtab.manifests.refs import Body
 from trimtab.manifests.yaml import load
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from trimtab.api import names
-from trimtab.api.install import DEFAULT_NAMESPACE
+from trimtab.api.installed import DEFAULT_NAMESPACE
 from trimtab.api.kustomize import IgnoreRule
 from trimtab.base.clock import Clock
 from trimtab.base.tasks import Tasks

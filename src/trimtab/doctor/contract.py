@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
-from trimtab.api.install import DEPLOYMENT
+from trimtab.api.installed import DEPLOYMENT
 from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound
 from trimtab.manifests.refs import Body, Gvk

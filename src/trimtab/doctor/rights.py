@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 from trimtab.api.crd import DEFINITIONS, has_status
 from trimtab.api.gvk import HELM_RELEASE, IMAGE_GROUP, KUSTOMIZATION, NOTIFICATION_GROUP, SOURCE_GROUP
-from trimtab.api.install import APPLIER, AUTOMATE, NOTIFIED, NOTIFY, READER, SYNC
+from trimtab.api.installed import APPLIER, AUTOMATE, NOTIFIED, NOTIFY, READER, SYNC
 from trimtab.api.names import AUTOMATION_LEASE, NOTIFICATION_LEASE, REFLECTOR_LEASE
 from trimtab.base.abreast import abreast
 from trimtab.doctor.contract import Answer, Patient, arguments, flag, named, note, ok, problem, several, unknown

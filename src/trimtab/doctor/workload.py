@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from trimtab.api.install import AUTOMATE, DEPLOYMENT
+from trimtab.api.installed import AUTOMATE, DEPLOYMENT
 from trimtab.doctor.contract import Answer, Patient, arguments, conditions, flag, note, ok, problem
 from trimtab.manifests.refs import Body, Gvk
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from trimtab.api.install import NOTIFIED
+from trimtab.api.installed import NOTIFIED
 from trimtab.base.clock import Clock
 from trimtab.kube.client import Client
 from trimtab.kube.errors import AlreadyExists, ApiError, NotFound, Unreachable

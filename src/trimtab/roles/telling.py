@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from trimtab.api import gvk
 from trimtab.api.annotations import complaints
-from trimtab.api.install import NOTIFIED
+from trimtab.api.installed import NOTIFIED
 from trimtab.api.names import NOTIFICATION_MANAGER, Annotation
 from trimtab.api.notification import COMMIT_STATUS, Alert, Provider
 from trimtab.base.errors import Terminal, Transient, TrimtabError

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from trimtab.api import names
-from trimtab.api.install import DEFAULT_NAMESPACE
+from trimtab.api.installed import DEFAULT_NAMESPACE
 from trimtab.diff.report import Finding
 from trimtab.kube.client import Client
 from trimtab.manifests.refs import Key, Ref
