@@ -1,8 +1,8 @@
 """`trimtab inventory`: what an app has on record, and whether the cluster still has it."""
 
-import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +15,8 @@ from trimtab.cli.kinds import APP, one
 if TYPE_CHECKING:
     from trimtab.api.kustomize import Kustomization
     from trimtab.kube.client import Client
+    from trimtab.kube.resource import Resource
+    from trimtab.manifests.refs import Body, Gvk, Key, Ref
     from trimtab.targets.kubernetes.inventory import Entry
 
 _EXAMPLES = """\b
@@ -59,7 +61,7 @@ def inventory(options: Options, words: tuple[str, ...], form: output.Form) -> No
 
         ks = await app(client, options.namespace, words)
         reading = await look(client, ks, apart=False)
-        looks = await observe(client, list(read(reading.lines).values()))
+        looks = await observe(client, ks.metadata.key, list(read(reading.lines).values()))
         where = "secrets" if reading.parts or reading.headed else "status"
         if form == "text":
             _print(looks, options)
@@ -97,9 +99,36 @@ async def app(client: "Client", namespace: str, words: Sequence[str]) -> "Kustom
         raise Failure(Code.WRONG, words_) from None
 
 
-async def observe(client: "Client", entries: Sequence["Entry"]) -> list[Look]:
-    """What became of each of `entries`, as far as the user may see it."""
-    return list(await asyncio.gather(*(_observe(client, entry) for entry in entries)))
+async def observe(client: "Client", of: "Key", entries: Sequence["Entry"]) -> list[Look]:
+    """What became of each of `entries`, which are the record of the app `of`, as far as the user may see it."""
+    from trimtab.base.abreast import abreast
+    from trimtab.cli.questions.gathering import Listed, gathered
+    from trimtab.kube.errors import Unreachable
+    from trimtab.manifests.refs import Ref
+    from trimtab.targets.kubernetes.prune import served
+
+    def version_of(gvk: "Gvk") -> "Awaitable[Resource]":
+        return served(client, next(entry for entry in entries if entry.gvk == gvk))
+
+    uids: dict[Ref, str] = {}
+    with contextlib.suppress(Unreachable):  # each object says so itself
+        owner = Ref(APP.gvk.group, APP.gvk.kind, *of)
+        listed = [Listed(entry.ref, entry.version) for entry in entries]
+        uids = await gathered(client, owner, listed, _uid, bare=lambda _gvk: True, find=version_of)
+
+    async def one_of(entry: "Entry") -> Look:
+        uid = uids.get(entry.ref)
+        return await _observe(client, entry) if uid is None else _found(entry, uid)
+
+    return await abreast(one_of, entries)
+
+
+def _uid(_ref: "Ref", body: "Body") -> str:
+    return str(body["metadata"]["uid"])
+
+
+def _found(entry: "Entry", uid: str) -> Look:
+    return Look(entry, State.REPLACED if entry.uid not in ("", uid) else State.LIVE, uid)
 
 
 async def _observe(client: "Client", entry: "Entry") -> Look:
@@ -116,8 +145,7 @@ async def _observe(client: "Client", entry: "Entry") -> Look:
         return Look(entry, State.MISSING)
     except (ApiError, UnknownKind, StaleGroup, Unreachable) as failure:
         return Look(entry, State.UNKNOWN, message=str(failure))
-    uid = live["metadata"]["uid"]
-    return Look(entry, State.REPLACED if entry.uid not in ("", uid) else State.LIVE, uid)
+    return _found(entry, live["metadata"]["uid"])
 
 
 def structured(found: Look) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from trimtab.api.gvk import HELM_CHART, HELM_RELEASE, KUSTOMIZATION
 from trimtab.api.kustomize import HealthExpr, Kustomization
 from trimtab.base.abreast import abreast
+from trimtab.cli.questions.gathering import PLAIN, Listed, gathered
 from trimtab.controllers.reading import look
 from trimtab.health.blockers import KINDS, Blocker, Known, blockers, needs
 from trimtab.health.checks import Checks, compiled
@@ -30,13 +31,8 @@ _REFUSALS: Final = (ApiError, UnknownKind, StaleGroup)
 _NONE: Final = Checks()
 _MOST: Final = 200
 """So many objects are looked at to find what blocks one."""
-
-
-class Listed(NamedTuple):
-    """An object of an app, and the version it was applied in."""
-
-    ref: Ref
-    version: str
+_FEW: Final = 20
+"""A GET costs as much as so many objects of a list."""
 
 
 def source_ref(app: Body) -> Ref:
@@ -99,7 +95,7 @@ class Looking:
             return Objects(problem=f"the list of its objects cannot be read: {failure}")
         if listed is None:
             return Objects(problem="its status lists no objects")
-        return Objects(len(listed), await self._lagging(app, listed))
+        return Objects(len(listed), await self._lagging(app, listed, len(listed)))
 
     async def again(self, app: Body, before: Objects) -> Objects:
         """A look at those that lagged behind `before`."""
@@ -108,7 +104,7 @@ class Looking:
             listed = [one for one in await self._listed(app) or () if one.ref in lagging]
         except (*_REFUSALS, ValueError) as failure:
             return Objects(problem=f"the list of its objects cannot be read: {failure}")
-        return before._replace(laggards=await self._lagging(app, listed))
+        return before._replace(laggards=await self._lagging(app, listed, before.total))
 
     async def _listed(self, app: Body) -> list[Listed] | None:
         recorded = section(app, "status", "inventory")
@@ -120,13 +116,25 @@ class Looking:
             raise ValueError(reading.problem)
         return [Listed(entry.ref, entry.version or "v1") for entry in read(reading.lines).values()]
 
-    async def _lagging(self, app: Body, listed: Sequence[Listed]) -> list[Laggard]:
+    async def _lagging(self, app: Body, listed: Sequence[Listed], total: int) -> list[Laggard]:
         checks = _checks(app)
 
-        async def one(item: Listed) -> Laggard:
-            return Laggard(item.ref, self.verdict(await self.of(item.ref, item.version), checks))
+        def plain(gvk: Gvk) -> bool:
+            meant = checks.covers({"apiVersion": gvk.api_version, "kind": gvk.kind})
+            return (gvk.group, gvk.kind) in PLAIN and not meant
 
-        return [found for found in await abreast(one, listed) if not found.verdict.good]
+        def judge(_ref: Ref, body: Body) -> Verdict:
+            return self.verdict(Known(body), checks)
+
+        async def one(item: Listed) -> Verdict:
+            return self.verdict(await self.of(item.ref, item.version), checks)
+
+        # the lists bring all of the app: for a few of them that is more than to ask for these
+        several = listed if len(listed) * _FEW >= total else ()
+        verdicts = await gathered(self.client, Ref.of(app), several, judge, bare=plain)
+        rest = [item for item in listed if item.ref not in verdicts]
+        verdicts.update(zip((item.ref for item in rest), await abreast(one, rest), strict=True))
+        return [Laggard(ref, verdicts[ref]) for ref, _ in listed if not verdicts[ref].good]
 
     def verdict(self, known: Known, checks: Checks = _NONE) -> Verdict:
         """How an object is doing."""

@@ -1,6 +1,6 @@
 """`trimtab tree`: what an app consists of, nested apps opened, with the verdict on every object."""
 
-import asyncio
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -8,9 +8,11 @@ import click
 import msgspec
 
 from trimtab.api.kustomize import Kustomization
+from trimtab.base.abreast import abreast
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Options, cluster_options, perform
 from trimtab.cli.kinds import APP, one, revision, shortened
+from trimtab.cli.questions.gathering import PLAIN, Listed, gathered
 from trimtab.controllers.reading import look
 from trimtab.health.assess import Context, assess
 from trimtab.health.verdict import State, Verdict
@@ -89,24 +91,54 @@ class Looker:
         except (Forbidden, StaleGroup, Unreachable, ApiError) as failure:
             self.blind = True
             return Node(ref, Verdict(State.Unknown, str(failure)))
-        verdict = assess(body, Context(now=self._now, first_seen=None, lookup=None))
-        if (ref.group, ref.kind) != (APP.gvk.group, APP.gvk.kind) or ref in self._opened:
-            return Node(ref, verdict)
-        self._opened.add(ref)
-        return Node(ref, verdict, await self._children(body, compact=compact), shortened(revision(body)))
+        return await self._opening(ref, body, compact=compact)
 
-    async def _children(self, app: Body, *, compact: bool) -> tuple[Node, ...]:
+    async def _opening(self, ref: Ref, body: Body, *, compact: bool) -> Node:
+        node = self._node(ref, body)
+        if not _is_app(ref) or ref in self._opened:
+            return node
+        self._opened.add(ref)
+        children = await self._children(ref, body, compact=compact)
+        return node._replace(children=children, note=shortened(revision(body)))
+
+    def _node(self, ref: Ref, body: Body) -> Node:
+        return Node(ref, assess(body, Context(now=self._now, first_seen=None, lookup=None)))
+
+    async def _children(self, owner: Ref, app: Body, *, compact: bool) -> tuple[Node, ...]:
         entries: Sequence[Body] = (app.get("status", {}).get("inventory") or {}).get("entries") or ()
-        listed = [(decode_id(entry["id"]), entry.get("v", "v1")) for entry in entries]
-        if any(holder_of(ref, app["metadata"]["namespace"]) for ref, _ in listed):
+        listed = [Listed(decode_id(entry["id"]), entry.get("v", "v1")) for entry in entries]
+        if any(holder_of(ref, owner.namespace) for ref, _ in listed):
             # what is listed is only where the list is
             reading = await look(self._client, msgspec.convert(app, Kustomization), apart=False)
-            listed = [(entry.ref, entry.version or "v1") for entry in read(reading.lines).values()]
+            listed = [Listed(entry.ref, entry.version or "v1") for entry in read(reading.lines).values()]
         if compact:
-            listed = [(ref, version) for ref, version in listed if ref.kind == APP.gvk.kind]
-        async with asyncio.TaskGroup() as group:
-            looks = [group.create_task(self.look(ref, version, compact=compact)) for ref, version in listed]
-        return tuple(look.result() for look in looks)
+            listed = [one for one in listed if one.ref.kind == APP.gvk.kind]
+        known: dict[Ref, Node | Body] = {}
+        with contextlib.suppress(Unreachable):  # each object says so itself
+            known = await gathered(self._client, owner, listed, self._taken, bare=_is_plain)
+
+        async def one_of(item: Listed) -> Node:
+            match known.get(item.ref):
+                case Node() as node:
+                    return node
+                case None:
+                    return await self.look(*item, compact=compact)
+                case body:
+                    return await self._opening(item.ref, body, compact=compact)
+
+        return tuple(await abreast(one_of, listed))
+
+    def _taken(self, ref: Ref, body: Body) -> Node | Body:
+        """What is kept of an object in a list: all of an app, which is to be opened, of others how they are."""
+        return body if _is_app(ref) else self._node(ref, body)
+
+
+def _is_app(ref: Ref) -> bool:
+    return (ref.group, ref.kind) == (APP.gvk.group, APP.gvk.kind)
+
+
+def _is_plain(gvk: Gvk) -> bool:
+    return (gvk.group, gvk.kind) in PLAIN
 
 
 def drawn(node: Node) -> Iterator[str]:
