@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from trimtab.base.http import AiohttpTransport, Request, Response
-from trimtab.cli.questions.gathering import MANY, PLAIN, ways
+from trimtab.cli.questions.gathering import MANY, PLAIN, WELL, calm, ways
 from trimtab.cli.questions.inventory import State, observe
 from trimtab.cli.questions.looking import Looking
 from trimtab.cli.questions.tree import Looker
@@ -67,7 +67,9 @@ def test_of_a_plain_kind_the_metadata_tell_as_much_as_the_whole(group: str, kind
     version = f"{group}/v1" if group else "v1"
     bare = {"apiVersion": version, "kind": kind, "metadata": {"name": "x", **metadata}}
     context = Context(now=datetime(2026, 1, 1, tzinfo=UTC))
-    assert assess({**bare, **whole}, context) == assess(bare, context)
+    found = assess({**bare, **whole}, context)
+    assert found == assess(bare, context)
+    assert calm(Ref(group, kind, "", "x"), bare) == (found == WELL)
 
 
 class Noting(AiohttpTransport):

@@ -10,7 +10,7 @@ import msgspec
 from trimtab.api.gvk import HELM_CHART, HELM_RELEASE, KUSTOMIZATION
 from trimtab.api.kustomize import HealthExpr, Kustomization
 from trimtab.base.abreast import abreast
-from trimtab.cli.questions.gathering import PLAIN, Listed, gathered
+from trimtab.cli.questions.gathering import PLAIN, WELL, Listed, calm, gathered
 from trimtab.controllers.reading import look
 from trimtab.health.blockers import KINDS, Blocker, Known, blockers, needs
 from trimtab.health.checks import Checks, compiled
@@ -123,8 +123,8 @@ class Looking:
             meant = checks.covers({"apiVersion": gvk.api_version, "kind": gvk.kind})
             return (gvk.group, gvk.kind) in PLAIN and not meant
 
-        def judge(_ref: Ref, body: Body) -> Verdict:
-            return self.verdict(Known(body), checks)
+        def judge(ref: Ref, body: Body) -> Verdict:
+            return WELL if not checks.rules and calm(ref, body) else self.verdict(Known(body), checks)
 
         async def one(item: Listed) -> Verdict:
             return self.verdict(await self.of(item.ref, item.version), checks)

@@ -12,7 +12,6 @@ from trimtab.base.tasks import Tasks
 from trimtab.cli.follow import follow
 from trimtab.cli.kinds import ALL, RELEASE, SOURCES, Kind
 from trimtab.cli.questions.looking import Looking, source_ref
-from trimtab.cli.questions.past import Past, Unknown
 from trimtab.health.revisions import Wish, commit_in
 from trimtab.health.shape import section
 from trimtab.health.stages import Account, Mark, Objects, Source, Stage, account, of_source
@@ -20,6 +19,7 @@ from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
 from trimtab.manifests.refs import Body, Ref
 
 if TYPE_CHECKING:
+    from trimtab.cli.questions.past import Past
     from trimtab.kube.client import Client
 
 Take: TypeAlias = Callable[[Ref, "Body | None"], None]
@@ -55,13 +55,13 @@ class View:
 
 @dataclass(slots=True)
 class Stations:
-    """Follows one app, or one source."""
+    """Follows one app, or one source. `past` is needed where a revision is asked for: which ones contain it."""
 
     client: "Client"
     kind: Kind
     ref: Ref
     wish: Wish
-    past: Past
+    past: "Past | None"
     goal: Stage
     _app: Body | None = None
     _source: Source | None = None
@@ -177,10 +177,13 @@ class Stations:
     async def _compare(self, source: Source, revision: str) -> None:
         """Find out whether `revision`, if it is another one than is asked for, comes after that."""
         wish = self.wish
-        if not wish.asked or not revision or revision in wish.contains or wish.exactly(revision):
+        if self.past is None or not wish.asked or not revision or revision in wish.contains or wish.exactly(revision):
             return
         if source.body is None or not commit_in(wish.asked) or self.kind is RELEASE:
             return  # what a tag or the version of a chart contains says its name
+        # here, because whoever asks for no revision need not wait for all that git takes
+        from trimtab.cli.questions.past import Unknown
+
         answer = await self.past.contains(source.body, revision, wish.asked)
         if isinstance(answer, Unknown):
             self._doubts[revision] = answer.why

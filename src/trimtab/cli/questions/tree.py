@@ -12,7 +12,7 @@ from trimtab.base.abreast import abreast
 from trimtab.cli import output
 from trimtab.cli.connect import Code, Options, cluster_options, perform
 from trimtab.cli.kinds import APP, one, revision, shortened
-from trimtab.cli.questions.gathering import PLAIN, Listed, gathered
+from trimtab.cli.questions.gathering import PLAIN, WELL, Listed, calm, gathered
 from trimtab.controllers.reading import look
 from trimtab.health.assess import Context, assess
 from trimtab.health.verdict import State, Verdict
@@ -130,7 +130,7 @@ class Looker:
 
     def _taken(self, ref: Ref, body: Body) -> Node | Body:
         """What is kept of an object in a list: all of an app, which is to be opened, of others how they are."""
-        return body if _is_app(ref) else self._node(ref, body)
+        return body if _is_app(ref) else Node(ref, WELL) if calm(ref, body) else self._node(ref, body)
 
 
 def _is_app(ref: Ref) -> bool:

@@ -15,6 +15,9 @@ from trimtab.cli.connect import Code, Failure, Options, cluster_options, perform
 from trimtab.cli.kinds import APP, RELEASE, SOURCES, Kind, on_one_line, one, shortened
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from trimtab.cli.questions.past import Past
     from trimtab.cli.questions.stations import Stations, View
     from trimtab.health.blockers import Blocker
     from trimtab.health.stages import Stage
@@ -81,7 +84,6 @@ def wait(options: Options, words: tuple[str, ...], revision: str, goal: str, for
         raise click.BadParameter(wrong, param_hint="--revision")
 
     async def work(client: "Client") -> int:
-        from trimtab.cli.questions.past import past
         from trimtab.cli.questions.stations import Stations
         from trimtab.health.revisions import Wish
         from trimtab.health.stages import Stage
@@ -89,7 +91,7 @@ def wait(options: Options, words: tuple[str, ...], revision: str, goal: str, for
 
         stage = Stage.HEALTHY if goal == "ready" else Stage(goal)
         ref = Ref(kind.gvk.group, kind.gvk.kind, options.namespace, name)
-        async with past(client) as git:
+        async with _past(client, revision) as git:
             stations = Stations(client, kind, ref, Wish(revision), git, stage)
             outcome, view = await _until(stations, stage, options)
         blockers = await _blockers(client, stations, view) if outcome is not Outcome.REACHED else ()
@@ -100,6 +102,15 @@ def wait(options: Options, words: tuple[str, ...], revision: str, goal: str, for
         return _CODES[outcome]
 
     perform(options, work)
+
+
+def _past(client: "Client", revision: str) -> "AbstractAsyncContextManager[Past | None]":
+    """What asks git, where there is something to ask."""
+    if not revision:
+        return contextlib.nullcontext()
+    from trimtab.cli.questions.past import past
+
+    return past(client)
 
 
 def named(words: Sequence[str]) -> tuple[Kind, str]:

@@ -121,7 +121,6 @@ def _checked(asked: Asked) -> Asked:
 
 async def _app(client: "Client", options: Options, target: Ours, form: output.Form) -> int:
     from trimtab.cli.questions.looking import Looking
-    from trimtab.cli.questions.past import past
     from trimtab.cli.questions.stations import Stations
     from trimtab.health.revisions import Wish
     from trimtab.health.stages import Mark, Stage
@@ -129,8 +128,8 @@ async def _app(client: "Client", options: Options, target: Ours, form: output.Fo
 
     kind, name = target.kind, target.name
     ref = Ref(kind.gvk.group, kind.gvk.kind, target.namespace or options.namespace, name)
-    async with past(client) as git, deadline(options.timeout_s, ref):
-        async with contextlib.aclosing(Stations(client, kind, ref, Wish(), git, Stage.HEALTHY).follow()) as views:
+    async with deadline(options.timeout_s, ref):
+        async with contextlib.aclosing(Stations(client, kind, ref, Wish(), None, Stage.HEALTHY).follow()) as views:
             view = await anext(views)
         if view.app is None:
             words = f"there is no {kind.human} {name} in namespace {ref.namespace}: `trimtab get all -A` lists all"
