@@ -1,9 +1,12 @@
-"""What a running process loads: what it has no use for is memory of every installation."""
+"""What is loaded: what a controller has no use for is memory of every installation, and of a command it is time."""
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
+
+from trimtab.cluster.plane import ControlPlane
 
 
 @pytest.fixture(scope="module")
@@ -20,3 +23,30 @@ def test_the_libraries_of_expressions_come_with_the_first_expression(loaded: set
 
 def test_controllers_that_were_not_asked_for_are_not_loaded(loaded: set[str]) -> None:
     assert loaded.isdisjoint(f"trimtab.cli.{name}" for name in ("automation", "reflecting", "telling", "webhooks"))
+
+
+@pytest.fixture(scope="module")
+def after(served: ControlPlane) -> Callable[..., set[str]]:
+    """`after("get", "ks")`: what a command has loaded when it has answered."""
+
+    def run(*arguments: str) -> set[str]:
+        command = [*arguments, "-n", "default", "--kubeconfig", str(served.kubeconfig)]
+        program = (
+            "import contextlib, sys; from trimtab.cli.main import cli\n"
+            f"with contextlib.suppress(SystemExit), contextlib.redirect_stdout(sys.stderr): cli.main({command!r})\n"
+            "print(*sorted(sys.modules))"
+        )
+        done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+        assert "cannot be reached" not in done.stderr
+        return set(done.stdout.split())
+
+    return run
+
+
+def test_a_list_is_printed_without_what_controllers_need(after: Callable[..., set[str]]) -> None:
+    # aiohttp alone, with what it imports and reads, takes as long as all the rest
+    found = after("get", "ks")
+    assert "trimtab.kube.client" in found
+    assert found.isdisjoint({"aiohttp", "attr", "rich", "prometheus_client", "cryptography"})
+    packages = {name.split(".")[1] for name in found if name.startswith("trimtab.")}
+    assert packages == {"api", "base", "cli", "kube", "manifests"}

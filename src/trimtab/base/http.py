@@ -2,6 +2,8 @@
 
 Everything that leaves this process over HTTP goes through `Transport.send`: there requests are counted, faults are
 injected and addresses are checked. Redirects are never followed here: whoever knows the origin decides.
+
+aiohttp is imported by the first request, since commands have to answer in less time than that takes (`cli/direct.py`).
 """
 
 import asyncio
@@ -10,11 +12,13 @@ import io
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
+
+if TYPE_CHECKING:
+    import aiohttp
 
 MAX_BODY = 64 << 20
 _CHUNK = 1 << 16
@@ -78,6 +82,8 @@ class AiohttpTransport:
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, request: Request) -> Response:
+        import aiohttp
+
         session = self._session or self._open()
         shown = _shown_to_proxy(request.proxy)
         timeout = aiohttp.ClientTimeout(total=request.timeout, sock_connect=10.0, sock_read=request.idle_timeout)
@@ -106,7 +112,9 @@ class AiohttpTransport:
             self._session = None
             await asyncio.sleep(0)
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open(self) -> "aiohttp.ClientSession":
+        import aiohttp
+
         # limit=0: long watches must not eat the slots of short requests; callers bound what is in flight.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30),
@@ -121,7 +129,7 @@ class AiohttpTransport:
 
 
 class _AiohttpResponse:
-    def __init__(self, request: Request, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, request: Request, response: "aiohttp.ClientResponse") -> None:
         self._request = request
         self._response = response
         self.status = response.status
@@ -139,6 +147,8 @@ class _AiohttpResponse:
         return b"".join(parts)
 
     async def chunks(self) -> AsyncIterator[bytes]:
+        import aiohttp
+
         try:
             async for chunk in self._response.content.iter_any():
                 yield chunk
@@ -168,6 +178,8 @@ def _shown_to_proxy(proxy: URL | None) -> dict[str, str]:
 
 
 def _words(request: Request, failure: BaseException) -> str:
+    import aiohttp
+
     address = request.url.with_user(None).with_query(None)
     if isinstance(failure, aiohttp.ClientConnectorError):
         cause = f"cannot connect: {failure.os_error.strerror or failure.os_error}"

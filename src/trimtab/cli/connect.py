@@ -114,11 +114,11 @@ def perform_alone(work: Callable[[], Awaitable[int]]) -> None:
 
 
 async def _connected(options: Options, work: "Callable[[Client], Awaitable[int]]") -> int:
-    from trimtab.base.http import AiohttpTransport
+    from trimtab.cli.direct import Direct
     from trimtab.kube import config
     from trimtab.kube.client import Client
 
-    transport = AiohttpTransport()
+    transport = Direct()
     try:
         return await work(Client(config.load(options.kubeconfig, options.context), transport))
     finally:

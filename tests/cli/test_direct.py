@@ -1,0 +1,200 @@
+"""The commands' own way to the API server: what reads as an answer is one, and anything else is not taken for one."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from multidict import CIMultiDict
+from yarl import URL
+
+from trimtab.base.http import BodyTooLarge, Request, TransportError
+from trimtab.cli.direct import Direct
+from trimtab.cluster.plane import ControlPlane
+from trimtab.kube import config
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@dataclass
+class Server:
+    """A double of a server: says what it was told to, whatever it is asked. An empty answer closes the connection."""
+
+    answers: list[bytes]
+    url: URL = field(default_factory=URL)
+    heads: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    connections: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while self.answers:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                sizes = [line.partition(": ")[2] for line in head.splitlines() if line.startswith("Content-Length")]
+                self.bodies.append(await reader.readexactly(int(sizes[0])) if sizes else b"")
+                self.heads.append(head)
+                if not (answer := self.answers.pop(0)):
+                    break
+                writer.write(answer)
+                await writer.drain()
+                if b"close" in answer or not answer.startswith(b"HTTP"):
+                    break
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def serving(*answers: bytes) -> AsyncIterator[tuple[Direct, Server]]:
+    server, direct = Server(list(answers)), Direct()
+    async with await asyncio.start_server(server.serve, "127.0.0.1") as listening:
+        server.url = URL(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/api?limit=1")
+        try:
+            yield direct, server
+        finally:
+            await direct.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (OK, b"ok"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b""),
+        (CHUNKED + b"3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n", b"abc0123456789"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, b"ok"),
+        (b"HTTP/1.1 200\r\ncontent-length:2\r\n\r\nok", b"ok"),
+        (b"HTTP/1.0 503 Service Unavailable\r\nConnection: close\r\n\r\nbusy", b"busy"),
+        (b"HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n", b""),
+    ],
+    ids=["counted", "empty", "in chunks", "after a word in between", "without a reason", "until closed", "unchanged"],
+)
+async def test_an_answer_is_read_to_where_it_says_it_ends(answer: bytes, body: bytes) -> None:
+    async with serving(answer) as (direct, server):
+        response = await direct.send(Request("GET", server.url))
+        assert await response.read() == body
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"", "closed the connection"),
+        (b"SSH-2.0-OpenSSH_9\r\n\r\n", "none of HTTP"),
+        (b"HTTP/1.1 2000 OK\r\nContent-Length: 2\r\n\r\nok", "none of HTTP"),
+        (b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n", "cannot be read"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok", "where it ends"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok", "where it ends"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok", "where it ends"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\nok", "where it ends"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nX: close\r\n\r\nok", "broke off"),
+        (CHUNKED + b"zz\r\n", "size of a chunk"),
+        (CHUNKED + b"1\r\nabc\r\n", "does not end where"),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "changed the protocol"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * (1 << 16) + b"\r\n\r\n", "more than 65536 bytes"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_what_does_not_read_as_it_should_is_no_answer_and_ends_its_connection(answer: bytes, words: str) -> None:
+    async with serving(answer, OK) as (direct, server):
+        with pytest.raises(TransportError, match=words):
+            await (await direct.send(Request("GET", server.url))).read()
+        assert await (await direct.send(Request("GET", server.url))).read() == b"ok"
+        assert server.connections == 2
+
+
+async def test_a_connection_is_kept_for_the_next_request_and_one_that_was_closed_meanwhile_is_replaced() -> None:
+    async with serving(OK, OK, b"", OK) as (direct, server):
+        for _ in range(3):
+            assert await (await direct.send(Request("GET", server.url))).read() == b"ok"
+        assert server.connections == 2
+
+
+async def test_what_changes_something_is_not_sent_twice() -> None:
+    async with serving(OK, b"", OK) as (direct, server):
+        await (await direct.send(Request("GET", server.url))).read()
+        with pytest.raises(TransportError):
+            await direct.send(Request("POST", server.url, body=b"{}"))
+        assert len(server.heads) == 2
+
+
+async def test_what_comes_without_being_asked_for_is_the_answer_to_nothing() -> None:
+    async with serving(OK + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad", OK) as (direct, server):
+        assert await (await direct.send(Request("GET", server.url))).read() == b"ok"
+        assert await (await direct.send(Request("GET", server.url))).read() == b"ok"
+
+
+async def test_a_body_that_is_too_large_and_one_that_nobody_reads_to_the_end_end_their_connections() -> None:
+    async with serving(OK, CHUNKED + b"3\r\nabc\r\n", OK) as (direct, server):
+        with pytest.raises(BodyTooLarge):
+            await (await direct.send(Request("GET", server.url))).read(limit=1)
+        response = await direct.send(Request("GET", server.url))
+        async with contextlib.aclosing(response.chunks()) as chunks:  # type: ignore[type-var]
+            assert await anext(chunks) == b"abc"
+        assert await (await direct.send(Request("GET", server.url))).read() == b"ok"
+        assert server.connections == 3
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [Request("GET", URL(), timeout=0.05), Request("GET", URL(), timeout=None, idle_timeout=0.05)],
+    ids=["as a whole", "without a byte"],
+)
+@pytest.mark.parametrize("begun", [b"HTTP/1.1 200 OK\r\n", CHUNKED], ids=["headers", "body"])
+async def test_an_answer_that_does_not_come_in_time_is_none(request_: Request, begun: bytes) -> None:
+    async with serving(begun, b"") as (direct, server):
+        with pytest.raises(TransportError, match="timed out") as raised:
+            await (await direct.send(replaced(request_, server.url))).read()
+        assert isinstance(raised.value.__cause__, TimeoutError)
+
+
+def replaced(request: Request, url: URL) -> Request:
+    return Request(request.method, url, timeout=request.timeout, idle_timeout=request.idle_timeout)
+
+
+async def test_a_request_is_said_as_it_is_and_a_name_may_be_there_several_times() -> None:
+    headers = CIMultiDict([("Impersonate-Group", "a"), ("Impersonate-Group", "b"), ("Accept", "application/json")])
+    async with serving(OK) as (direct, server):
+        await (await direct.send(Request("PATCH", server.url, headers, b'{"a":1}'))).read()
+        first, *lines = server.heads[0].splitlines()
+    assert first == "PATCH /api?limit=1 HTTP/1.1"
+    assert {"Impersonate-Group: a", "Impersonate-Group: b", "Content-Length: 7", "Accept-Encoding: identity"} < {*lines}
+    assert f"Host: 127.0.0.1:{server.url.port}" in lines
+    assert server.bodies == [b'{"a":1}']
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Authorization": "Bearer a\r\nX: y"}, {"X\r\nY": "z"}, {"X": "a\x00b"}], ids=["value", "name", "null"]
+)
+async def test_nothing_is_smuggled_into_a_request(headers: dict[str, str]) -> None:
+    async with serving(OK) as (direct, server):
+        with pytest.raises(TransportError, match="characters of control") as raised:
+            await direct.send(Request("GET", server.url, headers))
+        assert "Bearer" not in str(raised.value)
+        assert server.heads == []
+
+
+async def test_what_goes_through_a_proxy_is_left_to_the_other_transport() -> None:
+    async with serving(OK) as (direct, proxy):
+        request = Request("GET", URL("http://api.example.test/version"), proxy=proxy.url.origin())
+        assert await (await direct.send(request)).read() == b"ok"
+        assert proxy.heads[0].startswith("GET http://api.example.test/version HTTP/1.1\r\n")
+
+
+async def test_where_nobody_listens_it_is_said() -> None:
+    async with serving() as (direct, server):
+        pass
+    with pytest.raises(TransportError, match=rf"GET http://127.0.0.1:{server.url.port}/api: cannot connect: "):
+        await direct.send(Request("GET", server.url))
+
+
+async def test_a_server_has_to_prove_itself(plane: ControlPlane) -> None:
+    loaded, direct = config.load(plane.kubeconfig), Direct()
+    url = loaded.server / "version"
+    try:
+        assert b"gitVersion" in await (await direct.send(Request("GET", url, tls=loaded.tls))).read()
+        with pytest.raises(TransportError, match="certificate verify failed"):
+            await direct.send(Request("GET", url))
+        with pytest.raises(TransportError, match="certificate verify failed"):
+            await direct.send(Request("GET", url, tls=loaded.tls, tls_server_name="other.example"))
+    finally:
+        await direct.close()
