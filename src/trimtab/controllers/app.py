@@ -8,13 +8,14 @@ from typing import NamedTuple
 import msgspec
 
 from trimtab.api.kustomize import Kustomization
-from trimtab.api.kustomizestatus import ApprovedPrune, DriftRecord, FetchedBase, InventoryEntry, KustomizationStatus
+from trimtab.api.kustomizestatus import ApprovedPrune, DriftRecord, FetchedBase, KustomizationStatus
 from trimtab.api.names import Reason
 from trimtab.base.errors import Terminal
 from trimtab.controllers.auditing import NOBODY, Provenance
 from trimtab.controllers.hiding import NOTHING, Hiding
 from trimtab.controllers.history import Trial
 from trimtab.controllers.place import Place
+from trimtab.controllers.reading import lines_of
 from trimtab.manifests.refs import Key, Ref
 from trimtab.render.plaintext import Exposed
 from trimtab.targets.kubernetes import inventory
@@ -225,8 +226,3 @@ class App:
                 f"`trimtab repair inventory {self.key.name} -n {self.key.namespace}` has built it anew, or it is "
                 "restored and a reconcile is asked for",
             )
-
-
-def lines_of(entries: Iterable[InventoryEntry]) -> list[dict[str, str]]:
-    """The entries of a document as the pure inventory knows them."""
-    return [msgspec.to_builtins(entry) for entry in entries]

@@ -19,8 +19,7 @@ from trimtab.api import names
 from trimtab.api.kustomizestatus import Inventory
 from trimtab.api.meta import ObjectMeta
 from trimtab.base.errors import Terminal, Transient
-from trimtab.controllers.app import lines_of
-from trimtab.controllers.reading import FIELD, SECRET
+from trimtab.controllers.reading import FIELD, SECRET, lines_of
 from trimtab.kube.client import Client
 from trimtab.kube.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound
 from trimtab.manifests import codec

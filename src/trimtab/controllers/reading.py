@@ -1,20 +1,23 @@
 """What is on record of an app, wherever it is kept: read, checked, and never trusted where it does not fit (P13)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from trimtab.api.kustomize import Kustomization
-from trimtab.api.kustomizestatus import Inventory
+from trimtab.api.kustomizestatus import Inventory, InventoryEntry
 from trimtab.api.meta import ObjectMeta
-from trimtab.controllers.app import App, lines_of
 from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound
 from trimtab.manifests.inventory import decode_id
 from trimtab.manifests.refs import Gvk, Key, Ref
 from trimtab.targets.kubernetes import inventory
 from trimtab.targets.kubernetes.inventory import Line
+
+if TYPE_CHECKING:
+    from trimtab.controllers.app import App
 
 SECRET = Gvk("", "v1", "Secret")
 FIELD = "inventory"
@@ -82,8 +85,11 @@ class Reading:
                 self.lines.append(line)
                 self.form = 0
 
-    def app(self, ks: Kustomization) -> App:
+    def app(self, ks: Kustomization) -> "App":
         """`ks` with what is on record of it. What cannot be trusted is neither acted on nor written over (P13)."""
+        # here, because commands that only read a record should not wait for all that converges it
+        from trimtab.controllers.app import App
+
         app = App.unread(ks)
         app.problem, app.headed = self.problem, self.headed
         if not self.problem:
@@ -161,3 +167,9 @@ async def _get(client: Client, key: Key) -> Holder | None:
 def head_of(key: Key) -> Key:
     """The Secret that has the record of the app `key` where its status cannot hold it."""
     return Key(key.namespace, f"{key.name}{inventory.SUFFIX}")
+
+
+def lines_of(entries: Iterable[InventoryEntry]) -> list[dict[str, str]]:
+    """The entries of a document as the pure inventory knows them."""
+    lines: list[dict[str, str]] = msgspec.to_builtins(list(entries))
+    return lines
