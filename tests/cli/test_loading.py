@@ -50,3 +50,12 @@ def test_a_list_is_printed_without_what_controllers_need(after: Callable[..., se
     assert found.isdisjoint({"aiohttp", "attr", "rich", "prometheus_client", "cryptography"})
     packages = {name.split(".")[1] for name in found if name.startswith("trimtab.")}
     assert packages == {"api", "base", "cli", "kube", "manifests"}
+
+
+@pytest.mark.parametrize("question", ["why", "tree", "wait"])
+def test_a_question_about_an_app_needs_neither_git_nor_what_converges_apps(
+    after: Callable[..., set[str]], question: str
+) -> None:
+    found = after("--timeout", "1s", question, "nothing-of-this-name")
+    assert "trimtab.controllers.reading" in found
+    assert found.isdisjoint({"aiohttp", "prometheus_client", "trimtab.controllers.app", "trimtab.remotes.git.history"})

@@ -36,6 +36,8 @@ PLAIN: Final = frozenset(
 """Kinds without spec and status: how such an object is, its metadata tells. What is in it need not travel."""
 WELL: Final = Verdict(State.Current)
 
+_PAGE: Final = 500
+_PAGE_OF_METADATA: Final = 2_500
 _TELLING: Final = ("annotations", "deletionTimestamp")
 _LABELS: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     (KUSTOMIZATION.group, KUSTOMIZATION.kind): (names.OWNER_NAME, names.OWNER_NAMESPACE),
@@ -123,9 +125,11 @@ async def _labelled(
 ) -> AsyncIterator[tuple[Ref, Body]]:
     """Page by page, since a whole list of large objects would fill the memory."""
     gvk, token = resource.gvk, ""
-    form = cast("type[Body]", _Bare) if bare else dict
+    form, limit = (cast("type[Body]", _Bare), _PAGE_OF_METADATA) if bare else (dict, _PAGE)
     while True:
-        page = await client.page(resource, namespace, token, label_selector=selector, metadata_only=bare, type=form)
+        page = await client.page(
+            resource, namespace, token, label_selector=selector, limit=limit, metadata_only=bare, type=form
+        )
         for item in page.items or ():
             metadata = item["metadata"]
             # an object in a list need not say what it is, and metadata say that they are metadata
