@@ -15,7 +15,6 @@ import msgspec
 
 from trimtab.base.logs import escape
 from trimtab.manifests.codec import encode
-from trimtab.manifests.emit import to_yaml
 from trimtab.manifests.refs import Body
 
 Form: TypeAlias = Literal["text", "json", "yaml"]
@@ -45,6 +44,9 @@ def document(value: Any, form: Form) -> str:
     """`value` as indented JSON or as YAML, without a trailing newline."""
     if form == "json":
         return msgspec.json.format(encode(value), indent=2).decode()
+    # here, because text, which most ask for, need not wait for it
+    from trimtab.manifests.emit import to_yaml
+
     return to_yaml(value)[:-1]
 
 
