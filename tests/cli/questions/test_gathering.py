@@ -1,9 +1,11 @@
 """Many objects of an app are read by few requests, and what is said of each is what a GET would have said."""
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 from uuid import uuid4
 
@@ -22,9 +24,10 @@ from trimtab.kube import config
 from trimtab.kube.client import Client
 from trimtab.kube.errors import Forbidden
 from trimtab.kube.resource import Resource
+from trimtab.manifests.codec import encode
 from trimtab.manifests.inventory import encode_id
 from trimtab.manifests.refs import Body, Gvk, Key, Ref
-from trimtab.targets.kubernetes.inventory import Entry
+from trimtab.targets.kubernetes.inventory import SUFFIX, Entry, document, index
 
 CONFIG_MAPS = Resource(Gvk("", "v1", "ConfigMap"), "configmaps", True)
 NAMESPACE = "kustomize.toolkit.fluxcd.io/namespace"
@@ -183,6 +186,31 @@ async def test_the_record_is_compared_with_the_uids_of_the_list(plane: ControlPl
     }
     assert (list(looks), looks["c1"].uid) == (NAMES, uid)
     assert sorted(asked) == ["gone", "lost", f"metadata of {shop}"]
+
+
+async def test_who_goes_on_looking_reads_the_list_once_and_asks_only_for_what_lags(
+    plane: ControlPlane, shop: str
+) -> None:
+    async with connected(plane) as (client, asked):
+        owner = (await client.get(CONFIG_MAPS, "c0", shop))["metadata"]["uid"]
+        kept = app(shop)
+        kept["metadata"]["uid"] = owner
+        part = document(sorted(kept["status"]["inventory"]["entries"], key=itemgetter("id")), "here")
+        kept["status"]["inventory"] = index([Ref("", "Secret", shop, f"shop{SUFFIX}")], part["entries"], "here")
+        secrets = Resource(Gvk("", "v1", "Secret"), "secrets", True)
+        owners = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "c0", "uid": owner}]
+        metadata = {"name": f"shop{SUFFIX}", "ownerReferences": owners}
+        data = {"inventory": base64.b64encode(encode(part)).decode()}
+        await client.create(secrets, {"metadata": metadata, "data": data}, shop)
+        looking = Looking(client)
+        before = await looking.objects(kept)
+        await client.delete(secrets, f"shop{SUFFIX}", shop)
+        asked.clear()
+        again = await looking.again(kept, before)
+        changed = await Looking(client).objects(kept)
+    assert {one.ref.name: one.verdict.state for one in again.laggards} == LAGGING
+    assert sorted(asked) == ["gone", "kept"]
+    assert "is gone" in changed.problem
 
 
 async def reader(client: Client, place: str) -> Client:

@@ -60,7 +60,8 @@ class Looking:
     """Looks with the rights of whoever runs the command. What may not be looked at is a finding; silence is raised."""
 
     client: "Client"
-    _known: dict[Ref, Known] = field(default_factory=dict)
+    _recorded: Body = field(default_factory=dict)
+    _listed_there: list[Listed] = field(default_factory=list)
 
     async def of(self, ref: Ref, version: str = "") -> Known:
         """The object `ref` as it is. Raises Unreachable."""
@@ -111,10 +112,14 @@ class Looking:
         if app.get("kind") != KUSTOMIZATION.kind:
             entries = sections(recorded, "entries")
             return [Listed(decode_id(one["id"]), one.get("v", "v1")) for one in entries] if recorded else None
+        if recorded.get("format") and recorded == self._recorded:
+            return self._listed_there  # of Flux's own form this does not follow: there is more than the status says
         reading = await look(self.client, msgspec.convert(app, Kustomization), apart=False)
         if reading.problem:
             raise ValueError(reading.problem)
-        return [Listed(entry.ref, entry.version or "v1") for entry in read(reading.lines).values()]
+        self._listed_there = [Listed(entry.ref, entry.version or "v1") for entry in read(reading.lines).values()]
+        self._recorded = recorded
+        return self._listed_there
 
     async def _lagging(self, app: Body, listed: Sequence[Listed], total: int) -> list[Laggard]:
         checks = _checks(app)

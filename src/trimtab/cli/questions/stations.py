@@ -63,6 +63,7 @@ class Stations:
     wish: Wish
     past: "Past | None"
     goal: Stage
+    _looking: Looking = field(init=False)
     _app: Body | None = None
     _source: Source | None = None
     _objects: Objects | None = None
@@ -72,6 +73,9 @@ class Stations:
     _doubts: dict[str, str] = field(default_factory=dict)
     _stirred: asyncio.Event = field(default_factory=asyncio.Event)
     _failure: Exception | None = None
+
+    def __post_init__(self) -> None:
+        self._looking = Looking(self.client)
 
     async def follow(self) -> AsyncGenerator[View, None]:
         """A view now, and one after every change. Never ends by itself.
@@ -111,7 +115,7 @@ class Stations:
 
     async def _begin(self, tasks: Tasks, ref: Ref) -> None:
         """Look at the source, and go on to where that may be watched."""
-        known = await Looking(self.client).of(ref)
+        known = await self._looking.of(ref)
         self._source = Source(ref, known.body, known.problem)
         kind = next((one for one in ALL if one.gvk.kind == ref.kind), None)
         if kind is not None and not known.problem:
@@ -167,12 +171,11 @@ class Stations:
     async def _looked(self, app: Body, revision: str) -> Objects:
         """All objects once for each revision and generation, then those that lag behind; all again when they do not."""
         mark = f"{revision} {section(app, 'metadata').get('generation')}"
-        looking = Looking(self.client)
         if self._objects is None or self._looked_at != mark:
             self._looked_at = mark
-            return await looking.objects(app)
-        again = await looking.again(app, self._objects)
-        return again if again.laggards or again.problem else await looking.objects(app)
+            return await self._looking.objects(app)
+        again = await self._looking.again(app, self._objects)
+        return again if again.laggards or again.problem else await self._looking.objects(app)
 
     async def _compare(self, source: Source, revision: str) -> None:
         """Find out whether `revision`, if it is another one than is asked for, comes after that."""
