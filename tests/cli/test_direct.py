@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from trimtab.base.http import BodyTooLarge, Request, TransportError
+from trimtab.cli import direct as module
 from trimtab.cli.direct import Direct
 from trimtab.cluster.plane import ControlPlane
 from trimtab.kube import config
@@ -89,7 +90,9 @@ async def test_an_answer_is_read_to_where_it_says_it_ends(answer: bytes, body: b
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nX: close\r\n\r\nok", "broke off"),
         (CHUNKED + b"zz\r\n", "size of a chunk"),
         (CHUNKED + b"1\r\nabc\r\n", "does not end where"),
-        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "changed the protocol"),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "something else than an answer"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 20, "something else than an answer"),
+        (CHUNKED + b"0\r\n" + b"A: b\r\n" * 20, "more trailers"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * (1 << 16) + b"\r\n\r\n", "more than 65536 bytes"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -106,6 +109,14 @@ async def test_a_connection_is_kept_for_the_next_request_and_one_that_was_closed
     async with serving(OK, OK, b"", OK) as (direct, server):
         for _ in range(3):
             assert await (await direct.send(Request("GET", server.url))).read() == b"ok"
+        assert server.connections == 2
+
+
+async def test_a_connection_that_rested_for_long_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(OK, OK) as (direct, server):
+        assert await (await direct.send(Request("GET", server.url))).read() == b"ok"
+        monkeypatch.setattr(module, "_REST_S", 0.0)
+        assert await (await direct.send(Request("POST", server.url, body=b"{}"))).read() == b"ok"
         assert server.connections == 2
 
 

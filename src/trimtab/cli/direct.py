@@ -16,7 +16,11 @@ from multidict import CIMultiDict
 from trimtab.base.http import MAX_BODY, AiohttpTransport, BodyTooLarge, Request, Response, TransportError
 
 _CONNECT_S: Final = 10.0
+_REST_S: Final = 15.0
+"""What rests for longer may be closed by whatever stands in between, without a word."""
 _LONGEST_HEAD: Final = 1 << 16
+_MOST_WORDS: Final = 16
+"""So many are listened to before an answer begins, and after it has ended."""
 _BUFFER: Final = 1 << 20
 _UNTIL_CLOSED: Final = -1
 _OUR_HEADERS: Final = "User-Agent: trimtab\r\nAccept-Encoding: identity\r\n"
@@ -94,13 +98,14 @@ class Direct:
     async def _ask(self, line: "Line", request: Request, said: bytes, ends: float | None) -> "Answer":
         try:
             await line.say(said, request.body)
-            status, headers = 100, CIMultiDict[str]()
-            while status < 200:
+            for _ in range(_MOST_WORDS):
                 async with asyncio.timeout(request.idle_timeout):
                     status, headers = _head(await line.reader.readuntil(b"\r\n\r\n"))
+                if status >= 200:
+                    return Answer(request, line, status, headers, ends)
                 if status == 101:
-                    raise OSError("it changed the protocol, which nobody asked for")
-            return Answer(request, line, status, headers, ends)
+                    break
+            raise OSError("the server said something else than an answer")
         except BaseException:
             line.close()
             raise
@@ -133,8 +138,9 @@ class Line:
 
     @property
     def fresh(self) -> bool:
-        """Whether it can be used again: it is open, and nothing came that nobody asked for."""
-        return not (self.reader.stray or self.reader.at_eof() or self._writer.is_closing())
+        """Whether it can be used again: open, without a word that nobody asked for, and not at rest for long."""
+        rested = asyncio.get_running_loop().time() - self.reader.since
+        return rested < _REST_S and not (self.reader.stray or self.reader.at_eof() or self._writer.is_closing())
 
     async def say(self, head: bytes, body: bytes | None) -> None:
         """Send a request."""
@@ -146,7 +152,7 @@ class Line:
 
     def rest(self) -> None:
         """Be there for the next request."""
-        self.reader.rest()
+        self.reader.rest(asyncio.get_running_loop().time())
         self._resting.append(self)
 
     def close(self) -> None:
@@ -159,10 +165,12 @@ class Reader(asyncio.StreamReader):
 
     resting = False
     stray = False
+    since = 0.0
 
-    def rest(self) -> None:
+    def rest(self, now: float) -> None:
         """From now on nothing is awaited."""
-        self.resting, self.stray = True, bool(self._buffer)  # type: ignore[attr-defined]
+        self.resting, self.since = True, now
+        self.stray = bool(self._buffer)  # type: ignore[attr-defined]
 
     def feed_data(self, data: Iterable[SupportsIndex]) -> None:
         self.stray |= self.resting
@@ -251,8 +259,10 @@ class Answer:
                 yield piece
             if await reader.readexactly(2) != b"\r\n":
                 raise OSError("a chunk of the answer does not end where it should")
-        while await reader.readuntil(b"\r\n") != b"\r\n":
-            pass  # trailers
+        for _ in range(_MOST_WORDS):
+            if await reader.readuntil(b"\r\n") == b"\r\n":
+                return
+        raise OSError("the answer has more trailers than there is use for")
 
 
 def _said(request: Request) -> bytes:
