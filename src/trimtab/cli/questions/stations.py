@@ -77,6 +77,13 @@ class Stations:
     def __post_init__(self) -> None:
         self._looking = Looking(self.client)
 
+    async def once(self) -> View:
+        """A view now, without a watch. Raises as `follow` does."""
+        self._app = await self.now()
+        if self._app is not None and self.kind not in SOURCES:
+            self._source = await self._looking.source(self._app)
+        return await self._view()
+
     async def follow(self) -> AsyncGenerator[View, None]:
         """A view now, and one after every change. Never ends by itself.
 

@@ -129,8 +129,7 @@ async def _app(client: "Client", options: Options, target: Ours, form: output.Fo
     kind, name = target.kind, target.name
     ref = Ref(kind.gvk.group, kind.gvk.kind, target.namespace or options.namespace, name)
     async with deadline(options.timeout_s, ref):
-        async with contextlib.aclosing(Stations(client, kind, ref, Wish(), None, Stage.HEALTHY).follow()) as views:
-            view = await anext(views)
+        view = await Stations(client, kind, ref, Wish(), None, Stage.HEALTHY).once()
         if view.app is None:
             words = f"there is no {kind.human} {name} in namespace {ref.namespace}: `trimtab get all -A` lists all"
             raise Failure(Code.WRONG, words)
