@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -67,7 +67,10 @@ _REVISION: Final = "image.toolkit.fluxcd.io/revision"
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the controller of ImageUpdateAutomations works with."""
+    """What the controller of ImageUpdateAutomations works with.
+
+    `live` reads the policies of a namespace from the server, where several processes share the automations.
+    """
 
     client: Client
     objects: Informer[ImageUpdateAutomation]
@@ -81,6 +84,7 @@ class Surroundings:
     clock: Clock
     auditor: Auditor | None = None
     traces: Traces = NO_TRACES
+    live: Callable[[str], Awaitable[Iterable[ImagePolicy]]] | None = None
 
 
 @dataclass(slots=True)
@@ -216,6 +220,12 @@ class ImageUpdates:
         if known.settled is not None and known.settled[:-1] == terms and known.settled[-1] == await writer.head():
             await self._tell_idle(item, known, UP_TO_DATE)
             return Again(_interval(item))
+        if world.live is not None:
+            # who had it before may have written a choice that our watch has not told of: an older one would undo it
+            wanted = Wanted.among(
+                await world.live(item.metadata.namespace), item.metadata.namespace, automation.selects
+            )
+            terms = (item.metadata.generation, _notes(item), source.spec, wanted, branch)
         signer = await world.writing.signer(item, automation)
         run = Run(
             item.key,

@@ -6,7 +6,8 @@ credentials of its own: who writes to the cluster does not write to git, and the
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from trimtab.api.gvk import GIT_REPOSITORY, IMAGE_POLICY, IMAGE_UPDATE_AUTOMATION
@@ -20,6 +21,7 @@ from trimtab.controllers.gitaccess import GitAccess
 from trimtab.controllers.imageupdate import ImageUpdates, Surroundings
 from trimtab.controllers.standing import Standing
 from trimtab.controllers.writeaccess import WriteAccess
+from trimtab.kube.client import Client
 from trimtab.kube.informer import Applied, Event, Informer
 from trimtab.manifests.refs import Key
 from trimtab.remotes.forges.pulls import Pulls
@@ -96,6 +98,7 @@ class Automation:
             clock=clock,
             auditor=auditor,
             traces=self._means.traces,
+            live=partial(_policies, client) if settings.selector else None,
         )
 
     def _connect(
@@ -127,6 +130,12 @@ class Automation:
 
         policies.add_handler(on_policy)
         sources.add_handler(on_source)
+
+
+async def _policies(client: Client, namespace: str) -> Sequence[ImagePolicy]:
+    """The policies of a namespace as the server has them now."""
+    resource = await client.discovery.find(IMAGE_POLICY)
+    return (await client.list(resource, namespace, type=ImagePolicy)).items
 
 
 def _choice(policy: ImagePolicy) -> tuple[Any, ...]:
