@@ -5,7 +5,7 @@ something better.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -51,7 +51,7 @@ _HOLDS = (names.Annotation.LOCK, names.Annotation.HOLD)
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the controller works with."""
+    """What the controller works with. `abroad` asks for a repository that another process scans, where there are."""
 
     client: Client
     objects: Informer[ImagePolicy]
@@ -62,6 +62,7 @@ class Surroundings:
     access: Access
     recorder: Recorder
     clock: Clock
+    abroad: Callable[[Key], Awaitable[ImageRepository | None]] | None = None
 
 
 @dataclass(slots=True)
@@ -182,15 +183,14 @@ class ImagePolicies:
             raise Terminal(names.Reason.INTERVAL_NOT_CONFIGURED, f"ImagePolicy {item.key}: {words}")
         other = item.repository_key
         repository = self._world.repositories.store.get(other)
-        await self._world.access.check_images(
-            item.metadata.namespace, other, repository.spec.access_from if repository else None
-        )
+        away = await self._world.abroad(other) if repository is None and self._world.abroad is not None else None
+        seen = repository if repository is not None else away
+        await self._world.access.check_images(item.metadata.namespace, other, seen.spec.access_from if seen else None)
         Rules.of(item)  # nonsense is told also while there is nothing to choose from
         scan = self._world.scans.get(other)
         if repository is None:
-            shard = item.metadata.labels.get(names.SHARD_LABEL)
-            but = f", or is not of the shard {shard} as this policy is" if shard else ""
-            raise _waiting(names.Reason.DEPENDENCY_NOT_READY, f"ImageRepository {other} does not exist{but}")
+            words = _elsewhere(item, away) if away is not None else f"ImageRepository {other} does not exist"
+            raise _waiting(names.Reason.DEPENDENCY_NOT_READY, words)
         if scan is None or scan.image != repository.spec.image:
             said = f": {repository.ready.message}" if repository.ready is not None else ""
             words = f"ImageRepository {other} has not been looked at with success yet{said}"
@@ -326,6 +326,19 @@ def asks(repository: ImageRepository) -> tuple[object, ...]:
 def _waiting(reason: str, message: str) -> Waiting:
     """For what somebody tells of when it happens: other tags, another repository, another policy."""
     return Waiting(reason, message, after=_PATIENCE_S)
+
+
+def _elsewhere(item: ImagePolicy, repository: ImageRepository) -> str:
+    """Why nothing can be chosen from what another process scans: its tags are kept there."""
+
+    def shard(labels: Mapping[str, str]) -> str:
+        value = labels.get(names.SHARD_LABEL)
+        return f"has {names.SHARD_LABEL}={value}" if value is not None else f"has no label {names.SHARD_LABEL}"
+
+    return (
+        f"ImageRepository {repository.key} is looked after by another process, which has its tags: it "
+        f"{shard(repository.metadata.labels)}, and this policy {shard(item.metadata.labels)}. Give both the same labels"
+    )
 
 
 def _reflects_always(item: ImagePolicy) -> bool:

@@ -6,7 +6,7 @@ own, with an account that may write nothing in the cluster but the status of the
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from trimtab.api.gvk import IMAGE_POLICY, IMAGE_REPOSITORY
 from trimtab.api.image import ImagePolicy, ImageRepository
@@ -17,7 +17,10 @@ from trimtab.controllers.imagerepository import ImageRepositories
 from trimtab.controllers.scans import Scans
 from trimtab.images.scanning import Scanner
 from trimtab.images.tagstore import TagStore
+from trimtab.kube.client import Client
+from trimtab.kube.errors import NotFound
 from trimtab.kube.informer import Applied, Event, Informer
+from trimtab.manifests import selectors
 from trimtab.manifests.refs import Key
 from trimtab.roles.role import Means, Term, term
 from trimtab.runtime.controller import Controller
@@ -88,6 +91,7 @@ class Reflecting:
                 access=self._means.access(client),
                 recorder=recorder,
                 clock=clock,
+                abroad=self._abroad(client),
             ),
             choose,
             again,
@@ -125,3 +129,19 @@ class Reflecting:
         repositories.add_handler(on_repository)
         office.attach(looker, repositories, IMAGE_REPOSITORY.kind, looking.state)
         office.attach(chooser, policies, IMAGE_POLICY.kind, choosing.state)
+
+    def _abroad(self, client: Client) -> Callable[[Key], Awaitable[ImageRepository | None]] | None:
+        """Where several share the work: who asks for a repository that is not ours."""
+        if not self._means.settings.selector:
+            return None
+        ours = selectors.parse(self._means.settings.selector)
+
+        async def ask(key: Key) -> ImageRepository | None:
+            resource = await client.discovery.find(IMAGE_REPOSITORY)
+            try:
+                found = await client.get(resource, key.name, key.namespace, type=ImageRepository)
+            except NotFound:
+                return None
+            return None if ours(found.metadata.labels) else found  # ours is about to be seen
+
+        return ask
