@@ -11,10 +11,11 @@ from trimtab.api.helm import HelmChart
 from trimtab.api.helmrelease import HelmRelease
 from trimtab.api.helmreleasestatus import HelmReleaseStatus
 from trimtab.base.errors import Terminal, Transient, Waiting
-from trimtab.controllers.charting import Charting, source_of
+from trimtab.controllers.charting import Charting, _helm_chart, source_of
 from trimtab.controllers.index import SourceId
 from trimtab.kube.client import Client
 from trimtab.manifests.refs import Key
+from trimtab.manifests.selectors import parse
 
 
 def release(home: str = "ns", name: str = "app", **spec: Any) -> HelmRelease:
@@ -123,3 +124,25 @@ async def test_the_helmchart_goes_with_its_release_and_that_of_another_stays(cli
     names = [item["metadata"]["name"] for item in (await client.list(resource, home)).items]
     assert names == []
     await around.charting.let_go(hr, status, leaving=True)  # what is gone is as good
+
+
+@pytest.mark.parametrize(
+    ("selector", "template", "given"),
+    [
+        ("sharding.fluxcd.io/key=one", {}, "one"),
+        ("sharding.fluxcd.io/key=one", {"sharding.fluxcd.io/key": "two"}, "two"),
+        ("sharding.fluxcd.io/key notin (two)", {}, None),
+        ("team=web", {}, None),
+        ("team=web,sharding.fluxcd.io/key=one", {"team": "web"}, "one"),
+        ("", {}, None),
+    ],
+    ids=["its own is none", "its own is another", "selected as it is", "of no use", "with others", "nothing is shared"],
+)
+def test_a_helmchart_gets_the_shard_of_its_release_where_that_has_it_fetched_by_the_same_process(
+    selector: str, template: dict[str, str], given: str | None
+) -> None:
+    source = {"kind": "GitRepository", "name": "repo"}
+    hr = release(chart={"metadata": {"labels": template}, "spec": {"chart": "app", "sourceRef": source}})
+    hr.metadata.labels["sharding.fluxcd.io/key"] = "one"
+    body = _helm_chart(hr, parse(selector) if selector else None)
+    assert body["metadata"]["labels"].get("sharding.fluxcd.io/key") == given

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -23,6 +24,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound
 from trimtab.manifests.conditions import find
 from trimtab.manifests.refs import Body, Key
+from trimtab.manifests.selectors import Selects
 from trimtab.sources.charts.chart import Chart, of_archive, of_directory
 from trimtab.sources.charts.metadata import CHART_FILE, BadChart
 from trimtab.targets.kubernetes.desired import Owner
@@ -49,15 +51,27 @@ class OnItsWay(Waiting):
 
 
 class Charting:
-    """Finds the charts of releases. `standing` shows the objects that offer them, `sources` what they published."""
+    """Finds the charts of releases. `standing` shows the objects that offer them, `sources` what they published.
 
-    def __init__(self, client: Client, sources: SourceIndex, standing: Standing, access: Access) -> None:
+    `fetches` says by its labels whether a HelmChart is looked after by this process, where several share the work.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        sources: SourceIndex,
+        standing: Standing,
+        access: Access,
+        fetches: Selects | None = None,
+    ) -> None:
         self._client = client
         self._sources = sources
         self._standing = standing
         self._access = access
+        self._fetches = fetches
         self._charts: OrderedDict[str, Chart] = OrderedDict()
         self._made: dict[Key, int] = {}
+        self._foreign: dict[Key, str | None] = {}
 
     async def resolve(self, hr: HelmRelease) -> Wanted:
         """The chart of `hr` as it is now; its HelmChart is made, or changed, if there is one to be made.
@@ -91,6 +105,7 @@ class Charting:
     async def _delete(self, hr: HelmRelease, key: Key) -> None:
         """Delete the HelmChart `key` if it was made for `hr`."""
         self._made.pop(key, None)
+        self._foreign.pop(key, None)
         resource = await self._client.discovery.find(HELM_CHART)
         try:
             body = await self._client.get(resource, key.name, key.namespace)
@@ -102,7 +117,7 @@ class Charting:
 
     async def _make(self, hr: HelmRelease) -> None:
         """See to it that the HelmChart of `hr` is as wished."""
-        key, body = hr.chart_key, _helm_chart(hr)
+        key, body = hr.chart_key, _helm_chart(hr, self._fetches)
         assert key is not None  # noqa: S101 - asked only where there is one
         known = self._standing.stores.get(HELM_CHART.kind, {}).get(key)
         if isinstance(known, HelmChart):
@@ -115,13 +130,21 @@ class Charting:
                     "the HelmChart if that one is no more",
                     hopeless=True,
                 )
-            if _is_as_wished(known, body):
+            if _is_as_wished(known, body) and not self._strays(known, body):
                 return
         resource = await self._client.discovery.find(HELM_CHART)
         answer = await self._client.apply(
             resource, key.name, key.namespace, body, field_manager=names.HELM_MANAGER, type=HelmChart
         )
         self._made[key] = answer.metadata.generation
+        self._foreign[key] = answer.metadata.labels.get(names.SHARD_LABEL)
+
+    def _strays(self, known: HelmChart, body: Body) -> bool:
+        """Whether the chart is still of the shard that its release has left. A label that somebody else set stays."""
+        shard = known.metadata.labels.get(names.SHARD_LABEL)
+        if self._fetches is None or shard == body["metadata"]["labels"].get(names.SHARD_LABEL):
+            return False
+        return known.key not in self._foreign or self._foreign[known.key] != shard
 
     def _offered(self, hr: HelmRelease, source: SourceId) -> Published:
         """What `source` offers for its spec as it is now."""
@@ -173,7 +196,7 @@ def _read(snapshot: Snapshot, where: str) -> Chart:
     return of_archive(snapshot.store, tree, where)
 
 
-def _helm_chart(hr: HelmRelease) -> Body:
+def _helm_chart(hr: HelmRelease, fetches: Selects | None) -> Body:
     key, template = hr.chart_key, hr.spec.chart
     assert key is not None  # noqa: S101
     assert template is not None  # noqa: S101
@@ -188,13 +211,26 @@ def _helm_chart(hr: HelmRelease) -> Body:
         "metadata": {
             "name": key.name,
             "namespace": key.namespace,
-            "labels": {**labels, **Owner(PREFIX, hr.key).labels},
+            "labels": {**labels, **_shard(hr, labels, fetches), **Owner(PREFIX, hr.key).labels},
         },
         "spec": spec,
     }
     if metadata is not None and metadata.annotations:
         body["metadata"]["annotations"] = dict(metadata.annotations)
     return body
+
+
+def _shard(hr: HelmRelease, labels: Mapping[str, str], fetches: Selects | None) -> dict[str, str]:
+    """The label that has the chart of `hr` fetched by the process of `hr`, where its own do not and say no other.
+
+    Flux gives a chart the labels of the template alone: one without them is of another shard than its release, or of
+    none that anybody looks after.
+    """
+    shard = hr.metadata.labels.get(names.SHARD_LABEL)
+    if fetches is None or shard is None or names.SHARD_LABEL in labels or fetches(labels):
+        return {}
+    inherited = {names.SHARD_LABEL: shard}
+    return inherited if fetches({**labels, **inherited}) else {}
 
 
 def _is_as_wished(known: HelmChart, body: Body) -> bool:

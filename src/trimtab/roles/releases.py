@@ -35,7 +35,9 @@ from trimtab.helm.template import Template
 from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound
 from trimtab.kube.informer import Applied, Event, Informer
+from trimtab.manifests import selectors
 from trimtab.manifests.refs import Gvk, Key
+from trimtab.manifests.selectors import Selects
 from trimtab.render.kustomize import Kustomize
 from trimtab.roles.externals import Joined
 from trimtab.roles.settings import Settings
@@ -128,7 +130,7 @@ class Releases:
                 sources=self.index,
                 places=places,
                 access=self.access,
-                charting=Charting(self.client, self.index, self.standing, self.access),
+                charting=Charting(self.client, self.index, self.standing, self.access, self._fetches()),
                 valuing=Valuing(self.client),
                 rendering=self._rendering(scribe),
                 scribe=scribe,
@@ -178,6 +180,11 @@ class Releases:
         self.attach(tasks, controller, objects, HELM_RELEASE.kind, releases.state, recorder=recorder)
         objects.start(tasks)
         return Joined(controller, objects.synced)
+
+    def _fetches(self) -> Selects | None:
+        """Which charts this process fetches, where it has the sources of a shard as well."""
+        settings = self.settings
+        return selectors.parse(settings.selector) if settings.selector and "source" in settings.controllers else None
 
     async def _abroad(self, key: Key) -> HelmRelease | None:
         """A release that another process looks after, as the server has it now."""
