@@ -62,7 +62,12 @@ class Home:
             self.world.poke(self.ns)
 
     def release(
-        self, name: str = "app", chart: str = "app", annotations: Mapping[str, str] | None = None, **spec: Any
+        self,
+        name: str = "app",
+        chart: str = "app",
+        annotations: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        **spec: Any,
     ) -> None:
         source = {"kind": "GitRepository", "name": "repo"}
         wish = {"interval": "60m", "chart": {"spec": {"chart": chart, "sourceRef": source}}, **spec}
@@ -71,7 +76,12 @@ class Home:
             {
                 "apiVersion": "helm.toolkit.fluxcd.io/v2",
                 "kind": "HelmRelease",
-                "metadata": {"name": name, "namespace": self.ns, "annotations": dict(annotations or {})},
+                "metadata": {
+                    "name": name,
+                    "namespace": self.ns,
+                    "annotations": dict(annotations or {}),
+                    "labels": dict(labels or {}),
+                },
                 "spec": wish,
             },
         )

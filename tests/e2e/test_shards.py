@@ -1,16 +1,26 @@
 """Several processes that share the apps of a cluster by their label, and what they must know of each other."""
 
+import contextlib
+import json
 import signal
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.e2e.automations import IMAGES, Automating, count, installed
+from tests.e2e.releases import Home, chart
 from tests.e2e.test_main_job import config
-from tests.e2e.world import Controller, World, until
+from tests.e2e.world import SOURCES, Controller, condition, until
 from trimtab.api import names, shards
 
 HOME = "/apis/coordination.k8s.io/v1/namespaces/flux-system/leases"
-LEASES = (names.SOURCE_LEASE, names.KUSTOMIZE_LEASE, names.HELM_LEASE, names.WATCHER_LEASE)
+LEASES = (
+    *(names.SOURCE_LEASE, names.KUSTOMIZE_LEASE, names.HELM_LEASE, names.WATCHER_LEASE),
+    *(names.REFLECTOR_LEASE, names.AUTOMATION_LEASE),
+)
+PARTS = "--controllers=source,kustomize,helm,source-watcher,image-reflector,image-automation"
 TIMES = (
     *("--leader-election-lease-duration", "6s"),
     *("--leader-election-renew-deadline", "4s", "--leader-election-retry-period", "1s"),
@@ -19,10 +29,10 @@ ONE = {names.SHARD_LABEL: "one"}
 
 
 def process(kubeconfig, directory, selector):
-    return Controller(kubeconfig, directory, "--watch-label-selector", selector, *TIMES)
+    return Controller(kubeconfig, directory, PARTS, "--watch-label-selector", selector, *TIMES)
 
 
-class Shards(World):
+class Shards(Automating):
     """`one` looks after the shard of that name, the world's own controller after what has no label."""
 
     one: Controller
@@ -32,6 +42,7 @@ class Shards(World):
 def split(world, api, kubeconfig, git_root, git_url, tmp_path_factory):
     """The session's controller gives way to two that share the work."""
     until(lambda: "running: " in world.controller.log, lambda: world.controller.log)
+    installed(api)
     world.controller.stop()
     both = [
         process(kubeconfig, tmp_path_factory.mktemp(name), selector)
@@ -51,12 +62,32 @@ def split(world, api, kubeconfig, git_root, git_url, tmp_path_factory):
     assert "Traceback" not in log, log[-6000:]
 
 
+def stem(request):
+    return "".join(c if c.isalnum() else "-" for c in request.node.name.lower()).removeprefix("test-")
+
+
+def let_go(split, ns):
+    for plural in ("imageupdateautomations", "imagepolicies", "imagerepositories"):
+        path = f"{IMAGES}/namespaces/{ns}/{plural}"
+        for item in split.api.get(path)["items"]:
+            split.api.delete(f"{path}/{item['metadata']['name']}")
+    super(Automating, split).let_go(ns)
+
+
 @pytest.fixture
 def ns(split, request):
-    stem = "".join(c if c.isalnum() else "-" for c in request.node.name.lower()).removeprefix("test-")
-    name = split.namespace(stem)
+    name = split.namespace(stem(request))
     yield name
-    split.let_go(name)
+    let_go(split, name)
+
+
+@pytest.fixture
+def home(split, request):
+    """A repository with a chart, of no shard."""
+    made = Home(split, stem(request))
+    made.charts(chart())
+    yield made
+    let_go(split, made.ns)
 
 
 def settings(split, ns, name="settings"):
@@ -106,13 +137,14 @@ def pair(split, ns):
     return repo
 
 
-def without(split, process, condition, why):
-    """Wait for something while a process stands still."""
-    process.send_signal(signal.SIGSTOP)
+@contextlib.contextmanager
+def standing_still(controller):
+    """Whatever is done meanwhile, another process has done."""
+    controller.process.send_signal(signal.SIGSTOP)
     try:
-        return until(condition, why, 4)
+        yield
     finally:
-        process.send_signal(signal.SIGCONT)
+        controller.process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +165,8 @@ def test_an_object_that_moves_between_shards_in_one_commit_is_handed_over(split,
         return moved in plan["revision"] and plan.get(told)
 
     split.poke(ns)
-    without(split, split.one.process, looked, lambda: split._why(ns, "other"))
+    with standing_still(split.one):
+        until(looked, lambda: split._why(ns, "other"), 4)
     for name in ("app", "other"):
         split.ready(ns, name, moved)
     until(lambda: owner(split, ns) == gains, lambda: split._why(ns, gains))
@@ -170,6 +203,221 @@ def test_an_app_that_changes_its_shard_is_taken_over_and_nothing_is_deleted_or_w
     split.ready(ns, "app", moved)
     after = settings(split, ns)["metadata"]
     assert (after["uid"], after["resourceVersion"]) == (before["uid"], before["resourceVersion"])
+
+
+# --- releases
+
+
+def put(split, path, shard):
+    split.api.merge(path, {"metadata": {"labels": {names.SHARD_LABEL: shard}}})
+
+
+def chart_of(home, name="app"):
+    return home.api.get(f"{SOURCES}/namespaces/{home.ns}/helmcharts/{home.ns}-{name}")
+
+
+def serves(controller, source):
+    return f":{controller.storage_port}/" in (source["status"].get("artifact") or {"url": ""})["url"]
+
+
+def live(home, name="app"):
+    return home.api.get(f"/api/v1/namespaces/{home.ns}/configmaps/{name}")["metadata"]
+
+
+def actions(home):
+    """What was done with releases, by the events of it."""
+    reasons = [one["reason"] for one in home.api.get(f"/api/v1/namespaces/{home.ns}/events")["items"]]
+    return sorted(one for one in reasons if one.startswith(("Install", "Upgrade", "Uninstall", "Rollback")))
+
+
+def test_a_release_and_its_chart_are_of_one_process_and_the_other_leaves_them_alone(split, home):
+    home.release(labels=ONE)
+    home.release("other")
+    for name in ("app", "other"):
+        home.ready(name, 1)
+    assert serves(split.one, chart_of(home)), "its HelmChart has the label too"
+    assert serves(split.controller, chart_of(home, "other"))
+    with standing_still(split.one):
+        for name in ("app", "other"):
+            home.change(name, values={"colour": "red"})
+        home.ready("other", 2)
+        assert home.data("app")["colour"] == "blue"
+    home.ready("app", 2)
+    assert home.data("app")["colour"] == "red"
+
+
+def test_a_release_that_changes_its_shard_goes_on_with_its_chart_and_is_not_installed_again(split, home):
+    home.release(labels=ONE)
+    home.ready(revision=1)
+    before = live(home)
+    with standing_still(split.one):
+        put(split, home.path(), None)
+        home.ask()
+        home.ready(revision=1)
+        until(lambda: serves(split.controller, chart_of(home)), lambda: home.why("app"), 4)
+    assert names.SHARD_LABEL not in chart_of(home)["metadata"]["labels"]
+    assert live(home) == before
+    home.change(values={"colour": "red"})
+    home.ready(revision=2)
+    assert live(home)["uid"] == before["uid"]
+    until(lambda: actions(home) == ["InstallSucceeded", "UpgradeSucceeded"], lambda: str(actions(home)), 5)
+    records = home.api.get(f"/api/v1/namespaces/{home.ns}/secrets?labelSelector=owner=helm")["items"]
+    assert len(records) == 2
+
+
+STUCK = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      nodeSelector: {{ .Values.nodes | toJson }}
+      containers: [{name: web, image: web}]
+"""
+
+
+def test_a_release_that_changes_its_shard_while_it_is_installed_is_brought_to_its_end_by_the_other(split, home):
+    home.charts(chart("1.1.0", "slow", {"templates/web.yaml": STUCK}))
+    home.release(chart="slow", labels=ONE, values={"nodes": {"of": "nobody"}})
+    until(lambda: home.data("app"), lambda: home.why("app"))
+    before = live(home)
+    wish = {"spec": {"values": {"nodes": {"of": None}, "colour": "red"}}}
+    home.api.merge(home.path(), {"metadata": {"labels": {names.SHARD_LABEL: None}}, **wish})
+    home.ready(revision=2, timeout=15)
+    assert home.data("app")["colour"] == "red"
+    assert live(home)["uid"] == before["uid"]
+    assert not [one for one in actions(home) if one.startswith(("Uninstall", "Rollback"))]
+
+
+def test_a_release_waits_for_one_of_another_shard(split, home):
+    home.release(labels=ONE, dependsOn=[{"name": "other"}], interval="1s")
+    home.failed(reason="DependencyNotReady", words="does not exist")
+    home.release("other")
+    home.ready("other")
+    home.ready()
+
+
+# --- images
+
+
+class Tags(ThreadingHTTPServer):
+    """A double of a registry: every image has the same tags, and who asks for them is counted."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.host = f"127.0.0.1:{self.server_port}"
+        self.tags, self.asked = ["1.0.0"], []
+
+
+class Answering(BaseHTTPRequestHandler):
+    def do_GET(self):
+        image = self.path.removeprefix("/v2/").partition("/tags/list")[0]
+        self.server.asked.append(image)
+        body = json.dumps({"name": image, "tags": self.server.tags}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def registry():
+    with Tags() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def image(ns, plural, name="app"):
+    return f"{IMAGES}/namespaces/{ns}/{plural}/{name}"
+
+
+def looked_at(split, ns, registry, name, labels, policy_labels=None):
+    spec = {"image": f"{registry.host}/{name}", "interval": "60m", "insecure": True}
+    for kind, plural, wish, label in (
+        ("ImageRepository", "imagerepositories", spec, labels),
+        (
+            *("ImagePolicy", "imagepolicies"),
+            {"imageRepositoryRef": {"name": name}, "policy": {"semver": {"range": "*"}}},
+            labels if policy_labels is None else policy_labels,
+        ),
+    ):
+        body = {"apiVersion": "image.toolkit.fluxcd.io/v1", "kind": kind, "spec": wish}
+        split.api.create(
+            f"{IMAGES}/namespaces/{ns}/{plural}", {**body, "metadata": {"name": name, "labels": dict(label)}}
+        )
+
+
+def chosen(split, ns, tag, name="app"):
+    def reached():
+        found = split.api.get(image(ns, "imagepolicies", name))
+        ready = condition(found, "Ready").get("status") == "True"
+        return ready and found["status"]["latestRef"]["tag"] == tag
+
+    both = [split.api.get(image(ns, plural, name)) for plural in ("imagerepositories", "imagepolicies")]
+    until(reached, lambda: json.dumps([one["status"] for one in both], indent=1) + split.one.log[-2000:], 10)
+
+
+def test_images_are_scanned_by_the_process_of_their_label_and_once_after_it_changed(split, ns, registry):
+    looked_at(split, ns, registry, "app", ONE)
+    looked_at(split, ns, registry, "other", {})
+    for name in ("app", "other"):
+        chosen(split, ns, "1.0.0", name)
+    registry.tags.append("1.1.0")
+    with standing_still(split.one):
+        for name in ("app", "other"):
+            split._request(image(ns, "imagerepositories", name))
+        chosen(split, ns, "1.1.0", "other")
+        assert registry.asked.count("app") == 1
+        for plural in ("imagerepositories", "imagepolicies"):
+            put(split, image(ns, plural), None)
+        chosen(split, ns, "1.1.0")
+        assert registry.asked.count("app") == 2
+    for plural in ("imagerepositories", "imagepolicies"):
+        put(split, image(ns, plural, "other"), "one")
+    registry.tags.append("1.2.0")
+    for name in ("other", "app"):
+        split._request(image(ns, "imagerepositories", name))
+        chosen(split, ns, "1.2.0", name)
+    assert registry.asked.count("app") == 3, "the process that had it has let go"
+
+
+def test_a_policy_whose_repository_is_of_another_shard_says_so(split, ns, registry):
+    looked_at(split, ns, registry, "app", ONE, {})
+    told = f"it has {names.SHARD_LABEL}=one, and this policy has no label {names.SHARD_LABEL}"
+    until(
+        lambda: told in condition(split.api.get(image(ns, "imagepolicies")), "Ready").get("message", ""),
+        lambda: json.dumps(split.api.get(image(ns, "imagepolicies"))["status"]),
+        5,
+    )
+    put(split, image(ns, "imagepolicies"), "one")
+    chosen(split, ns, "1.0.0")
+
+
+def test_an_automation_that_changes_its_shard_commits_every_choice_once(split, ns):
+    repo = split.repo(ns)
+    marker = json.dumps({"$imagepolicy": f"{ns}:app"})
+    repo.commit({"apps/app.yaml": f"{config('app')}# by hand\nimage: acme/app:1.0.0  # {marker}\n"})
+    split.source(ns, repo.url)
+    split.policy(ns, "app", "acme/app:1.0.0")
+    split.automation(ns)
+    split.is_ready(ns)
+    with standing_still(split.controller):
+        put(split, image(ns, "imageupdateautomations", "auto"), "one")
+        split.choose(ns, "app", "acme/app:1.1.0")
+        until(lambda: count(repo) == 2, lambda: split.why(ns), 10)
+    put(split, image(ns, "imageupdateautomations", "auto"), None)  # both look at what was chosen meanwhile
+    split.choose(ns, "app", "acme/app:1.2.0")
+    until(lambda: count(repo) == 3, lambda: split.why(ns), 10)
+    split.poke_automation(ns)
+    assert count(repo) == 3
 
 
 def test_a_standby_takes_the_shard_of_a_process_that_was_killed(split, ns, kubeconfig, tmp_path):
