@@ -112,6 +112,18 @@ def test_an_object_taken_over_by_another_app_starts_anew_and_the_old_one_cannot_
     assert tracker.get(REF) is not None
 
 
+def test_the_objects_of_an_app_are_those_it_has_now():
+    tracker = Tracker(lambda app, news: None, lambda ref: None)
+    other, further = Key("flux-system", "other"), Ref("", "Secret", "ns", "further")
+    tracker.track(REF, APP)
+    tracker.track(further, APP)
+    tracker.track(REF, other)
+    assert [tracked.ref for tracked in tracker.of(APP)] == [further]
+    assert [tracked.ref for tracked in tracker.of(other)] == [REF]
+    tracker.forget(further, APP)
+    assert tracker.of(APP) == []
+
+
 def test_what_was_left_as_it_is_in_one_mode_is_not_as_wished_in_another(tracked):
     tracked.observe(seen(11, projection="theirs"))
     tracked.leave("alert", "d1", seen(11, projection="theirs"))
