@@ -6,6 +6,8 @@ import pytest
 
 from trimtab.api.meta import LocalRef, ObjectMeta
 from trimtab.api.source import Artifact, GitInclude, GitRepository, GitRepositorySpec, GitRepositoryStatus
+from trimtab.artifacts.snapshot import Snapshot
+from trimtab.artifacts.tree import Tree
 from trimtab.base.errors import Terminal
 from trimtab.controllers.includes import Includes, differ, find_loop
 from trimtab.controllers.index import Published, SourceId, SourceIndex
@@ -68,7 +70,7 @@ class World:
 
     def publish(self, name: str, of: Artifact) -> list[str]:
         self.woken.clear()
-        self.index.put(SourceId("GitRepository", key(name)), Published(of, None))
+        self.index.put(SourceId("GitRepository", key(name)), Published(of, Snapshot(None, Tree.of([]), of.revision)))
         return sorted(self.woken)
 
 

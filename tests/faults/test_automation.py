@@ -24,7 +24,6 @@ from trimtab.api import crd as definitions
 from trimtab.api.gvk import GIT_REPOSITORY, IMAGE_POLICY, IMAGE_UPDATE_AUTOMATION
 from trimtab.base.http import AiohttpTransport
 from trimtab.base.telemetry import Telemetry
-from trimtab.cli.connect import Options
 from trimtab.cluster.gitserver import GitServer
 from trimtab.kube import config
 from trimtab.kube.client import Client
@@ -214,7 +213,8 @@ class Ground:
         self._line = Line(self.wire)
         settings = Settings(
             controllers=frozenset({"image-automation"}),
-            options=Options(kubeconfig=self._kubeconfig),
+            kubeconfig=self._kubeconfig,
+            context=None,
             storage_path=self._root,
             storage_addr="",
             storage_adv_addr="",

@@ -18,7 +18,6 @@ from trimtab.base.clock import SystemClock
 from trimtab.base.http import AiohttpTransport
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Telemetry
-from trimtab.cli.connect import Options
 from trimtab.kube import config
 from trimtab.kube.client import Client
 from trimtab.kube.errors import AlreadyExists, ApiError, Conflict, Gone, NotFound, Unreachable
@@ -278,7 +277,8 @@ class World:
         line = Line(self.wire)
         settings = Settings(
             controllers=self.controllers,
-            options=Options(kubeconfig=self._kubeconfig),
+            kubeconfig=self._kubeconfig,
+            context=None,
             storage_path=self.root / self.home,
             storage_addr="127.0.0.1:0",
             storage_adv_addr="artifacts.invalid",

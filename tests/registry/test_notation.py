@@ -200,6 +200,8 @@ _ROOT = Issued.create(ca=True)
 _SIGNED = envelope(Issued.create(_ROOT), DIGEST)
 
 
+# a damaged serial number is only warned of by now, and will be refused by a later version of the library
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @settings(deadline=None, max_examples=200)
 @given(st.integers(min_value=0), st.binary(min_size=1, max_size=6))
 def test_damage_anywhere_never_does_anything_but_fail(at: int, noise: bytes) -> None:

@@ -150,10 +150,10 @@ def test_what_moves_from_one_app_to_another_is_never_deleted_whichever_is_applie
 
 SUICIDE = """
 import asyncio, os, signal, sys
-from trimtab.base.http import AiohttpTransport
+from trimtab.cli.direct import Direct
 from trimtab.cli.main import cli
 
-method, left, send = sys.argv[1], int(sys.argv[2]), AiohttpTransport.send
+method, left, send = sys.argv[1], int(sys.argv[2]), Direct.send
 one_by_one = asyncio.Lock()
 
 async def counted(self, request):
@@ -168,7 +168,7 @@ async def counted(self, request):
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
-AiohttpTransport.send = counted
+Direct.send = counted
 cli.main(sys.argv[3:])
 """
 """The command, which kills itself when the server has answered so many writes."""
