@@ -50,5 +50,5 @@ def test_directories_outside_are_those_that_the_path_does_not_contain():
     assert set(outside(["apps/a/x.yaml"], "./")) == set()
 
 
-def test_an_app_that_nobody_lists_is_passed_over():
+def test_a_commit_that_changes_nothing_has_nobody_go_first():
     assert lined_up({Key("ns", "a"): app("a", path="./a")}, frozenset()) == []

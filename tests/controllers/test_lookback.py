@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from trimtab.base.clock import SystemClock
 from trimtab.base.tasks import Tasks
 from trimtab.controllers import lookback
@@ -9,28 +11,40 @@ from trimtab.controllers.lookback import Lookback
 from trimtab.manifests.refs import Key
 
 
-async def test_every_step_is_looked_at_once_in_order_and_a_failure_of_one_does_not_stop_the_next(monkeypatch):
-    monkeypatch.setattr(lookback, "AFTER_S", 0.0)
-    back, seen, all_seen = Lookback(SystemClock()), [], asyncio.Event()
+@pytest.fixture
+def seen():
+    return []
 
-    async def see(step):
+
+def see(seen, step):
+    async def look():
         seen.append(step)
         if step == "fails":
             raise ValueError(step)
-        if step == "last":
-            all_seen.set()
 
-    tasks = Tasks()
-    back.add(Key("ns", "a"), lambda: see("first"))
-    back.add(Key("ns", "a"), lambda: see("second"))
-    back.add(Key("ns", "b"), lambda: see("fails"))
+    return look
+
+
+async def test_every_step_is_looked_at_once_and_in_order_though_one_of_them_fails(seen, monkeypatch):
+    monkeypatch.setattr(lookback, "AFTER_S", 0.0)
+    back, tasks = Lookback(SystemClock()), Tasks()
+    for source, step in (("a", "first"), ("a", "fails"), ("a", "last"), ("b", "of another")):
+        back.add(Key("ns", source), see(seen, step))
     back.controller.start(tasks)
     try:
-        async with asyncio.timeout(15):
-            while "fails" not in seen:
-                await asyncio.sleep(0)
-            back.add(Key("ns", "c"), lambda: see("last"))
-            await all_seen.wait()
+        async with asyncio.timeout(30):
+            while len(seen) < 4:
+                await asyncio.sleep(0.01)
     finally:
         await tasks.close()
-    assert seen == ["first", "second", "fails", "last"]
+    assert [step for step in seen if step != "of another"] == ["first", "fails", "last"]
+
+
+async def test_what_is_left_at_the_end_is_looked_at_before_it(seen):
+    back, tasks = Lookback(SystemClock()), Tasks()
+    back.controller.start(tasks)
+    back.add(Key("ns", "a"), see(seen, "first"))
+    back.add(Key("ns", "b"), see(seen, "second"))
+    await back.stop(15.0)
+    await tasks.close()
+    assert seen == ["first", "second"]

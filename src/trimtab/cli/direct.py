@@ -96,19 +96,19 @@ class Direct:
         )
 
     async def _ask(self, line: "Line", request: Request, said: bytes, ends: float | None) -> "Answer":
-        try:
+        with contextlib.ExitStack() as unless_answered:
+            unless_answered.callback(line.close)
             await line.say(said, request.body)
             for _ in range(_MOST_WORDS):
                 async with asyncio.timeout(request.idle_timeout):
                     status, headers = _head(await line.reader.readuntil(b"\r\n\r\n"))
                 if status >= 200:
-                    return Answer(request, line, status, headers, ends)
+                    answer = Answer(request, line, status, headers, ends)
+                    unless_answered.pop_all()
+                    return answer
                 if status == 101:
                     break
             raise OSError("the server said something else than an answer")
-        except BaseException:
-            line.close()
-            raise
 
 
 class Line:

@@ -4,6 +4,10 @@ What a Kustomization is to the controllers, this is to `proposing`, `departing` 
 the same target, the same guards, the same order of writes. The record is a Secret (`applyrecords`), and who else wants
 what is found out from the records of others (`rivals`). Whatever happens in between, the next run reads the record and
 goes on.
+
+Objects carry labels of their own (`apply.trimtab.dev/…`), so that controllers do not take them for objects of theirs,
+but the field manager is that of the controllers: whoever applies an object last has all of it, labels included, so an
+app can move to a Kustomization and back without a trace.
 """
 
 import asyncio

@@ -46,5 +46,6 @@ def lineup(
         if key not in seen and (touched is None or normal(ks.spec.path) in touched or beside(key) & touched):
             for each in after_needs(key):
                 yield each, Priority.EVENT
-    for key in apps.keys() - seen:
-        yield key, Priority.ASIDE
+    for key in apps:
+        if key not in seen:
+            yield key, Priority.ASIDE

@@ -120,6 +120,7 @@ class Assembly:
         self._recorders: list[Recorder] = []
         self._controllers: list[Controller[Key]] = []
         self._runner: AppRunner | None = None
+        self._fetcher: Fetching | None = None
         self._bases: Bases | None = None
         self._renderer: Renderer | None = None
         self._auditor: Auditor | None = None
@@ -142,6 +143,8 @@ class Assembly:
             for close in self._closing:
                 close()
             await asyncio.gather(*(controller.stop(_GRACE_S) for controller in self._controllers))
+            if self._fetcher is not None:
+                await self._fetcher.stop(_GRACE_S)
             await asyncio.gather(*(recorder.stop() for recorder in self._recorders))
             if self._runner is not None:
                 await self._runner.cleanup()
@@ -156,7 +159,7 @@ class Assembly:
         )
         publishing = Publisher(store, f"http://{self._settings.storage_adv_addr}", self._clock)
         self._auditor = await self._means.auditor(self._client, self._standing)
-        fetching = self._fetching(tasks, store, publishing) if fetches else None
+        fetching = self._fetcher = self._fetching(tasks, store, publishing) if fetches else None
         access = self._access()
         join = partial(self._join, tasks, fetching, store)
         joined = [await join(GIT_REPOSITORY, GitRepository)]

@@ -94,6 +94,10 @@ class Fetching:
         self._lookback.controller.start(tasks)
         tasks.keep(self._sweep, name="sweep")
 
+    async def stop(self, grace_s: float) -> None:
+        """Say what is still to be said of what was published; nothing new is published any more."""
+        await self._lookback.stop(grace_s)
+
     def controller(self, tasks: Tasks, gvk: Gvk, objects: Informer[Any]) -> Controller[Key]:
         """The controller of one kind of source, not started yet."""
         world = sourcing.Surroundings(
