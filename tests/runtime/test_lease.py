@@ -142,6 +142,20 @@ async def test_the_lease_is_kept_until_the_work_has_ended(candidate, client, hom
     await until(lambda: two.at_work)
 
 
+async def test_work_that_ends_since_a_lease_is_lost_is_not_cut_short_by_the_loss_of_another(candidate, client, home):
+    one = candidate("one")
+    one.cleanup_s = 1.0
+    run = one.start()
+    await until(lambda: one.at_work)
+    body = {"spec": {"holderIdentity": "another"}}
+    await client.merge_patch(LEASES, NAME, home, body)
+    await until(lambda: not one.elector.leading)
+    run.cancel()
+    await asyncio.wait({run}, timeout=15)
+    assert run.cancelled()
+    assert not one.at_work
+
+
 async def test_a_live_foreign_holder_means_standby_said_once(candidate, client, home, caplog):
     caplog.set_level("INFO")
     body = {

@@ -142,12 +142,15 @@ class Assembly:
         finally:
             for close in self._closing:
                 close()
-            await asyncio.gather(*(controller.stop(_GRACE_S) for controller in self._controllers))
-            if self._fetcher is not None:
-                await self._fetcher.stop(_GRACE_S)
-            await asyncio.gather(*(recorder.stop() for recorder in self._recorders))
-            if self._runner is not None:
-                await self._runner.cleanup()
+            try:
+                await asyncio.gather(*(controller.stop(_GRACE_S) for controller in self._controllers))
+                if self._fetcher is not None:
+                    await self._fetcher.stop(_GRACE_S)
+                await asyncio.gather(*(recorder.stop() for recorder in self._recorders))
+            finally:
+                # whoever leads next in this process listens there
+                if self._runner is not None:
+                    await self._runner.cleanup()
 
     async def _start(self, tasks: Tasks, remaining: Callable[[], float]) -> None:
         self._client = self._client.fenced(lambda: remaining() >= WRITE_MARGIN_S and not self._set_back.is_set())

@@ -161,6 +161,10 @@ class Elector:
             try:
                 # The Lease is kept up meanwhile: nobody shall begin before this work has ended.
                 await asyncio.wait({leader})
+            except asyncio.CancelledError:
+                # Leases in each other are lost together: work that is told to end is told so once, or it is cut short.
+                await asyncio.wait({leader})
+                raise
             finally:
                 await tasks.close()
                 await self._release()
