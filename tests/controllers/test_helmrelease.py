@@ -84,9 +84,9 @@ class Around:
                 raise Transient(Reason.VALIDATION_FAILED, "is outside")
 
         async def resolve(*_: Any) -> Any:
+            chart, published = SimpleNamespace(metadata=SimpleNamespace(name="app")), self._published()
             self.resolving()
-            chart = SimpleNamespace(metadata=SimpleNamespace(name="app"))
-            return SimpleNamespace(chart=chart, version="1.0.0", digest="")
+            return SimpleNamespace(chart=chart, published=published, version="1.0.0", digest="")
 
         async def values(*_: Any) -> Composed:
             return Composed(compose([], {}), ())
@@ -110,11 +110,10 @@ class Around:
             finish=nothing,
             fail=fail,
         )
-        published = lambda _: SimpleNamespace(artifact=SimpleNamespace(digest=self.artifact))  # noqa: E731
         return Surroundings(  # type: ignore[call-arg]
             client=SimpleNamespace(server="home", discovery=SimpleNamespace(find=nothing), get=get),  # type: ignore[arg-type]
             objects=SimpleNamespace(store=self.store),  # type: ignore[arg-type]
-            sources=SimpleNamespace(get=published),  # type: ignore[arg-type]
+            sources=SimpleNamespace(get=self._published),  # type: ignore[arg-type]
             places=SimpleNamespace(own=self.place, of=place, leave=lambda _: None),  # type: ignore[arg-type]
             access=SimpleNamespace(client_for=client, admit=admit),  # type: ignore[arg-type]
             charting=SimpleNamespace(let_go=nothing, resolve=resolve),  # type: ignore[arg-type]
@@ -123,6 +122,9 @@ class Around:
             scribe=scribe,  # type: ignore[arg-type]
             clock=SystemClock(),
         )
+
+    def _published(self, *_: Any) -> Any:
+        return SimpleNamespace(artifact=SimpleNamespace(digest=self.artifact)) if self.artifact else None
 
     async def _drive(self, case: Case, _records: Any) -> Again | None:
         self.case = case
@@ -193,6 +195,20 @@ async def test_a_chart_that_comes_while_the_one_before_it_is_read_is_news(monkey
     around.resolving = lambda: setattr(around, "artifact", "sha256:2")
     await around.releases.reconcile(KEY)
     assert around.case is not None
+    assert around.case.outdated()
+
+
+async def test_a_chart_that_changes_hands_is_no_news_but_what_is_there_then_may_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    around = Around(release(), monkeypatch)
+    await around.releases.reconcile(KEY)
+    assert around.case is not None
+    around.artifact = ""
+    assert not around.case.outdated()
+    around.artifact = "sha256:1"
+    assert not around.case.outdated()
+    around.artifact = "sha256:2"
     assert around.case.outdated()
 
 

@@ -13,7 +13,6 @@ from trimtab.api.helm import HelmChart
 from trimtab.api.helmrelease import HelmRelease
 from trimtab.api.helmreleasestatus import HelmReleaseStatus
 from trimtab.artifacts.snapshot import Snapshot
-from trimtab.artifacts.store import Store
 from trimtab.artifacts.tree import Tree
 from trimtab.base.errors import Terminal, Transient, Waiting
 from trimtab.controllers.access import Access
@@ -35,13 +34,14 @@ _DIGITS: Final = 12
 
 
 class Wanted(NamedTuple):
-    """A chart. `version` tells apart what its own version may not: where a tag can move, it ends in the digest.
+    """A chart, and what it was `published` as. `version` tells apart what its own version may not: where a tag can move,
+    it ends in the digest.
 
     `digest` is that of the chart in its registry, where it is from one.
     """
 
     chart: Chart
-    store: Store
+    published: Published
     version: str
     digest: str
 
@@ -90,7 +90,7 @@ class Charting:
         version = chart.metadata.version
         if movable:
             version = f"{version.partition('+')[0]}+{movable.rpartition(':')[2][:_DIGITS]}"
-        return Wanted(chart, published.snapshot.store, version, digest)
+        return Wanted(chart, published, version, digest)
 
     async def let_go(self, hr: HelmRelease, status: HelmReleaseStatus, *, leaving: bool) -> None:
         """Delete the HelmChart that was made for `hr` if it is not the one of today, or if `hr` is `leaving`."""

@@ -216,16 +216,14 @@ class HelmReleases:
 
     async def _case(self, hr: HelmRelease, release: Release) -> tuple[Case, ReleaseRecords]:
         world = self._world
-        published = world.sources.get(source_of(hr))
-        known = _digest(published)  # what comes after this look is news
         wanted = await world.charting.resolve(hr)
         self._depart(hr, release, wanted.version)
         composed = await world.valuing.values(hr)
         release.hiding = release.hiding.following(composed.values.digest, composed.secret)
         of = Key(hr.release_namespace, hr.release_name)
-        site = await self._site(hr, release, of, known)
+        site = await self._site(hr, release, of, wanted.published.artifact.digest)
         chart = f"{wanted.chart.metadata.name}@{wanted.version}"
-        world.scribe.stand(hr, release, source_of(hr), published, chart, composed.values.digest)
+        world.scribe.stand(hr, release, source_of(hr), wanted.published, chart, composed.values.digest)
         if hr.storage_namespace != hr.metadata.namespace:
             # whoever may write records there may read those of others, and roll back to them
             body = {
@@ -261,7 +259,7 @@ class HelmReleases:
         self.journeys.depart(hr, offer, published.artifact.revision, settled=settled)
 
     async def _site(self, hr: HelmRelease, release: Release, of: Key, known: str) -> Site:
-        """The cluster of `hr`, and in whose name it is acted there. `known` is the digest of the chart's artifact."""
+        """The cluster of `hr`, and in whose name it is acted there. `known` is the digest of the artifact in hand."""
         world = self._world
         place = await world.places.of(hr)
         if release.place is not place:
@@ -281,7 +279,7 @@ class HelmReleases:
                 or now.metadata.deleted != hr.metadata.deleted
                 or now.metadata.generation != hr.metadata.generation
                 or (now.metadata.requested_at != hr.metadata.requested_at and wants_more(now))
-                or _digest(world.sources.get(source)) != known
+                or _digest(world.sources.get(source)) not in ("", known)  # what is gone for now is no news
             )
 
         async def admit(items: Iterable[Desired]) -> None:

@@ -72,7 +72,7 @@ class Rendering:
 
         Raises Terminal for what chart, values or the object are to blame for, Transient if a worker died.
         """
-        hr, chart, store = case.hr, case.wanted.chart, case.wanted.store
+        hr, chart, store = case.hr, case.wanted.chart, case.wanted.published.snapshot.store
         values = case.values
         spec = (hr.spec.upgrade or Upgrade()) if upgrade else (hr.spec.install or Install())
         if upgrade and (preserved := preserved_values(case, history)) is not None:
