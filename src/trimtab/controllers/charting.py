@@ -34,8 +34,8 @@ _DIGITS: Final = 12
 
 
 class Wanted(NamedTuple):
-    """A chart, and what it was `published` as. `version` tells apart what its own version may not: where a tag can move,
-    it ends in the digest.
+    """A chart, and what it was `published` as. `version` tells apart what its own version may not: where a tag can
+    move, it ends in the digest.
 
     `digest` is that of the chart in its registry, where it is from one.
     """

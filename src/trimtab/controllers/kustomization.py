@@ -416,12 +416,15 @@ class Kustomizations:
         self.scribe.notify(ks, app)
         plan = await self._pruning.guard(ks, app, wish, plan)
         self.scribe.held(ks, app)
+        if not (plan.quiet and app.inventory.keys() >= build.refs):
+            await self._world.access.client_for(ks, app.at, writing=True)
+            await self._world.access.admit(ks, app.at, build.items)
+            if not app.unresolved:
+                plan = await target.prove(wish, plan)
         if plan.quiet and app.inventory.keys() >= build.refs:
             app.good, app.enforced = build, app.provenance
             app.trial.applied = app.trial.applied or rfc3339(self._world.clock.now())
             return []
-        await self._world.access.client_for(ks, app.at, writing=True)
-        await self._world.access.admit(ks, app.at, build.items)
         with span("gate"):
             judgements = await self._gate(app, wish, plan)
         plan, refused = gate.admitted(plan, judgements)

@@ -22,7 +22,7 @@ from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
 from trimtab.manifests import order
 from trimtab.manifests.refs import Gvk, Key, Ref
 from trimtab.targets.contract import Action, Change, Effect, Outcome, Plan
-from trimtab.targets.kubernetes import definitions, gate, patrol, prune
+from trimtab.targets.kubernetes import definitions, gate, patrol, proving, prune
 from trimtab.targets.kubernetes.apply import apply, read
 from trimtab.targets.kubernetes.autoscaling import Autoscalers
 from trimtab.targets.kubernetes.desired import MANAGER, PREFIX, Desired
@@ -119,6 +119,18 @@ class KubernetesTarget:
         leaving = prune.leaving(wish.inventory, wanted) if wish.prune else []
         deletions = tuple(deletion(gone.entry.ref) for gone in leaving)
         return Plan(tuple(map(tuple, stages)), deletions)
+
+    async def prove(self, wish: Wish, plan: KubePlan) -> KubePlan:
+        """`plan` without what stands as a process before this one has applied it: nothing is written to find out."""
+
+        async def proven(change: Change[Desired]) -> Change[Desired]:
+            tracked, item = self.tracker.track(change.ref, wish.owner.key), change.after
+            if item is None or not proving.provable(wish, change, tracked):
+                return change
+            stands = await proving.stands(wish.client, item, tracked, self.tracker, self._clock)
+            return change._replace(action=Action.KEEP, why="") if stands else change
+
+        return plan._replace(stages=tuple([tuple(await abreast(proven, stage)) for stage in plan.stages]))
 
     async def judge(self, wish: Wish, plan: KubePlan) -> list[gate.Judgement]:
         """The gate for everything in `plan` that is new or changed."""

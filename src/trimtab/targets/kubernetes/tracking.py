@@ -1,7 +1,7 @@
 """What is known about each object an app owns, and what an event about it means. No I/O.
 
-A `Baseline` comes from the answer to one of our own applies, never from a read or an event: by then a drifted path has
-already left the set of fields we own (ENGINE.md §8, D4).
+A `Baseline` comes from the answer to one of our own applies, or to a rehearsal that changes nothing, never from a read
+or an event: by then a drifted path has already left the set of fields we own (ENGINE.md §8, D4).
 """
 
 from collections.abc import Callable, Iterator
