@@ -23,6 +23,15 @@ async def test_a_lower_number_goes_first_and_equals_in_the_order_they_came():
     assert order == ["urgent", "first", "second", "late"]
 
 
+async def test_it_is_calm_while_next_to_nothing_is_under_way():
+    limiter = Limiter(8)
+    async with limiter.slot(), limiter.slot():
+        assert limiter.calm
+        async with limiter.slot():
+            assert not limiter.calm
+    assert limiter.calm
+
+
 async def test_no_more_run_than_there_are_slots():
     limiter, running, most = Limiter(3), 0, 0
 

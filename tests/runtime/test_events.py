@@ -233,3 +233,31 @@ async def test_stop_does_not_hang_on_a_server_that_is_gone(started, wire, home):
     wire.cut = True
     started.record(about(home), "Normal", "Progressing", "b")
     await asyncio.wait_for(started.stop(0.2), 2)
+
+
+async def test_what_is_normal_waits_for_a_calm_moment_and_a_warning_does_not(
+    started, client, home, clock, monkeypatch
+) -> None:
+    busy = True
+    monkeypatch.setattr(Client, "calm", property(lambda _: not busy))
+    started.record(about(home), "Normal", "Progressing", "ConfigMap/x created")
+    started.record(about(home), "Warning", "HealthCheckFailed", "it is not ready")
+    await until(lambda: len(started) == 1)
+    for _ in range(20):
+        await clock.advance(1.0)
+    assert [event["type"] for event in await written(client, home)] == ["Warning"]
+    busy = False
+    await until_written(started, clock)
+    assert {event["type"] for event in await written(client, home)} == {"Normal", "Warning"}
+
+
+async def test_what_is_normal_waits_no_longer_than_it_takes_to_grow_old(
+    started, client, home, clock, monkeypatch
+) -> None:
+    monkeypatch.setattr(Client, "calm", property(lambda _: False))
+    started.record(about(home), "Normal", "Progressing", "ConfigMap/x created")
+    for _ in range(int(events.OLD_S) - 1):
+        await clock.advance(1.0)
+    assert len(started) == 1
+    await clock.advance(events._RECHECK_S[1] + 1)
+    await until_written(started, clock)

@@ -108,6 +108,11 @@ class Client:
         """The cluster and the identity before impersonation."""
         return self._wire.config
 
+    @property
+    def calm(self) -> bool:
+        """Whether so few requests are under way that one which nobody waits for is in nobody's way."""
+        return self._wire.limiter.calm
+
     def acting_as(self, user: str, groups: Sequence[str] = ()) -> "Client":
         """A view whose requests the server judges by the rights of `user`.
 

@@ -18,6 +18,9 @@ from typing import TypeAlias
 
 from trimtab.base.flows import NOBODY
 
+_CALM = 2
+"""So many requests at a time are no work to speak of."""
+
 _Turn: TypeAlias = "asyncio.Future[None]"
 
 
@@ -73,6 +76,11 @@ class Limiter:
     def waiting(self) -> int:
         """How many requests wait for their turn."""
         return sum(not turn.done() for line in self._lines.values() for turns in line.values() for turn in turns)
+
+    @property
+    def calm(self) -> bool:
+        """Whether next to nothing is under way, so that what nobody waits for is in nobody's way."""
+        return self._free >= self._slots - _CALM
 
     def slot(self, priority: int = 5, flow: str = NOBODY) -> "Slot":
         """One slot, for the length of an `async with`."""

@@ -2,7 +2,8 @@
 
 They are for people, so they must never hold up the work they tell of: recording is a call that returns at once and
 cannot fail, writing happens at the lowest priority, repeats are folded into a count, and what cannot be written is
-dropped and counted. What must not be lost goes to the notifications: `relay` gets every event as it was said.
+dropped and counted. What is normal waits until the process has little else to ask of the server, or until it is old.
+What must not be lost goes to the notifications: `relay` gets every event as it was said.
 """
 
 import asyncio
@@ -34,13 +35,16 @@ EVENTS = Resource(Gvk("", "v1", "Event"), "events", True, frozenset({"create", "
 FOLD_S = 300.0
 """One event per object, reason and message is written in so many seconds."""
 MAX_MESSAGE_BYTES = 1024
-MAX_UNWRITTEN = 1000
+OLD_S = 30.0
+"""A normal event waits for a calm moment so long at most."""
+MAX_UNWRITTEN = 5000
 MAX_SERIES = 10_000
 BURST = 20
 REFILL_S = 15.0
 """Per object: so many different events at once, and another every so many seconds."""
 
 _PRIORITY = 100
+_RECHECK_S = (0.25, 5.0)
 _RETRY_CAP_S = 60.0
 _PAUSE_S = 1.0
 _MAX_ANNOTATIONS = 32
@@ -194,6 +198,9 @@ class Recorder:
         if (left := self._fold_left(series)) > 0:
             self._queue.add(said, priority=_URGENCY[said.type], after=left)
             return
+        if (left := self._calm_left(series, said.type)) > 0:
+            self._queue.add(said, priority=_URGENCY[said.type], after=left)
+            return
         try:
             await self._write(said)
         except Unreachable as failure:
@@ -267,6 +274,14 @@ class Recorder:
     def _fold_left(self, series: _Series) -> float:
         """Seconds until the next repeat may be written."""
         return max(0.0, series.written_at + FOLD_S - self._clock.monotonic())
+
+    def _calm_left(self, series: _Series, type_: EventType) -> float:
+        """Seconds until it is worth another look whether the event is in nobody's way; 0 where it is to be written."""
+        age = (self._clock.now() - series.last).total_seconds()
+        if type_ != "Normal" or self._client.calm or age >= OLD_S:
+            return 0.0
+        soonest, latest = _RECHECK_S
+        return min(max(age / 2, soonest), latest)
 
     def _admits(self, said: _Said) -> bool:
         """Take a token of the object's bucket. The last quarter is kept for warnings."""
