@@ -260,7 +260,7 @@ class Measure:
             done=sum(state.values()),
             seconds=round(seconds, 2),
             harness_s=round(harness_s, 2),
-            cpu_s=round(cpu_after - cpu, 1),
+            cpu_s=round(cpu_after - cpu, 2),
             rss_peak_mib=round(rss),
             requests_per_app=round(requests.total() / self._n, 2),
             api=dict(requests),

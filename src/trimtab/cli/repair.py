@@ -45,7 +45,6 @@ def inventory(options: Options, words: tuple[str, ...], yes: bool) -> None:
         from trimtab.controllers.reading import look
         from trimtab.kube.errors import UnknownKind
         from trimtab.targets.kubernetes.desired import PREFIX, Owner
-        from trimtab.targets.kubernetes.inventory import read
 
         try:
             ks = await app(client, options.namespace, words)
@@ -59,7 +58,7 @@ def inventory(options: Options, words: tuple[str, ...], yes: bool) -> None:
             output.say("✔", "the record can be trusted: there is nothing to repair", quiet=options.quiet)
             return Code.OK
         output.say("►", f"the record cannot be trusted: {reading.problem}", quiet=options.quiet)
-        record, blind = await _rebuilt(client, Owner(PREFIX, ks.key), read(reading.lines), quiet=options.quiet)
+        record, blind = await _rebuilt(client, Owner(PREFIX, ks.key), reading.entries(), quiet=options.quiet)
         _ask(f"Write it as the record of {APP.human} {ks.metadata.name}?", yes=yes)
         await _write(client, ks, reading, record)
         output.say("✔", "the record is written, the app goes on", quiet=options.quiet)
@@ -81,7 +80,6 @@ def release(options: Options, words: tuple[str, ...], yes: bool) -> None:
         from trimtab.controllers.reading import look
         from trimtab.controllers.records import Records
         from trimtab.runtime.finalizers import drop
-        from trimtab.targets.kubernetes.inventory import read
 
         ks = await app(client, options.namespace, words)
         if not ks.metadata.deleted:
@@ -91,7 +89,7 @@ def release(options: Options, words: tuple[str, ...], yes: bool) -> None:
                 "spec.deletionPolicy to Orphan and delete it",
             )
         reading = await look(client, ks, apart=False)
-        for ref in sorted(read(reading.lines)):
+        for ref in sorted(reading.entries()):
             click.echo(output.escape(str(ref)))
         if reading.problem:
             output.say("✗", f"the list may not be complete: {reading.problem}")

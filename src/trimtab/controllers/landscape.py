@@ -14,7 +14,6 @@ from trimtab.diff.report import Finding, State
 from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
 from trimtab.manifests.refs import Key, Ref
-from trimtab.targets.kubernetes import inventory
 from trimtab.targets.kubernetes.coverage import Apps
 from trimtab.targets.kubernetes.desired import PREFIX
 from trimtab.targets.kubernetes.estate import Record
@@ -58,7 +57,7 @@ async def _kustomizations(client: Client) -> Mapping[Key, Record]:
     async def one(ks: Kustomization) -> tuple[Key, Record]:
         try:
             reading = await look(client, ks, apart=False)
-            return ks.key, Record(inventory.read(reading.lines).keys(), reading.problem)
+            return ks.key, Record(reading.entries().keys(), reading.problem)
         except (ValueError, *_REFUSALS) as failure:
             return ks.key, Record((), str(failure))
 

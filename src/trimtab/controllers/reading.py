@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -9,12 +10,13 @@ import msgspec
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.kustomizestatus import Inventory, InventoryEntry
 from trimtab.api.meta import ObjectMeta
+from trimtab.base.abreast import abreast
 from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound
 from trimtab.manifests.inventory import decode_id
 from trimtab.manifests.refs import Gvk, Key, Ref
 from trimtab.targets.kubernetes import inventory
-from trimtab.targets.kubernetes.inventory import Line
+from trimtab.targets.kubernetes.inventory import Entry, Line
 
 if TYPE_CHECKING:
     from trimtab.controllers.app import App
@@ -51,6 +53,7 @@ class Reading:
     parts: dict[str, str] = field(default_factory=dict)
     headed: bool = False
     stale: bool = False
+    _refs: dict[str, Ref] = field(default_factory=dict)
 
     def doubt(self, why: str) -> None:
         """The first doubt is the one that is told."""
@@ -66,11 +69,22 @@ class Reading:
 
     def ref_of(self, line: Line) -> Ref | None:
         """The object that `line` is about; None, and a doubt, if it is about none."""
+        id_ = line["id"]
         try:
-            return decode_id(line["id"])
+            if (ref := self._refs.get(id_)) is None:
+                ref = self._refs[id_] = decode_id(id_)
         except ValueError as failure:
             self.doubt(str(failure))
             return None
+        return ref
+
+    def entries(self) -> dict[Ref, Entry]:
+        """What is on record, by object."""
+        return {
+            ref: Entry(ref, line.get("v", ""), line.get("uid", ""))
+            for line in self.lines
+            if (ref := self.ref_of(line)) is not None
+        }
 
     def compare(self, document: Inventory | None, listed: Inventory, namespace: str) -> None:
         """Take over what the status lists and the record does not: Flux may have worked in between."""
@@ -93,7 +107,7 @@ class Reading:
         app = App.unread(ks)
         app.problem, app.headed = self.problem, self.headed
         if not self.problem:
-            app.inventory, app.parts, app.cluster = inventory.read(self.lines), dict(self.parts), self.cluster
+            app.inventory, app.parts, app.cluster = self.entries(), dict(self.parts), self.cluster
             app.imported, app.untidy = not self.form, self.stale
             app.recorded = self.checksum
             if not self.form:
@@ -126,20 +140,21 @@ async def look(client: Client, ks: Kustomization, *, apart: bool) -> Reading:
 async def _read(client: Client, ks: Kustomization, document: Inventory, reading: Reading) -> None:
     reading.form, reading.cluster, reading.checksum = document.format, document.cluster, document.checksum
     in_parts = document.format in (0, inventory.IN_PARTS)
+    parts: list[Key] = []
     for line in lines_of(document.entries):
-        holder = reading.ref_of(line)
-        if holder is not None and in_parts and inventory.holder_of(holder, ks.key.namespace):
-            await _read_part(client, ks, holder.name, reading)
-        elif holder is not None:
+        ref = reading.ref_of(line)
+        if ref is not None and in_parts and inventory.holder_of(ref, ks.key.namespace):
+            parts.append(Key(ref.namespace, ref.name))
+        elif ref is not None:
             reading.lines.append(line)
     if in_parts:
+        for key, secret in zip(parts, await abreast(partial(_get, client), parts), strict=True):
+            _take_part(ks, key, secret, reading)
         reading.lines.sort(key=lambda line: line["id"])
     reading.doubt(inventory.problem(document.format, document.checksum, reading.lines))
 
 
-async def _read_part(client: Client, ks: Kustomization, name: str, reading: Reading) -> None:
-    key = Key(ks.key.namespace, name)
-    secret = await _get(client, key)
+def _take_part(ks: Kustomization, key: Key, secret: Holder | None, reading: Reading) -> None:
     if secret is None:
         reading.doubt(f"Secret {key}, which holds a part of it, is gone")
     elif not secret.belongs_to(ks.metadata.uid):
@@ -153,7 +168,7 @@ async def _read_part(client: Client, ks: Kustomization, name: str, reading: Read
             # it stays while it has our finalizer: the next write puts its lines elsewhere
             reading.stale = True
         else:
-            reading.parts[part.checksum] = name
+            reading.parts[part.checksum] = key.name
 
 
 async def _get(client: Client, key: Key) -> Holder | None:

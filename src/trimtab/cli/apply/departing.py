@@ -26,7 +26,7 @@ from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
 from trimtab.manifests.refs import Body, Gvk, Key, Ref
 from trimtab.preview import disruption
 from trimtab.preview.verdict import Judgement, Step, Verdict
-from trimtab.targets.kubernetes import budget, inventory, precious, prune
+from trimtab.targets.kubernetes import budget, precious, prune
 from trimtab.targets.kubernetes.budget import Candidate
 from trimtab.targets.kubernetes.desired import PREFIX, Owner
 from trimtab.targets.kubernetes.inventory import Entry, Inventory
@@ -63,7 +63,7 @@ class Departing:
         """What `ks` has on record, or why that is not known."""
         try:
             reading = await look(self.client, ks, apart=False)
-            entries = inventory.read(reading.lines)
+            entries = reading.entries()
         except (ValueError, *_REFUSALS) as failure:
             return f"its inventory cannot be read: {failure}"
         return f"its inventory cannot be trusted: {reading.problem}" if reading.problem else entries

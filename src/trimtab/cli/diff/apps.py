@@ -211,7 +211,7 @@ class Apps:
     async def _recorded(self, ks: Kustomization) -> "_Recorded":
         try:
             reading = await look(self.client, ks, apart=False)
-            entries = inventory.read(reading.lines)
+            entries = reading.entries()
         except (ValueError, *_REFUSALS) as failure:
             return _Recorded({}, f"its inventory cannot be read: {failure}")
         problem = f"its inventory cannot be trusted: {reading.problem}" if reading.problem else ""

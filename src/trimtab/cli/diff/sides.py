@@ -261,13 +261,12 @@ async def _live(client: "Client", word: str, app: str, options: Options) -> Side
 async def _recorded(client: "Client", ks: "Kustomization", missing: list[str]) -> "Iterable[Entry]":
     from trimtab.controllers.reading import look
     from trimtab.kube.errors import ApiError, Unreachable
-    from trimtab.targets.kubernetes.inventory import read
 
     try:
         reading = await look(client, ks, apart=False)
         if reading.problem:
             missing.append(f"kustomization {ks.key}: its inventory cannot be trusted: {reading.problem}")
-        return read(reading.lines).values()
+        return reading.entries().values()
     except (ApiError, Unreachable, ValueError) as failure:
         missing.append(f"kustomization {ks.key}: its inventory cannot be read: {failure}")
         return ()

@@ -4,6 +4,7 @@ A list is as fresh as a GET: without a resourceVersion the server answers with w
 because it has lost its labels, is gone or may not be listed, is for the caller to ask for one by one.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, Required, TypedDict, TypeVar, cast
@@ -15,7 +16,7 @@ from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind
 from trimtab.manifests.refs import Body, Gvk, Ref
 
 if TYPE_CHECKING:
-    from trimtab.kube.client import Client
+    from trimtab.kube.client import Client, Page
     from trimtab.kube.resource import Resource
 
 T = TypeVar("T")
@@ -38,6 +39,8 @@ WELL: Final = Verdict(State.Current)
 
 _PAGE: Final = 500
 _PAGE_OF_METADATA: Final = 2_500
+_SENT_S: Final = 0.001
+"""A request is on its way after that, and the answer to it is made while we read the one before."""
 _TELLING: Final = ("annotations", "deletionTimestamp")
 _LABELS: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     (KUSTOMIZATION.group, KUSTOMIZATION.kind): (names.OWNER_NAME, names.OWNER_NAMESPACE),
@@ -123,21 +126,30 @@ class _Bare(TypedDict):
 async def _labelled(
     client: "Client", resource: "Resource", namespace: str, selector: str, *, bare: bool
 ) -> AsyncIterator[tuple[Ref, Body]]:
-    """Page by page, since a whole list of large objects would fill the memory."""
-    gvk, token = resource.gvk, ""
+    """Page by page, since a whole list of large objects fills the memory; one is on its way while another is read."""
+    gvk = resource.gvk
     form, limit = (cast("type[Body]", _Bare), _PAGE_OF_METADATA) if bare else (dict, _PAGE)
-    while True:
-        page = await client.page(
+
+    def ask(token: str) -> "asyncio.Task[Page[Body]]":
+        asked = client.page(
             resource, namespace, token, label_selector=selector, limit=limit, metadata_only=bare, type=form
         )
-        for item in page.items or ():
-            metadata = item["metadata"]
-            # an object in a list need not say what it is, and metadata say that they are metadata
-            item["apiVersion"], item["kind"] = gvk.api_version, gvk.kind
-            yield Ref(gvk.group, gvk.kind, metadata.get("namespace") or "", metadata["name"]), item
-        token = page.metadata.continue_
-        if not token:
-            return
+        return asyncio.ensure_future(asked)
+
+    asked: asyncio.Task[Page[Body]] | None = ask("")
+    try:
+        while asked is not None:
+            page = await asked
+            asked = ask(page.metadata.continue_) if page.metadata.continue_ else None
+            await asyncio.sleep(_SENT_S)
+            for item in page.items or ():
+                metadata = item["metadata"]
+                # an object in a list need not say what it is, and metadata say that they are metadata
+                item["apiVersion"], item["kind"] = gvk.api_version, gvk.kind
+                yield Ref(gvk.group, gvk.kind, metadata.get("namespace") or "", metadata["name"]), item
+    finally:
+        if asked is not None:
+            asked.cancel()
 
 
 def _selector(owner: Ref) -> str:

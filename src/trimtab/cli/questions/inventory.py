@@ -57,11 +57,10 @@ def inventory(options: Options, words: tuple[str, ...], form: output.Form) -> No
 
     async def work(client: "Client") -> int:
         from trimtab.controllers.reading import look
-        from trimtab.targets.kubernetes.inventory import read
 
         ks = await app(client, options.namespace, words)
         reading = await look(client, ks, apart=False)
-        looks = await observe(client, ks.metadata.key, list(read(reading.lines).values()))
+        looks = await observe(client, ks.metadata.key, list(reading.entries().values()))
         where = "secrets" if reading.parts or reading.headed else "status"
         if form == "text":
             _print(looks, options)

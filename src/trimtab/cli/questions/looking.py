@@ -1,7 +1,7 @@
 """Reads what an app consists of and depends on, for commands that say how far it is and what it waits for."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -22,13 +22,13 @@ from trimtab.health.verdict import State, Verdict
 from trimtab.kube.errors import ApiError, NotFound, StaleGroup, UnknownKind
 from trimtab.manifests.inventory import decode_id
 from trimtab.manifests.refs import Body, Gvk, Ref
-from trimtab.targets.kubernetes.inventory import read
 
 if TYPE_CHECKING:
     from trimtab.kube.client import Client
 
 _REFUSALS: Final = (ApiError, UnknownKind, StaleGroup)
 _NONE: Final = Checks()
+_NOTHING: Final[Mapping[Ref, Known]] = {}
 _MOST: Final = 200
 """So many objects are looked at to find what blocks one."""
 _FEW: Final = 20
@@ -117,7 +117,7 @@ class Looking:
         reading = await look(self.client, msgspec.convert(app, Kustomization), apart=False)
         if reading.problem:
             raise ValueError(reading.problem)
-        self._listed_there = [Listed(entry.ref, entry.version or "v1") for entry in read(reading.lines).values()]
+        self._listed_there = [Listed(entry.ref, entry.version or "v1") for entry in reading.entries().values()]
         self._recorded = recorded
         return self._listed_there
 
@@ -149,9 +149,13 @@ class Looking:
 
     # --- what an object depends on
 
-    async def blockers(self, start: Ref, version: str = "") -> tuple[Blocker, ...]:
-        """What stands in the way of an object of ours. Raises Unreachable."""
-        known: dict[Ref, Known] = {start: await self.of(start, version)}
+    async def blockers(
+        self, start: Ref, version: str = "", seen: Mapping[Ref, Known] = _NOTHING
+    ) -> tuple[Blocker, ...]:
+        """What stands in the way of an object of ours; what was `seen` is not asked for again. Raises Unreachable."""
+        known = dict(seen)
+        if start not in known:
+            known[start] = await self.of(start, version)
         ahead = [start]
         while ahead and len(known) < _MOST:
             new = dict.fromkeys(ref for one in ahead for ref in needs(known[one].body or {}) if ref not in known)

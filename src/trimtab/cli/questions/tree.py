@@ -19,7 +19,7 @@ from trimtab.health.verdict import State, Verdict
 from trimtab.kube.errors import ApiError, Forbidden, NotFound, StaleGroup, UnknownKind, Unreachable
 from trimtab.manifests.inventory import decode_id
 from trimtab.manifests.refs import Body, Gvk, Ref
-from trimtab.targets.kubernetes.inventory import holder_of, read
+from trimtab.targets.kubernetes.inventory import holder_of
 
 if TYPE_CHECKING:
     from trimtab.kube.client import Client
@@ -110,7 +110,7 @@ class Looker:
         if any(holder_of(ref, owner.namespace) for ref, _ in listed):
             # what is listed is only where the list is
             reading = await look(self._client, msgspec.convert(app, Kustomization), apart=False)
-            listed = [Listed(entry.ref, entry.version or "v1") for entry in read(reading.lines).values()]
+            listed = [Listed(entry.ref, entry.version or "v1") for entry in reading.entries().values()]
         if compact:
             listed = [one for one in listed if one.ref.kind == APP.gvk.kind]
         known: dict[Ref, Node | Body] = {}

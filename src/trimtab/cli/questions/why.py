@@ -122,6 +122,7 @@ def _checked(asked: Asked) -> Asked:
 async def _app(client: "Client", options: Options, target: Ours, form: output.Form) -> int:
     from trimtab.cli.questions.looking import Looking
     from trimtab.cli.questions.stations import Stations
+    from trimtab.health.blockers import Known
     from trimtab.health.revisions import Wish
     from trimtab.health.stages import Mark, Stage
     from trimtab.manifests.refs import Ref
@@ -133,7 +134,10 @@ async def _app(client: "Client", options: Options, target: Ours, form: output.Fo
         if view.app is None:
             words = f"there is no {kind.human} {name} in namespace {ref.namespace}: `trimtab get all -A` lists all"
             raise Failure(Code.WRONG, words)
-        blockers = await Looking(client).blockers(ref)
+        seen = {ref: Known(view.app)}
+        if view.source is not None:
+            seen[view.source.ref] = Known(view.source.body, view.source.problem)
+        blockers = await Looking(client).blockers(ref, seen=seen)
     goal = Stage.FETCHED if kind in SOURCES else Stage.HEALTHY
     good = view.account.reached(goal)
     if form == "text":

@@ -4,7 +4,6 @@ One target per cluster, shared by all apps. Reading by watch happens under the r
 dry-run happens under the account of the app (`Wish.client`).
 """
 
-import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -99,7 +98,8 @@ class KubernetesTarget:
     async def observe(self, wish: Wish) -> Observed:
         """Make sure that every kind of `wish` is watched, and return what is known of its objects."""
         kinds = {item.gvk for item in wish.items} | {entry.gvk for entry in wish.inventory.values()}
-        await asyncio.gather(self.watches.ensure(kinds), self.autoscalers.ensure(wish.items))
+        await self.watches.ensure(kinds)
+        await self.autoscalers.ensure(wish.items)
         app = wish.owner.key
         tracked = {item.ref: self.tracker.track(item.ref, app) for item in wish.items}
         unseen = [item for item in wish.items if is_out_of_sight(item, tracked[item.ref])]
