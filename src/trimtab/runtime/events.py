@@ -38,7 +38,8 @@ MAX_MESSAGE_BYTES = 1024
 OLD_S = 30.0
 """A normal event waits for a calm moment so long at most."""
 MAX_UNWRITTEN = 5000
-MAX_SERIES = 10_000
+MAX_SERIES = 4096
+"""So many different events are remembered to fold their repeats, as in client-go."""
 BURST = 20
 REFILL_S = 15.0
 """Per object: so many different events at once, and another every so many seconds."""
