@@ -8,12 +8,14 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from click.testing import CliRunner
 
 from tests.e2e.automations import IMAGES, Automating, count, installed
 from tests.e2e.releases import Home, chart
 from tests.e2e.test_main_job import config
 from tests.e2e.world import SOURCES, Controller, condition, until
 from trimtab.api import names, shards
+from trimtab.cli.main import cli
 
 HOME = "/apis/coordination.k8s.io/v1/namespaces/flux-system/leases"
 LEASES = (
@@ -113,6 +115,19 @@ def test_each_process_does_its_own_apps_and_takes_artifacts_of_the_other(split, 
     split.poke(ns)
     split.ready(ns, "app", second)
     assert settings(split, ns, "app")["data"]["colour"] == "blue"
+
+
+def test_an_app_of_a_shard_that_nobody_serves_says_so(split, ns, kubeconfig):
+    repo = split.repo(ns)
+    repo.commit({"app/settings.yaml": config()})
+    split.source(ns, repo.url)
+    split.app(ns, "app", "./app", labels={names.SHARD_LABEL: "forgotten"})
+    asked = ["why", "app", "-n", ns, "--kubeconfig", str(kubeconfig), "-o", "json"]
+    found = CliRunner().invoke(cli, asked)
+    assert found.exit_code == 2
+    blocker, *_ = json.loads(found.stdout)["blockers"]  # what it comes from may not be there yet
+    assert blocker["why"] == "no process serves the shard forgotten as controller kustomize"
+    assert "trimtab run --watch-label-selector='sharding.fluxcd.io/key=forgotten'" in blocker["wayOut"]
 
 
 def test_the_leases_keep_out_who_would_drive_the_objects_of_all(split):

@@ -47,6 +47,8 @@ _WORDS: Final = {
     gvk.ARTIFACT_GENERATOR.kind: "artifact generator ",
 }
 _MOST_DEPENDENCIES: Final = 256
+UNSEEN: Final = "its controller has not looked at"
+"""Begins what is told of an object of which nobody has said how it is."""
 
 
 class Known(NamedTuple):
@@ -134,7 +136,7 @@ def _own(ref: Ref, body: Body, depth: int) -> Iterator[Blocker]:
     elif ref.kind == gvk.HELM_REPOSITORY.kind and spec.get("type") == "oci":
         return  # it only says where something is
     elif observed < generation or not ready:
-        why = f"its controller has not looked at generation {generation} of it yet"
+        why = f"{UNSEEN} generation {generation} of it yet"
         yield Blocker(ref, why, "see that the controllers run: `kubectl get pods -n flux-system`", depth)
     elif says(ready) != "True":
         yield Blocker(ref, f"{reason}: {message}" if reason else message, _way_out(ref, reason, body), depth)

@@ -10,12 +10,14 @@ import msgspec
 from trimtab.api.gvk import HELM_CHART, HELM_RELEASE, KUSTOMIZATION
 from trimtab.api.kustomize import HealthExpr, Kustomization
 from trimtab.base.abreast import abreast
+from trimtab.cli.connect import DEFAULT_NAMESPACE
 from trimtab.cli.questions.gathering import PLAIN, WELL, Listed, calm, gathered
 from trimtab.controllers.reading import look
-from trimtab.health.blockers import KINDS, Blocker, Known, blockers, needs
+from trimtab.health.blockers import KINDS, UNSEEN, Blocker, Known, blockers, needs
 from trimtab.health.checks import Checks, compiled
 from trimtab.health.context import Context
 from trimtab.health.expressions import ExpressionError
+from trimtab.health.serving import gap
 from trimtab.health.shape import section, sections
 from trimtab.health.stages import Laggard, Objects, Source
 from trimtab.health.verdict import State, Verdict
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from trimtab.kube.client import Client
 
 _REFUSALS: Final = (ApiError, UnknownKind, StaleGroup)
+_LEASES: Final = Gvk("coordination.k8s.io", "v1", "Lease")
 _NONE: Final = Checks()
 _NOTHING: Final[Mapping[Ref, Known]] = {}
 _MOST: Final = 200
@@ -162,7 +165,25 @@ class Looking:
             looked = await asyncio.gather(*(self.of(ref) for ref in new))
             known.update(zip(new, looked, strict=True))
             ahead = list(new)
-        return blockers(start, known)
+        return await self._attended(blockers(start, known), known)
+
+    async def _attended(self, found: tuple[Blocker, ...], known: Mapping[Ref, Known]) -> tuple[Blocker, ...]:
+        """`found`; where no process looks after an object, that is what is in the way."""
+        if not any(one.why.startswith(UNSEEN) for one in found):
+            return found
+        try:
+            held = await self.client.list(await self.client.discovery.find(_LEASES), DEFAULT_NAMESPACE, type=dict)
+        except _REFUSALS:
+            return found  # who may not see the Leases is told where to look
+        leases = {lease["metadata"]["name"]: lease for lease in held.items}
+        now = self.client.clock.now()
+
+        def attended(one: Blocker) -> Blocker:
+            labels = section(known[one.ref].body or {}, "metadata", "labels")
+            lack = gap(one.ref.kind, labels, leases, now) if one.why.startswith(UNSEEN) else None
+            return one._replace(why=lack.why, way_out=lack.way_out) if lack is not None else one
+
+        return tuple(map(attended, found))
 
 
 def _checks(app: Body) -> Checks:
