@@ -109,3 +109,25 @@ def test_the_answer_to_an_apply_settles_what_no_watch_has_shown_yet():
     assert not stage.handover.settled(A, X), "it is about to be taken"
     taken.applied("digest", sighting(B))
     assert stage.handover.settled(A, X)
+
+
+def test_who_parts_from_an_object_is_woken_when_another_has_applied_it_and_nobody_else_is():
+    stage = Stage(app("a"), app("b"), app("child"))
+    stage.handover.part(A, [X])
+    stage.handover.taken_over(A, [X])
+    stage.handover.taken_over(B, [X._replace(name="y")])
+    assert stage.woken == []
+    stage.handover.taken_over(B, [X])
+    assert stage.woken == [A]
+    stage.handover.part(A, [])
+    stage.handover.taken_over(B, [X])
+    assert stage.woken == [A]
+
+
+def test_who_is_gone_parts_from_nothing():
+    stage = Stage(app("a"), app("b"))
+    stage.claim(A, "r2")
+    stage.handover.part(A, [X])
+    stage.claims.forget(A)
+    stage.handover.taken_over(B, [X])
+    assert stage.woken == []

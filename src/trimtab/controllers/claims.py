@@ -48,6 +48,8 @@ class Claims:
         self._contending: dict[Key, set[Key]] = {}
         self._missing: dict[SourceId, set[Key]] = {}
         self._awaiting: dict[SourceId, set[Key]] = {}
+        self._parting: dict[Spot, set[Key]] = {}
+        self._parted: dict[Key, tuple[Spot, ...]] = {}
 
     def get(self, key: Key) -> Claim | None:
         return self._claims.get(key)
@@ -74,6 +76,7 @@ class Claims:
         if before is not None:
             self._reindex(key, before.spots, frozenset())
         self._release(key)
+        self.part(key, ())
         for missing in list(self._missing):
             self._arrived(key, missing)
 
@@ -94,6 +97,23 @@ class Claims:
         """Wake `key` when all of `missing` have planned."""
         self._missing[source] = set(missing)
         self._awaiting.setdefault(source, set()).add(key)
+
+    def part(self, key: Key, spots: Iterable[Spot]) -> None:
+        """Wake `key` when another app has applied one of `spots`: it has them on record and desires them no more."""
+        for spot in self._parted.pop(key, ()):
+            self._parting[spot].discard(key)
+            if not self._parting[spot]:
+                del self._parting[spot]
+        if parted := tuple(spots):
+            self._parted[key] = parted
+        for spot in parted:
+            self._parting.setdefault(spot, set()).add(key)
+
+    def taken_over(self, me: Key, spot: Spot) -> None:
+        """`me` has applied `spot`: who parts from it can let it go."""
+        for key in self._parting.get(spot, _NOBODY):
+            if key != me:
+                self.wake(key)
 
     def _reindex(self, key: Key, before: frozenset[Spot], after: frozenset[Spot]) -> None:
         for spot in before - after:

@@ -132,13 +132,10 @@ class Handover:
         return f"nothing is applied: {lines}. Remove it from one of the two"
 
     def taken_over(self, me: Key, refs: Iterable[Ref]) -> None:
-        """`me` has applied `refs`: who had one of them on record before can let it go."""
-        mine = set(refs)
-        if not mine:
-            return
-        for key, app in self.apps.items():
-            if key != me and not mine.isdisjoint(app.inventory) and self._cluster(key) == self._cluster(me):
-                self.claims.wake(key)
+        """`me` has applied `refs`: who parts from one of them can let it go."""
+        cluster = self._cluster(me)
+        for ref in refs:
+            self.claims.taken_over(me, Spot(cluster, ref))
 
     # --- before deleting
 
@@ -177,6 +174,11 @@ class Handover:
         spots = (Spot(cluster, ref) for ref in refs)
         found = {s.ref for s in spots if any(key != me and self._live(key) for key in self.claims.claimants(s))}
         return found if self.neighbours is None else found | set(self.neighbours.wanting(refs, cluster))
+
+    def part(self, me: Key, refs: Iterable[Ref]) -> None:
+        """`me` has `refs` on record and desires them no more: it is woken when somebody else has applied one."""
+        cluster = self._cluster(me)
+        self.claims.part(me, (Spot(cluster, ref) for ref in refs))
 
     def settled(self, me: Key, ref: Ref) -> bool:
         """Whether the app that desires `ref` has made it its own.

@@ -412,6 +412,7 @@ class Kustomizations:
         plan = target.plan(wish, await target.observe(wish))
         if plan.deletions:
             await self._handover.survey()
+        self._handover.part(ks.key, (change.ref for change in plan.deletions))
         plan = self._guard_empty(ks, app, build, plan)
         self.scribe.notify(ks, app)
         plan = await self._pruning.guard(ks, app, wish, plan)
