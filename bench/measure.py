@@ -37,7 +37,8 @@ _DRIFT_FIELDS = (
     ("metadata", "labels", "app"),
     ("spec", "template", "spec", "serviceAccountName"),
 )
-_SETTLE_S = 1.0  # late writes of a phase still belong to it
+_SETTLE_S = 6.0
+"""Events, and the look at the past of a branch, come seconds after the end and are of its cost all the same."""
 
 APP = """apiVersion: v1
 kind: ServiceAccount

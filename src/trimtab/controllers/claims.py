@@ -49,7 +49,7 @@ class Claims:
         self._missing: dict[SourceId, set[Key]] = {}
         self._awaiting: dict[SourceId, set[Key]] = {}
         self._parting: dict[Spot, set[Key]] = {}
-        self._parted: dict[Key, tuple[Spot, ...]] = {}
+        self._parted: dict[Key, frozenset[Spot]] = {}
 
     def get(self, key: Key) -> Claim | None:
         return self._claims.get(key)
@@ -104,7 +104,7 @@ class Claims:
             self._parting[spot].discard(key)
             if not self._parting[spot]:
                 del self._parting[spot]
-        if parted := tuple(spots):
+        if parted := frozenset(spots):
             self._parted[key] = parted
         for spot in parted:
             self._parting.setdefault(spot, set()).add(key)
