@@ -279,7 +279,7 @@ class HelmReleases:
                 or now.metadata.deleted != hr.metadata.deleted
                 or now.metadata.generation != hr.metadata.generation
                 or (now.metadata.requested_at != hr.metadata.requested_at and wants_more(now))
-                or _digest(world.sources.get(source)) not in ("", known)  # what is gone for now is no news
+                or _digest(world.sources.get(source)) not in ("", known)  # one that has gone is no other one
             )
 
         async def admit(items: Iterable[Desired]) -> None:

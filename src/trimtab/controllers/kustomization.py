@@ -420,7 +420,7 @@ class Kustomizations:
         if not (plan.quiet and app.inventory.keys() >= build.refs):
             await self._world.access.client_for(ks, app.at, writing=True)
             await self._world.access.admit(ks, app.at, build.items)
-            if not app.unresolved:
+            if not app.unresolved:  # what is told to differ has to be told right
                 plan = await target.prove(wish, plan)
         if plan.quiet and app.inventory.keys() >= build.refs:
             app.good, app.enforced = build, app.provenance

@@ -37,15 +37,18 @@ FOLD_S = 300.0
 MAX_MESSAGE_BYTES = 1024
 OLD_S = 30.0
 """A normal event waits for a calm moment so long at most."""
-MAX_UNWRITTEN = 5000
+MAX_UNWRITTEN = 3000
 MAX_SERIES = 4096
-"""So many different events are remembered to fold their repeats, as in client-go."""
+"""So many different events are remembered to fold their repeats, as in client-go: more than may be unwritten, so that
+there is always one to forget.
+"""
 BURST = 20
 REFILL_S = 15.0
 """Per object: so many different events at once, and another every so many seconds."""
 
 _PRIORITY = 100
 _RECHECK_S = (0.25, 5.0)
+"""The moment is looked at anew after half the age of the event, within these bounds."""
 _RETRY_CAP_S = 60.0
 _PAUSE_S = 1.0
 _MAX_ANNOTATIONS = 32

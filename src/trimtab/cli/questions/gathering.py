@@ -141,7 +141,8 @@ async def _labelled(
         while asked is not None:
             page = await asked
             asked = ask(page.metadata.continue_) if page.metadata.continue_ else None
-            await asyncio.sleep(_SENT_S)
+            if asked is not None:
+                await asyncio.sleep(_SENT_S)
             for item in page.items or ():
                 metadata = item["metadata"]
                 # an object in a list need not say what it is, and metadata say that they are metadata

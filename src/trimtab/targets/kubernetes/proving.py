@@ -5,6 +5,7 @@ the very version that the watch shows, with the same fields of ours and the same
 that answer is as good as its own.
 """
 
+from trimtab.base.abreast import abreast
 from trimtab.base.clock import Clock
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
@@ -13,9 +14,23 @@ from trimtab.targets.contract import Action, Change
 from trimtab.targets.kubernetes.apply import rehearse
 from trimtab.targets.kubernetes.desired import Desired
 from trimtab.targets.kubernetes.drift import CORRECT
+from trimtab.targets.kubernetes.planning import KubePlan
 from trimtab.targets.kubernetes.sighting import sight
 from trimtab.targets.kubernetes.tracking import Tracked, Tracker
 from trimtab.targets.kubernetes.wish import Wish
+
+
+async def prove(wish: Wish, plan: KubePlan, tracker: Tracker, clock: Clock) -> KubePlan:
+    """`plan`, in which what stands is kept."""
+
+    async def proven(change: Change[Desired]) -> Change[Desired]:
+        tracked, item = tracker.track(change.ref, wish.owner.key), change.after
+        if item is None or not provable(wish, change, tracked):
+            return change
+        good = await stands(wish.client, item, tracked, tracker, clock)
+        return change._replace(action=Action.KEEP, why="") if good else change
+
+    return plan._replace(stages=tuple([tuple(await abreast(proven, stage)) for stage in plan.stages]))
 
 
 def provable(wish: Wish, change: Change[Desired], tracked: Tracked) -> bool:

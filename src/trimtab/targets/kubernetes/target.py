@@ -122,15 +122,7 @@ class KubernetesTarget:
 
     async def prove(self, wish: Wish, plan: KubePlan) -> KubePlan:
         """`plan` without what stands as a process before this one has applied it: nothing is written to find out."""
-
-        async def proven(change: Change[Desired]) -> Change[Desired]:
-            tracked, item = self.tracker.track(change.ref, wish.owner.key), change.after
-            if item is None or not proving.provable(wish, change, tracked):
-                return change
-            stands = await proving.stands(wish.client, item, tracked, self.tracker, self._clock)
-            return change._replace(action=Action.KEEP, why="") if stands else change
-
-        return plan._replace(stages=tuple([tuple(await abreast(proven, stage)) for stage in plan.stages]))
+        return await proving.prove(wish, plan, self.tracker, self._clock)
 
     async def judge(self, wish: Wish, plan: KubePlan) -> list[gate.Judgement]:
         """The gate for everything in `plan` that is new or changed."""
