@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from tests.e2e.reviewer import Webhook, allow, deny
 from tests.e2e.test_bad_objects import DEFINITIONS, definition
 from tests.e2e.test_main_job import config, settings
 from tests.e2e.world import until
@@ -136,3 +139,63 @@ def test_a_binding_to_a_role_of_the_same_commit_waits_for_the_role(world, ns):
     message = world.failed(ns, "shop", "ValidationFailed", '"nobody" not found')
     assert "app/lost.yaml:1" in message
     assert settings(world, ns)["data"] == {"colour": "red"}
+
+
+@pytest.fixture
+def shop(world, ns):
+    """An app of three ConfigMaps, ready."""
+    repo, commit = start(world, ns, {f"app/{name}.yaml": config(name) for name in "abc"})
+    world.ready(ns, "shop", commit)
+    return repo
+
+
+def patches(plane, mark, ns):
+    """The names of the ConfigMaps that were patched, in order, those only rehearsed in brackets."""
+    with plane.audit_log.open("rb") as log:
+        log.seek(mark)
+        lines = [json.loads(line) for line in log if ns.encode() in line and line.endswith(b"\n")]
+    return [
+        f"({line['objectRef']['name']})" if "dryRun" in line["requestURI"] else line["objectRef"]["name"]
+        for line in lines
+        if line["stage"] == "ResponseComplete"
+        and line["verb"] == "patch"
+        and line["objectRef"]["resource"] == "configmaps"
+        and line["objectRef"]["namespace"] == ns
+    ]
+
+
+def test_what_is_written_first_is_not_rehearsed_and_all_others_are_before_it(world, ns, shop, plane):
+    mark = plane.audit_log.stat().st_size
+    commit = shop.commit({"app/b.yaml": config("b", "blue")})
+    world.poke(ns)
+    world.ready(ns, "shop", commit)
+    assert patches(plane, mark, ns) == ["b"]
+    mark = plane.audit_log.stat().st_size
+    commit = shop.commit({f"app/{name}.yaml": config(name, "green") for name in "abc"})
+    world.poke(ns)
+    world.ready(ns, "shop", commit)
+    asked = patches(plane, mark, ns)
+    assert sorted(asked[:2]) == ["(b)", "(c)"]
+    assert asked[2] == "a"
+    assert sorted(asked[3:]) == ["b", "c"]
+
+
+@pytest.mark.parametrize("changed", [["a"], ["a", "b", "c"]], ids=["alone", "before-others"])
+def test_where_what_is_written_first_is_refused_nothing_is_written_and_the_last_good_state_is_enforced(
+    world, ns, shop, tmp_path, changed
+):
+    with Webhook(world, ns, tmp_path).served() as webhook:
+        webhook.decide = lambda request: (deny("not on Fridays") if request["name"] == "a" else allow)(request)
+        webhook.configure("Validating")
+        commit = shop.commit({f"app/{name}.yaml": config(name, "blue") for name in changed})
+        world.poke(ns)
+        message = world.failed(ns, "shop", "ValidationFailed", "an object was refused, nothing was applied")
+        assert f"ConfigMap/{ns}/a (app/a.yaml:1)" in message
+        assert "not on Fridays" in message
+        for name in "bc":
+            assert settings(world, ns, name)["data"] == {"colour": "red"}
+        world.api.merge(f"/api/v1/namespaces/{ns}/configmaps/c", {"data": {"colour": "green"}})
+        until(lambda: settings(world, ns, "c")["data"]["colour"] == "red", "the last good state is enforced", 10)
+        webhook.decide = allow
+        world.ready(ns, "shop", commit)
+        assert [settings(world, ns, name)["data"]["colour"] for name in changed] == ["blue"] * len(changed)

@@ -1,10 +1,13 @@
 """What events mean for an app: baselines, held events, replays, deletions, accepted disturbances."""
 
+import json
+from datetime import UTC, datetime
+
 import pytest
 
 from trimtab.health.verdict import State, Verdict
 from trimtab.manifests.refs import Gvk, Key, Ref
-from trimtab.targets.kubernetes.sighting import Sighting
+from trimtab.targets.kubernetes.sighting import Look, Sighting, glance
 from trimtab.targets.kubernetes.tracking import News, Tracked, Tracker
 
 REF = Ref("apps", "Deployment", "shop", "web")
@@ -173,3 +176,35 @@ def test_an_object_that_no_longer_asks_to_be_left_alone_is_looked_at_again(track
     assert tracked.observe(seen(12, projection="theirs")._replace(paused=True)) is News.DISTURBED
     assert tracked.observe(seen(13, projection="theirs")) is News.DISTURBED
     assert not tracked.as_wished("d1")
+
+
+def test_a_version_that_an_answer_or_an_event_has_told_of_is_known(tracked):
+    tracked.hold()
+    early = seen(12)
+    tracked.observe(early)
+    assert tracked.known(seen(12).look) is early
+    assert tracked.known(seen(10).look) is tracked.baseline
+    assert tracked.known(seen(11).look) is None
+    assert tracked.known(seen(12, uid="v").look) is None
+    assert tracked.known(early.look._replace(gvk=Gvk("apps", "v1beta1", "Deployment"))) is None
+
+
+def test_a_verdict_that_the_time_changes_is_not_reused(tracked):
+    due = seen(12)._replace(due=datetime(2026, 1, 1, tzinfo=UTC))
+    tracked.observe(due)
+    assert tracked.known(due.look) is None
+
+
+def test_of_an_object_that_was_left_as_it_is_every_version_is_looked_at_closely():
+    tracker = Tracker(lambda app, news: None, lambda ref: None)
+    tracker.track(REF, APP).applied("d1", seen(10))
+    assert tracker.known(REF, seen(10).look)
+    tracker.track(REF, APP).leave("warn", "d1", seen(11))
+    assert tracker.known(REF, seen(11).look) is None
+    assert tracker.known(REF._replace(name="other"), seen(10).look) is None
+
+
+def test_a_glance_tells_which_object_it_is_and_at_which_version():
+    body = {"kind": "Deployment", "apiVersion": "apps/v1", "spec": {"kind": "no"}}
+    body["metadata"] = {"name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "7", "labels": {"a": "b"}}
+    assert glance(json.dumps(body).encode()) == (REF, Look(Gvk("apps", "v1", "Deployment"), "u", "7"))

@@ -10,13 +10,14 @@ from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
 from trimtab.api.requests import correction_asked
 from trimtab.base.clock import Clock, rfc3339
-from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
+from trimtab.base.errors import Transient, TrimtabError, Waiting
 from trimtab.base.traces import NO_TRACES, Traces, span
 from trimtab.controllers import (
     dependencies,
     drifting,
     early,
     expressions,
+    gating,
     health,
     importing,
     plaintext,
@@ -426,13 +427,18 @@ class Kustomizations:
             app.good, app.enforced = build, app.provenance
             app.trial.applied = app.trial.applied or rfc3339(self._world.clock.now())
             return []
+        first = gating.ahead(wish, plan)
         with span("gate"):
-            judgements = await self._gate(app, wish, plan)
+            judgements = await gating.judge(app, wish, plan, but=first)
         plan, refused = gate.admitted(plan, judgements)
+        before = app.good, app.enforced
         app.good, app.enforced = build, app.provenance
         await self._intend(ks, app, build, revision)
         with span("apply", objects=len(build.items)) as applying:
-            outcomes = refused + [outcome async for outcome in target.converge(wish, plan, judgements)]
+            outcomes = refused + [outcome async for outcome in target.converge(wish, plan, judgements, ahead=first)]
+            if gating.failed(first, outcomes):
+                plan = await gating.rest(app, wish, plan, first, before)
+                outcomes += [outcome async for outcome in target.converge(wish, plan, judgements)]
             applying.say(**effects(outcomes))
         self._take_stock(app, build, outcomes)
         self._handover.taken_over(ks.key, (o.ref for o in outcomes if o.effect in _OURS_NOW))
@@ -457,21 +463,6 @@ class Kustomizations:
         )
         app.held = Held("EmptyRender", message)
         return plan._replace(deletions=())
-
-    async def _gate(self, app: App, wish: Wish, plan: KubePlan) -> list[gate.Judgement]:
-        """Nothing is written unless everything that can be judged passes. What passed before is not asked again."""
-        asked = tuple(
-            tuple(change for change in stage if change.after is None or change.after.digest not in app.passed)
-            for stage in plan.stages
-        )
-        judgements = await app.target.judge(wish, plan._replace(stages=asked))
-        refused = [judged for judged in judgements if isinstance(judged, gate.Refused)]
-        app.passed.update(gate.lasting(judgements, each=wish.each))
-        if refused and not wish.each:
-            many = f"{len(refused)} objects were refused" if len(refused) > 1 else "an object was refused"
-            kind = Terminal if all(judged.stuck for judged in refused) else Transient
-            raise kind(names.Reason.VALIDATION_FAILED, f"{many}, nothing was applied: {gate.words(refused)}")
-        return judgements
 
     async def _intend(self, ks: Kustomization, app: App, build: Build, revision: str) -> None:
         """Put on record what is about to be written. Where nothing is new, only a fresh start costs a look."""

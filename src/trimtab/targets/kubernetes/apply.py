@@ -10,12 +10,12 @@ from trimtab.kube.discovery import StaleGroup
 from trimtab.kube.errors import ApiError, Invalid, NotFound, RequestTooLarge, UnknownKind, Unreachable
 from trimtab.kube.resource import Resource
 from trimtab.manifests import codec
-from trimtab.manifests.refs import Body
+from trimtab.manifests.refs import Body, Gvk
 from trimtab.targets.contract import Effect, Outcome
 from trimtab.targets.kubernetes import recreate
 from trimtab.targets.kubernetes.desired import Desired, Mode
 from trimtab.targets.kubernetes.ignore import lean, release, settled
-from trimtab.targets.kubernetes.sighting import Sighting, sight
+from trimtab.targets.kubernetes.sighting import Look, Sighting, sight
 from trimtab.targets.kubernetes.takeover import is_foreign, operations, rewrite
 from trimtab.targets.kubernetes.tracking import Tracked, Tracker
 
@@ -46,7 +46,8 @@ async def apply(
         else:
             known = tracked.foreign or (before is not None and before.foreign)
             answer = await _send_or_recreate(client, resource, item, foreign=known, force=force)
-        sighting = sight(answer, clock.now(), item.manager, tracker.judge)
+        # The event of an apply may be here before its answer, and tells the same.
+        sighting = tracked.known(_look(answer)) or sight(answer, clock.now(), item.manager, tracker.judge)
         tracked.applied(item.digest, sighting)
     except recreate.LeavingError as leaving:
         return Answer(Outcome(item.ref, Effect.WAITING, str(leaving), item.origin))
@@ -65,6 +66,11 @@ async def apply(
     else:
         effect = Effect.UNCHANGED if before.version == sighting.version else Effect.CONFIGURED
     return Answer(Outcome(item.ref, effect, origin=item.origin, before=mark, after=sighting.mark), sighting, answer)
+
+
+def _look(body: Body) -> Look:
+    metadata = body["metadata"]
+    return Look(Gvk.of(body["apiVersion"], body["kind"]), metadata.get("uid", ""), metadata.get("resourceVersion", ""))
 
 
 async def reclaim(client: Client, item: Desired, live: Body, tracked: Tracked, tracker: Tracker, clock: Clock) -> None:

@@ -12,6 +12,7 @@ from trimtab.targets.kubernetes.wish import Wish
 
 _DEPLOYMENT_BAND = order.apply_key(Ref("apps", "Deployment", "n", "n")).band
 _WEBHOOK_BAND = order.apply_key(Ref("admissionregistration.k8s.io", "MutatingWebhookConfiguration", "", "n")).band
+_DEFINITION = "CustomResourceDefinition"
 
 
 class Observed(NamedTuple):
@@ -64,6 +65,25 @@ def acted_on(plan: KubePlan, action: Action) -> list[Desired]:
         for change in stage
         if change.action is action and change.after is not None
     ]
+
+
+def foremost(plan: KubePlan) -> Change[Desired] | None:
+    """The object of `plan` that can be written before all others, in one request; None where there is none such.
+
+    None also where something is corrected, which is not rehearsed and waits for nobody, and behind definitions, which
+    may hold up what comes after them.
+    """
+    if acted_on(plan, Action.CORRECT):
+        return None
+    for stage in plan.stages:
+        todo = [change for change in stage if change.action is Action.APPLY]
+        if any(change.ref.kind == _DEFINITION for change in stage):
+            return None
+        if todo:
+            first = waves(todo)[0][0]
+            item = first.after
+            return first if item is not None and item.mode is Mode.OVERRIDE and not item.ignored else None
+    return None
 
 
 def waves(changes: Sequence[Change[Desired]]) -> list[list[Change[Desired]]]:

@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+import msgspec
+
 from trimtab.diff import fields
 from trimtab.health.assess import Context, assess, recheck_after
 from trimtab.health.builtin import spent
@@ -16,6 +18,38 @@ from trimtab.targets.kubernetes.judging import Judge
 from trimtab.targets.kubernetes.takeover import is_foreign
 
 _BOOKKEEPING = ("managedFields", "resourceVersion", "generation")
+
+
+class Look(NamedTuple):
+    """Which object was looked at, as it was then: all that an API version says of it follows from that."""
+
+    gvk: Gvk
+    uid: str
+    version: str
+
+
+class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+
+
+class _Head(msgspec.Struct, frozen=True, rename="camel"):
+    api_version: str
+    kind: str
+    metadata: _Metadata
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
+
+
+def glance(data: bytes) -> tuple[Ref, Look]:
+    """Which object `data` is, and at which version. Raises msgspec.DecodeError where it does not say."""
+    head = _decode_head(data)
+    gvk, metadata = Gvk.of(head.api_version, head.kind), head.metadata
+    ref = Ref(gvk.group, gvk.kind, metadata.namespace, metadata.name)
+    return ref, Look(gvk, metadata.uid, metadata.resource_version)
 
 
 class Sighting(NamedTuple):
@@ -47,6 +81,10 @@ class Sighting(NamedTuple):
     @property
     def key(self) -> Ref:
         return self.ref
+
+    @property
+    def look(self) -> Look:
+        return Look(self.gvk, self.uid, self.version)
 
     def undisturbed(self, baseline: "Sighting") -> bool:
         """The fields that we own, and their values, are those of `baseline`.

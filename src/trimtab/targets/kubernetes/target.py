@@ -33,7 +33,7 @@ from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.judging import Judges
 from trimtab.targets.kubernetes.notices import Notices
 from trimtab.targets.kubernetes.planning import KubePlan, Observed, acted_on, decide, deletion, is_out_of_sight, waves
-from trimtab.targets.kubernetes.sighting import Sighting, sight
+from trimtab.targets.kubernetes.sighting import Look, Sighting, sight
 from trimtab.targets.kubernetes.tracking import FOUGHT, REWRITTEN, UNSEEN, News, Tracked, Tracker
 from trimtab.targets.kubernetes.watches import Watches
 from trimtab.targets.kubernetes.wish import Wish
@@ -85,6 +85,7 @@ class KubernetesTarget:
             judge=self.judges.assess,
             closely=self._closely,
             rewound=self.rewound,
+            known=self._known,
         )
         self.autoscalers = Autoscalers(reader, tasks, self._scaled)
         self.notices = Notices()
@@ -134,25 +135,39 @@ class KubernetesTarget:
                 self.tracker.track(passed.item.ref, wish.owner.key).foreign = True
         return judged
 
-    def converge(self, wish: Wish, plan: KubePlan, judgements: Sequence[gate.Judgement] = ()) -> AsyncIterator[Outcome]:
+    def converge(
+        self,
+        wish: Wish,
+        plan: KubePlan,
+        judgements: Sequence[gate.Judgement] = (),
+        *,
+        ahead: Change[Desired] | None = None,
+    ) -> AsyncIterator[Outcome]:
         """Do exactly what `plan` says and yield what became of each object.
 
-        A failure of one object is its own: the others go on. What waits for a definition to be established, or was
-        refused after being deferred, is yielded as WAITING or FAILED and is left for the next pass; nothing is deleted
-        in a pass where something failed.
+        `ahead` is written before all others, and where that fails nothing else is done. Apart from it a failure of one
+        object is its own: the others go on. What waits for a definition to be established, or was refused after being
+        deferred, is yielded as WAITING or FAILED and is left for the next pass; nothing is deleted in a pass where
+        something failed.
         """
-        acting = self._converge(wish, plan, judgements)
+        acting = self._converge(wish, plan, judgements, ahead)
         changes = filter(partial(self._writes, wish), itertools.chain.from_iterable(plan.stages))
         return _witnessed(wish, [*changes, *plan.deletions], acting)
 
     async def _converge(
-        self, wish: Wish, plan: KubePlan, judgements: Sequence[gate.Judgement]
+        self, wish: Wish, plan: KubePlan, judgements: Sequence[gate.Judgement], ahead: Change[Desired] | None
     ) -> AsyncIterator[Outcome]:
         deferred = {judged.item.ref for judged in judgements if isinstance(judged, gate.Deferred)}
         clean = True
+        if ahead is not None:
+            outcome = await self._act(wish, ahead)
+            yield outcome
+            if outcome.effect is Effect.FAILED:
+                return
         for number, stage in enumerate(plan.stages):
             self._fence()
             todo = [change for change in stage if change.action in (Action.APPLY, Action.CORRECT)]
+            todo = [change for change in todo if change is not ahead]
             held_up = definitions.held_up(plan.stages[:number], todo, self.verdict)
             for outcome in held_up.values():
                 clean = False
@@ -396,6 +411,9 @@ class KubernetesTarget:
 
     def _closely(self, ref: Ref) -> bool:
         return self.tracker.closely(ref)
+
+    def _known(self, ref: Ref, look: Look) -> Sighting | None:
+        return self.tracker.known(ref, look)
 
     def _heard(self, ref: Ref, sighting: Sighting | None) -> None:
         self.tracker.observe(ref, sighting)

@@ -12,7 +12,7 @@ from trimtab.health.assess import assess
 from trimtab.health.verdict import State, Verdict
 from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.kubernetes.judging import Judge
-from trimtab.targets.kubernetes.sighting import Sighting
+from trimtab.targets.kubernetes.sighting import Look, Sighting
 
 UNSEEN = Verdict(State.Unknown, "not seen yet")
 SPENT = Verdict(State.Current, "ran to its end, and is removed for that")
@@ -162,6 +162,13 @@ class Tracked:
             return News.HEALTH if self.verdict != before else News.NOTHING
         return self.observe(sighting)
 
+    def known(self, look: Look) -> Sighting | None:
+        """What was seen of the object at just that version, by an answer or an event, if it holds whatever the time."""
+        for sighting in (self.seen, self.baseline, *self._held):
+            if sighting is not None and sighting.due is None and sighting.look == look:
+                return sighting
+        return None
+
     def _disturbed(self, sighting: Sighting) -> bool:
         """Something is other than it was when that was last found to be right, or to be left."""
         if self.left in (FOUGHT, REWRITTEN):
@@ -199,6 +206,11 @@ class Tracker:
     def of(self, app: Key) -> list[Tracked]:
         """The objects of `app`."""
         return list(self._of.get(app, {}).values())
+
+    def known(self, ref: Ref, look: Look) -> Sighting | None:
+        """What was seen of `ref` at just that version: to look at it once more tells nothing."""
+        tracked = self._objects.get(ref)
+        return tracked.known(look) if tracked is not None and not tracked.left else None
 
     def closely(self, ref: Ref) -> bool:
         """Whether of `ref` fields matter, too, that are no longer ours."""

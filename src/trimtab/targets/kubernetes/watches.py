@@ -16,7 +16,7 @@ from trimtab.manifests import codec
 from trimtab.manifests.refs import Gvk, Ref
 from trimtab.targets.kubernetes.desired import MANAGER, PREFIX
 from trimtab.targets.kubernetes.judging import Judge
-from trimtab.targets.kubernetes.sighting import Sighting, sight
+from trimtab.targets.kubernetes.sighting import Look, Sighting, glance, sight
 
 SYNC_TIMEOUT_S = 20.0
 _DECIDED = (State.LIVE, State.FORBIDDEN, State.GONE)
@@ -25,8 +25,9 @@ _DECIDED = (State.LIVE, State.FORBIDDEN, State.GONE)
 class Watches:
     """Watches of one cluster under one reader identity. `heard` is told of every change (None: gone).
 
-    `closely` says of which objects more than our own fields is to be looked at; `rewound` is told when the server turns
-    out to be older than it was.
+    `closely` says of which objects more than our own fields is to be looked at; `known` has what the answer to our own
+    write has told of a version before the event does; `rewound` is told when the server turns out to be older than it
+    was.
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class Watches:
         judge: Judge = assess,
         closely: Callable[[Ref], bool] = lambda _ref: False,
         rewound: Callable[[], None] = lambda: None,
+        known: Callable[[Ref, Look], Sighting | None] = lambda _ref, _look: None,
     ) -> None:
+        self._known = known
         self._rewound = rewound
         self._closely = closely
         self._client = client
@@ -123,8 +126,11 @@ class Watches:
         return {kind: informer.problem for kind, informer in self._informers.items() if informer.problem}
 
     def _decode(self, data: bytes) -> Sighting:
-        body = codec.decode(data)
-        return sight(body, self._clock.now(), self._manager, self._judge, closely=self._closely(Ref.of(body)))
+        ref, look = glance(data)
+        if (known := self._known(ref, look)) is not None:
+            return known
+        body, closely = codec.decode(data), self._closely(ref)
+        return sight(body, self._clock.now(), self._manager, self._judge, closely=closely)
 
     def _hear(self, event: Event[Sighting]) -> None:
         if isinstance(event, Applied):
