@@ -1,4 +1,4 @@
-"""When an app that waits for its source says so."""
+"""When an app that waits for its source, or for its objects, says so."""
 
 import msgspec
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from trimtab.api.kustomizestatus import KustomizationStatus
 from trimtab.api.source import GitRepository
 from trimtab.base.errors import Terminal, TrimtabError, Waiting
-from trimtab.controllers.early import GRACE_S, silent_s
+from trimtab.controllers.early import BUSY_GRACE_S, GRACE_S, SETTLE_GRACE_S, settling_s, silent_s
 from trimtab.manifests.conditions import Condition
 
 WAITING = Waiting("ArtifactFailed", "GitRepository/team/repo has no artifact yet")
@@ -44,3 +44,12 @@ def test_other_failures_are_told_at_once(failure: TrimtabError) -> None:
 
 def test_who_has_a_status_keeps_it_true_at_once() -> None:
     assert silent_s(WAITING, KustomizationStatus(conditions=READY), source(), 0.0) == 0.0
+
+
+def test_objects_that_are_awaited_are_told_of_after_a_moment_and_later_where_much_else_is_to_be_done() -> None:
+    assert settling_s(0.0, calm=True) == SETTLE_GRACE_S
+    assert settling_s(SETTLE_GRACE_S - 1, calm=True) == 1.0
+    assert settling_s(SETTLE_GRACE_S, calm=True) == 0.0
+    assert settling_s(SETTLE_GRACE_S, calm=False) == SETTLE_GRACE_S, "it may be calm by then"
+    assert settling_s(BUSY_GRACE_S - 1, calm=False) == 1.0
+    assert settling_s(BUSY_GRACE_S + 1, calm=False) == 0.0

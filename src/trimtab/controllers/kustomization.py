@@ -68,8 +68,6 @@ from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.planning import KubePlan
 from trimtab.targets.kubernetes.wish import Wish
 
-SETTLE_GRACE_S = 5.0
-"""How long objects may take to become healthy before the status says that they are awaited."""
 LEAST_INTERVAL_S = 1.0
 """An interval of `0s` passes admission, as in Flux; it must not become a busy loop."""
 PENDING_LOOK_S = 10.0
@@ -515,7 +513,9 @@ class Kustomizations:
     async def _settle(
         self, ks: Kustomization, app: App, build: Build, client: Client, published: Published, outcomes: list[Outcome]
     ) -> Result:
-        patient = app.pending_since is not None and app.pending_since + SETTLE_GRACE_S < self._world.clock.monotonic()
+        patient = (
+            app.pending_since is not None and app.pending_since + early.SETTLE_GRACE_S < self._world.clock.monotonic()
+        )
         await app.target.look_again(client, ks.key, build.items, unwatched=patient)
         if ks.spec.wait or ks.spec.health_checks:
             self.journeys.check(ks.key)
@@ -526,7 +526,7 @@ class Kustomizations:
         match judged.health:
             case health.Health.PENDING if left > 0:
                 app.pending_since = app.pending_since or now
-                grace = SETTLE_GRACE_S - pending_for
+                grace = early.settling_s(pending_for, calm=self._world.client.calm)
                 look = PENDING_LOOK_S if ks.spec.health_checks else float("inf")
                 look = min(look, app.target.next_look(build.items, PENDING_LOOK_S))
                 if grace > 0:
