@@ -107,7 +107,9 @@ def test_a_push_a_drift_a_prune_and_a_failure_are_on_record_with_whose_wish_they
     world.failed(ns, "shop", "ValidationFailed")
     told = until(lambda: [one for one in book.records("settled") if commit in one["source"]["revision"]], "it is told")
     assert told[-1]["result"] == "ValidationFailed"
-    assert not [one for one in book.records("intent") if commit in one["source"]["revision"]]  # nothing was written
+    tried = [one for one in book.records("outcome") if commit in one["source"]["revision"]]
+    assert {one["result"] for one in tried} == {"failed"}
+    assert {named(one, "Deployment")["effect"] for one in tried} == {"failed"}  # nothing was written
 
     text = called("history", "--ledger", str(book.directory), "shop", "-n", ns)
     assert f"-ConfigMap/{ns}/settings" in text.stdout

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import ChainMap
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from trimtab.api import names
@@ -432,12 +432,11 @@ class Kustomizations:
         before = app.good, app.enforced
         app.good, app.enforced = build, app.provenance
         await self._intend(ks, app, build, revision)
-        with span("apply", objects=len(build.items)) as applying:
-            outcomes = refused + [outcome async for outcome in target.converge(wish, plan, judgements, ahead=first)]
-            if gating.failed(first, outcomes):
+        outcomes = await _carried_out(refused, target.converge(wish, plan, judgements, ahead=first))
+        if gating.failed(first, outcomes):
+            with span("gate"):
                 plan = await gating.rest(app, wish, plan, first, before)
-                outcomes += [outcome async for outcome in target.converge(wish, plan, judgements)]
-            applying.say(**effects(outcomes))
+            outcomes = await _carried_out(outcomes, target.converge(wish, plan, judgements))
         self._take_stock(app, build, outcomes)
         self._handover.taken_over(ks.key, (o.ref for o in outcomes if o.effect in _OURS_NOW))
         self.scribe.announce(ks, revision, outcomes)
@@ -564,3 +563,11 @@ class Kustomizations:
             ref = Ref(gvk.group, gvk.kind, check.namespace or ks.metadata.namespace, check.name)
             verdicts[ref] = await target.verdict_of(client, gvk, ref, ks.key)
         return health.judge(verdicts)
+
+
+async def _carried_out(known: list[Outcome], acting: AsyncIterator[Outcome]) -> list[Outcome]:
+    """What is `known` already, and what comes of `acting`."""
+    with span("apply") as applying:
+        outcomes = known + [outcome async for outcome in acting]
+        applying.say(objects=len(outcomes), **effects(outcomes))
+    return outcomes
