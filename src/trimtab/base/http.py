@@ -3,7 +3,7 @@
 Everything that leaves this process over HTTP goes through `Transport.send`: there requests are counted, faults are
 injected and addresses are checked. Redirects are never followed here: whoever knows the origin decides.
 
-aiohttp is imported by the first request, since commands have to answer in less time than that takes (`cli/direct.py`).
+aiohttp is imported by the first request, since commands have to answer in less time than that takes (`base/direct.py`).
 """
 
 import asyncio

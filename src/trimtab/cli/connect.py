@@ -114,7 +114,7 @@ def perform_alone(work: Callable[[], Awaitable[int]]) -> None:
 
 
 async def _connected(options: Options, work: "Callable[[Client], Awaitable[int]]") -> int:
-    from trimtab.cli.direct import Direct
+    from trimtab.base.direct import Direct
     from trimtab.kube import config
     from trimtab.kube.client import Client
 

@@ -150,7 +150,7 @@ def test_what_moves_from_one_app_to_another_is_never_deleted_whichever_is_applie
 
 SUICIDE = """
 import asyncio, os, signal, sys
-from trimtab.cli.direct import Direct
+from trimtab.base.direct import Direct
 from trimtab.cli.main import cli
 
 method, left, send = sys.argv[1], int(sys.argv[2]), Direct.send

@@ -9,9 +9,9 @@ import pytest
 from multidict import CIMultiDict
 from yarl import URL
 
+from trimtab.base import direct as module
+from trimtab.base.direct import Direct
 from trimtab.base.http import BodyTooLarge, Request, TransportError
-from trimtab.cli import direct as module
-from trimtab.cli.direct import Direct
 from trimtab.cluster.plane import ControlPlane
 from trimtab.kube import config
 
