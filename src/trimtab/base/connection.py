@@ -33,14 +33,14 @@ class Connection(asyncio.Protocol):
         self.buffer = bytearray()
         self.over = False
         """Whether the other side has said all that it will say."""
-        self.failure: Exception | None = None
+        self.failure: OSError | None = None
         self.since = 0.0
         """When it was laid to rest."""
         self._loop = loop
         self._lost = lost
         self._resting = False
         self._full = False
-        self._unsaid = False
+        self._unsaid = memoryview(b"")
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -80,7 +80,8 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.over, self.failure = True, exc
+        self.over = True
+        self.failure = exc if exc is None or isinstance(exc, OSError) else OSError(f"{type(exc).__name__}: {exc}")
         self._wake()
         self._lost(self)
 
@@ -96,21 +97,23 @@ class Connection(asyncio.Protocol):
         """Whether a request can be said on it."""
         return not (self.over or self._transport.is_closing())
 
-    async def say(self, head: bytes, body: bytes, deadline: float | None) -> None:
-        """Send a request: of a large body no more than is taken, and not the rest of what is answered already."""
+    def say(self, head: bytes, body: bytes) -> None:
+        """Begin to send a request; one that is not large is sent by this."""
         self._resting = False
         if len(body) <= _IN_ONE_GO:
             self._transport.write(head + body)
-            return
-        self._transport.write(head)
-        self._unsaid = True
-        for begin in range(0, len(body), _IN_ONE_GO):
-            while self._full and not self.buffer:
+        else:
+            self._transport.write(head)
+            self._unsaid = memoryview(body)
+
+    async def say_on(self, deadline: float | None) -> None:
+        """Send the rest of it, no faster than it is taken, and none of it once there is something to listen to."""
+        while self._unsaid and not (self.buffer or self.over):
+            if self._full:
                 await self.more(deadline)
-            if self.buffer or self.over:
-                return
-            self._transport.write(body[begin : begin + _IN_ONE_GO])
-        self._unsaid = False
+            else:
+                self._transport.write(self._unsaid[:_IN_ONE_GO])
+                self._unsaid = self._unsaid[_IN_ONE_GO:]
 
     async def more(self, deadline: float | None, idle_s: float | None = None) -> None:
         """Wait until something has happened, until `deadline` by the clock of the loop. Raises TimeoutError as well.

@@ -100,8 +100,9 @@ class Direct:
 
     async def _ask(self, connection: Connection, request: Request, head: bytes, ends: float | None) -> "Answer":
         try:
-            await connection.say(head, request.body or b"", ends)
+            connection.say(head, request.body or b"")
             for _ in range(_MOST_WORDS):
+                await connection.say_on(ends)
                 while (found := head_of(connection.buffer)) is None:
                     await connection.more(ends, request.idle_timeout)
                 if found.status >= 200:

@@ -14,6 +14,7 @@ _MOST_TRAILERS: Final = 16
 _OUR_HEADERS: Final = "User-Agent: trimtab\r\nAccept-Encoding: identity\r\n\r\n"
 _FIRST: Final = re.compile(r"HTTP/1\.([01]) ([0-9]{3})(?: .*)?")
 _HEADER: Final = re.compile(r"^([\w-]+):([^\r\n\0]*)\r$", re.ASCII | re.MULTILINE)
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _SIZE: Final = re.compile(rb"[ \t]*([0-9a-fA-F]{1,8})[ \t]*(?:;.*)?")
 
 
@@ -165,12 +166,12 @@ def body_of(method: str, head: Head) -> Body:
     status, headers = head
     if method == "HEAD" or status in (204, 304):
         return Counted(0)
-    lengths, codings = headers.getall("Content-Length", []), headers.getall("Transfer-Encoding", ())
+    lengths, codings = headers.getall("Content-Length", []), headers.getall("Transfer-Encoding", [])
     if not lengths and not codings:
         return UntilClosed()
     if not lengths and [coding.lower() for coding in codings] == ["chunked"]:
         return Chunked()
-    if codings or len(set(lengths)) != 1 or not (lengths[0].isascii() and lengths[0].isdecimal()):
+    if codings or len(set(lengths)) != 1 or not _LENGTH.fullmatch(lengths[0]):
         raise OSError("the answer does not say where it ends")
     return Counted(int(lengths[0]))
 
