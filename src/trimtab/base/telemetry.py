@@ -47,6 +47,8 @@ class Telemetry:
             ("verb", "code"),
             registry=self._registry,
         )
+        self._answered: dict[tuple[str, int | None], Counter] = {}
+        """Of `_requests`, the series that there are: to look one up costs more than to count."""
         self._last_answer = Gauge(
             "trimtab_api_last_answer_timestamp_seconds",
             "When the API server last answered a request, with whatever; 0 for never.",
@@ -236,7 +238,11 @@ class Telemetry:
 
     def requested(self, verb: str, code: int | None) -> None:
         """A request to the API server was answered with `code`, or not at all (None)."""
-        self._requests.labels(verb[:16], "error" if code is None else str(code)).inc()
+        series = self._answered.get((verb, code))
+        if series is None:
+            series = self._requests.labels(verb[:16], "error" if code is None else str(code))
+            self._answered[verb, code] = series
+        series.inc()
         if code is not None:
             self._last_answer.set(self._clock.now().timestamp())
 

@@ -1,5 +1,6 @@
 """A kind as a server serves it, and the paths of its objects."""
 
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -38,6 +39,7 @@ class Resource(NamedTuple):
         return f"{self.plural}.{self.gvk.group}" if self.gvk.group else self.plural
 
 
+@lru_cache(maxsize=1024)
 def _segment(text: str) -> str:
     # Dots alone would be resolved away by whatever stands between us and the server.
     if text in {".", ".."}:

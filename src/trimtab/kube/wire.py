@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
@@ -178,7 +179,7 @@ class Wire:
     def _url(self, call: Call) -> URL:
         if not call.query:
             return URL(f"{self.server}{call.path}", encoded=True)
-        pairs = "&".join(f"{key}={quote(value, safe=_QUERY_SAFE)}" for key, value in call.query.items())
+        pairs = "&".join(f"{key}={_quoted(value)}" for key, value in call.query.items())
         return URL(f"{self.server}{call.path}?{pairs}", encoded=True)
 
     def _pause_after(self, refusal: ApiError, repeatable: bool) -> float | None:
@@ -211,6 +212,11 @@ class Wire:
     def _unreachable(self, failure: TransportError) -> Unreachable:
         timed_out = isinstance(failure.__cause__, TimeoutError)
         return (Silent if timed_out else Unreachable)(self.server, str(failure))
+
+
+@lru_cache(maxsize=1024)
+def _quoted(value: str) -> str:
+    return quote(value, safe=_QUERY_SAFE)
 
 
 def identity_of(who: Impersonation | None) -> Identity:
