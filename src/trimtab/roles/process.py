@@ -10,6 +10,7 @@ from functools import partial
 from trimtab.api import names, shards
 from trimtab.audit.writing import Ledger
 from trimtab.base.clock import SystemClock
+from trimtab.base.direct import Direct
 from trimtab.base.http import AiohttpTransport
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Telemetry
@@ -52,6 +53,7 @@ class Process:
         self._clock = SystemClock()
         self._tasks = Tasks("run")
         self._transport = AiohttpTransport()
+        self._to_cluster = Direct()
         self._telemetry = Telemetry()
         self._checks: ChainMap[str, server.Check] = ChainMap()
         self._alive: dict[str, server.Check] = {}
@@ -60,7 +62,7 @@ class Process:
     async def run(self, stop: asyncio.Event) -> int:
         """Work until `stop`; the exit code."""
         cluster = config.load(self._settings.kubeconfig, self._settings.context)
-        client = Client(cluster, Counted(self._transport, self._telemetry), limiter=Limiter(slots=_IN_FLIGHT))
+        client = Client(cluster, Counted(self._to_cluster, self._telemetry), limiter=Limiter(slots=_IN_FLIGHT))
         pages = server.app(self._checks, alive=self._alive, telemetry=self._telemetry)
         runner = await server.listen(pages, self._settings.metrics_addr)
         relaying = self._relay()
@@ -96,6 +98,7 @@ class Process:
                 await ledger.close()
             await runner.cleanup()
             await self._tasks.close()
+            await self._to_cluster.close()
             await self._transport.close()
             if traces is not None:
                 await traces.close()
