@@ -1,8 +1,10 @@
-"""The commands' own way to the API server: what reads as an answer is one, and anything else is not taken for one."""
+"""Our own way to API servers: what reads as an answer is one, and anything else is not taken for one."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -86,6 +88,7 @@ async def test_an_answer_is_read_to_where_it_says_it_ends(answer: bytes, body: b
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok", "where it ends"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok", "where it ends"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok", "where it ends"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nok", "where it ends"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\nok", "where it ends"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nX: close\r\n\r\nok", "broke off"),
         (CHUNKED + b"zz\r\n", "size of a chunk"),
@@ -196,6 +199,212 @@ async def test_where_nobody_listens_it_is_said() -> None:
         pass
     with pytest.raises(TransportError, match=rf"GET http://127.0.0.1:{server.url.port}/api: cannot connect: "):
         await direct.send(Request("GET", server.url))
+
+
+@contextlib.asynccontextmanager
+async def served(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[tuple[Direct, URL]]:
+    """A server that does what `serve` does with its first connection, and says OK on all others."""
+    direct, others, first = Direct(), Server([OK] * 9), True
+
+    async def either(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal first
+        mine, first = first, False
+        await (serve if mine else others.serve)(reader, writer)
+        writer.close()
+
+    async with await asyncio.start_server(either, "127.0.0.1") as listening:
+        try:
+            yield direct, URL(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/")
+        finally:
+            await direct.close()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.001)
+
+
+async def test_an_answer_may_come_byte_by_byte() -> None:
+    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in (OK, CHUNKED + b"3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n"):
+            await reader.readuntil(b"\r\n\r\n")
+            for byte in answer:
+                writer.write(bytes([byte]))
+                await asyncio.sleep(0)
+
+    async with served(slowly) as (direct, url):
+        assert await (await direct.send(Request("GET", url))).read() == b"ok"
+        assert await (await direct.send(Request("GET", url))).read() == b"abcd"
+
+
+async def test_what_is_not_read_stays_with_the_server() -> None:
+    size, piece = 48 << 20, b"x" * (1 << 20)
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(CHUNKED)
+        for _ in range(size // len(piece)):
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+
+    async with served(pour) as (direct, url):
+        sizes = []
+        async for some in (await direct.send(Request("GET", url))).chunks():
+            sizes.append(len(some))
+            for _ in range(30):  # all that is poured in meanwhile would be the next piece
+                await asyncio.sleep(0)
+        assert sum(sizes) == size
+        assert max(sizes) <= (1 << 20) + (1 << 18)
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nContent-", CHUNKED + b"3\r\nab"], ids=["0", "1", "2"])
+async def test_an_answer_that_nobody_waits_for_any_more_is_not_the_next_one(begun: bytes) -> None:
+    ended = asyncio.Event()
+
+    async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(begun)
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        ended.set()
+
+    async with served(begin) as (direct, url):
+
+        async def ask() -> None:
+            await (await direct.send(Request("GET", url))).read()
+
+        async with asyncio.TaskGroup() as group:
+            asking = group.create_task(ask())
+            await until(lambda: repr(direct) == "<Direct 1 open, 0 resting>")
+            for _ in range(20):
+                await asyncio.sleep(0)
+            asking.cancel()
+        async with asyncio.timeout(10):
+            await ended.wait()
+        assert await (await direct.send(Request("GET", url))).read() == b"ok"
+        assert repr(direct) == "<Direct 1 open, 1 resting>"
+
+
+async def test_connections_that_have_ended_are_forgotten() -> None:
+    last = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive, close\r\n\r\nok"
+    async with serving(last, last, OK, CHUNKED + b"zz\r\n", OK, b"") as (direct, server):
+        for _ in range(3):
+            assert await (await direct.send(Request("GET", server.url))).read() == b"ok"
+        await until(lambda: repr(direct) == "<Direct 1 open, 1 resting>")
+        with pytest.raises(TransportError):
+            await (await direct.send(Request("GET", server.url))).read()
+        await until(lambda: repr(direct) == "<Direct 0 open, 0 resting>")
+        await (await direct.send(Request("GET", server.url))).close()
+        await until(lambda: repr(direct) == "<Direct 0 open, 0 resting>")
+        assert server.connections == 4
+
+
+async def test_a_connection_that_the_server_ends_or_speaks_on_while_it_rests_is_forgotten_at_once() -> None:
+    go = asyncio.Event()
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await go.wait()
+        writer.write(OK)
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+
+    async with served(speak) as (direct, url):
+        assert await (await direct.send(Request("GET", url))).read() == b"ok"
+        assert repr(direct) == "<Direct 1 open, 1 resting>"
+        go.set()
+        await until(lambda: repr(direct) == "<Direct 0 open, 0 resting>")
+    async with serving(OK) as (direct, server):
+        assert await (await direct.send(Request("GET", server.url))).read() == b"ok"
+        await until(lambda: repr(direct) == "<Direct 0 open, 0 resting>")
+
+
+async def test_connections_that_rest_for_long_are_closed_when_another_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(OK, OK, OK) as (direct, server), serving(OK, OK) as (_, other):
+        async with asyncio.TaskGroup() as group:
+            asking = [group.create_task(direct.send(Request("GET", server.url))) for _ in range(2)]
+        for task in asking:
+            assert await task.result().read() == b"ok"
+        assert repr(direct) == "<Direct 2 open, 2 resting>"
+        monkeypatch.setattr(module, "_REST_S", 0.0)
+        assert await (await direct.send(Request("GET", other.url))).read() == b"ok"
+        await until(lambda: repr(direct) == "<Direct 1 open, 1 resting>")
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["and leaves", "and stays"])
+async def test_a_server_that_answers_before_it_has_listened_to_the_end_is_heard(leaves: bool) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 6\r\n\r\nenough")
+        if not leaves:
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+
+    async with served(refuse) as (direct, url):
+        response = await direct.send(Request("POST", url, body=bytes(48 << 20)))
+        assert (response.status, await response.read()) == (413, b"enough")
+        assert repr(direct).endswith(" 0 resting>")
+        assert await (await direct.send(Request("POST", url, body=b""))).read() == b"ok"
+
+
+async def test_a_large_body_is_sent_to_its_end_whatever_is_said_in_between() -> None:
+    heard = bytearray()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in (OK, OK):
+            head = await reader.readuntil(b"\r\n\r\n")
+            heard.clear()
+            writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+            while b"Content-Length: %d\r\n" % len(heard) not in head:
+                heard.extend(await reader.read(1 << 16))
+            writer.write(answer)
+
+    body = bytes(range(256)) * (1 << 16)
+    async with served(listen) as (direct, url):
+        for _ in range(2):
+            assert await (await direct.send(Request("POST", url, body=body, idle_timeout=5))).read() == b"ok"
+            assert heard == body
+        assert repr(direct) == "<Direct 1 open, 1 resting>"
+
+
+async def test_a_server_that_takes_nothing_is_waited_for_as_long_as_one_that_says_nothing() -> None:
+    async def sit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        await until(lambda: repr(direct) == "<Direct 0 open, 0 resting>")
+
+    async with served(sit) as (direct, url):
+        with pytest.raises(TransportError, match="timed out"):
+            await direct.send(Request("POST", url, body=bytes(48 << 20), timeout=0.2))
+        assert await (await direct.send(Request("GET", url))).read() == b"ok"
+
+
+async def test_an_answer_without_a_length_is_not_whole_if_its_connection_is_torn_down() -> None:
+    async def tear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+        await asyncio.sleep(0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async with served(tear) as (direct, url):
+        with pytest.raises(TransportError, match="reset"):
+            await (await direct.send(Request("GET", url))).read()
+
+
+async def test_all_connections_end_with_the_transport() -> None:
+    async with serving(OK, CHUNKED) as (direct, server):
+        await (await direct.send(Request("GET", server.url))).read()
+        unread = await direct.send(Request("GET", server.url))
+        await direct.close()
+        await until(lambda: repr(direct) == "<Direct 0 open, 0 resting>")
+        with pytest.raises(TransportError, match="broke off"):
+            await unread.read()
 
 
 async def test_a_server_has_to_prove_itself(plane: ControlPlane) -> None:

@@ -1,10 +1,12 @@
 import pytest
+from yarl import URL
 
+from trimtab.base.http import Request
 from trimtab.base.telemetry import Telemetry
 from trimtab.kube import config
 from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound, Unreachable
-from trimtab.runtime.counting import Counted
+from trimtab.runtime.counting import Counted, verb_of
 from trimtab.runtime.lease import LEASES
 
 
@@ -34,3 +36,17 @@ async def test_requests_are_counted_by_verb_and_answer_lost_ones_too(kubeconfig,
         ("create", "error"),
     ]:
         assert f'trimtab_api_requests_total{{code="{code}",verb="{verb}"}} 1.0' in text
+
+
+@pytest.mark.parametrize(
+    ("query", "verb"),
+    [
+        ("?watch=true", "watch"),
+        ("?resourceVersion=0&watch=1&x=y", "watch"),
+        ("", "get"),
+        ("?labelSelector=watch=1,x-watch=1", "get"),
+        ("?limit=5&unwatch=1", "get"),
+    ],
+)
+def test_a_watch_is_told_from_what_only_reads_like_one(query: str, verb: str) -> None:
+    assert verb_of(Request("GET", URL(f"https://a/api/v1/pods{query}", encoded=True))) == verb

@@ -31,6 +31,9 @@ class Direct:
         self._trust: ssl.SSLContext | None = None
         self._other: AiohttpTransport | None = None
 
+    def __repr__(self) -> str:
+        return f"<Direct {len(self._connections)} open, {sum(map(len, self._resting.values()))} resting>"
+
     async def send(self, request: Request) -> Response:
         """Return once the headers are here. Raises TransportError if they never come."""
         if request.proxy is not None:
