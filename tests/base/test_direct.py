@@ -336,17 +336,23 @@ async def test_connections_that_rest_for_long_are_closed_when_another_is_made(mo
         await until(lambda: repr(direct) == "<Direct 1 open, 1 resting>")
 
 
-@pytest.mark.parametrize("leaves", [True, False], ids=["and leaves", "and stays"])
-async def test_a_server_that_answers_before_it_has_listened_to_the_end_is_heard(leaves: bool) -> None:
+@pytest.mark.parametrize("then", ["leaves", "stays", "listens on"])
+async def test_a_server_that_answers_before_it_has_listened_to_the_end_is_heard(then: str) -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 6\r\n\r\nenough")
-        if not leaves:
+        if then == "stays":
+            reader._transport.pause_reading()  # type: ignore[attr-defined]
+        if then != "leaves":
             with contextlib.suppress(ConnectionError):
-                await reader.read()
+                while await reader.read(1 << 20):
+                    pass
 
     async with served(refuse) as (direct, url):
         response = await direct.send(Request("POST", url, body=bytes(48 << 20)))
+        if then == "listens on":
+            unsent = response._connection._transport.get_write_buffer_size  # type: ignore[attr-defined]
+            await until(lambda: not unsent())
         assert (response.status, await response.read()) == (413, b"enough")
         assert repr(direct).endswith(" 0 resting>")
         assert await (await direct.send(Request("POST", url, body=b""))).read() == b"ok"
@@ -398,7 +404,7 @@ async def test_an_answer_without_a_length_is_not_whole_if_its_connection_is_torn
 
 
 async def test_all_connections_end_with_the_transport() -> None:
-    async with serving(OK, CHUNKED) as (direct, server):
+    async with serving(OK, CHUNKED, OK, OK) as (direct, server):
         await (await direct.send(Request("GET", server.url))).read()
         unread = await direct.send(Request("GET", server.url))
         await direct.close()
