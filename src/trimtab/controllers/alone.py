@@ -80,7 +80,8 @@ class Alone:
         said, troubled_s = "", 0.0
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(begun.wait(), _LOOK_S)
+                async with asyncio.timeout(_LOOK_S):
+                    await begun.wait()
                 return
             troubled_s = troubled_s + _LOOK_S if self._elector.problem else 0.0
             if troubled_s >= hope_s:

@@ -70,7 +70,8 @@ class Deadline:
             self._tell_at = now + _TELL_S
             self._app.told(f"waiting for {awaited}")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._app.pulse.wait(), min(seconds, left))
+            async with asyncio.timeout(min(seconds, left)):
+                await self._app.pulse.wait()
         self._app.pulse.clear()
 
 

@@ -50,7 +50,8 @@ class Freeze:
         informer.add_state_handler(lambda _: self._moved())
         informer.start(tasks)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(informer.synced.wait(), _SYNC_TIMEOUT_S)
+            async with asyncio.timeout(_SYNC_TIMEOUT_S):
+                await informer.synced.wait()
 
     @property
     def why(self) -> str:

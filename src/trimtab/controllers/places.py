@@ -174,7 +174,8 @@ class Places:
         remote = await self._remote(ks.key, entry)
         if not remote.first.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(remote.first.wait(), PATIENCE_S)
+                async with asyncio.timeout(PATIENCE_S):
+                    await remote.first.wait()
         where = f"the cluster at {remote.config.server}, which the kubeconfig in {entry} leads to,"
         if remote.problem:
             words = f"{where} cannot be used: {remote.problem}"

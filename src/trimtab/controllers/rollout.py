@@ -342,7 +342,8 @@ class Rollout:
             raise Refused(f"timed out waiting for {awaited}")
         pulse = self._site.release.pulse
         try:
-            await asyncio.wait_for(pulse.wait(), min(seconds, left))
+            async with asyncio.timeout(min(seconds, left)):
+                await pulse.wait()
         except TimeoutError:
             return
         pulse.clear()

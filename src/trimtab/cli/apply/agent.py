@@ -100,4 +100,5 @@ class Agent:
             seconds = min(max(seconds, 2.0 ** min(self._failures, 20)), max(_LONGEST_PAUSE_S, seconds))
             await self.run.app.clock.sleep(LEAST_INTERVAL_S)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.run.app.disturbed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.run.app.disturbed.wait()

@@ -115,7 +115,8 @@ class Autoscalers:
                 self._start(Informer(self._client, resource, decode=msgspec.json.Decoder(Autoscaler).decode))
         if not self._known.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._known.wait(), _SYNC_TIMEOUT_S)
+                async with asyncio.timeout(_SYNC_TIMEOUT_S):
+                    await self._known.wait()
 
     def claimed(self, item: Desired) -> str:
         """The pointer of what an autoscaler sets in `item` although it is declared; empty for nothing."""

@@ -76,7 +76,8 @@ class Watches:
             # another app may have come first while we asked
             informer = self._informers.get(kind) or self._watch(resource)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._decided[kind].wait(), SYNC_TIMEOUT_S)
+            async with asyncio.timeout(SYNC_TIMEOUT_S):
+                await self._decided[kind].wait()
 
     async def _find(self, kind: Gvk) -> Resource | None:
         try:
