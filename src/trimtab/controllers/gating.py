@@ -54,15 +54,15 @@ async def rest(app: App, wish: Wish, plan: KubePlan, first: Step | None, before:
     """What of `plan` goes on although `first` failed. Raises as `judge` where the gate will not have it either.
 
     That is asked by a rehearsal after all: it knows more than the failure does. Where it passes, all have passed, and
-    what became of one at its write is its own. Where nothing was written, `before` is what is enforced again; where an
-    answer was lost that is not known.
+    what became of one at its write is its own. Where nothing was written, `before` is what is enforced again and all is
+    asked anew; where an answer was lost, or the server too busy for one, neither.
     """
     app.passed.discard(first.after.digest if first is not None and first.after is not None else "")
     judgements = await _rehearse(app, wish, plan, lambda change: change is first)
     unheard = any(isinstance(judged, gate.Refused) and judged.unheard for judged in judgements)
     if (why := _words(judgements, "nothing else" if unheard else "nothing")) is not None:
-        app.passed.clear()
         if not unheard:
+            app.passed.clear()
             app.good, app.enforced = before
         raise why
     stages = tuple(tuple(change for change in stage if change is not first) for stage in plan.stages)
