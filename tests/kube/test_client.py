@@ -53,6 +53,35 @@ async def test_apply_takes_encoded_bytes_and_an_unchanged_apply_does_not_move_th
     assert first.metadata.resource_version == second.metadata.resource_version
 
 
+async def test_what_is_applied_arrives_as_it_is_however_yaml_would_read_it(client: Client, home: str):
+    odd = [
+        "a: b",
+        "- x",
+        "{",
+        "]",
+        "#",
+        "---\n...",
+        "\t",
+        "a\nb\n",
+        "yes",
+        "0x1f",
+        "a\u2028b\u2029c\x85d",
+        "\x85\u2028\ufeff",
+        "é𝄞",
+        '"',
+        "\\",
+        "",
+        "k" * 9_000,
+    ]
+    values = {f"k{number}": value for number, value in enumerate(odd)}
+    assert (await client.apply(CONFIG_MAPS, "a", home, config_map("a", **values), field_manager="us"))["data"] == values
+
+
+async def test_a_field_that_the_kind_does_not_have_is_refused(client: Client, home: str):
+    with pytest.raises(errors.ApiError, match=r"\.extra: field not declared in schema"):
+        await client.apply(CONFIG_MAPS, "a", home, config_map("a") | {"extra": 1}, field_manager="us")
+
+
 async def test_a_dry_run_leaves_nothing_behind(client: Client, home: str):
     await client.apply(CONFIG_MAPS, "a", home, config_map("a"), field_manager="us", dry_run=True)
     await client.create(CONFIG_MAPS, config_map("b"), home, dry_run=True)

@@ -322,8 +322,10 @@ class Client:
         """
         query = _writing(dry_run, field_manager)
         query["force"] = "true" if force else "false"
+        # It would only be parsed once more, in search of doubled keys: an unknown field is refused all the same.
+        query["fieldValidation"] = "Ignore"
         path = resource.path(namespace, name, subresource)
-        answer = await self.exchange("PATCH", path, query=query, body=_encoded(body), content_type=APPLY_PATCH)
+        answer = await self.exchange("PATCH", path, query=query, body=_in_lines(body), content_type=APPLY_PATCH)
         if headed is not None:
             headed(answer.headers)
         return _decode(answer.body, type, self.server)
@@ -390,6 +392,21 @@ def _writing(dry_run: bool, field_manager: str) -> dict[str, str]:
 
 def _encoded(body: Body | Sequence[Body] | bytes) -> bytes:
     return body if isinstance(body, bytes) else codec.encode(body)
+
+
+_BREAKS = ((b"\xc2\x85", b"\\u0085"), (b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
+"""Characters that end a line in YAML and not in JSON."""
+
+
+def _in_lines(body: Body | bytes) -> bytes:
+    """JSON with line breaks: the server reads it as YAML, which looks for the end of a key until the line ends.
+
+    What only YAML takes for a line break is escaped; it would be folded into a space or a newline.
+    """
+    lines = msgspec.json.format(_encoded(body), indent=1)
+    for character, escaped in _BREAKS:
+        lines = lines.replace(character, escaped)
+    return lines
 
 
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
