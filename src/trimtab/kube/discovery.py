@@ -13,14 +13,15 @@ import msgspec
 
 from trimtab.base.tasks import Tasks
 from trimtab.kube.errors import NO_ANSWER, StaleGroup, UnknownKind
-from trimtab.kube.informer import Applied, Event, Informer
 from trimtab.kube.kinds import ACCEPT, Kinds, read_groups
 from trimtab.kube.pause import pause
 from trimtab.kube.resource import Resource
+from trimtab.kube.store import Applied, Event
 from trimtab.manifests.refs import Gvk
 
 if TYPE_CHECKING:
     from trimtab.kube.client import Client
+    from trimtab.kube.informer import Informer
 
 __all__ = ["Discovery", "Resource", "StaleGroup", "UnknownKind"]
 
@@ -119,6 +120,9 @@ class Discovery:
         """
         if self._following is not None and not self._following.done():
             return
+        # here, because commands do not watch, and have to answer in less time than it takes to load
+        from trimtab.kube.informer import Informer
+
         await self.refresh()
         self._schema_listeners.clear()
         self._vanished.clear()

@@ -27,7 +27,6 @@ nobody changes it.
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 
 import msgspec
 
@@ -307,6 +306,9 @@ def _retry_after(value: str | None, now: datetime) -> float | None:
         return None
     if value.strip().isdecimal():
         return float(value)
+    # here, because commands have to answer in less time than it takes to load
+    from email.utils import parsedate_to_datetime
+
     try:
         return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
     except (ValueError, TypeError):

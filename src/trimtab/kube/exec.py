@@ -14,7 +14,6 @@ from typing import Annotated
 
 import msgspec
 
-from trimtab.base import process
 from trimtab.base.clock import Clock
 from trimtab.kube.auth import bearer
 from trimtab.kube.errors import ConfigError, CredentialError
@@ -102,6 +101,9 @@ class ExecAuth:
         return self._headers
 
     async def _ask(self) -> Mapping[str, str]:
+        # here, because commands have to answer in less time than it takes to load
+        from trimtab.base import process
+
         plugin = self._plugin
         try:
             done = await process.run(
