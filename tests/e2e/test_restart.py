@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.e2e.reviewer import Webhook
 from tests.e2e.test_main_job import config, deployment
 from tests.e2e.world import Controller, World, until
 
@@ -50,6 +51,33 @@ def test_killed_at_random_moments_it_ends_where_an_undisturbed_run_ends(own, ns)
     until(lambda: labelled(own, ns) == wanted, lambda: f"{labelled(own, ns)} is not {wanted}", 15)
     ids = {entry["id"] for entry in app["status"]["inventory"]["entries"]}
     assert ids == {f"{ns}_{name}__ConfigMap" for name in wanted} | {f"{ns}_web_apps_Deployment"}
+
+
+def test_what_a_new_app_had_applied_when_its_process_died_is_known_to_the_next_one(own, ns, tmp_path):
+    """Nothing but what was put on record before the first write tells of it: there is no status yet."""
+
+    def die(request):
+        if request["name"] == "b" and not request.get("dryRun"):
+            own.controller.kill()
+        return {"allowed": True}
+
+    repo = own.repo(ns)
+    repo.commit({"app/a.yaml": config("a"), "app/b.yaml": config("b"), "app/c.yaml": config("c")})
+    webhook = Webhook(own, ns, tmp_path)
+    webhook.decide = die
+    with webhook.served():
+        webhook.configure("Validating")
+        own.controller.start()
+        own.source(ns, repo.url)
+        own.app(ns, "shop", "./app")
+        until(lambda: own.controller.process.poll() is not None, "it dies between two writes")
+        assert own.get_app(ns, "shop")["status"] == {"observedGeneration": -1}
+        assert "a" in labelled(own, ns)
+    commit = repo.commit({"app/a.yaml": None})
+    own.controller.start()
+    app = own.ready(ns, "shop", commit)
+    until(lambda: labelled(own, ns) == {"b", "c"}, lambda: f"{labelled(own, ns)} is not b and c", 15)
+    assert {entry["id"] for entry in app["status"]["inventory"]["entries"]} == {f"{ns}_{n}__ConfigMap" for n in "bc"}
 
 
 def test_a_start_on_a_converged_cluster_changes_no_object(own, ns):

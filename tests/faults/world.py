@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from tests.e2e.world import Repo, condition
 from tests.faults.transport import OWNER, Line, Target, Wire
+from trimtab.api.installed import INTENTS
 from trimtab.base.clock import SystemClock
 from trimtab.base.http import AiohttpTransport
 from trimtab.base.tasks import Tasks
@@ -43,6 +44,7 @@ _THOUGHT_S = 0.2
 
 APPS = Resource(Gvk("kustomize.toolkit.fluxcd.io", "v1", "Kustomization"), "kustomizations", True)
 SOURCES = Resource(Gvk("source.toolkit.fluxcd.io", "v1", "GitRepository"), "gitrepositories", True)
+CONFIG_MAPS = Resource(Gvk("", "v1", "ConfigMap"), "configmaps", True)
 NAMESPACES = Resource(Gvk("", "v1", "Namespace"), "namespaces", False)
 _CLUSTER_SCOPED = {"Namespace", "CustomResourceDefinition"}
 
@@ -441,10 +443,7 @@ class World:
         )
 
     async def _find(self, resource: Resource, name: str) -> Body | None:
-        try:
-            return await self.api.get(resource, name, self.home)
-        except NotFound:
-            return None
+        return await self._there(resource, name, self.home)
 
     # --- what came of it
 
@@ -510,14 +509,27 @@ class World:
                 await asyncio.sleep(0.1)
         raise Stuck(f"{resource} cannot be listed")
 
+    async def _intended(self) -> list[list[Body]]:
+        """What new apps were about to apply."""
+        pages = [await self._there(CONFIG_MAPS, name, "flux-system") for name in INTENTS]
+        texts = [page["data"]["intents"] for page in pages if page is not None]
+        return [codec.decode(line).get("entries", []) for text in texts for line in text.encode().splitlines()]
+
+    async def _there(self, resource: Resource, name: str, namespace: str) -> Body | None:
+        try:
+            return await self.api.get(resource, name, namespace)
+        except NotFound:
+            return None
+
     async def _guard(self, doomed: Target, preconditions: Mapping[str, str]) -> str | None:
         """Why a deletion must not happen."""
         if not preconditions.get("uid") or not preconditions.get("resourceVersion"):
             return f"DELETE of {doomed} without preconditions"
         if doomed in self.desired:
             return f"DELETE of {doomed}, which is wanted"
-        for app in (await self.api.list(APPS, self.home)).items:
-            entries = ((app.get("status") or {}).get("inventory") or {}).get("entries") or []
+        statuses = [app.get("status") or {} for app in (await self.api.list(APPS, self.home)).items]
+        records = [(status.get("inventory") or {}).get("entries") or [] for status in statuses]
+        for entries in records + await self._intended():
             for entry in inventory.read(entries).values():
                 plural = entry.ref.kind.lower() + "s"
                 if Target(entry.ref.group, plural, entry.ref.namespace, entry.ref.name) == doomed:

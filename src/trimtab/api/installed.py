@@ -16,6 +16,8 @@ NOTIFY: Final = "trimtab-notify"
 NOTIFY_TENANT: Final = "trimtab-notify-tenant"
 NOTIFIED: Final = "trimtab-notified"
 """The ConfigMap of what was told last."""
+INTENTS: Final = tuple(f"trimtab-intents-{number}" for number in range(8))
+"""The ConfigMaps of what new apps are about to apply."""
 DEPLOYMENT: Final = "trimtab"
 LEDGER: Final = "trimtab-ledger"
 AUTOMATE_LEDGER: Final = "trimtab-automate-ledger"

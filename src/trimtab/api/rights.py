@@ -36,6 +36,7 @@ from trimtab.api.installed import (
     APPLIER,
     AUTOMATE,
     AUTOMATE_TENANT,
+    INTENTS,
     NOTIFIED,
     NOTIFY,
     NOTIFY_TENANT,
@@ -171,9 +172,10 @@ def bindings(namespace: str, *, multi_tenant: bool, shards: Sequence[str] = ()) 
         _rule("", ["configmaps"], ["create"]),
         _rule("", ["configmaps"], ["get", "patch"], [NOTIFIED]),
     ]
+    intended = [_rule("", ["configmaps"], ["get", "patch"], list(INTENTS))]
     posting = [_rule("", ["pods"], ["list"])]
     here = [
-        labelled(f"{_RBAC}/v1", "Role", SYNC, namespace) | {"rules": leases + switch + told},
+        labelled(f"{_RBAC}/v1", "Role", SYNC, namespace) | {"rules": leases + switch + told + intended},
         _binding("RoleBinding", SYNC, "Role", SYNC, SYNC, namespace),
         labelled(f"{_RBAC}/v1", "Role", AUTOMATE, namespace) | {"rules": _leases(REFLECTOR_LEASE, AUTOMATION_LEASE)},
         _binding("RoleBinding", AUTOMATE, "Role", AUTOMATE, AUTOMATE, namespace),

@@ -205,7 +205,8 @@ class Kustomizations:
         """One pass. What it raises decides when the next one is; the status says the same before."""
         ks = self._world.objects.store.get(key)
         if ks is None:
-            self._apps.pop(key, None)
+            if (gone := self._apps.pop(key, None)) is not None:
+                self._world.records.settled(gone)
             self._bases.pop(key, None)
             self._world.places.leave(key)
             self._world.substituting.forget(key)
@@ -464,7 +465,7 @@ class Kustomizations:
     async def _intend(self, ks: Kustomization, app: App, build: Build, revision: str) -> None:
         """Put on record what is about to be written. Where nothing is new, only a fresh start costs a look."""
         merged = inventory.union(app.inventory, [Entry(item.ref, item.gvk.version) for item in build.items])
-        if merged == app.inventory and self.scribe.on_record(app):
+        if merged == app.inventory and self.scribe.intended(app):
             await recall(self._world.client, app)
         else:
             app.inventory = merged

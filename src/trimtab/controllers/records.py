@@ -18,6 +18,7 @@ from trimtab.api.kustomize import Kustomization
 from trimtab.api.meta import ObjectMeta
 from trimtab.base.errors import Transient
 from trimtab.controllers.app import App
+from trimtab.controllers.intents import Intents
 from trimtab.controllers.reading import FIELD, SECRET, Holder, head_of, look
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import StaleGroup
@@ -43,10 +44,12 @@ class Records:
     """Reads and writes inventories. `client` acts for whoever may write Secrets where the apps are.
 
     `cluster` is our own, for apps that name no other; `apart` says that the status cannot hold what is ours alone.
+    `intents` are where new apps may have what they are about to apply.
     """
 
-    def __init__(self, client: Client, cluster: str, *, apart: bool = False) -> None:
+    def __init__(self, client: Client, cluster: str, *, apart: bool = False, intents: Intents | None = None) -> None:
         self.apart = apart
+        self._intents = intents
         self._client = client
         self._cluster = cluster
 
@@ -59,9 +62,29 @@ class Records:
         except _REFUSALS as failure:
             words = f"the inventory cannot be read from Secrets of namespace {ks.key.namespace}: {failure}"
             raise Transient(names.Reason.RECONCILIATION_FAILED, words) from failure
-        return reading.app(ks)
+        app = reading.app(ks)
+        if self._intents is not None and names.FINALIZER in ks.metadata.finalizers:
+            try:
+                await self._intents.recall(app)
+            except _REFUSALS as failure:
+                words = f"what it was about to apply cannot be read: {failure}"
+                raise Transient(names.Reason.RECONCILIATION_FAILED, words) from failure
+        return app
 
     # --- write
+
+    async def intend(self, app: App) -> bool:
+        """Put what a new `app` is about to own on record, elsewhere than in its status. False: that was not done."""
+        return self._intents is not None and not self.apart and await self._intents.take(app)
+
+    def intended(self, app: App) -> bool:
+        """Whether all that `app` owns now is on record elsewhere than in its status."""
+        return self._intents is not None and self._intents.holds(app)
+
+    def settled(self, app: App) -> None:
+        """The status of `app` says what it owns: nothing else has to."""
+        if self._intents is not None:
+            self._intents.settle(app.uid)
 
     def beside_status(self, app: App) -> bool:
         """Whether `put` writes, or leaves behind, more than what the status says."""

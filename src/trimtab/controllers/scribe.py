@@ -72,6 +72,8 @@ class Scribe:
 
     async def intend(self, ks: Kustomization, app: App, revision: str) -> None:
         """Put the inventory on record before the first write. Raises Outdated where there is nothing to put it on."""
+        if await self._records.intend(app):
+            return
         message = f"applying revision {revision}"
         status = progress.working(self._flagged(ks, app), ks.metadata.generation, message, self._clock.now())
         await self._write(app, msgspec.structs.replace(status, last_attempted_revision=revision))
@@ -174,9 +176,14 @@ class Scribe:
         """Whether the inventory, as it is known now, is what was written last."""
         return self._recorded(app) == app.recorded
 
+    def intended(self, app: App) -> bool:
+        """Whether the inventory, as it is known now, would be found after a crash."""
+        return self.on_record(app) or self._records.intended(app)
+
     async def close(self, app: App) -> None:
         """Before an app is let go: what keeps its record beside its status goes with it."""
         await self._records.release(app)
+        self._records.settled(app)
 
     def announce(self, ks: Kustomization, revision: str, outcomes: Sequence[Outcome]) -> None:
         """Events about objects that changed, and about drift."""
@@ -364,6 +371,8 @@ class Scribe:
             app.stale = True
             return False
         app.status, app.recorded, app.seen = status, checksum, None
+        if checksum:
+            self._records.settled(app)
         return True
 
     def _recorded(self, app: App) -> str:

@@ -41,6 +41,7 @@ from trimtab.controllers.configs import Configs
 from trimtab.controllers.decrypting import Decrypting
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.index import SourceId, SourceIndex
+from trimtab.controllers.intents import Intents
 from trimtab.controllers.lineup import lineup
 from trimtab.controllers.neighbours import Neighbours
 from trimtab.controllers.offering import Named, Offering
@@ -365,7 +366,10 @@ class Assembly:
         self._renderer = Renderer(
             store, found.get("kustomize"), settings.storage_path / "render", began=self._telemetry.ran_kustomize
         )
-        records = Records(keeper, home, apart=not await keeps_our_fields(self._client))
+        intents = Intents(
+            self._client, settings.namespace, apps.store, self._clock, tasks, shared=bool(settings.selector)
+        )
+        records = Records(keeper, home, apart=not await keeps_our_fields(self._client), intents=intents)
         neighbours = None
         if settings.selector:
             if not await keeps_our_fields(self._client, "planned"):
