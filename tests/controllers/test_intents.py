@@ -137,12 +137,16 @@ async def test_what_is_not_new_is_not_taken(desk: Desk) -> None:
 async def test_where_there_is_no_room_it_is_not_taken(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intents, "MOST_BYTES", 600)
     process = desk.process()
-    taken = await asyncio.gather(*(process.take(new(f"app-{number}")) for number in range(40)))
-    assert 0 < sum(taken) < 40
-    held = [line for number in range(len(INTENTS)) for line in await desk.lines(number)]
-    assert len(held) == sum(taken)
-    for number in range(len(INTENTS)):
-        assert len("\n".join(await desk.lines(number))) <= 600
+    taken = await asyncio.gather(*(process.take(new(f"app-{number}")) for number in range(5)))
+    assert 0 < sum(taken) < 5, "a write is one page"
+    more = [await process.take(new(f"late-{number}")) for number in range(20)]
+    assert 0 < sum(more) < 20
+    pages = [await desk.lines(number) for number in range(len(INTENTS))]
+    assert sum(map(len, pages)) == sum(taken) + sum(more)
+    assert all(0 < len("\n".join(lines)) <= 600 for lines in pages)
+    before = [await desk.page(number) for number in range(len(INTENTS))]
+    assert not await process.take(new("late-20"))
+    assert before == [await desk.page(number) for number in range(len(INTENTS))], "nothing was written for it"
     process.settle("uid-of-app-0")
     assert await process.take(new("app-0")), "there is room again"
 

@@ -5,9 +5,9 @@ the first write it only has to survive a crash, and for that the objects that ma
 stand in one ConfigMap of ours: a status is the dearest request there is, and nobody reads the one that says for a
 moment that something was begun. Who begins while the server is busy waits a moment for others, and goes with them.
 
-There are a few ConfigMaps of a bounded size, each written as a whole. A line is left out of the next write once its app
-has a record of its own; until then it says nothing that is not so. Whatever does not fit, or cannot be written here,
-is not taken: it goes into the status of its app, as everything does that is not new.
+There are a few ConfigMaps of a bounded size; a write is the whole of one that has room. A line is left out
+of the next one once its app has a record of its own; until then it says nothing that is not so. Whatever does not fit,
+or cannot be written here, is not taken: it goes into the status of its app, as everything does that is not new.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 MOST_OBJECTS: Final = 20
 """A new app of more objects has a status of its own that says so before the first is written."""
 MOST_BYTES: Final = 64 << 10
-"""Of the lines of one ConfigMap: each write carries all of them."""
+"""Of the lines of one ConfigMap: each write carries all of them, so that much goes to the disk of etcd each time."""
 GATHER_S: Final = 0.1
 """So long those who begin wait for others, while there is much else to ask of the server."""
 _AGAIN_S: Final = 60.0
@@ -172,37 +172,35 @@ class Intents:
             async with self._lock:
                 self._round = None
                 waiting, self._waiting = self._waiting, {}
+                mine: Collection[str] = ()
                 try:
                     await self._load()
+                    page = self._roomiest()
+                    if mine := self._place(waiting, page):
+                        await self._save(page)
                 except _REFUSALS as refusal:
+                    for uid in mine:
+                        self.settle(uid)
                     self._give_up(refusal)
                     return ()
-                chosen = self._place(waiting)
-                written: set[str] = set()
-                for page in dict.fromkeys(chosen.values()):
-                    mine = [uid for uid, where in chosen.items() if where is page]
-                    try:
-                        await self._save(page)
-                    except _REFUSALS as refusal:
-                        for uid in mine:
-                            self.settle(uid)
-                        self._give_up(refusal)
-                    else:
-                        written.update(mine)
-                return written
+                return mine
 
-    def _place(self, waiting: Mapping[str, bytes]) -> dict[str, _Page]:
-        """Where each line goes, as far as there is room."""
-        chosen: dict[str, _Page] = {}
+    def _roomiest(self) -> _Page:
+        """The first page that is less than half full, so that few apps do not spread over all; or the emptiest."""
         sizes = [page.size for page in self._pages]
+        half_empty = (number for number, size in enumerate(sizes) if size < MOST_BYTES // 2)
+        return self._pages[next(half_empty, sizes.index(min(sizes)))]
+
+    def _place(self, waiting: Mapping[str, bytes], page: _Page) -> Collection[str]:
+        """Put lines on `page` as far as there is room; the uids of their apps."""
+        placed, size = set[str](), page.size
         for uid, line in waiting.items():
-            for number, page in enumerate(self._pages):
-                if sizes[number] + len(line) < MOST_BYTES:
-                    sizes[number] += len(line) + 1
-                    page.lines[uid] = line
-                    self._at[uid] = chosen[uid] = page
-                    break
-        return chosen
+            if size + len(line) < MOST_BYTES:
+                size += len(line) + 1
+                page.lines[uid] = line
+                self._at[uid] = page
+                placed.add(uid)
+        return placed
 
     async def _save(self, page: _Page) -> None:
         """Write `page` as a whole, over what was seen and nothing else."""
