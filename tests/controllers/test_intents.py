@@ -20,7 +20,7 @@ from trimtab.controllers.holders import CONFIG_MAP
 from trimtab.controllers.intents import MOST_OBJECTS, Intents
 from trimtab.kube import config
 from trimtab.kube.client import Client
-from trimtab.kube.errors import Forbidden, NotFound
+from trimtab.kube.errors import NotFound
 from trimtab.manifests.conditions import Condition
 from trimtab.manifests.refs import Body, Key, Ref
 from trimtab.targets.kubernetes.inventory import Entry
@@ -219,8 +219,10 @@ async def test_where_it_may_not_be_written_nothing_is_taken_and_not_asked_for_ea
     assert asked
     assert not await process.take(new("second"))
     assert counting.asked == asked
-    with pytest.raises(Forbidden):
-        await process.recall(blank("third"))
+    third = blank("third")
+    await Intents(stranger, desk.namespace, {}, SystemClock(), desk.tasks).recall(third)
+    assert counting.asked > asked
+    assert third.inventory == {}, "an app without a record goes on under the rights of an earlier version"
 
 
 async def test_who_is_called_off_does_not_take_the_others_with_it(desk: Desk) -> None:

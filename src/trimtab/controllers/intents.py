@@ -122,9 +122,13 @@ class Intents:
         self._waiting: dict[str, bytes] = {}
         self._round: asyncio.Task[Collection[str]] | None = None
 
+    @property
+    def _closed(self) -> bool:
+        return self._clock.monotonic() < self._closed_until
+
     async def take(self, app: App) -> bool:
         """Put on record what `app` owns and is about to own. False: it was not done, and has to be done elsewhere."""
-        if self._shared or not _new(app) or self._clock.monotonic() < self._closed_until:
+        if self._shared or not _new(app) or self._closed:
             return False
         intent = Intent(
             uid=app.uid,
@@ -141,12 +145,17 @@ class Intents:
     async def recall(self, app: App) -> None:
         """Give an app that has nothing on record what a process before this one put down here.
 
-        Raises what the client raises.
+        Who may not read it never wrote it: an installation whose rights are of an earlier version has none. Raises
+        what the client raises for anything else.
         """
-        if app.problem or app.recorded or app.inventory:
+        if app.problem or app.recorded or app.inventory or self._closed:
             return
-        async with self._lock:
-            await self._load()
+        try:
+            async with self._lock:
+                await self._load()
+        except Forbidden as refusal:
+            self._give_up(refusal)
+            return
         if (page := self._at.get(app.uid)) is not None:
             intent = msgspec.json.decode(page.lines[app.uid], type=Intent)
             app.inventory, app.cluster = inventory.read(lines_of(intent.entries)), intent.cluster
@@ -173,6 +182,7 @@ class Intents:
                 self._round = None
                 waiting, self._waiting = self._waiting, {}
                 mine: Collection[str] = ()
+                page = self._pages[0]
                 try:
                     await self._load()
                     page = self._roomiest()
@@ -180,9 +190,10 @@ class Intents:
                         await self._save(page)
                 except _REFUSALS as refusal:
                     for uid in mine:
-                        self.settle(uid)
+                        page.lines.pop(uid, None)
                     self._give_up(refusal)
                     return ()
+                self._at.update(dict.fromkeys(mine, page))
                 return mine
 
     def _roomiest(self) -> _Page:
@@ -198,7 +209,6 @@ class Intents:
             if size + len(line) < MOST_BYTES:
                 size += len(line) + 1
                 page.lines[uid] = line
-                self._at[uid] = page
                 placed.add(uid)
         return placed
 
@@ -250,7 +260,7 @@ class Intents:
             except (msgspec.DecodeError, ValueError) as failure:
                 log.warning("ConfigMap %s: a damaged line is left out: %s", page.name, failure)
                 continue
-            if intent.uid not in self._at and not self._over(intent):
+            if intent.uid not in self._at and intent.uid not in page.lines and not self._over(intent):
                 page.lines[intent.uid], self._at[intent.uid] = line, page
 
     def _over(self, intent: Intent) -> bool:
@@ -259,7 +269,9 @@ class Intents:
         return ks is not None and (ks.metadata.uid != intent.uid or ks.status.inventory is not None)
 
     def _give_up(self, refusal: Exception) -> None:
-        log.info("what new apps are about to apply goes into the status of each for now: %s", refusal)
+        way_out = "; `trimtab install` renews the rights" if isinstance(refusal, Forbidden) else ""
+        words = "what new apps are about to apply goes into their status, not into ConfigMaps %s… of namespace %s: %s%s"
+        log.info(words, INTENTS[0][:-1], self._namespace, refusal, way_out)
         if isinstance(refusal, (Forbidden, NotFound)):
             self._closed_until = self._clock.monotonic() + _AGAIN_S
 

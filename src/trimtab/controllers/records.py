@@ -67,7 +67,7 @@ class Records:
             try:
                 await self._intents.recall(app)
             except _REFUSALS as failure:
-                words = f"what it was about to apply cannot be read: {failure}"
+                words = f"what it was about to apply cannot be read from the ConfigMaps of intents: {failure}"
                 raise Transient(names.Reason.RECONCILIATION_FAILED, words) from failure
         return app
 

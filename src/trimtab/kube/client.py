@@ -401,7 +401,7 @@ _BREAKS = ((b"\xc2\x85", b"\\u0085"), (b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80
 def _in_lines(body: Body | bytes) -> bytes:
     """JSON with line breaks: the server reads it as YAML, which looks for the end of a key until the line ends.
 
-    What only YAML takes for a line break is escaped; it would be folded into a space or a newline.
+    What only YAML takes for a line break is escaped: as it is, U+0085 would arrive as a newline.
     """
     lines = msgspec.json.format(_encoded(body), indent=1)
     for character, escaped in _BREAKS:
