@@ -39,6 +39,10 @@ class Shards(Automating):
 
     one: Controller
 
+    def _why(self, namespace, name):
+        logs = "\n".join(each.log[-3000:] for each in (self.controller, self.one))
+        return f"{super()._why(namespace, name)}\n{logs}"
+
 
 @pytest.fixture(scope="module")
 def split(world, api, kubeconfig, git_root, git_url, tmp_path_factory):

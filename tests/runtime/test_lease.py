@@ -129,6 +129,16 @@ async def test_a_release_leaves_nobody_as_holder(candidate, client, home):
     assert not one.elector.leading
 
 
+async def test_a_lease_is_left_too_where_the_answer_to_its_last_renewal_got_lost(candidate, client, home, wire):
+    one = candidate("one", renew_s=1.0)
+    one.start()
+    await until(lambda: one.at_work)
+    wire.lose_answers = 1
+    await until(lambda: not wire.lose_answers)
+    await one.stop()
+    assert (await spec(client, home)).get("holderIdentity", "") == ""
+
+
 async def test_the_lease_is_kept_until_the_work_has_ended(candidate, client, home):
     one, two = candidate("one"), candidate("two")
     one.cleanup_s = 4.5  # longer than the Lease lasts by itself
@@ -281,6 +291,19 @@ async def test_a_shared_lease_is_held_by_all_of_its_name_and_stays_when_one_of_t
     assert (await spec(client, home))["holderIdentity"] == "all"
     assert other.at_work
     assert not stranger.at_work
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["there is none yet", "somebody left it"])
+async def test_who_is_slower_to_take_a_shared_lease_does_not_wait_for_its_next_turn(candidate, client, home, left):
+    if left:
+        before = candidate("before")
+        before.start()
+        await until(lambda: before.at_work)
+        await before.stop()
+    together = [candidate("all", shared=True, duration_s=90, renew_s=40) for _ in range(8)]
+    for each in together:
+        each.start()
+    await until(lambda: all(each.at_work for each in together))
 
 
 async def test_an_unchanged_lease_goes_on_running_out_while_it_is_looked_at(candidate, client, home):
