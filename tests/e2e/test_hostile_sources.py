@@ -463,8 +463,7 @@ def test_a_list_of_tags_that_goes_on_elsewhere_or_for_ever_is_refused(pulled: He
 def test_a_disk_that_cannot_take_the_artifact_is_told_and_heals(world: World, ns: str) -> None:
     repo = world.repo(ns)
     repo.commit({"settings.yaml": config()})
-    [published] = (world.controller.directory / "data").rglob("published")
-    blocked = published / "gitrepository" / ns
+    blocked = world.controller.directory / "data/store/published/gitrepository" / ns
     blocked.parent.mkdir(exist_ok=True)
     blocked.write_text("not a directory")
     world.source(ns, repo.url, interval="2s")

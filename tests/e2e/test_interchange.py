@@ -45,10 +45,9 @@ def git(world: World, ns: str) -> Any:
 
 def latest(world: World, item: Any) -> Path:
     """The link that Flux keeps beside the archives."""
-    directory = (world.controller.directory / "data").rglob(f"published/{item['kind'].lower()}")
     meta = item["metadata"]
-    [link] = [path / meta["namespace"] / meta["name"] / "latest.tar.gz" for path in directory]
-    return link
+    published = world.controller.directory / "data/store/published" / item["kind"].lower()
+    return published / meta["namespace"] / meta["name"] / "latest.tar.gz"
 
 
 def test_flux_reads_what_we_make_of_a_repository(world: World, ns: str) -> None:

@@ -195,7 +195,8 @@ def _limited(controller: Controller, limit: int) -> None:
 
 def _sound(controller: Controller) -> list[Path]:
     """The archives that are published; each is what its record says."""
-    archives = [path for path in controller.directory.rglob("published/*/*/*/*.tar.gz") if not path.is_symlink()]
+    published = controller.directory / "data/store/published"
+    archives = [path for path in published.glob("*/*/*/*.tar.gz") if not path.is_symlink()]
     for archive in archives:
         record = archive.with_name(archive.name.removesuffix(".tar.gz") + ".json")
         assert record.exists(), f"{archive} has no record"
