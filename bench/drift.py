@@ -99,6 +99,12 @@ async def crowd(server: Server, count: int) -> None:
     await all_of(partial(_create, server, number, deployment=number < deployments) for number in range(count))
 
 
+async def leave(server: Server) -> None:
+    """Delete what `crowd` created."""
+    for kinds in ("apis/apps/v1/namespaces/{}/deployments", "api/v1/namespaces/{}/serviceaccounts"):
+        await server.call("DELETE", "/" + kinds.format(_NAMESPACE))
+
+
 async def _create(server: Server, number: int, *, deployment: bool) -> None:
     metadata = {"name": f"other-{number}", "labels": {"app": "other", "made-by": "nobody"}}
     if not deployment:

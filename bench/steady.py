@@ -6,7 +6,8 @@ empty    resident memory with nothing to do
 memory   the same with N apps, all Ready
 idle     CPU share of one core, requests a second beside the Leases, and objects whose version moved, over an interval
 drift    how long until a Deployment that was scaled by hand is scaled back
-foreign  CPU, memory and drift again, with ten thousand objects of the same kinds that nobody manages
+foreign  CPU, memory and drift again, with ten thousand objects of the same kinds that nobody manages; their CPU is
+         compared with that of the intervals before they came and after they have gone
 growth   memory while every app is reconciled again and again
 start    the controllers end and start anew: seconds until they are ready and quiet, and what they wrote meanwhile
 
@@ -18,13 +19,16 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from bench import drift, measure, rows
 from bench.run import Ground, ground, machine, say
 from bench.server import Server, connect
+
+T = TypeVar("T")
 
 PARTS = ("empty", "memory", "idle", "drift", "foreign", "growth", "start")
 _SETTLE_S = 15.0
@@ -105,11 +109,8 @@ class Steady:
 
     async def _idle(self, part: str, pid: int, namespace: str) -> float:
         """The share of a core, over a whole interval: the looks of all apps lie close together in it."""
-        seconds = self.arguments.idle
         versions = await self._versions(namespace)
-        (cpu, _), began = measure.consumption([pid]), time.monotonic()
-        requests, leases = await self._rates(seconds)
-        share = (measure.consumption([pid])[0] - cpu) / (time.monotonic() - began)
+        share, (requests, leases) = await _share(pid, self._rates(self.arguments.idle))
         self.say(part, "share of a core", share * 100, "%", 2)
         self.say(part, "requests beside Leases", max(requests - self.noise[0], 0.0), "/s", 1)
         self.say(part, "requests of Leases", max(leases - self.noise[1], 0.0), "/s")
@@ -131,8 +132,11 @@ class Steady:
         after = _resident_mib(pid)
         self.say("foreign", "change of memory", (after / before - 1) * 100, "%", 5)
         now = await self._idle("foreign", pid, namespace)
-        self.say("foreign", "change of CPU", (now / share - 1) * 100, "%", 5)
         await self._drift("foreign", namespace)
+        await drift.leave(self.server)
+        await asyncio.sleep(_SETTLE_S)
+        again, _ = await _share(pid, asyncio.sleep(self.arguments.idle))
+        self.say("foreign", "change of CPU", (2 * now / (share + again) - 1) * 100, "%", 5)
 
     async def _growth(self, pid: int, run: measure.Measure) -> None:
         """Memory after the first thousands, when all that is kept for each app is there, and after the last."""
@@ -180,6 +184,13 @@ class Steady:
 
 def _moved(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     return [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
+
+
+async def _share(pid: int, meanwhile: Awaitable[T]) -> tuple[float, T]:
+    """What the process takes of a core, and what was done meanwhile."""
+    (cpu, _), began = measure.consumption([pid]), time.monotonic()
+    done = await meanwhile
+    return (measure.consumption([pid])[0] - cpu) / (time.monotonic() - began), done
 
 
 async def _quiet(pid: int, began: float) -> float:
