@@ -12,6 +12,7 @@ from trimtab.kube import errors
 from trimtab.kube.client import Client
 from trimtab.kube.discovery import API_SERVICES, CRDS
 from trimtab.kube.kinds import Kinds, read_groups
+from trimtab.kube.resource import Resource
 from trimtab.manifests.refs import Body, Gvk
 
 CONFIG_MAP = Gvk("", "v1", "ConfigMap")
@@ -47,6 +48,45 @@ def api_service(group: str) -> Body:
     }
     metadata = {"name": f"v1.{group}"}
     return {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": metadata, "spec": spec}
+
+
+NESTED = {"type": "object", "properties": {"size": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [({"sise": 1}, r"\.spec\.sise"), ({"each": [{"size": 1, "sise": 1}]}, r"\.spec\.each\[0\]\.sise")],
+    ids=["in the spec", "in an item"],
+)
+async def test_a_field_that_a_definition_does_not_declare_is_refused_not_dropped(
+    client: Client, home: str, namespace, spec: Body, said: str
+):
+    group = f"{namespace()[-20:].strip('-')}.example.com"
+    made = definition(group)
+    fields = {**NESTED["properties"], "each": {"type": "array", "items": NESTED}}
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": fields}}}
+    made["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema
+    await client.create(CRDS, made)
+    try:
+        gvk = Gvk(group, "v1", "Widget")
+        await client.discovery.wait_for(gvk, 10)
+        kind = await client.discovery.find(gvk)
+        widget = {"apiVersion": f"{group}/v1", "kind": "Widget", "metadata": {"name": "a"}}
+        await until(lambda: served(client, kind, home, widget))
+        for dry_run in (True, False):
+            with pytest.raises(errors.ApiError, match=f"{said}: field not declared in schema"):
+                await client.apply(kind, "a", home, widget | {"spec": spec}, field_manager="us", dry_run=dry_run)
+    finally:
+        await client.delete(CRDS, f"widgets.{group}")
+
+
+async def served(client: Client, kind: Resource, home: str, widget: Body) -> bool:
+    """A kind that was defined just now has no storage, and its schema is not known, for a moment."""
+    try:
+        await client.apply(kind, "first", home, widget | {"metadata": {"name": "first"}}, field_manager="us")
+    except errors.ApiError:
+        return False
+    return True
 
 
 async def until(check: Callable[[], Awaitable[Any]], timeout: float = 10.0) -> float:
