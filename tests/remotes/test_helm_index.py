@@ -178,22 +178,24 @@ async def test_a_million_entries_are_refused_and_so_is_an_index_over_fifty_mebib
 
 async def test_a_large_index_is_read_beside_the_event_loop_and_gives_what_a_small_one_does() -> None:
     one = "  - {version: 1.%d.0, urls: [a-%d.tgz], description: %s}\n"
-    large = ("apiVersion: v1\nentries:\n  a:\n" + "".join(one % (n, n, "x" * 500) for n in range(4_000))).encode()
+    large = ("apiVersion: v1\nentries:\n  a:\n" + "".join(one % (n, n, "x" * 500) for n in range(20_000))).encode()
     assert len(large) > 8 * reading.SMALL
     longest = 0.0
 
     async def watch() -> None:
         nonlocal longest
         while True:
-            before = time.monotonic()
+            before = time.thread_time()  # what other threads and processes do is not what holds it up
             await asyncio.sleep(0.001)
-            longest = max(longest, time.monotonic() - before)
+            longest = max(longest, time.thread_time() - before)
 
     watching = asyncio.ensure_future(watch())
+    await asyncio.sleep(0.01)
     read = await reading.read(large)
+    await asyncio.sleep(0.05)  # what was held up is heard of
     watching.cancel()
     assert read == index.parse(large)
-    assert longest < 0.5, longest
+    assert longest < 0.1
 
 
 # What Helm and Flux say of versions: https://masterminds.github.io/semver, helm.sh on `--version`, and build metadata.

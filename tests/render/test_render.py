@@ -597,22 +597,24 @@ async def test_a_thousand_plain_apps_render_cheaply_and_in_process(store, tmp_pa
 
 
 async def test_the_loop_goes_on_while_a_large_directory_is_read(renderer, artifact):
-    files = artifact({f"{n}.yaml": "---\n".join(config_map(f"m-{n}-{m}") for m in range(900)) for n in range(8)})
+    files = artifact({f"{n}.yaml": "---\n".join(config_map(f"m-{n}-{m}") for m in range(900)) for n in range(40)})
     longest = 0.0
 
     async def beat():
         nonlocal longest
         while True:
-            before = time.monotonic()
+            before = time.thread_time()  # what other threads and processes do is not what holds it up
             await asyncio.sleep(0.005)
-            longest = max(longest, time.monotonic() - before)
+            longest = max(longest, time.thread_time() - before)
 
     task = asyncio.ensure_future(beat())
     try:
-        assert len((await renderer.render(files, "", PLAIN)).manifests) == 7_200
+        await asyncio.sleep(0.01)
+        assert len((await renderer.render(files, "", PLAIN)).manifests) == 36_000
+        await asyncio.sleep(0.05)  # what was held up is heard of
     finally:
         task.cancel()
-    assert longest < 1.0
+    assert longest < 0.1
 
 
 async def test_what_is_known_of_an_app_is_used_again_until_a_file_it_read_changes(renderer, artifact, monkeypatch):

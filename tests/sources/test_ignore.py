@@ -162,10 +162,10 @@ def test_ignore_file_adds_to_the_defaults_and_spec_ignore_may_take_back():
 )
 def test_hostile_patterns_cost_next_to_nothing(pattern: str):
     hostile = Rules([pattern, "/" + pattern])
-    started = time.perf_counter()
+    started = time.process_time()
     for path in ("a" * 250, "/".join(["a"] * 60), "/".join(["aaaa"] * 60) + "/" + "a" * 250):
         hostile.excludes(path)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_a_pattern_file_of_megabytes_is_refused():
