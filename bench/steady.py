@@ -6,8 +6,8 @@ empty    resident memory with nothing to do
 memory   the same with N apps, all Ready
 idle     CPU share of one core, requests a second beside the Leases, and objects whose version moved, over an interval
 drift    how long until a Deployment that was scaled by hand is scaled back
-foreign  CPU, memory and drift again, with ten thousand objects of the same kinds that nobody manages; their CPU is
-         compared with that of the intervals before they came and after they have gone
+foreign  CPU, memory and drift again, with ten thousand objects of the same kinds that nobody manages; the CPU is
+         compared with that of the intervals before they came and after they have gone, `--turns` times
 growth   memory while every app is reconciled again and again
 start    the controllers end and start anew: seconds until they are ready and quiet, and what they wrote meanwhile
 
@@ -22,6 +22,7 @@ import time
 from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
 from typing import TypeVar
 
 from bench import drift, measure, rows
@@ -131,12 +132,22 @@ class Steady:
         await asyncio.sleep(_SETTLE_S)
         after = _resident_mib(pid)
         self.say("foreign", "change of memory", (after / before - 1) * 100, "%", 5)
-        now = await self._idle("foreign", pid, namespace)
+        beside, without = [await self._idle("foreign", pid, namespace)], [share]
         await self._drift("foreign", namespace)
-        await drift.leave(self.server)
+        for turn in range(self.arguments.turns):
+            if turn:
+                await drift.crowd(self.server, _FOREIGN)
+                beside.append(await self._at_rest(pid))
+            await drift.leave(self.server)
+            without.append(await self._at_rest(pid))
+        told = [", ".join(f"{share * 100:.3f}" for share in shares) for shares in (without, beside)]
+        say(f"shares of a core in %, in turn: without them {told[0]}, beside them {told[1]}")
+        self.say("foreign", "change of CPU", (mean(beside) / mean(without) - 1) * 100, "%", 5)
+
+    async def _at_rest(self, pid: int) -> float:
+        """The share of a core over an interval, a while after something happened."""
         await asyncio.sleep(_SETTLE_S)
-        again, _ = await _share(pid, asyncio.sleep(self.arguments.idle))
-        self.say("foreign", "change of CPU", (2 * now / (share + again) - 1) * 100, "%", 5)
+        return (await _share(pid, asyncio.sleep(self.arguments.idle)))[0]
 
     async def _growth(self, pid: int, run: measure.Measure) -> None:
         """Memory after the first thousands, when all that is kept for each app is there, and after the last."""
@@ -243,6 +254,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--parts", default=",".join(PARTS), help=",".join(PARTS))
     parser.add_argument("--idle", type=float, default=310.0, help="seconds to look on, more than an interval (310)")
     parser.add_argument("--interval", default="5m", help="of every app (5m)")
+    parser.add_argument("--turns", type=int, default=1, help="how often the foreign objects come and go (1)")
     parser.add_argument("--reconciles", type=int, default=10_000, help="for growth (10000)")
     parser.add_argument("--json", type=Path, help="where the figures go as JSON")
     return parser
