@@ -233,3 +233,35 @@ async def test_who_is_called_off_does_not_take_the_others_with_it(desk: Desk) ->
     first.cancel()
     assert await second
     assert len(await desk.lines()) == 2, "what is on record and not done does no harm"
+
+
+class Held:
+    """Passes everything on, but writes of ConfigMaps not before `open`."""
+
+    def __init__(self, inner: Transport) -> None:
+        self._inner, self.held, self.open = inner, asyncio.Event(), asyncio.Event()
+
+    async def send(self, request: Request) -> Response:
+        if request.method != "GET" and "/configmaps" in request.url.path:
+            self.held.set()
+            await self.open.wait()
+        return await self._inner.send(request)
+
+
+async def test_what_is_on_the_way_is_not_on_record_also_where_its_pass_was_called_off(
+    kubeconfig: Path, transport: AiohttpTransport, desk: Desk
+) -> None:
+    wire = Held(transport)
+    process = Intents(Client(config.load(kubeconfig), wire), desk.namespace, {}, SystemClock(), desk.tasks)
+    app = new("cart")
+    first = asyncio.create_task(process.take(app))
+    await wire.held.wait()
+    first.cancel()
+    assert not process.holds(app), "the server has not answered"
+    again = asyncio.create_task(process.take(app))
+    await asyncio.sleep(0)
+    assert not again.done()
+    wire.open.set()
+    assert await again
+    assert process.holds(app)
+    assert len(await desk.lines()) == 1
