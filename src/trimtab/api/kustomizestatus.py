@@ -1,6 +1,6 @@
 """The status of a Kustomization: what was built and applied last, how it went, and what is on record of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 import msgspec
@@ -17,6 +17,12 @@ class InventoryEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
     id: Annotated[str, doc("The object as `<namespace>_<name>_<group>_<kind>`.")]
     v: Annotated[str, doc("API version it was applied in, without the group.")]
     uid: Annotated[str, doc("The object's uid, once it is known.")] = ""
+
+
+def lines_of(entries: Iterable[InventoryEntry]) -> list[dict[str, str]]:
+    """The entries as the pure inventory knows them."""
+    lines: list[dict[str, str]] = msgspec.to_builtins(list(entries))
+    return lines
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -8,14 +8,13 @@ from typing import NamedTuple
 import msgspec
 
 from trimtab.api.kustomize import Kustomization
-from trimtab.api.kustomizestatus import ApprovedPrune, DriftRecord, FetchedBase, KustomizationStatus
+from trimtab.api.kustomizestatus import ApprovedPrune, DriftRecord, FetchedBase, KustomizationStatus, lines_of
 from trimtab.api.names import Reason
 from trimtab.base.errors import Terminal
 from trimtab.controllers.auditing import NOBODY, Provenance
 from trimtab.controllers.hiding import NOTHING, Hiding
 from trimtab.controllers.history import Trial
 from trimtab.controllers.place import Place
-from trimtab.controllers.reading import lines_of
 from trimtab.manifests.refs import Key, Ref
 from trimtab.render.plaintext import Exposed
 from trimtab.targets.kubernetes import inventory

@@ -16,10 +16,10 @@ from typing import Final
 import msgspec
 
 from trimtab.api import names
-from trimtab.api.kustomizestatus import Inventory
+from trimtab.api.kustomizestatus import Inventory, lines_of
 from trimtab.api.meta import ObjectMeta
 from trimtab.base.errors import Terminal, Transient
-from trimtab.controllers.reading import FIELD, SECRET, lines_of
+from trimtab.controllers.reading import FIELD, SECRET
 from trimtab.kube.client import Client
 from trimtab.kube.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound
 from trimtab.manifests import codec

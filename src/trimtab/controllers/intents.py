@@ -20,7 +20,7 @@ import msgspec
 
 from trimtab.api.installed import INTENTS, PART_OF
 from trimtab.api.kustomize import Kustomization
-from trimtab.api.kustomizestatus import InventoryEntry
+from trimtab.api.kustomizestatus import InventoryEntry, lines_of
 from trimtab.base.abreast import abreast
 from trimtab.base.clock import Clock
 from trimtab.base.errors import TrimtabError
@@ -28,7 +28,6 @@ from trimtab.base.flows import NOBODY, flow
 from trimtab.base.tasks import Tasks
 from trimtab.controllers.app import App
 from trimtab.controllers.holders import CONFIG_MAP
-from trimtab.controllers.reading import lines_of
 from trimtab.kube.client import Client
 from trimtab.kube.errors import (
     AlreadyExists,

@@ -1,6 +1,6 @@
 """What is on record of an app, wherever it is kept: read, checked, and never trusted where it does not fit (P13)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trimtab.api.kustomize import Kustomization
-from trimtab.api.kustomizestatus import Inventory, InventoryEntry
+from trimtab.api.kustomizestatus import Inventory, lines_of
 from trimtab.api.meta import ObjectMeta
 from trimtab.base.abreast import abreast
 from trimtab.kube.client import Client
@@ -182,9 +182,3 @@ async def _get(client: Client, key: Key) -> Holder | None:
 def head_of(key: Key) -> Key:
     """The Secret that has the record of the app `key` where its status cannot hold it."""
     return Key(key.namespace, f"{key.name}{inventory.SUFFIX}")
-
-
-def lines_of(entries: Iterable[InventoryEntry]) -> list[dict[str, str]]:
-    """The entries of a document as the pure inventory knows them."""
-    lines: list[dict[str, str]] = msgspec.to_builtins(list(entries))
-    return lines

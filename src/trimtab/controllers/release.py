@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from trimtab.api.helmrelease import HelmRelease
 from trimtab.api.helmreleasestatus import HelmReleaseStatus
+from trimtab.api.kustomizestatus import lines_of
 from trimtab.api.names import HELM_MANAGER, Reason
 from trimtab.base.errors import Transient
 from trimtab.controllers.auditing import NOBODY, Attestor, Provenance
 from trimtab.controllers.charting import PREFIX, Wanted
 from trimtab.controllers.hiding import NOTHING, Hiding
 from trimtab.controllers.place import Place
-from trimtab.controllers.reading import lines_of
 from trimtab.helm.memory import Wish
 from trimtab.helm.policy import Policy
 from trimtab.helm.record import Record
