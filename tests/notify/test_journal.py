@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from trimtab.notify import journal as journals
-from trimtab.notify.journal import Due, Journal, StoryRow
+from trimtab.notify.journal import Due, Entry, Journal, StoryRow
 
 
 def put(journal: Journal, provider: str, count: int, *, size: int = 1000) -> int:
@@ -51,3 +51,16 @@ def test_what_an_alert_told_goes_with_it_and_nothing_else(tmp_path: Path) -> Non
     assert {(row.alert, row.subject) for row in journal.told(100)} == {
         (alert, subject) for alert in ("apps/two", "") for subject in "ab"
     }
+
+
+def test_an_event_that_had_to_go_while_it_was_looked_at_is_not_told_as_well(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db", most_events=1)
+    journal.accept([Entry("first", 0, b"first")], 0.0)
+    [first] = journal.waiting(10)
+    assert journal.accept([Entry("second", 0, b"second")], 0.0).dropped == 1
+    notice = Due("first", "shop/chat", "Kustomization/apps/a", 1, b"x")
+    assert journal.dispatched(first.seq, [notice], [StoryRow("apps/one", "a", b"{}")], 0.0) == 0
+    assert (journal.pending(), journal.alerts()) == ((1, 0), set())
+    [second] = journal.waiting(10)
+    journal.dispatched(second.seq, [notice], (), 0.0)
+    assert journal.pending() == (0, 1)

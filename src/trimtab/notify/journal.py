@@ -163,12 +163,18 @@ class Journal:
         return self._read(work)
 
     def dispatched(self, seq: int, notices: Iterable[Due], stories: Iterable[StoryRow], now: float) -> int:
-        """The event `seq` is done, and became `notices`. How many others had to go for them."""
+        """The event `seq` is done, and became `notices`. How many others had to go for them.
+
+        An event that had to go itself while it was looked at is counted as dropped already: nothing is told of it.
+        `seq` 0: what becomes notices without an event.
+        """
         due, told = list(notices), list(stories)
 
         def work(connection: sqlite3.Connection) -> int:
-            row = connection.execute("select length(body) from events where seq = ?", (seq,)).fetchone()
-            if row is not None:
+            if seq:
+                row = connection.execute("select length(body) from events where seq = ?", (seq,)).fetchone()
+                if row is None:
+                    return 0
                 events = self._sized(connection)
                 connection.execute("delete from events where seq = ?", (seq,))
                 events.add(row[0], -1)
