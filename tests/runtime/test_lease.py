@@ -232,7 +232,7 @@ async def test_a_process_that_was_stopped_knows_at_once_that_it_may_not_write(ca
 
 
 async def test_a_lease_taken_by_another_ends_the_work_at_the_next_renewal(candidate, client, home):
-    one = candidate("one")
+    one = candidate("one", duration_s=60.0)  # the renewal tells it, not the end of the Lease
     one.start()
     await until(lambda: one.at_work)
     await client.merge_patch(LEASES, NAME, home, {"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 60}})
