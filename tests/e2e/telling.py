@@ -93,7 +93,7 @@ class Telling(World):
             return matching[count - 1] if len(matching) >= count else None
 
         what = f"{phase} {reason} is told"
-        told: Told = until(found, lambda: f"{what}: {self.of(namespace, name)}\n{self.controller.log[-2000:]}", 20)
+        told: Told = until(found, lambda: f"{what}: {self.of(namespace, name)}\n{self.controller.log[-2000:]}")
         return told
 
     def post(self, body: bytes, source: str = "127.0.0.1") -> int:

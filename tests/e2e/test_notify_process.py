@@ -102,6 +102,7 @@ def test_what_happens_while_who_tells_is_killed_is_told_when_it_is_back(apart: A
     apart.alert(ns)
     apart.source(ns, repo.url)
     apart.app(ns, "shop", "./app")
+    apart.ready(ns, "shop")
     first = apart.heard(ns, "once", "ReconciliationSucceeded")
     assert first.event["reportingController"] == "kustomize-controller"
     apart.teller.kill()

@@ -203,6 +203,23 @@ async def test_a_failure_that_may_pass_is_not_told_yet(tmp_path: Path) -> None:
     assert await watch.look() == ["error BuildFailed"]
 
 
+@pytest.mark.parametrize(
+    ("reason", "stalled", "seconds"),
+    [
+        ("ArtifactFailed", False, 120),
+        ("ArtifactFailed", True, 15),
+        ("DependencyNotReady", False, 900),
+        ("BuildFailed", False, 15),
+    ],
+)
+def test_who_waits_for_another_object_is_told_of_later_than_who_failed(
+    reason: str, stalled: bool, seconds: float
+) -> None:
+    why = [ready("True", reason, kind="Stalled")] if stalled else []
+    due = states(live(ready("False", reason), *why))[Topic.FAILURE].due
+    assert due == datetime.fromisoformat(AGO) + timedelta(seconds=seconds)
+
+
 async def test_on_the_way_nothing_is_closed(tmp_path: Path) -> None:
     watch = Watch(tmp_path, live(ready("Unknown", "Progressing", since="2026-11-26T21:59:55Z")))
     watch.told(Story(open={"failure": Open(words="w", since=0.0, told=0.0)}))

@@ -26,7 +26,8 @@ UNKNOWN_S: Final = 900.0
 SUSPENDED_S: Final = 24 * 3600.0
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _LEFT: Final = frozenset({"reported", "yielded"})
-_WAITS: Final = frozenset({Reason.DEPENDENCY_NOT_READY})
+_WAITS: Final[Mapping[str, float]] = {Reason.DEPENDENCY_NOT_READY: WAITING_S, Reason.ARTIFACT_FAILED: UNREACHABLE_S}
+"""What waits for another object, which is told of by itself, is told as late: it is no failure of its own."""
 
 
 class Patience(NamedTuple):
@@ -207,8 +208,9 @@ def _failure(live: Live, ready: Condition) -> tuple[Topic, float]:
     verified = find(live.status.conditions, ConditionType.SOURCE_VERIFIED)
     if ready.reason in HELD or (verified is not None and verified.status == "False"):
         return Topic.REVISION_HELD, FAILED_S
-    if ready.reason in _WAITS:
-        return Topic.FAILURE, WAITING_S
+    stalled = find(live.status.conditions, ConditionType.STALLED)
+    if ready.reason in _WAITS and (stalled is None or not stalled.true):
+        return Topic.FAILURE, _WAITS[ready.reason]
     return (Topic.SOURCE, UNREACHABLE_S) if live.kind in SOURCES else (Topic.FAILURE, FAILED_S)
 
 
