@@ -1,6 +1,5 @@
 """Registries and token servers that lie, lead astray, or do not end."""
 
-import asyncio
 import base64
 import io
 import json
@@ -173,10 +172,10 @@ async def test_a_realm_in_a_network_nearby_is_named_and_gets_no_packet(
 async def test_a_name_that_resolves_to_a_private_address_is_no_realm(
     double: Double, registry: Registry, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def resolve(host: str, *_: Any, **__: Any) -> list[Any]:
-        return [(2, 1, 6, "", ("127.0.0.1" if host == "127.0.0.1" else "10.1.2.3", 443))]
+    async def resolve(host: str, *_: Any) -> tuple[str, ...]:
+        return ("127.0.0.1" if host == "127.0.0.1" else "10.1.2.3",)
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    monkeypatch.setattr("trimtab.remotes.reach.lookup", resolve)
     guarded(double, "https://auth.example/token")
     with pytest.raises(
         PullFailed, match=r"for a token to https://auth\.example: auth\.example is 10\.1\.2\.3, a private"

@@ -1,8 +1,6 @@
 """The way out: what is sent where, to whom credentials are shown, and who gets no packet at all."""
 
-import asyncio
 import gzip
-import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -281,10 +279,10 @@ async def test_a_name_is_looked_up_once_and_the_connection_goes_to_what_was_chec
 ) -> None:
     answers = iter(["9.9.9.9", "169.254.169.254", "169.254.169.254"])
 
-    async def resolve(*_: Any, **__: Any) -> list[Any]:
-        return [(socket.AF_INET, 1, 6, "", (next(answers), 443))]
+    async def resolve(*_: Any) -> tuple[str, ...]:
+        return (next(answers),)
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    monkeypatch.setattr("trimtab.remotes.reach.lookup", resolve)
     out, transport = outbound(Answer(), Answer())
     await out.send(get("https://rebinding.example/x"), Way(), own=True)
     [sent] = transport.sent
@@ -297,10 +295,10 @@ async def test_a_name_is_looked_up_once_and_the_connection_goes_to_what_was_chec
 async def test_a_redirect_to_the_same_name_is_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter(["9.9.9.9", "169.254.169.254"])
 
-    async def resolve(*_: Any, **__: Any) -> list[Any]:
-        return [(socket.AF_INET, 1, 6, "", (next(answers), 443))]
+    async def resolve(*_: Any) -> tuple[str, ...]:
+        return (next(answers),)
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    monkeypatch.setattr("trimtab.remotes.reach.lookup", resolve)
     out, transport = outbound(sent_on("/again"), Answer())
     with pytest.raises(NotAllowed, match="link-local"):
         await out.follow(get("https://rebinding.example/x"), Way())
@@ -311,10 +309,10 @@ async def test_a_redirect_to_the_same_name_is_checked_again(monkeypatch: pytest.
 async def test_the_certificate_is_judged_by_the_name_and_not_by_the_address(
     monkeypatch: pytest.MonkeyPatch, own_pair: bool, pair: tuple[bytes, bytes]
 ) -> None:
-    async def resolve(*_: Any, **__: Any) -> list[Any]:
-        return [(socket.AF_INET, 1, 6, "", ("9.9.9.9", 443))]
+    async def resolve(*_: Any) -> tuple[str, ...]:
+        return ("9.9.9.9",)
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    monkeypatch.setattr("trimtab.remotes.reach.lookup", resolve)
     out, transport = outbound(Answer())
     await out.send(
         get("https://charts.example/x"), Way(certificate=pair[0], key=pair[1]) if own_pair else Way(), own=True
@@ -329,11 +327,11 @@ async def test_a_server_whose_certificate_has_its_name_alone_is_reached_at_its_a
     ours = trusted(tmp_path)
     monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", ssl.create_default_context(cadata=ours.pem.decode()))
 
-    async def resolve(*_: Any, **__: Any) -> list[Any]:
-        return [(socket.AF_INET, 1, 6, "", ("127.0.0.1", 443))]
+    async def resolve(*_: Any) -> tuple[str, ...]:
+        return ("127.0.0.1",)
 
     async with serving(ours, tmp_path, "charts.example") as port:
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        monkeypatch.setattr("trimtab.remotes.reach.lookup", resolve)
         out = Outbound(transport, SystemClock())
         response = await out.send(get(f"https://charts.example:{port}/"), Way(), own=True)
         assert await body(response, 1000) == f"charts.example:{port}".encode()
@@ -367,10 +365,10 @@ async def serving(ours: Authority, directory: Path, name: str) -> AsyncIterator[
 
 
 async def test_the_next_of_several_addresses_is_tried_when_one_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def resolve(*_: Any, **__: Any) -> list[Any]:
-        return [(socket.AF_INET, 1, 6, "", (ip, 443)) for ip in ("9.9.9.1", "9.9.9.2")]
+    async def resolve(*_: Any) -> tuple[str, ...]:
+        return ("9.9.9.1", "9.9.9.2")
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    monkeypatch.setattr("trimtab.remotes.reach.lookup", resolve)
     transport = Scripted(Answer(), unreachable=("9.9.9.1",))
     response = await Outbound(transport, SystemClock()).send(get("https://two.example/"), Way(), own=True)
     assert (response.status, [one.url.host for one in transport.sent]) == (200, ["9.9.9.1", "9.9.9.2"])

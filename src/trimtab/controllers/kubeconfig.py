@@ -1,9 +1,7 @@
 """The kubeconfig of another cluster, read from a Secret in the app's own namespace."""
 
-import asyncio
 import base64
 import binascii
-import socket
 from typing import NamedTuple
 
 from trimtab.api.names import Reason
@@ -14,6 +12,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.config import ClusterConfig, parse_kubeconfig
 from trimtab.kube.errors import ApiError, ConfigError, NotFound, Unreachable
 from trimtab.manifests.refs import Gvk, Key
+from trimtab.remotes.lookup import lookup
 from trimtab.remotes.reach import refusal
 
 _SECRET = Gvk("", "v1", "Secret")
@@ -69,11 +68,13 @@ async def check_address(config: ClusterConfig) -> None:
     """Raise Unreachable if the server's name has no address, or one that nobody may be sent to."""
     host, server = config.server.host or "", str(config.server)
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, config.server.port, type=socket.SOCK_STREAM)
+        found = await lookup(host, config.server.port or 443)
+    except TimeoutError as failure:
+        raise Unreachable(server, f"the host {host} cannot be resolved: no name server has answered") from failure
     except (OSError, UnicodeError) as failure:
         why = failure.strerror if isinstance(failure, OSError) else failure
         raise Unreachable(server, f"the host {host} cannot be resolved: {why}") from failure
-    for address in {str(item[4][0]) for item in found}:
+    for address in found:
         if why := refusal(address):
             raise Unreachable(server, f"{host} is {address}, {why}, which is never contacted")
 

@@ -5,7 +5,6 @@ the second time gains nothing. Link-local addresses and those of cloud metadata 
 ones are, unless denied: the owner of the object wrote the address, and most git servers and registries are private.
 """
 
-import asyncio
 import ipaddress
 import re
 import socket
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 from yarl import URL
+
+from trimtab.remotes.lookup import lookup
 
 _Ip: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?\.?")
@@ -48,11 +49,12 @@ async def addresses(host: str, port: int, *, deny_private: bool = False) -> tupl
     Raises Unresolved if there are none, NotAllowed if one of them is not allowed.
     """
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        ips = await lookup(host, port)
+    except TimeoutError as failure:
+        raise Unresolved(f"the host {host} cannot be resolved: no name server has answered") from failure
     except (OSError, UnicodeError) as failure:
         why = failure.strerror if isinstance(failure, OSError) else failure
         raise Unresolved(f"the host {host} cannot be resolved: {why}; check the spelling") from failure
-    ips = tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
     for ip in ips:
         if why := refusal(ip, deny_private=deny_private):
             raise NotAllowed(f"{host} is {ip}, {why}, which is never contacted")
