@@ -15,5 +15,5 @@ def served(kubectl: Callable[..., str]) -> Callable[..., str]:
     text = encode({"apiVersion": "v1", "kind": "List", "items": bodies}).decode()
     kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
     names = [f"crd/{body['metadata']['name']}" for body in bodies]
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+    kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
     return kubectl

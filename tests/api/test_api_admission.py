@@ -346,7 +346,7 @@ def test_what_an_earlier_definition_let_in_can_still_be_changed_and_deleted(serv
     assert served("get", "ks", "-n", home, "-o", "name") == ""
 
 
-def until(holds: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
+def until(holds: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
     """Wait for a changed definition to reach the handlers of the API server."""
     deadline = time.monotonic() + timeout_s
     while not holds():

@@ -33,7 +33,7 @@ def served(kubectl: Kubectl) -> Kubectl:
         "-",
         stdin=encode({"apiVersion": "v1", "kind": "List", "items": bodies}).decode(),
     )
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+    kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
     return kubectl
 
 

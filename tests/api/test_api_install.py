@@ -304,7 +304,7 @@ def test_a_definition_the_server_refuses_is_said_and_not_waited_for(empty: Contr
         },
     }
     at(empty, "create", "-f", "-", stdin=encode(other).decode())
-    at(empty, "wait", "--for=condition=Established", "--timeout=30s", f"crd/{squatter}")
+    at(empty, "wait", "--for=condition=Established", "--timeout=60s", f"crd/{squatter}")
     flags = ["install", "--crds-only", "--kubeconfig", str(empty.kubeconfig), "--timeout", "20s"]
     done = trimtab(*flags)
     at(empty, "delete", "crd", squatter)

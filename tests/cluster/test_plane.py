@@ -56,10 +56,10 @@ def test_a_deployment_becomes_available_and_a_namespace_goes_away(kubectl, names
     home = namespace()
     kubectl("create", "namespace", home)
     kubectl("-n", home, "create", "deployment", "web", "--image=example/web", "--replicas=5")
-    kubectl("-n", home, "wait", "--for=condition=Available", "deployment/web", "--timeout=20s")
+    kubectl("-n", home, "wait", "--for=condition=Available", "deployment/web", "--timeout=60s")
     placed = kubectl("-n", home, "get", "pods", "-o", "jsonpath={.items[*].spec.nodeName}")
     assert placed.split() == [components.NODE] * 5
-    kubectl("delete", "namespace", home, "--timeout=30s")
+    kubectl("delete", "namespace", home, "--timeout=60s")
 
 
 def test_service_accounts_get_tokens_that_work(plane, kubectl, namespace, tmp_path):

@@ -32,7 +32,7 @@ async def test_a_status_whose_write_failed_is_written_later_and_holds_nobody_up(
     for name in ("first", "second"):
         laggards.add(Key("home", name), KustomizationStatus())
     tasks.keep(laggards.run, name="laggards")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         while len(written) < 2:
             await asyncio.sleep(0.01)
     await tasks.close()

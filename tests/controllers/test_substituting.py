@@ -96,11 +96,11 @@ async def test_a_change_is_told_of_labelled_objects_alone_with_the_version_that_
         body = {"metadata": {"name": "keys", "labels": labels}, "stringData": {"a": "1"}}
         made = await client.create(resource, body, home)
         holder = Holder("Secret", Key(home, "keys"))
-        assert await asyncio.wait_for(heard.get(), 20) == (holder, made["metadata"]["resourceVersion"])
+        assert await asyncio.wait_for(heard.get(), 60) == (holder, made["metadata"]["resourceVersion"])
         changed = await client.merge_patch(resource, "keys", home, {"stringData": {"a": "2"}})
-        assert await asyncio.wait_for(heard.get(), 20) == (holder, changed["metadata"]["resourceVersion"])
+        assert await asyncio.wait_for(heard.get(), 60) == (holder, changed["metadata"]["resourceVersion"])
         await client.merge_patch(resource, "keys", home, {"metadata": {"labels": {"example.org/watch": None}}})
-        assert await asyncio.wait_for(heard.get(), 20) == (holder, ABSENT)
+        assert await asyncio.wait_for(heard.get(), 60) == (holder, ABSENT)
         assert heard.empty()
     finally:
         await tasks.close()
@@ -110,7 +110,7 @@ async def test_what_may_not_be_watched_stops_nobody(client):
     tasks = Tasks("test")
     try:
         nobody = client.acting_as("nobody")
-        await asyncio.wait_for(Configs(nobody, "example.org/watch=yes", lambda *_: None).start(tasks), 10)
+        await asyncio.wait_for(Configs(nobody, "example.org/watch=yes", lambda *_: None).start(tasks), 60)
     finally:
         await tasks.close()
 

@@ -88,7 +88,7 @@ def told(ground: Ground) -> Iterator[tuple[str, str]]:
     for path in ("metrics", "readyz", "readyz?verbose", "healthz"):
         url = f"http://127.0.0.1:{ground.controller.metrics_port}/{path}"
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
+            with urllib.request.urlopen(url, timeout=30) as answer:
                 yield f"/{path}", answer.read().decode()
         except urllib.error.HTTPError as failure:
             yield f"/{path}", failure.read().decode()

@@ -222,7 +222,7 @@ def test_no_secret_shows_anywhere_but_in_the_objects_themselves(world, ns):
     repo.commit({"app/token.env": (CANARY / "token.env").read_text().replace("TOKEN", "OTHER")})
     world.poke(ns)
     world.failed(ns, "shop-0", "BuildFailed", "token.env cannot be decrypted")
-    metrics = urllib.request.urlopen(f"http://127.0.0.1:{world.controller.metrics_port}/metrics", timeout=10)
+    metrics = urllib.request.urlopen(f"http://127.0.0.1:{world.controller.metrics_port}/metrics", timeout=30)
     apps = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{ns}/kustomizations"
     told = {
         "log": world.controller.log.encode(),

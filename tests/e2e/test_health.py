@@ -93,11 +93,11 @@ def test_one_object_that_failed_ends_the_wait_at_once(world, ns):
     apply(world, ns, WIDGET)
     put_ready(world, ns, "False", "InstallFailed")
     begun = time.monotonic()
-    message = world.failed(ns, "app", "HealthCheckFailed", timeout=20)
-    assert time.monotonic() - begun < 10, "the timeout is five minutes"
+    message = world.failed(ns, "app", "HealthCheckFailed")
+    assert time.monotonic() - begun < 60, "the timeout is five minutes"
     assert f"Widget/{ns}/w: Ready: so it is" in message
     put_ready(world, ns, "True", "Installed")
-    world.ready(ns, "app", timeout=20)
+    world.ready(ns, "app")
 
 
 @pytest.mark.usefixtures("widgets")
@@ -112,8 +112,8 @@ def test_a_new_revision_cancels_the_wait_for_the_old_one(world, ns):
     commit = repo.commit({"app/one.yaml": CONFIG})
     world.poke(ns)
     begun = time.monotonic()
-    world.ready(ns, "app", commit, timeout=30)
-    assert time.monotonic() - begun < 15, "the timeout is five minutes"
+    world.ready(ns, "app", commit)
+    assert time.monotonic() - begun < 60, "the timeout is five minutes"
     assert world.api.get(WIDGETS.format(ns) + "/w") is None
 
 
@@ -142,9 +142,9 @@ def test_rules_of_the_users_own_decide_and_follow_the_status(world, ns):
         30,
     )
     put_status(world, ns, colour="black")
-    assert "the expression failed is true" in world.failed(ns, "app", "HealthCheckFailed", timeout=20)
+    assert "the expression failed is true" in world.failed(ns, "app", "HealthCheckFailed")
     put_status(world, ns, colour="white")
-    world.ready(ns, "app", timeout=20)
+    world.ready(ns, "app")
 
 
 @pytest.mark.usefixtures("widgets")
@@ -159,7 +159,7 @@ def test_rules_that_change_are_asked_about_objects_that_did_not(world, ns):
     path = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{ns}/kustomizations/app"
     rules = [{**RULES[0], "current": "status.colour == 'grey'"}]
     world.api.merge(path, {"spec": {"healthCheckExprs": rules}})
-    world.ready(ns, "app", timeout=20)
+    world.ready(ns, "app")
 
 
 def test_an_expression_that_does_not_compile_is_named_and_nothing_is_applied(world, ns):
@@ -181,5 +181,5 @@ def test_an_expression_says_when_a_dependency_is_ready(world, ns):
     path = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{ns}/kustomizations/first"
     world.api.merge(path, {"metadata": {"labels": {"stage": "green"}}})
     begun = time.monotonic()
-    world.ready(ns, "second", timeout=25)
-    assert time.monotonic() - begun < 15, "the change of the dependency is what wakes it"
+    world.ready(ns, "second")
+    assert time.monotonic() - begun < 60, "the change of the dependency is what wakes it"

@@ -139,7 +139,7 @@ def secret(world: World, ns: str, name: str, data: dict[str, bytes]) -> None:
 def fetched(item: Any) -> bytes:
     """What the artifact's address serves, checked against the digest in the status."""
     artifact = item["status"]["artifact"]
-    with urllib.request.urlopen(artifact["url"], timeout=10) as answer:
+    with urllib.request.urlopen(artifact["url"], timeout=30) as answer:
         data: bytes = answer.read()
     assert artifact["digest"] == f"sha256:{hashlib.sha256(data).hexdigest()}"
     assert artifact["size"] == len(data)

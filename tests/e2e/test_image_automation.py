@@ -78,7 +78,7 @@ def repo(auto: Automating, ns: str) -> Repo:
 
 
 def commits(auto: Automating, ns: str, repo: Repo, many: int, branch: str = "main") -> None:
-    until(lambda: count(repo, branch) == many, lambda: f"{count(repo, branch)} commits: {auto.why(ns)}", 15)
+    until(lambda: count(repo, branch) == many, lambda: f"{count(repo, branch)} commits: {auto.why(ns)}")
 
 
 def test_a_new_choice_becomes_one_signed_commit_of_one_line(
@@ -101,7 +101,7 @@ def test_a_new_choice_becomes_one_signed_commit_of_one_line(
     started = auto.choose(ns, "app", f"{NEW}@sha256:{'a' * 64}")
     commits(auto, ns, repo, 2)
     print(f"from the choice to the commit: {time.monotonic() - started:.2f} s")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60, "the next look by itself is an hour away"
     value = f"{NEW}@sha256:{'a' * 64}"
     assert git(repo, "diff", "--numstat", before, "main") == "1\t1\tapps/app.yaml"
     assert shown(repo, "apps/app.yaml") + "\n" == APP.replace("NS", ns).replace("ghcr.io/acme/app:1.0.0", value)

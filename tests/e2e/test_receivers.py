@@ -149,8 +149,8 @@ def test_a_signed_push_makes_the_commit_visible_at_once_and_the_app_follows(hook
         hooked.ready(ns, "shop", commit)
     assert settings(hooked, ns)["data"]["colour"] == "red"
     print("from the delivery to the artifact:", [f"{seconds:.3f} s" for seconds in took])
-    # Usually a third of a second; the interval is an hour. Generous, for machines that have much else to do.
-    assert min(took) < 5.0, took
+    # Usually a third of a second.
+    assert min(took) < 60, "the next look by itself is an hour away"
 
 
 def test_a_push_to_gitlab_s_hook_asks_all_that_have_the_labels(hooked: Hooked, ns: str) -> None:

@@ -185,7 +185,7 @@ def test_values_of_secrets_are_in_the_objects_and_nowhere_else(world, ns):
 
     events = json.dumps(world.api.get(f"/api/v1/namespaces/{ns}/events"))
     assert "DriftDetected" in events
-    with urllib.request.urlopen(f"http://127.0.0.1:{world.controller.metrics_port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{world.controller.metrics_port}/metrics", timeout=30) as answer:
         metrics = answer.read().decode()
     process = Path(f"/proc/{world.controller.process.pid}")
     places = {

@@ -150,7 +150,7 @@ def test_a_commit_of_ours_begins_the_trace_of_its_revision(traced, ns, collector
 def metrics(world):
     import urllib.request
 
-    with urllib.request.urlopen(f"http://127.0.0.1:{world.controller.metrics_port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{world.controller.metrics_port}/metrics", timeout=30) as answer:
         return answer.read().decode()
 
 

@@ -137,13 +137,13 @@ class Prometheus:
 
     def ask(self, expression: str) -> list[tuple[Mapping[str, str], float]]:
         query = urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(f"{self._url}/api/v1/query?{query}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self._url}/api/v1/query?{query}", timeout=30) as answer:
             found = json.load(answer)["data"]["result"]
         return [(one["metric"], float(one["value"][1])) for one in found]
 
     def rule_problems(self) -> list[str]:
         """The names of rules that could not be evaluated."""
-        with urllib.request.urlopen(f"{self._url}/api/v1/rules", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self._url}/api/v1/rules", timeout=30) as answer:
             groups = json.load(answer)["data"]["groups"]
         return [
             f"{rule['name']}: {rule.get('lastError')}" for g in groups for rule in g["rules"] if rule.get("lastError")
@@ -182,7 +182,7 @@ def alertmanager(directory: Path, sink: str = "") -> Iterator[str]:
 def active(address: str, namespace: str) -> list[dict[str, Any]]:
     """The alerts about objects of `namespace` that fire at an Alertmanager."""
     query = urllib.parse.urlencode({"active": "true", "filter": f'namespace="{namespace}"'})
-    with urllib.request.urlopen(f"{address}/api/v2/alerts?{query}", timeout=10) as answer:
+    with urllib.request.urlopen(f"{address}/api/v2/alerts?{query}", timeout=30) as answer:
         found: list[dict[str, Any]] = json.load(answer)
     return found
 

@@ -96,8 +96,11 @@ class Api:
 
 
 def until(condition: Callable[[], Any], what: str, timeout: float = 30.0) -> Any:
-    """Poll until `condition` is true and return its value. A machine with other work may take twice the time."""
-    timeout *= 2
+    """Poll until `condition` is true and return its value. A machine with other work may take twice the time.
+
+    Nothing is given up in less than a minute: a shared machine can stand still for a while.
+    """
+    timeout = max(2 * timeout, 60.0)
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if value := condition():
@@ -179,7 +182,7 @@ class Controller:
 
     def _answers(self) -> bool:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/healthz", timeout=5).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/healthz", timeout=30).close()
         except OSError:
             return False
         return True
@@ -187,12 +190,12 @@ class Controller:
     def stop(self) -> int:
         assert self.process
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(40)
+        return self.process.wait(60)
 
     def kill(self) -> None:
         assert self.process
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     @property
     def log(self) -> str:

@@ -125,7 +125,7 @@ def test_the_api_server_accepts_every_object(kubectl: Callable[..., str]) -> Non
         for name in created:
             kubectl("create", "namespace", name)
         kubectl("create", "--filename", str(definition))
-        kubectl("wait", "--for=condition=Established", "--timeout=30s", "--filename", str(definition))
+        kubectl("wait", "--for=condition=Established", "--timeout=60s", "--filename", str(definition))
         _dry_run(kubectl, rendered("infrastructure"))
         _dry_run(kubectl, rendered("tenants"))
         for app in apps():

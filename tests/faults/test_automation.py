@@ -202,7 +202,7 @@ class Ground:
         return told[0] == head and NEW in await asyncio.to_thread(self._git, "show", "main:app.yaml")
 
     async def _until(self, reached: Callable[[], Any], what: str) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not await reached():
             if time.monotonic() > deadline:
                 said = "\n".join(self.wire.said)

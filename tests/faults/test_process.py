@@ -57,7 +57,7 @@ def ended(ground: Ground) -> Iterator[list[Controller]]:
     for controller in running:
         if controller.process is not None and controller.process.poll() is None:
             controller.process.kill()
-            controller.process.wait(10)
+            controller.process.wait(60)
     ground.clear()
 
 

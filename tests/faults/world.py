@@ -106,7 +106,7 @@ class Life:
         await self.tasks.close()
         if self.main is not None:
             self.main.cancel()
-            await asyncio.wait({self.main}, timeout=5)
+            await asyncio.wait({self.main}, timeout=30)
 
     @property
     def busy(self) -> bool:

@@ -90,7 +90,7 @@ class Kubelet:
 
     async def start(self) -> None:
         self._informer.start(self._tasks)
-        await asyncio.wait_for(self._informer.synced.wait(), 20)
+        await asyncio.wait_for(self._informer.synced.wait(), 60)
 
     def _hear(self, event: Seen[Body]) -> None:
         if isinstance(event, Applied):
@@ -116,7 +116,7 @@ class Kubelet:
                 self._say(body)
 
     async def until(self, true: Callable[[], Any]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not true():
                 self._news.clear()
                 await self._news.wait()
@@ -365,7 +365,7 @@ async def test_a_lost_watch_is_taken_up_again(bench, faults, how):
     path = f"/api/v1/namespaces/{bench.home}/pods"
     expired = b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}\n'
     kubelets = faults.streams[path]
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(bench.run(hook("Pod", "a")))
         while (stream := faults.streams[path]) is kubelets:
             await asyncio.sleep(0.01)

@@ -26,7 +26,7 @@ async def following(client: Client, seen: Body, **more: Any) -> AsyncIterator[tu
 
 
 async def until(one: Following, woken: asyncio.Event, true: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not true():
             woken.clear()
             await one.look()

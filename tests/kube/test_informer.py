@@ -58,7 +58,7 @@ class Listener:
                 self.events.append(f"{'-' if final else '?'}{old['metadata']['name']}")
 
 
-async def until(check: Callable[[], Any], timeout: float = 10.0) -> None:
+async def until(check: Callable[[], Any], timeout: float = 60.0) -> None:
     async with asyncio.timeout(timeout):
         while not check():
             await asyncio.sleep(0.01)
@@ -81,7 +81,7 @@ async def test_the_store_follows_the_cluster(client: Client, tasks: Tasks, home:
     informer = informer_of(client, home, streaming=streaming, page=2)
     listener = Listener(informer)
     informer.start(tasks)
-    await asyncio.wait_for(informer.synced.wait(), 10)
+    await asyncio.wait_for(informer.synced.wait(), 60)
     await until(lambda: informer.state is State.LIVE)
     assert {body["kind"] for body in informer.store.values()} == {"ConfigMap"}
     assert sorted(informer.store) == [Key(home, f"a{number}") for number in range(5)]
@@ -112,7 +112,7 @@ async def test_one_object_by_name_and_only_its_metadata(client: Client, tasks: T
         await put(client, home, name, x="1")
     informer = informer_of(client, home, name="a", metadata_only=True)
     informer.start(tasks)
-    await asyncio.wait_for(informer.synced.wait(), 10)
+    await asyncio.wait_for(informer.synced.wait(), 60)
     [body] = informer.store.values()
     assert (body["kind"], body["metadata"]["name"], "data" in body) == ("PartialObjectMetadata", "a", False)
 
@@ -131,7 +131,7 @@ async def test_a_server_without_streaming_lists_is_read_in_pages(
     faults.faults.append(refuse)
     informer = informer_of(client, home)
     informer.start(tasks)
-    await asyncio.wait_for(informer.synced.wait(), 10)
+    await asyncio.wait_for(informer.synced.wait(), 60)
     await until(lambda: informer.state is State.LIVE)
     assert list(informer.store) == [(home, "a")]
     assert informer.problem is None
@@ -274,7 +274,7 @@ async def test_a_half_open_connection_is_found_by_its_silence(client: Client, ta
     informer = informer_of(client, home, idle_timeout=1.0)
     listener = Listener(informer)
     informer.start(tasks)
-    await asyncio.wait_for(informer.synced.wait(), 10)
+    await asyncio.wait_for(informer.synced.wait(), 60)
     faults.faults.append(mute)
     await until(lambda: silent)
     await put(client, home, "b")
@@ -320,7 +320,7 @@ async def test_a_kind_that_goes_away_makes_its_objects_unknown_and_comes_back_wh
     gvk, name = Gvk(group, "v1", "Widget"), f"widgets.{group}"
     await client.discovery.start(tasks)
     await client.apply(CRDS, name, "", definition(group), field_manager="t")
-    widgets = await client.discovery.wait_for(gvk, 10)
+    widgets = await client.discovery.wait_for(gvk, 60)
     informer = Informer(client, widgets, decode=codec.decode, namespace=home)
     listener = Listener(informer)
     informer.start(tasks)
@@ -353,7 +353,7 @@ async def test_an_object_that_cannot_be_decoded_does_not_stop_the_others(client:
     await put(client, home, "bad")
     informer = informer_of(client, home, decode=decode)
     informer.start(tasks)
-    await asyncio.wait_for(informer.synced.wait(), 10)
+    await asyncio.wait_for(informer.synced.wait(), 60)
     assert list(informer.store) == [(home, "good")]
     assert list(informer.unreadable) == [(home, "bad")]
     await put(client, home, "bad", x="2")

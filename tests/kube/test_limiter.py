@@ -56,9 +56,9 @@ async def test_a_slot_is_not_lost_when_the_one_it_was_handed_to_is_cancelled():
     await asyncio.sleep(0)
     limiter.release()  # now the first has the slot, and does not know it yet
     waiting[0].cancel()
-    await asyncio.wait_for(waiting[1], 1)
+    await asyncio.wait_for(waiting[1], 60)
     limiter.release()
-    await asyncio.wait_for(limiter.acquire(5), 1)
+    await asyncio.wait_for(limiter.acquire(5), 60)
 
 
 async def test_one_who_gives_up_waiting_leaves_no_trace():
@@ -70,7 +70,7 @@ async def test_one_who_gives_up_waiting_leaves_no_trace():
     await asyncio.sleep(0)
     assert limiter.waiting == 0
     limiter.release()
-    await asyncio.wait_for(limiter.acquire(5), 1)
+    await asyncio.wait_for(limiter.acquire(5), 60)
 
 
 def test_a_limiter_without_slots_is_refused():
@@ -134,7 +134,7 @@ async def test_a_flow_that_was_sent_away_waits_and_holds_up_no_other():
 async def test_what_is_nobodys_is_not_slowed_down():
     limiter = Limiter(2)
     with limiter.pausing(""):
-        await asyncio.wait_for(limiter.acquire(5), 1)
+        await asyncio.wait_for(limiter.acquire(5), 60)
 
 
 async def test_one_who_gives_up_in_the_line_of_a_flow_takes_nobody_along():
@@ -146,7 +146,7 @@ async def test_one_who_gives_up_in_the_line_of_a_flow_takes_nobody_along():
     waiting[1].cancel()
     await asyncio.sleep(0)
     limiter.release("a")
-    await asyncio.wait_for(waiting[2], 1)
+    await asyncio.wait_for(waiting[2], 60)
     limiter.release("c")
     assert repr(limiter) == "<Limiter 1 free, 0 waiting>"
 

@@ -123,7 +123,7 @@ class RegistryServer:
     def start(self) -> None:
         with (self.directory / "registry.log").open("ab") as log:
             self._process = subprocess.Popen([self._binary, "serve", str(self._config)], stdout=log, stderr=log)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
                 return

@@ -38,7 +38,7 @@ class Collector:
         """The spans of a trace, in the order in which they began."""
         return sorted((one for one in list(self.spans) if one.trace_id.hex() == trace), key=began)
 
-    def until(self, trace: str, *names: str, timeout: float = 30.0) -> list[Span]:
+    def until(self, trace: str, *names: str, timeout: float = 60.0) -> list[Span]:
         """The spans of a trace, once those that are named are among them."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -67,7 +67,7 @@ def collecting() -> Iterator[Collector]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             collector.asked.set()
-            collector.gate.wait(30)
+            collector.gate.wait(60)
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
             if collector.status == 200:

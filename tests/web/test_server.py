@@ -195,7 +195,7 @@ async def trickle(listener: Listener, start: bytes) -> bytes:
 
     dripping = asyncio.ensure_future(drip())
     try:
-        return await asyncio.wait_for(reader.read(), 10)
+        return await asyncio.wait_for(reader.read(), 60)
     except ConnectionResetError:
         return b""
     finally:

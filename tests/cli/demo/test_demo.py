@@ -101,7 +101,7 @@ def test_a_killed_demo_leaves_no_process_behind(directory: Path) -> None:
         assert plane is not None
     finally:
         os.kill(demo.pid, signal.SIGKILL)
-        demo.communicate(timeout=10)
+        demo.communicate(timeout=60)
     until(lambda: not any(component.identity.alive for component in plane.components))
 
 
@@ -109,7 +109,7 @@ def test_a_directory_with_other_things_is_not_emptied(directory: Path) -> None:
     directory.mkdir()
     (directory / "thesis.tex").touch()
     demo = start(directory, "--until-ready")
-    said = demo.communicate(timeout=30)[0]
+    said = demo.communicate(timeout=60)[0]
     assert demo.returncode == 1
     assert "holds something else than a demo" in said
     assert (directory / "thesis.tex").exists()

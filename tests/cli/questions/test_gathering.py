@@ -227,7 +227,7 @@ async def reader(client: Client, place: str) -> Client:
         Resource(Gvk(rbac, "v1", "RoleBinding"), "rolebindings", True), bound | {"subjects": subjects}, place
     )
     allowed = client.acting_as(user)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(Forbidden):
                 await allowed.get(CONFIG_MAPS, "c1", place)
