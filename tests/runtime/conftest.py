@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,8 @@ def clock() -> ManualClock:
 class Wire:
     """The real transport, with a hand on it.
 
-    `cut` drops requests, `lose_answers` lets so many of them happen unheard, a cleared `open` holds them up.
+    `cut` drops requests, `lose_answers` lets so many of them happen unheard, a cleared `open` holds them up. `after` is
+    told of each answer before it is handed on.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,7 @@ class Wire:
         self.lose_answers = 0
         self.open = asyncio.Event()
         self.open.set()
+        self.after: Callable[[Request], Awaitable[None]] | None = None
 
     async def send(self, request: Request) -> Response:
         self.requests.append(request)
@@ -45,6 +47,8 @@ class Wire:
             self.lose_answers -= 1
             await response.read()
             raise TransportError("the answer got lost")
+        if self.after is not None:
+            await self.after(request)
         return response
 
     def writes(self) -> list[str]:

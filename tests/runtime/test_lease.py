@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 
 from trimtab.base.clock import SystemClock
+from trimtab.base.http import Request, TransportError
 from trimtab.base.tasks import Tasks
 from trimtab.base.telemetry import Telemetry
 from trimtab.kube.client import Client
@@ -136,6 +137,57 @@ async def test_a_lease_is_left_too_where_the_answer_to_its_last_renewal_got_lost
     await until(lambda: not wire.lose_answers)
     await one.stop()
     assert (await spec(client, home)).get("holderIdentity", "") == ""
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["taken", "created"])
+async def test_who_is_told_to_end_while_it_takes_the_lease_does_not_keep_it(candidate, client, home, wire, there):
+    if there:
+        first = candidate("first")
+        first.start()
+        await until(lambda: first.at_work)
+        await first.stop()
+    given, heard = asyncio.Event(), asyncio.Event()
+
+    async def after(request: Request) -> None:
+        if request.method == ("PATCH" if there else "POST"):
+            given.set()
+            await heard.wait()
+
+    wire.after = after
+    one = candidate("one")
+    one.start()
+    await given.wait()
+    assert (await spec(client, home))["holderIdentity"] == "one"
+    ending = asyncio.ensure_future(one.stop())
+    await asyncio.sleep(0.1)
+    heard.set()
+    await ending
+    assert ((await spec(client, home)).get("holderIdentity", ""), one.terms) == ("", 0)
+
+
+async def test_who_ends_before_it_takes_the_lease_again_whose_answer_got_lost_does_not_keep_it(
+    candidate, client, home, wire
+):
+    async def after(request: Request) -> None:
+        if request.method == "POST":
+            raise TransportError("the answer got lost")
+
+    wire.after = after
+    one = candidate("one", renew_s=1.0)
+    one.start()
+    await until(lambda: one.elector.problem)
+    await one.stop()
+    assert ((await spec(client, home)).get("holderIdentity", ""), one.terms) == ("", 0)
+
+
+async def test_who_stands_by_and_ends_leaves_the_lease_to_its_holder(candidate, client, home):
+    one, two = candidate("one"), candidate("two")
+    one.start()
+    await until(lambda: one.at_work)
+    two.start()
+    await until(lambda: two.elector.holder == "one")
+    await two.stop()
+    assert (await spec(client, home))["holderIdentity"] == "one"
 
 
 async def test_the_lease_is_kept_until_the_work_has_ended(candidate, client, home):

@@ -98,6 +98,8 @@ class Elector:
         self._seen_at = 0.0
         self._renewed_at = 0.0
         self._said = ""
+        self._asked = False
+        """Whether the Lease may be ours though we do not lead: it was asked for since we stand by."""
         self.problem = ""
         """Why the last try to acquire or renew failed; empty where it did not, or where somebody else held it."""
 
@@ -148,7 +150,11 @@ class Elector:
 
     async def _term(self, lead: Callable[[], Awaitable[None]]) -> bool:
         """One time in office. False when it ended because the Lease was lost."""
-        await self._acquire()
+        try:
+            await self._acquire()
+        except asyncio.CancelledError:
+            await self._withdraw()
+            raise
         tasks = Tasks(f"lease-{self.name}")
         leader = tasks.spawn(_awaited(lead), name="lead")
         renewal = tasks.spawn(self._renew_until_lost(), name="renew")
@@ -172,7 +178,8 @@ class Elector:
                 await self._release()
 
     async def _acquire(self) -> None:
-        while not await self._try(timeout_s=self._renew_s):
+        self._asked = False
+        while not await self._attempt():
             if self.holder not in ("", self.identity):
                 self._say(f"is held by {self.holder}, standing by")
                 if self._telemetry is not None:
@@ -185,6 +192,19 @@ class Elector:
             await self._clock.sleep(pause)
         self._turn(leading=True)
         self._say(f"is ours: {self.identity} leads")
+
+    async def _attempt(self) -> bool:
+        """Try once, and to its end: only what was given to us can be let go, and not what is still on its way."""
+        tasks = Tasks(f"lease-{self.name}")
+        trying = tasks.spawn(self._try(timeout_s=self._renew_s), name="acquire")
+        try:
+            await asyncio.wait({trying})
+            return bool(trying.result())
+        except asyncio.CancelledError:
+            await asyncio.wait({trying}, timeout=_RELEASE_TIMEOUT_S)
+            raise
+        finally:
+            await tasks.close()
 
     async def _renew_until_lost(self) -> None:
         await self._clock.sleep(self._renew_s)
@@ -247,7 +267,7 @@ class Elector:
         return False
 
     async def _create(self) -> bool:
-        now = self._now()
+        now, self._asked = self._now(), True
         body: Body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -270,7 +290,7 @@ class Elector:
 
     async def _write(self, lease: _Lease) -> bool:
         """Make the Lease ours, or keep it ours. Raises Conflict when it is not any more what we saw."""
-        now = self._now()
+        now, self._asked = self._now(), True
         ours = lease.spec.holder_identity == self.identity
         transitions = lease.spec.lease_transitions or 0
         spec = LeaseSpec(
@@ -294,21 +314,28 @@ class Elector:
         """Let the next one in at once, instead of after the duration."""
         held, seen = self._leading, self._seen
         self._turn(leading=False)
-        if self._shared or not held or seen is None or self.holder != self.identity:
-            return
+        if not self._shared and held and seen is not None and self.holder == self.identity:
+            await self._let_go(seen)
+
+    async def _withdraw(self) -> None:
+        """Let go of what was given to us as we were told to end, or by an answer that got lost."""
+        if self._asked and not self._shared:
+            await self._let_go(None)
+
+    async def _let_go(self, seen: _Lease | None) -> None:
+        """Leave the Lease if it is ours, as it was last `seen`, or as it is."""
         try:
             async with asyncio.timeout(_RELEASE_TIMEOUT_S):
-                try:
-                    await self._leave(seen)
-                except Conflict:  # a renewal whose answer nobody waited for
-                    seen = await self._client.get(LEASES, self.name, self.namespace, type=_Lease)
-                    if seen.spec.holder_identity != self.identity:
-                        return
+                if seen is not None:
+                    try:
+                        return await self._leave(seen)
+                    except Conflict:
+                        pass  # a renewal whose answer nobody waited for
+                seen = await self._client.get(LEASES, self.name, self.namespace, type=_Lease)
+                if seen.spec.holder_identity == self.identity:
                     await self._leave(seen)
         except (ApiError, Unreachable, Transient, TimeoutError) as failure:
             self._say(f"was not released, it runs out by itself: {failure or 'no answer in time'}")
-        else:
-            self._say("is released")
 
     async def _leave(self, lease: _Lease) -> None:
         now = self._now()
@@ -320,6 +347,7 @@ class Elector:
             lease_transitions=lease.spec.lease_transitions,
         )
         await self._patch(lease, spec)
+        self._say("is released")
 
     def _say(self, what: str) -> None:
         """Log `what`, unless it was the last thing said: a standby of days is one line."""
