@@ -2,8 +2,10 @@
 
 import json
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import boto3
@@ -21,9 +23,18 @@ class Moto:
         self._server.start()
         name, self.port = self._server.get_host_and_port()
         self.host = f"{name}:{self.port}"
-        # What moto holds is of the process, not of the server: another test's buckets would be this one's.
-        urlopen(f"http://{self.host}/moto-api/reset", data=b"", timeout=30).close()
+        self._reset()
         self.client: Any = self.service("s3")
+
+    def _reset(self, tries: int = 3) -> None:
+        """What moto holds is of the process, not of the server: another test's buckets would be this one's."""
+        try:
+            urlopen(f"http://{self.host}/moto-api/reset", data=b"", timeout=30).close()
+        except HTTPError:  # on a busy machine the first answer has been a 500
+            if tries == 1:
+                raise
+            time.sleep(1)
+            self._reset(tries - 1)
 
     def service(self, name: str) -> Any:
         return boto3.client(

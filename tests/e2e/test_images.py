@@ -261,11 +261,11 @@ def test_a_restart_asks_for_nothing_that_is_known_and_the_command_shows_it(
     looked.chosen(ns, "1.0.0", "second")
     shown = trimtab(kubeconfig, "get", "images", "-n", ns).split()
     assert shown[shown.index("imagepolicy/second") :][1:4] == [f"{registry.host}/known", "1.0.0", "True"]
-    assert "looked at 2" in trimtab(kubeconfig, "reconcile", "image", "repository", "app", "-n", ns, "--timeout", "20s")
+    assert "looked at 2" in trimtab(kubeconfig, "reconcile", "image", "repository", "app", "-n", ns, "--timeout", "60s")
     looked.chosen(ns, "1.0.1")
     trimtab(kubeconfig, "suspend", "image", "policy", "second", "-n", ns)
     assert looked.get(ns, name="second")["spec"]["suspend"] is True
-    said = trimtab(kubeconfig, "resume", "imgpol", "second", "-n", ns, "--timeout", "20s")
+    said = trimtab(kubeconfig, "resume", "imgpol", "second", "-n", ns, "--timeout", "60s")
     assert f"chose {registry.host}/known:1.0.1" in said
 
 
