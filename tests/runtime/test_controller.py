@@ -247,6 +247,28 @@ async def test_no_more_passes_run_at_once_than_there_are_workers(harness):
     assert len(harness.started) == 4
 
 
+async def test_workers_come_as_they_are_needed_and_stay(clock):
+    harness = Harness(clock, concurrency=20)
+    harness.controller.start(harness.tasks)
+    await settle()
+    assert len(harness.tasks) == 1
+    for _ in range(3):
+        harness.controller.queue.add("web")
+        await settle()
+    assert len(harness.tasks) == 2, "one at work, and one that waits"
+    gate = asyncio.Event()
+    harness.script = lambda _: gate.wait()
+    for number in range(30):
+        harness.controller.queue.add(str(number))
+    await settle()
+    assert (len(harness.tasks), len(harness.controller.queue.in_flight)) == (20, 20)
+    gate.set()
+    await settle()
+    assert len(harness.started) == 33
+    await harness.controller.stop(0)
+    assert len(harness.tasks) == 0
+
+
 async def test_stop_waits_for_passes_in_flight_and_starts_no_new_ones(harness):
     gate = asyncio.Event()
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeAlias, TypeVar
 
 from trimtab.base.clock import Clock
@@ -54,7 +55,7 @@ class Pass(Generic[K]):
 
 
 class Controller(Generic[K]):
-    """`concurrency` workers that call `reconcile` for the keys of `queue`.
+    """Workers that call `reconcile` for the keys of `queue`; they come as they are needed, up to `concurrency`.
 
     `reconcile` returns a Result or raises: Waiting is tried again after its time, Transient and everything unforeseen
     with backoff, Terminal not before something moves. `backoff_cap` is in seconds, for all keys or per key.
@@ -80,6 +81,7 @@ class Controller(Generic[K]):
         self._deadline_s = deadline_s
         self._listeners: list[Callable[[Pass[K]], None]] = []
         self._workers: list[asyncio.Task[None]] = []
+        self._idle = 0
 
     def on_pass(self, listener: Callable[[Pass[K]], None]) -> None:
         """Call `listener` after every pass; it has to be quick and must not raise."""
@@ -90,9 +92,8 @@ class Controller(Generic[K]):
         if self._workers:
             raise RuntimeError(f"controller {self.name} is running already")
         self.queue.open()
-        self._workers = [
-            tasks.keep(self._work, name=f"{self.name}-{number}") for number in range(1, self.concurrency + 1)
-        ]
+        self._idle = 0
+        self._enlist(tasks)
 
     async def stop(self, grace_s: float = 30.0) -> frozenset[K]:
         """Take no new key, give the passes in flight `grace_s` seconds, then cancel them; the keys that were cut off.
@@ -114,12 +115,21 @@ class Controller(Generic[K]):
             log.warning("controller %s: %d passes were cut off after %.0f s", self.name, len(cut), grace_s)
         return cut
 
-    async def _work(self) -> None:
+    def _enlist(self, tasks: Tasks) -> None:
+        self._idle += 1
+        name = f"{self.name}-{len(self._workers) + 1}"
+        self._workers.append(tasks.keep(partial(self._work, tasks), name=name))
+
+    async def _work(self, tasks: Tasks) -> None:
         while True:
             try:
                 key = await self.queue.get()
             except Closed:
                 return
+            finally:
+                self._idle -= 1
+            if not self._idle and len(self._workers) < self.concurrency:
+                self._enlist(tasks)
             try:
                 with about(f"{self.name} {key}"), flow(f"{self.name} {key}"):
                     await self._run(key)
@@ -127,6 +137,7 @@ class Controller(Generic[K]):
                 self.queue.retry(key)  # cut off: whoever starts next takes it up
                 raise
             finally:
+                self._idle += 1
                 self.queue.done(key)
 
     async def _run(self, key: K) -> None:
