@@ -3,9 +3,10 @@
 import asyncio
 import base64
 import json
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +255,38 @@ def test_a_github_app_signs_in_and_a_token_that_is_revoked_is_replaced(
 def test_providers_that_are_not_served_are_refused(world: World, ns: str, provider: str) -> None:
     world.source(ns, world.repo(ns).url, provider=provider)
     failed(world, ns, "repo", "FeatureGateDisabled", f"spec.provider {provider}")
+
+
+@contextmanager
+def silent() -> Iterator[tuple[int, list[socket.socket]]]:
+    """The port of a server that takes every connection and says nothing, and the connections."""
+    server = socket.create_server(("127.0.0.1", 0), backlog=100)
+    taken: list[socket.socket] = []
+
+    def take() -> None:
+        with suppress(OSError):
+            while True:
+                taken.append(server.accept()[0])
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    try:
+        yield server.getsockname()[1], taken
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+        for connection in (server, *taken):
+            connection.close()
+
+
+def test_sources_whose_server_says_nothing_do_not_hold_up_others(world: World, ns: str) -> None:
+    repo = world.repo(ns)
+    commit = repo.commit({"settings.yaml": settings("settings", "a")})
+    with silent() as (port, taken):
+        for number in range(20):
+            world.source(ns, f"http://127.0.0.1:{port}/{number}.git", f"silent-{number}", timeout="5m")
+        until(lambda: len(taken) == 20, lambda: f"all are asked: {len(taken)}")
+        world.source(ns, repo.url)
+        ready(world, ns, "repo", commit)
+        assert not condition(world.get_source(ns, "silent-7"), "Ready"), "its time is not up"
+        world.let_go(ns)

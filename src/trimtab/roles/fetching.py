@@ -39,7 +39,8 @@ from trimtab.sources.git import GitSource
 from trimtab.sources.helm import HelmSource
 from trimtab.sources.oci import OciSource
 
-_WORKERS: Final = 8
+_WORKERS: Final = 32
+"""Most of them wait for a server, which may say nothing until its time is up; what takes more has slots of its own."""
 _SWEEP_EVERY_S: Final = 600.0
 _MIRROR_UNUSED_S: Final = 24 * 3600.0
 
