@@ -445,8 +445,9 @@ def heard(telling: Telling, kubeconfig: Path, tmp_path_factory: pytest.TempPathF
         all_do()
         until_told("closed")
         until(lambda: len(conversation(stands)) >= 3, lambda: f"the second revision is told: {conversation(stands)}")
+        # Drift that was corrected has no end: its alert goes after a while, by itself.
         with contextlib.suppress(AssertionError):
-            until(lambda: not any(standing().values()), "all is resolved", 5)
+            until(lambda: not any(count for tale, count in standing().items() if tale is not stands), "all is resolved")
         yield Heard({tale: conversation(tale) for tale in TALES}, fired, standing())
         for stage in stages.values():
             telling.let_go(stage.ns)
