@@ -59,3 +59,15 @@ def test_a_question_about_an_app_needs_neither_git_nor_what_converges_apps(
     found = after("--timeout", "1s", question, "nothing-of-this-name")
     assert "trimtab.controllers.reading" in found
     assert found.isdisjoint({"aiohttp", "prometheus_client", "trimtab.controllers.app", "trimtab.remotes.git.history"})
+
+
+def test_a_command_is_not_held_up_by_the_search_for_garbage() -> None:
+    program = (
+        "import contextlib, gc, sys; from trimtab.cli.main import main; sys.argv = ['trimtab', '--version']\n"
+        "before = sum(one['collections'] for one in gc.get_stats())\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        "kept = [[] for _ in range(50_000)]\n"
+        "print(sum(one['collections'] for one in gc.get_stats()) - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split()[-1] == "0"

@@ -341,6 +341,7 @@ async def _until_told(settings: "Settings") -> int:
     from trimtab.roles.process import Process
 
     # What is loaded by now stays: to look through it, and as often as Python does, took a twelfth of our CPU.
+    gc.collect()
     gc.freeze()
     gc.set_threshold(*_GARBAGE)
     stop = asyncio.Event()
