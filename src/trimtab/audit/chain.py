@@ -76,6 +76,9 @@ def taken_apart(line: bytes) -> tuple[bytes, bytes]:
     try:
         if not fits:
             raise ValueError("not a line of a ledger")
-        return bytes.fromhex(line[len(_OPEN) : len(_OPEN) + 64].decode()), line[_AT:-1]
+        said = line[len(_OPEN) : len(_OPEN) + 64].decode()
+        if (digest := bytes.fromhex(said)).hex() != said:
+            raise ValueError("not as a hash is written")
+        return digest, line[_AT:-1]
     except ValueError:
         raise Broken("it is no line of a ledger") from None
