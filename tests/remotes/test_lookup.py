@@ -80,8 +80,22 @@ async def test_a_name_that_does_not_exist_is_told_to_all_who_ask_and_asked_for_a
 
 async def test_patience_with_a_name_server_ends(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looking, "PATIENCE_S", 0.01)
-    with pytest.raises(Unresolved, match=r"^the host gone\.silent cannot be resolved: no name server has answered$"):
+    told = r"^the host gone\.silent cannot be resolved: no name server has answered; check the DNS of the cluster$"
+    with pytest.raises(Unresolved, match=told):
         await addresses("gone.silent", 443)
+
+
+async def test_where_there_can_be_no_more_threads_it_is_tried_again(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as narrow:
+        narrow.setattr(threading.Thread, "start", full)
+        with pytest.raises(RuntimeError):
+            await lookup("git.example", 443)
+    assert await lookup("git.example", 443) == ("9.9.9.9", "9.9.9.1")
 
 
 @pytest.mark.parametrize(("host", "ip"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("127.1", "127.0.0.1")])

@@ -12,8 +12,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.config import ClusterConfig, parse_kubeconfig
 from trimtab.kube.errors import ApiError, ConfigError, NotFound, Unreachable
 from trimtab.manifests.refs import Gvk, Key
-from trimtab.remotes.lookup import lookup
-from trimtab.remotes.reach import refusal
+from trimtab.remotes.reach import NotAllowed, Unresolved, addresses
 
 _SECRET = Gvk("", "v1", "Secret")
 _DEFAULT_ENTRIES = ("value", "value.yaml")
@@ -66,17 +65,10 @@ def understood(text: bytes, entry: Entry, clock: Clock) -> ClusterConfig:
 
 async def check_address(config: ClusterConfig) -> None:
     """Raise Unreachable if the server's name has no address, or one that nobody may be sent to."""
-    host, server = config.server.host or "", str(config.server)
     try:
-        found = await lookup(host, config.server.port or 443)
-    except TimeoutError as failure:
-        raise Unreachable(server, f"the host {host} cannot be resolved: no name server has answered") from failure
-    except (OSError, UnicodeError) as failure:
-        why = failure.strerror if isinstance(failure, OSError) else failure
-        raise Unreachable(server, f"the host {host} cannot be resolved: {why}") from failure
-    for address in found:
-        if why := refusal(address):
-            raise Unreachable(server, f"{host} is {address}, {why}, which is never contacted")
+        await addresses(config.server.host or "", config.server.port or 443)
+    except (Unresolved, NotAllowed) as failure:
+        raise Unreachable(str(config.server), str(failure)) from failure
 
 
 def _missing(message: str) -> Transient:

@@ -28,19 +28,25 @@ async def lookup(host: str, port: int) -> tuple[str, ...]:
     if answer is None:
         answer = _asking[host, port] = Future()
         # A daemon: who is told to end does not wait for a name server.
-        Thread(target=_ask, args=(host, port, answer), name=f"lookup {host}", daemon=True).start()
+        asking = Thread(target=_ask, args=(host, port, answer), name=f"lookup {host}", daemon=True)
+        try:
+            asking.start()
+        except RuntimeError:  # there can be no more of them now: who asks later is not to wait for this one
+            del _asking[host, port]
+            raise
     async with asyncio.timeout(PATIENCE_S):
         return await asyncio.shield(asyncio.wrap_future(answer))
 
 
 def _ask(host: str, port: int, answer: "Future[tuple[str, ...]]") -> None:
     try:
-        found = _addresses(host, port)
+        try:
+            found = _addresses(host, port)
+        finally:
+            del _asking[host, port]
     except (OSError, ValueError, OverflowError) as failure:
-        del _asking[host, port]
         answer.set_exception(failure)
     else:
-        del _asking[host, port]
         answer.set_result(found)
 
 

@@ -51,7 +51,8 @@ async def addresses(host: str, port: int, *, deny_private: bool = False) -> tupl
     try:
         ips = await lookup(host, port)
     except TimeoutError as failure:
-        raise Unresolved(f"the host {host} cannot be resolved: no name server has answered") from failure
+        words = "no name server has answered; check the DNS of the cluster"
+        raise Unresolved(f"the host {host} cannot be resolved: {words}") from failure
     except (OSError, UnicodeError) as failure:
         why = failure.strerror if isinstance(failure, OSError) else failure
         raise Unresolved(f"the host {host} cannot be resolved: {why}; check the spelling") from failure
