@@ -73,9 +73,11 @@ class Needles:
         """Look for `secret`, too; of one with many lines, for each that is long enough to be told from chance."""
         data = secret.encode() if isinstance(secret, str) else secret
         lines = data.splitlines()
+        known = dict(self._forms)
         for part in {data, *(line for line in lines if len(lines) > 1 and len(line) > 30 and b"-----" not in line)}:
             for form, written in forms(part):
-                self._forms.setdefault(written, (name, form))
+                known.setdefault(written, (name, form))
+        self._forms = known  # a new one: a lookout's threads may be at the old
 
     def leaks(self, place: str, data: bytes | str) -> list[Leak]:
         """What of it is in `data`."""

@@ -9,6 +9,7 @@ controller and all its files are watched; at the end comes everything that it to
 Values of fewer than six characters are not hidden (docs/substitution.md), so the canaries are longer.
 """
 
+import itertools
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,3 +192,16 @@ def test_no_canary_sings_where_it_should_not(ground: Ground) -> None:
     programs = {"git", "git-remote-https", "kustomize", "helm"} | ({"ssh"} if Sshd.available() else set())
     assert {name for name in programs if not any(name in seen for seen in lookout.seen)} == set(), lookout.seen
     assert "Traceback" not in ground.controller.log, ground.controller.log[-4000:]
+
+
+def test_a_secret_may_be_added_while_somebody_looks() -> None:
+    needles = Needles()
+
+    class Growing(bytes):
+        def find(self, *arguments: Any) -> int:
+            needles.add("another", f"secret {next(numbers)}")
+            return super().find(*arguments)
+
+    numbers = itertools.count()
+    assert needles.leaks("here", Growing(b"secret 0")) == []
+    assert [leak.secret for leak in needles.leaks("here", b"secret 0")] == ["another"]
