@@ -11,7 +11,7 @@ from trimtab.artifacts.tree import Tree
 from trimtab.base.errors import Terminal
 from trimtab.controllers.includes import Includes, differ, find_loop
 from trimtab.controllers.index import Published, SourceId, SourceIndex
-from trimtab.controllers.sourcing import IncludeUnavailable
+from trimtab.controllers.producing import IncludeUnavailable
 from trimtab.kube.informer import Applied, Deleted
 from trimtab.manifests.refs import Key
 

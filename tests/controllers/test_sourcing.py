@@ -17,7 +17,8 @@ from trimtab.artifacts.tree import Entry, Tree
 from trimtab.base.clock import SystemClock
 from trimtab.base.errors import Transient
 from trimtab.controllers.index import SourceId, SourceIndex
-from trimtab.controllers.sourcing import Produced, Sources, Static, Surroundings, Withheld
+from trimtab.controllers.producing import Produced, Static, Withheld
+from trimtab.controllers.sourcing import Sources, Surroundings
 from trimtab.kube.client import Client
 from trimtab.manifests.refs import Key
 from trimtab.runtime.controller import Done

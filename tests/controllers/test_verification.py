@@ -20,7 +20,7 @@ from trimtab.base.errors import Terminal, Transient
 from trimtab.base.http import AiohttpTransport
 from trimtab.cluster.gitserver import GitServer
 from trimtab.controllers import verification
-from trimtab.controllers.sourcing import Withheld
+from trimtab.controllers.producing import Withheld
 from trimtab.controllers.verification import Verification, demanded
 from trimtab.kube.client import Client
 from trimtab.manifests.refs import Gvk

@@ -7,7 +7,8 @@ from trimtab.artifacts.snapshot import Snapshot
 from trimtab.base.errors import Terminal, Transient
 from trimtab.base.traces import span
 from trimtab.controllers import supported, ways
-from trimtab.controllers.sourcing import Produced, Status, secret
+from trimtab.controllers.credentials import secret
+from trimtab.controllers.producing import Produced, Status
 from trimtab.kube.client import Client
 from trimtab.sources.bucket import Access, BucketSource, Keys, Ldap, Wanted, Way, parse_endpoint
 

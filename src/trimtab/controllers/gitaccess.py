@@ -6,7 +6,7 @@ from trimtab.api.names import Reason
 from trimtab.api.source import GitProvider, GitRepository
 from trimtab.base.errors import Terminal
 from trimtab.controllers import ways
-from trimtab.controllers.sourcing import secret
+from trimtab.controllers.credentials import secret
 from trimtab.kube.client import Client
 from trimtab.remotes.git.github import App, Apps
 from trimtab.sources.git import ANONYMOUS, Credentials, GitSpec

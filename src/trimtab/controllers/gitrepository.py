@@ -16,7 +16,7 @@ from trimtab.controllers import includes, rewinds, supported, verification
 from trimtab.controllers.gitaccess import GitAccess
 from trimtab.controllers.includes import Includes
 from trimtab.controllers.index import Published
-from trimtab.controllers.sourcing import Produced, Status, Withheld
+from trimtab.controllers.producing import Produced, Status, Withheld
 from trimtab.controllers.verification import Verification
 from trimtab.kube.client import Client
 from trimtab.remotes.git.said import Said

@@ -7,7 +7,7 @@ import msgspec
 from trimtab.api.helm import HelmRepository
 from trimtab.base.errors import Transient
 from trimtab.controllers import ways
-from trimtab.controllers.sourcing import secret
+from trimtab.controllers.credentials import secret
 from trimtab.kube.client import Client
 from trimtab.remotes.oci.reference import Repository
 from trimtab.sources import helm, oci

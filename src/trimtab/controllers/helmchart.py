@@ -20,7 +20,7 @@ from trimtab.controllers import helmaccess, supported
 from trimtab.controllers.dependencycharts import DependencyCharts
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.ociverification import Signers, check_verification
-from trimtab.controllers.sourcing import Produced, Status
+from trimtab.controllers.producing import Produced, Status
 from trimtab.controllers.standing import Stores
 from trimtab.kube.client import Client
 from trimtab.manifests.conditions import find

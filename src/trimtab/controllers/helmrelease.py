@@ -38,12 +38,11 @@ from trimtab.kube.errors import ApiError, NotFound, StaleGroup, UnknownKind, Unr
 from trimtab.kube.informer import Informer
 from trimtab.manifests.conditions import find, truth
 from trimtab.manifests.refs import Gvk, Key
-from trimtab.runtime.controller import Again, Done, Result
+from trimtab.runtime.controller import LEAST_INTERVAL_S, Again, Done, Result
 from trimtab.runtime.finalizers import drop, ensure
 from trimtab.targets.kubernetes.desired import Desired
 from trimtab.targets.kubernetes.tracking import News
 
-LEAST_INTERVAL_S = 1.0
 _OLD_VIEW_S = 1.0
 _LONGEST_PASS_S = 1800.0
 _LONG_WAITS = 20

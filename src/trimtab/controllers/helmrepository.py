@@ -8,7 +8,7 @@ from trimtab.artifacts.publish import LEFT_OUT, Form
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.base.traces import span
 from trimtab.controllers import helmaccess, supported
-from trimtab.controllers.sourcing import Produced, Static, Status
+from trimtab.controllers.producing import Produced, Static, Status
 from trimtab.kube.client import Client
 from trimtab.manifests.refs import Key
 from trimtab.sources.helm import HelmSource, HelmSpec, Validators

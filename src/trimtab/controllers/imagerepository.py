@@ -30,12 +30,11 @@ from trimtab.manifests.refs import Key
 from trimtab.remotes.oci.reference import TAG
 from trimtab.remotes.oci.registry import Listed
 from trimtab.remotes.oci.wire import Access
-from trimtab.runtime.controller import Again, Done, Result
+from trimtab.runtime.controller import LEAST_INTERVAL_S, Again, Done, Result
 from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import drop, ensure
 from trimtab.runtime.shares import Crowded, Shares
 
-LEAST_INTERVAL_S = 1.0
 _SHARE = 50
 """Looks at one registry, or those of one namespace, at a time: the other workers are for the others."""
 _MOST_ASKED = 50

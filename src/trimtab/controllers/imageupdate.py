@@ -41,7 +41,7 @@ from trimtab.manifests.conditions import find, truth
 from trimtab.manifests.refs import Key
 from trimtab.remotes.forges.dialects import Wish
 from trimtab.remotes.forges.pulls import Pulls
-from trimtab.runtime.controller import Again, Done, Result
+from trimtab.runtime.controller import LEAST_INTERVAL_S, Again, Done, Result
 from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import drop, ensure
 from trimtab.runtime.shares import Crowded, Shares
@@ -49,7 +49,6 @@ from trimtab.sources.git import GitSpec
 
 log = logging.getLogger(__name__)
 
-LEAST_INTERVAL_S: Final = 1.0
 UP_TO_DATE: Final = "repository up-to-date"
 _SAY_AGAIN_S: Final = 600.0
 """So often at most a run that found nothing is told in the status: at rest nothing is written."""

@@ -12,9 +12,10 @@ from trimtab.artifacts.publish import Publisher
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.base.errors import Terminal
 from trimtab.controllers.index import Published, SourceId, SourceIndex
-from trimtab.controllers.sourcing import LEAST_INTERVAL_S, IncludeUnavailable
+from trimtab.controllers.producing import IncludeUnavailable
 from trimtab.kube.informer import Applied, Event, Informer
 from trimtab.manifests.refs import Key
+from trimtab.runtime.controller import LEAST_INTERVAL_S
 from trimtab.sources.compose import Overlay, compose, inside
 
 MOST = 100

@@ -1,44 +1,33 @@
-"""The story of one Kustomization: resolve, render, plan, gate, intend, converge, prune, settle."""
+"""The story of one Kustomization: resolve, render, converge, settle; and meanwhile what is in force is kept."""
 
 import contextlib
 from collections import ChainMap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from trimtab.api import names
 from trimtab.api.gvk import KUSTOMIZATION
 from trimtab.api.kustomize import Kustomization
-from trimtab.api.requests import correction_asked
 from trimtab.base.clock import Clock, rfc3339
 from trimtab.base.errors import Transient, TrimtabError, Waiting
-from trimtab.base.traces import NO_TRACES, Traces, span
-from trimtab.controllers import (
-    dependencies,
-    drifting,
-    early,
-    expressions,
-    gating,
-    health,
-    importing,
-    plaintext,
-    supported,
-    verdicts,
-)
+from trimtab.base.traces import NO_TRACES, Traces
+from trimtab.controllers import dependencies, early, expressions, importing, plaintext, supported
 from trimtab.controllers.access import Access
-from trimtab.controllers.app import App, Attempt, Build, Held
+from trimtab.controllers.app import App, Attempt, Build
 from trimtab.controllers.auditing import Auditor
 from trimtab.controllers.bases import Bases
-from trimtab.controllers.basis import Basis, Outdated, outlived, recall
+from trimtab.controllers.basis import Basis, Outdated, outlived
 from trimtab.controllers.building import Building
 from trimtab.controllers.claims import Claims
+from trimtab.controllers.converging import Converging
 from trimtab.controllers.decrypting import Decrypting
-from trimtab.controllers.farewell import TERMINATION_LOOK_S, Farewell
+from trimtab.controllers.farewell import Farewell
 from trimtab.controllers.freeze import Freeze
 from trimtab.controllers.handover import Handover
 from trimtab.controllers.history import Trial
 from trimtab.controllers.holders import Holder
 from trimtab.controllers.index import Published, SourceIndex
-from trimtab.controllers.journeys import Journeys, effects
+from trimtab.controllers.journeys import Journeys
 from trimtab.controllers.keeping import Keeping
 from trimtab.controllers.neighbours import Neighbours
 from trimtab.controllers.orphans import Orphans
@@ -49,6 +38,7 @@ from trimtab.controllers.records import Records
 from trimtab.controllers.retreat import Retreat
 from trimtab.controllers.ripple import Ripple
 from trimtab.controllers.scribe import Scribe
+from trimtab.controllers.settling import Settling
 from trimtab.controllers.standing import Standing
 from trimtab.controllers.state import ObjectState
 from trimtab.controllers.substituting import Substituting, lasting
@@ -56,24 +46,16 @@ from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, StaleGroup, UnknownKind, Unreachable
 from trimtab.kube.informer import Informer
 from trimtab.manifests.conditions import find, truth
-from trimtab.manifests.refs import Gvk, Key, Ref
+from trimtab.manifests.refs import Key, Ref
 from trimtab.render.render import Renderer
-from trimtab.runtime.controller import Again, Done, Result
+from trimtab.runtime.controller import LEAST_INTERVAL_S, Again, Done, Result
 from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import ensure
-from trimtab.targets.contract import Drift, Effect, Outcome
-from trimtab.targets.kubernetes import gate, inventory
-from trimtab.targets.kubernetes.desired import PREFIX, Owner
+from trimtab.targets.contract import Drift
+from trimtab.targets.kubernetes import inventory
 from trimtab.targets.kubernetes.inventory import Entry
-from trimtab.targets.kubernetes.planning import KubePlan
-from trimtab.targets.kubernetes.wish import Wish
 
-LEAST_INTERVAL_S = 1.0
-"""An interval of `0s` passes admission, as in Flux; it must not become a busy loop."""
-PENDING_LOOK_S = 10.0
-"""How often an object that is awaited is read where no event tells of it."""
 _REFUSALS = (ApiError, UnknownKind, StaleGroup, Unreachable)
-_OURS_NOW = (Effect.CREATED, Effect.CONFIGURED, Effect.CORRECTED, Effect.UNCHANGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +100,6 @@ class Kustomizations:
         on_commit: Callable[[str], None] = lambda _committed: None,
     ) -> None:
         self._world = world
-        self._on_commit = on_commit
-        self._on_ready = on_ready
         self._apps: dict[Key, App] = {}
         self._bases: dict[Key, Basis] = {}
         self.journeys = Journeys(world.traces, world.clock)
@@ -141,6 +121,10 @@ class Kustomizations:
             places=world.places,
         )
         self._keeping = Keeping(world.access, self._handover, self.scribe, again)
+        self._converging = Converging(
+            *(world.client, world.clock, world.access, self._handover, self._pruning, self.scribe)
+        )
+        self._settling = Settling(world.client, world.clock, self.scribe, self.journeys, on_ready, on_commit)
         self.ripple = Ripple()
         enter, retreat = self._enter, Retreat(objects, self.ripple, world.clock)
         self._farewell = Farewell(world.client, enter, world.access, self._pruning, self.scribe, self._apps, retreat)
@@ -239,16 +223,12 @@ class Kustomizations:
                 raise Waiting(failure.reason, failure.message, after=silent_s) from failure
             await self._fail(ks, app, failure)
             raise
-        except (ApiError, UnknownKind, StaleGroup) as refusal:
+        except _REFUSALS as refusal:
+            if isinstance(refusal, Unreachable) and refusal.server == self._world.client.server:
+                raise  # nobody could be told
             told = Transient(names.Reason.RECONCILIATION_FAILED, str(refusal))
             await self._fail(ks, app, told)
             raise told from refusal
-        except Unreachable as silence:
-            if silence.server == self._world.client.server:
-                raise  # nobody could be told
-            told = Transient(names.Reason.RECONCILIATION_FAILED, str(silence))
-            await self._fail(ks, app, told)
-            raise told from silence
 
     def _silent_s(self, ks: Kustomization, app: App, failure: TrimtabError) -> float:
         """For how many seconds more nothing need be said of `failure`."""
@@ -290,15 +270,13 @@ class Kustomizations:
             plaintext.check(ks, build)
             self.scribe.tell_plaintext(ks, app, build, revision)
             self._bases[ks.key] = Basis.of(ks, published, build)
-            outcomes = await self._converge(ks, app, build, client, revision)
+            outcomes = await self._converging.converge(ks, app, build, client, revision)
         except TrimtabError as failure:
             # Also where nothing could be built: what was built last is what is enforced.
             if app.good is not None and app.good is not build:
-                await self._keeping.enforce(ks, app, self._wish(ks, app, app.good, client))
+                await self._keeping.enforce(ks, app, self._converging.wish(ks, app, app.good, client))
             raise lasting(ks, failure, elsewhere=self._world.bases.uses(ks.key)) from failure.__cause__
-        return await self._settle(ks, app, build, client, published, outcomes)
-
-    # --- resolve and render
+        return await self._settling.settle(ks, app, build, client, published, outcomes)
 
     def _depart(self, ks: Kustomization, app: App, revision: str) -> None:
         source, ready = ks.spec.source_ref.kind, find(app.status.conditions, names.ConditionType.READY)
@@ -390,97 +368,6 @@ class Kustomizations:
             app.target.forgive(app.key)
         app.tried = True
 
-    # --- converge
-
-    def _wish(self, ks: Kustomization, app: App, build: Build, client: Client) -> Wish:
-        mode = drifting.mode_of(ks)
-        if correction_asked(ks.metadata.annotations, app.status.last_handled_reconcile_at):
-            mode = names.DriftMode.CORRECT
-        each = ks.metadata.annotations.get(names.Annotation.GATE) == names.GateMode.EACH
-        owner, force = Owner(PREFIX, ks.key), ks.spec.force
-        before = drifting.applied_before(app, build)
-        wish = Wish(
-            owner, client, build.items, app.inventory, ks.spec.prune, mode, force, each, before, ks.spec.interval_s
-        )
-        return wish._replace(witness=self.scribe.witness(ks, app, build))
-
-    async def _converge(
-        self, ks: Kustomization, app: App, build: Build, client: Client, revision: str
-    ) -> list[Outcome]:
-        await self._handover.contest(ks, app, build)
-        target, wish = app.target, self._wish(ks, app, build, client)
-        plan = target.plan(wish, await target.observe(wish))
-        if plan.deletions:
-            await self._handover.survey()
-        self._handover.part(ks.key, (change.ref for change in plan.deletions))
-        plan = self._guard_empty(ks, app, build, plan)
-        self.scribe.notify(ks, app)
-        plan = await self._pruning.guard(ks, app, wish, plan)
-        self.scribe.held(ks, app)
-        if not (plan.quiet and app.inventory.keys() >= build.refs):
-            await self._world.access.client_for(ks, app.at, writing=True)
-            await self._world.access.admit(ks, app.at, build.items)
-            if not app.unresolved:  # what is told to differ has to be told right
-                plan = await target.prove(wish, plan)
-        if plan.quiet and app.inventory.keys() >= build.refs:
-            app.good, app.enforced = build, app.provenance
-            app.trial.applied = app.trial.applied or rfc3339(self._world.clock.now())
-            return []
-        first = gating.ahead(wish, plan)
-        with span("gate"):
-            judgements = await gating.judge(app, wish, plan, but=first)
-        plan, refused = gate.admitted(plan, judgements)
-        before = app.good, app.enforced
-        app.good, app.enforced = build, app.provenance
-        await self._intend(ks, app, build, revision)
-        outcomes = await _carried_out(refused, target.converge(wish, plan, judgements, ahead=first))
-        if gating.failed(first, outcomes):
-            with span("gate"):
-                plan = await gating.rest(app, wish, plan, first, before)
-            outcomes = await _carried_out(outcomes, target.converge(wish, plan, judgements))
-        self._take_stock(app, build, outcomes)
-        self._handover.taken_over(ks.key, (o.ref for o in outcomes if o.effect in _OURS_NOW))
-        self.scribe.announce(ks, revision, outcomes)
-        verdicts.check(outcomes, build.refs)
-        app.trial.applied = app.trial.applied or rfc3339(self._world.clock.now())
-        return outcomes
-
-    def _guard_empty(self, ks: Kustomization, app: App, build: Build, plan: KubePlan) -> KubePlan:
-        """An empty render prunes nothing unless that is said to be meant (ENGINE.md, P3).
-
-        What others have taken over is not pruned: an app from which the last object moved away has nothing to keep.
-        """
-        plan = self._pruning.hand_over(app, plan) if not build.items else plan
-        meant = ks.metadata.annotations.get(names.Annotation.ALLOW_EMPTY) == "true"
-        if build.items or not plan.deletions or meant:
-            app.held = None
-            return plan
-        message = (
-            f"{ks.spec.path or 'the path'} renders to nothing: {len(app.inventory)} objects are kept. "
-            f'If that is meant, set the annotation {names.Annotation.ALLOW_EMPTY}: "true"'
-        )
-        app.held = Held("EmptyRender", message)
-        return plan._replace(deletions=())
-
-    async def _intend(self, ks: Kustomization, app: App, build: Build, revision: str) -> None:
-        """Put on record what is about to be written. Where nothing is new, only a fresh start costs a look."""
-        merged = inventory.union(app.inventory, [Entry(item.ref, item.gvk.version) for item in build.items])
-        if merged == app.inventory and self.scribe.intended(app):
-            await recall(self._world.client, app)
-        else:
-            app.inventory = merged
-            await self.scribe.intend(ks, app, revision)
-
-    def _take_stock(self, app: App, build: Build, outcomes: list[Outcome]) -> None:
-        """Move the inventory to what is known now; the next status carries it."""
-        for outcome in outcomes:
-            if outcome.effect in (Effect.DELETED, Effect.RELEASED):
-                app.inventory.pop(outcome.ref, None)
-        if app.inventory.keys() <= build.refs:
-            app.granted = frozenset()
-        app.unresolved = {ref: since for ref, since in app.unresolved.items() if ref in build.refs}
-        app.identify(build.items)
-
     async def _hold(self, ks: Kustomization, app: App) -> None:
         """While it waits for others, what it applied last stays enforced. What fails here is told later."""
         if app.good is None:
@@ -489,7 +376,7 @@ class Kustomizations:
             place = await self._enter(ks, app)  # it may be another one by now, where nothing of it is in force
             client = await self._world.access.client_for(ks, place)
             if app.good is not None:
-                await self._keeping.enforce(ks, app, self._wish(ks, app, app.good, client))
+                await self._keeping.enforce(ks, app, self._converging.wish(ks, app, app.good, client))
 
     async def _watch_over(self, ks: Kustomization, app: App) -> Result:
         """While it is suspended, what it applied last is looked at; what cannot be is looked at later, and not told."""
@@ -503,72 +390,7 @@ class Kustomizations:
                 # a process before this one has applied it: there is no other copy of that than at its source
                 app.good = await self._building.build(ks, app, published)
             if app.good is not None:
-                await self._keeping.watch(ks, app, self._wish(ks, app, app.good, client))
+                await self._keeping.watch(ks, app, self._converging.wish(ks, app, app.good, client))
         except (TrimtabError, *_REFUSALS):
             return Again(max(ks.spec.interval_s, LEAST_INTERVAL_S))
         return Done()
-
-    # --- settle
-
-    async def _settle(
-        self, ks: Kustomization, app: App, build: Build, client: Client, published: Published, outcomes: list[Outcome]
-    ) -> Result:
-        patient = (
-            app.pending_since is not None and app.pending_since + early.SETTLE_GRACE_S < self._world.clock.monotonic()
-        )
-        await app.target.look_again(client, ks.key, build.items, unwatched=patient)
-        if ks.spec.wait or ks.spec.health_checks:
-            self.journeys.check(ks.key)
-        judged = await self._health(ks, app, build, client)
-        now, revision = self._world.clock.monotonic(), published.artifact.revision
-        pending_for = now - (app.pending_since or now)
-        left = ks.spec.timeout_s - pending_for
-        match judged.health:
-            case health.Health.PENDING if left > 0:
-                app.pending_since = app.pending_since or now
-                grace = early.settling_s(pending_for, calm=self._world.client.calm)
-                look = PENDING_LOOK_S if ks.spec.health_checks else float("inf")
-                look = min(look, app.target.next_look(build.items, PENDING_LOOK_S))
-                if grace > 0:
-                    return Again(min(left, grace, look))
-                app.revision = ""
-                await self.scribe.wait(ks, app, revision, f"waiting for {judged.message}")
-                return Again(min(left, look))
-            case health.Health.PENDING:
-                words = f"health check timed out after {ks.spec.timeout_s:g} s: {judged.message}"
-                raise Transient(names.Reason.HEALTH_CHECK_FAILED, words)
-            case health.Health.BAD:
-                raise Transient(names.Reason.HEALTH_CHECK_FAILED, f"health check failed: {judged.message}")
-        app.pending_since = None
-        if app.deferred is not None:
-            return Again(app.deferred)
-        moved, app.revision = app.revision != revision, revision
-        self.journeys.arrive(ks.key)
-        # What another process applied, or an app begins with, was committed before anybody waited for it.
-        news = app.status.last_applied_revision not in ("", revision)
-        await self.scribe.finish(ks, app, build, published, now - app.began)
-        if moved:
-            self._on_ready(ks.key, now - app.began)
-        if moved and news and (committed := published.artifact.metadata.get(names.COMMIT_TIME)):
-            self._on_commit(committed)
-        terminating = app.postponed or any(outcome.effect is Effect.WAITING for outcome in outcomes)
-        return Again(TERMINATION_LOOK_S if terminating else max(ks.spec.interval_s, LEAST_INTERVAL_S))
-
-    async def _health(self, ks: Kustomization, app: App, build: Build, client: Client) -> health.Judgement:
-        target = app.target
-        if ks.spec.wait:
-            return health.judge(await target.verdicts(client, [item for item in build.items if item.watched]))
-        verdicts = {}
-        for check in ks.spec.health_checks:
-            gvk = Gvk.of(check.api_version or "v1", check.kind)
-            ref = Ref(gvk.group, gvk.kind, check.namespace or ks.metadata.namespace, check.name)
-            verdicts[ref] = await target.verdict_of(client, gvk, ref, ks.key)
-        return health.judge(verdicts)
-
-
-async def _carried_out(known: list[Outcome], acting: AsyncIterator[Outcome]) -> list[Outcome]:
-    """What is `known` already, and what comes of `acting`."""
-    with span("apply") as applying:
-        outcomes = known + [outcome async for outcome in acting]
-        applying.say(objects=len(outcomes), **effects(outcomes))
-    return outcomes

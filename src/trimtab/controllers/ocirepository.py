@@ -8,7 +8,7 @@ from trimtab.artifacts.snapshot import Snapshot
 from trimtab.base.traces import found, span
 from trimtab.controllers import registryaccess, supported
 from trimtab.controllers.ociverification import Signers, check_verification
-from trimtab.controllers.sourcing import Produced, Status
+from trimtab.controllers.producing import Produced, Status
 from trimtab.kube.client import Client
 from trimtab.sources.oci import OciSource, OciSpec
 

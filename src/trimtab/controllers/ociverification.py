@@ -4,7 +4,7 @@ from trimtab.api import names
 from trimtab.api.helm import HelmChart
 from trimtab.api.oci import OCIRepository, OciVerification, SignatureProvider
 from trimtab.base.errors import Terminal, Transient
-from trimtab.controllers.sourcing import secret
+from trimtab.controllers.credentials import secret
 from trimtab.crypto import keyless
 from trimtab.crypto.identity import MOST_IDENTITIES, Identity
 from trimtab.crypto.notation import BadPolicy, Policy

@@ -25,11 +25,10 @@ from trimtab.kube.informer import Informer
 from trimtab.manifests.conditions import find, truth
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.remotes.oidc import is_issuer
-from trimtab.runtime.controller import Again, Done, Result
+from trimtab.runtime.controller import LEAST_INTERVAL_S, Again, Done, Result
 from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import drop, ensure
 
-LEAST_INTERVAL_S = 1.0
 _SECRET = Gvk("", "v1", "Secret")
 _CLAIMS = ("claims", "vars")
 

@@ -6,7 +6,7 @@ from trimtab.api import names
 from trimtab.api.meta import LocalRef, ObjectMeta
 from trimtab.base.errors import Transient
 from trimtab.controllers import ways
-from trimtab.controllers.sourcing import secret
+from trimtab.controllers.credentials import secret
 from trimtab.kube.client import Client
 from trimtab.kube.errors import NotFound
 from trimtab.manifests.refs import Gvk

@@ -1,45 +1,46 @@
 """The story that every source has in common: produce a snapshot, publish it, say so; hold the last one if it fails."""
 
 import asyncio
-import base64
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic
 
 import msgspec
 
 from trimtab.api import names
-from trimtab.api.bucket import BucketStatus
-from trimtab.api.helm import HelmChartStatus, HelmRepositoryStatus
-from trimtab.api.oci import OCIRepositoryStatus
-from trimtab.api.source import Artifact, GitRepositoryStatus
+from trimtab.api.source import Artifact
 from trimtab.artifacts.publish import ARCHIVE, Form, Publisher
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.artifacts.store import Corrupt
 from trimtab.base.clock import Clock
-from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
+from trimtab.base.errors import Terminal, Transient, TrimtabError
 from trimtab.base.traces import NO_TRACES, Traces, found, held, span
 from trimtab.controllers import progress
 from trimtab.controllers.auditing import Auditor
 from trimtab.controllers.index import Published, SourceId, SourceIndex
 from trimtab.controllers.journeys import Arrivals
 from trimtab.controllers.lookback import Lookback
-from trimtab.controllers.offering import Named
+from trimtab.controllers.producing import (
+    IncludeUnavailable,
+    Produced,
+    Producer,
+    Source,
+    Static,
+    Status,
+    Withheld,
+)
 from trimtab.controllers.state import ObjectState
 from trimtab.controllers.voice import Voice
 from trimtab.kube.client import Client
-from trimtab.kube.errors import ApiError, NotFound
+from trimtab.kube.errors import ApiError
 from trimtab.kube.informer import Informer
 from trimtab.manifests.conditions import find, truth
-from trimtab.manifests.refs import Gvk, Key
-from trimtab.runtime.controller import Again, Done, Result
+from trimtab.manifests.refs import Key
+from trimtab.runtime.controller import LEAST_INTERVAL_S, Again, Done, Result
 from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import drop, ensure
 
-LEAST_INTERVAL_S = 1.0
-"""An interval of `0s` passes admission, as in Flux; it must not become a busy loop."""
-_SECRET = Gvk("", "v1", "Secret")
 _FAILURES = (
     names.ConditionType.FETCH_FAILED,
     names.ConditionType.INCLUDE_UNAVAILABLE,
@@ -49,28 +50,6 @@ _FAILURES = (
 _OF_STORAGE = frozenset(
     {names.Reason.STORAGE_OPERATION_FAILED, names.Reason.ARCHIVE_OPERATION_FAILED, names.Reason.INVALID_PATH}
 )
-
-Status: TypeAlias = GitRepositoryStatus | OCIRepositoryStatus | BucketStatus | HelmRepositoryStatus | HelmChartStatus
-
-
-class _Spec(Protocol):
-    @property
-    def suspend(self) -> bool: ...
-    @property
-    def interval_s(self) -> float: ...
-
-
-class SourceObject(Named, Protocol):
-    """What the objects of all kinds of sources have in common."""
-
-    @property
-    def spec(self) -> _Spec: ...
-    @property
-    def status(self) -> Status: ...
-
-
-Source = TypeVar("Source", bound=SourceObject)
-_Read_contra = TypeVar("_Read_contra", bound=SourceObject, contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,73 +65,6 @@ class Surroundings(Generic[Source]):
     traces: Traces = NO_TRACES
     auditor: Auditor | None = None
     lookback: Lookback | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Produced:
-    """What one pass brought. `metadata` goes into the artifact, `archive` is a content to publish as it is.
-
-    `form` says what the published file is called; `reason` and `message` are those of Ready, where they are particular.
-    `observed` are the fields of the status that say what the artifact was made with; `verified` says who signed it;
-    `history` is asked once all is done, and has words if what came does not follow from what was there before.
-    """
-
-    snapshot: Snapshot
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    archive: str = ""
-    observed: Mapping[str, Any] = field(default_factory=dict)
-    verified: str = ""
-    history: Callable[[], Awaitable[str]] | None = None
-    form: Form = ARCHIVE
-    reason: str = names.Reason.SUCCEEDED
-    message: str = ""
-
-
-class Static(Exception):
-    """The object only says where something is: there is nothing to produce from it, and nothing to say of it."""
-
-
-class Withheld(Transient):
-    """What came is refused for what it is, and what was there before stays in force.
-
-    It is looked at again at the interval; with `again` as soon as after any failure. `hopeless` says that what is
-    followed cannot become good as it is. `remember` goes into the status; `regained` is behind the artifact, where it
-    was lost.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        remember: Mapping[str, Any] | None = None,
-        hopeless: bool = False,
-        again: bool = False,
-    ) -> None:
-        super().__init__(names.Reason.VERIFICATION_ERROR, message, hopeless=hopeless)
-        self.again = again
-        self.remember: Mapping[str, Any] = remember or {}
-        self.regained: Snapshot | None = None
-
-
-class IncludeUnavailable(Waiting):
-    """Another source that goes into the artifact has none; looked at again when it publishes."""
-
-
-class Producer(Protocol[_Read_contra]):
-    """What is particular to a kind of source."""
-
-    gvk: Gvk
-
-    def check(self, item: _Read_contra) -> None:
-        """Raise Terminal for what is not served, or makes no sense, and Static where there is nothing to produce."""
-        ...
-
-    async def produce(self, item: _Read_contra, status: Status, held: Snapshot | None) -> Produced:
-        """What `item` means now. `held` is behind the artifact in `status`: if it is that still, it comes back.
-
-        Raises TrimtabError, ApiError.
-        """
-        ...
 
 
 @dataclass(slots=True)
@@ -448,16 +360,3 @@ def _condition_of(failure: TrimtabError) -> names.ConditionType:
         return names.ConditionType.BUILD_FAILED
     stored = failure.reason in _OF_STORAGE
     return names.ConditionType.STORAGE_OPERATION_FAILED if stored else names.ConditionType.FETCH_FAILED
-
-
-async def secret(client: Client, namespace: str, name: str, field_: str) -> dict[str, bytes]:
-    """The decoded data of a Secret that `field_` of a source names. Raises Transient (AuthenticationFailed)."""
-    resource = await client.discovery.find(_SECRET)
-    try:
-        body = await client.get(resource, name, namespace)
-    except NotFound:
-        raise Transient(
-            names.Reason.AUTHENTICATION_FAILED,
-            f"Secret {namespace}/{name} does not exist: create it, or change {field_}",
-        ) from None
-    return {key: base64.b64decode(value) for key, value in (body.get("data") or {}).items()}

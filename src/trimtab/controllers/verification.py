@@ -14,7 +14,8 @@ from trimtab.api.source import GitRepository, GitRepositoryStatus, GitTrust, Ver
 from trimtab.artifacts.snapshot import Snapshot
 from trimtab.base.clock import Clock, rfc3339
 from trimtab.base.errors import Terminal, Transient
-from trimtab.controllers.sourcing import Status, Withheld, secret
+from trimtab.controllers.credentials import secret
+from trimtab.controllers.producing import Status, Withheld
 from trimtab.crypto.keyring import Keyring
 from trimtab.crypto.trust import BadKeys
 from trimtab.kube.client import Client

@@ -8,7 +8,7 @@ from yarl import URL
 from trimtab.api import names
 from trimtab.api.meta import LocalRef
 from trimtab.base.errors import Transient
-from trimtab.controllers.sourcing import secret
+from trimtab.controllers.credentials import secret
 from trimtab.kube.client import Client
 from trimtab.remotes.proxy import from_secret
 

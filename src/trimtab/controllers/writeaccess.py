@@ -15,8 +15,8 @@ from trimtab.commits import Repository, Signer, SigningFailed, signing_key
 from trimtab.controllers import ways
 from trimtab.controllers.access import Access
 from trimtab.controllers.automation import Automation
+from trimtab.controllers.credentials import secret
 from trimtab.controllers.gitaccess import GitAccess
-from trimtab.controllers.sourcing import secret
 from trimtab.kube.client import Client
 from trimtab.remotes.forges.dialects import DIALECTS
 from trimtab.remotes.forges.pulls import Forge

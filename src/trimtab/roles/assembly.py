@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -31,34 +30,19 @@ from trimtab.artifacts.publish import Publisher
 from trimtab.artifacts.store import Store
 from trimtab.base.errors import Transient
 from trimtab.base.tasks import Tasks
-from trimtab.base.telemetry import Subject
-from trimtab.controllers import kustomization, remote
-from trimtab.controllers.access import Access, CrossNamespace, account
+from trimtab.controllers import remote
+from trimtab.controllers.access import Access, CrossNamespace
 from trimtab.controllers.auditing import Auditor
-from trimtab.controllers.backstop import Backstop
-from trimtab.controllers.bases import Bases
-from trimtab.controllers.configs import Configs
-from trimtab.controllers.decrypting import Decrypting
-from trimtab.controllers.freeze import Freeze
-from trimtab.controllers.index import SourceId, SourceIndex
-from trimtab.controllers.intents import Intents
-from trimtab.controllers.lineup import lineup
-from trimtab.controllers.neighbours import Neighbours
-from trimtab.controllers.offering import Named, Offering
-from trimtab.controllers.place import Place
-from trimtab.controllers.places import Places
-from trimtab.controllers.records import Records, keeps_our_fields
-from trimtab.controllers.sourcing import SourceObject
+from trimtab.controllers.index import SourceIndex
+from trimtab.controllers.offering import Named
+from trimtab.controllers.producing import SourceObject
 from trimtab.controllers.standing import Standing
-from trimtab.controllers.substituting import Substituting
-from trimtab.controllers.vaultlogin import VaultLogin
-from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
-from trimtab.kube.informer import Event, Informer
-from trimtab.manifests.refs import Gvk, Key, Ref
+from trimtab.kube.informer import Informer
+from trimtab.manifests.refs import Gvk, Key
 from trimtab.manifests.selectors import complement
 from trimtab.remotes.checked import Checked
-from trimtab.render.render import Renderer
+from trimtab.roles.applying import Applying
 from trimtab.roles.attach import attach
 from trimtab.roles.externals import Demand, Externals, Joined, reader
 from trimtab.roles.fetching import Fetching
@@ -67,13 +51,7 @@ from trimtab.roles.role import Means, cluster_id
 from trimtab.runtime import server
 from trimtab.runtime.controller import Controller
 from trimtab.runtime.events import Recorder
-from trimtab.runtime.queue import Priority
-from trimtab.sources.git import GitSource
-from trimtab.targets.contract import Drift
-from trimtab.targets.kubernetes.judging import Judges
-from trimtab.targets.kubernetes.target import WRITE_MARGIN_S, KubernetesTarget
-from trimtab.targets.kubernetes.tracking import News
-from trimtab.toolchain import binaries
+from trimtab.targets.kubernetes.target import WRITE_MARGIN_S
 
 log = logging.getLogger(__name__)
 
@@ -98,12 +76,6 @@ _NEEDING: Mapping[Gvk, Gvk] = {ARTIFACT_GENERATOR: EXTERNAL_ARTIFACT}
 """Kinds that are of no use without another."""
 
 
-_TOO_OLD: Final = (
-    "several processes can share the apps only where a status has room for what they tell each other, and the "
-    "definition of Kustomization has none: run `trimtab install --crds-only`"
-)
-
-
 class Assembly:
     """The controllers of one term in office."""
 
@@ -122,8 +94,7 @@ class Assembly:
         self._controllers: list[Controller[Key]] = []
         self._runner: AppRunner | None = None
         self._fetcher: Fetching | None = None
-        self._bases: Bases | None = None
-        self._renderer: Renderer | None = None
+        self._applier: Applying | None = None
         self._auditor: Auditor | None = None
         self._set_back = asyncio.Event()
         self._checks: dict[str, server.Check] = {}
@@ -198,7 +169,8 @@ class Assembly:
         informers = [one.synced for one in joined]
         if applies:
             apps: Informer[Kustomization] = await self._own(KUSTOMIZATION, Kustomization)
-            controllers.append(await self._kustomizer(tasks, apps, store, access, remaining))
+            applying = self._applier = self._applying(tasks, store, access, remaining)
+            controllers.append(await applying.controller(tasks, apps))
             informers.append(apps.synced)
             apps.start(tasks)
         if fetches or makes:
@@ -298,154 +270,26 @@ class Assembly:
             auditor=self._auditor,
         )
 
-    async def _kustomizer(
-        self,
-        tasks: Tasks,
-        apps: Informer[Kustomization],
-        store: Store,
-        access: Access,
-        remaining: Callable[[], float],
-    ) -> Controller[Key]:
-        settings = self._settings
-
-        def tell(app: Key, news: News) -> None:
-            controller.queue.add(app, priority=Priority.REQUEST if news is News.DISTURBED else Priority.EVENT)
-
-        def on_ready(app: Key, seconds: float) -> None:
-            self._telemetry.converged("Kustomization", seconds)
-            for waiting in kustomizations.ripple.dependents(app):
-                controller.queue.add(waiting)
-
-        def on_source(source: SourceId) -> None:
-            using = {ks.key: ks for ks in apps.store.values() if (ks.spec.source_ref.kind, ks.source_key) == source}
-            for key, priority in lineup(using, self._index.touched(source), kustomizations.reads_beside):
-                controller.queue.forget(key)
-                controller.queue.add(key, priority=priority)
-
-        def wake(app: Key) -> None:
-            controller.queue.add(app)
-
-        def again(app: Key, after: float) -> None:
-            controller.queue.add(app, after=after)
-
-        def veto(ref: Ref, app: Key) -> str:
-            return kustomizations.veto(ref, app)
-
-        def on_thaw() -> None:
-            for key in kustomizations.held_back():
-                controller.queue.add(key)
-
-        judges = Judges()
-
-        def furnish(reader: Client, tasks: Tasks, protected: str) -> KubernetesTarget:
-            return KubernetesTarget(
-                reader,
-                tasks,
-                self._clock,
-                tell=tell,
-                protected_namespace=protected,
-                remaining=remaining,
-                veto=veto,
-                judges=judges,
-            )
-
-        freeze = Freeze(self._client, settings.namespace, on_thaw)
-        reader = account(self._client, settings.reader) if settings.reader else self._client
-        home = await cluster_id(self._client)
-        target = furnish(reader, tasks, settings.namespace)
-        target.add_rewind_handler(self._set_back.set)
-        own = Place(self._client, target, (home,), True, settings.namespace)
-        places = Places(own, self._transport, self._clock, tasks, furnish, wake)
-        keeper = account(self._client, settings.applier) if settings.applier else self._client
-        found = binaries.present("render")
-        git = GitSource(
-            settings.storage_path / "bases", store, self._transport, self._clock, deny_private=settings.deny_private
-        )
-        bases = self._bases = Bases(git, settings.remote_bases, self._clock)
-        tasks.keep(bases.tidy, name="bases")
-        self._renderer = Renderer(
-            store, found.get("kustomize"), settings.storage_path / "render", began=self._telemetry.ran_kustomize
-        )
-        intents = Intents(
-            self._client, settings.namespace, apps.store, self._clock, tasks, shared=bool(settings.selector)
-        )
-        records = Records(keeper, home, apart=not await keeps_our_fields(self._client), intents=intents)
-        neighbours = None
-        if settings.selector:
-            if not await keeps_our_fields(self._client, "planned"):
-                raise Transient("DefinitionsTooOld", _TOO_OLD)
-            neighbours = Neighbours(self._client, records, settings.selector, home, self._clock, wake)
-            tasks.keep(neighbours.run, name="neighbours")
-        world = kustomization.Surroundings(
+    def _applying(self, tasks: Tasks, store: Store, access: Access, remaining: Callable[[], float]) -> Applying:
+        return Applying(
+            settings=self._settings,
             client=self._client,
-            objects=apps,
-            standing=self._standing,
-            sources=self._index,
-            renderer=self._renderer,
-            bases=bases,
-            places=places,
-            access=access,
-            substituting=Substituting(self._client, strict=settings.strict_substitution),
-            recorder=self._recorder(tasks, "kustomize-controller"),
+            transport=self._transport,
+            out=self._out,
             clock=self._clock,
-            records=records,
-            neighbours=neighbours,
-            namespace=settings.namespace,
-            freeze=freeze,
-            decrypting=self._decrypting(),
+            telemetry=self._telemetry,
+            store=store,
+            index=self._index,
+            standing=self._standing,
+            access=access,
+            remaining=remaining,
+            recorder=self._recorder(tasks, "kustomize-controller"),
+            attach=self._attach,
+            set_back=self._set_back,
             traces=self._means.traces,
+            closing=self._closing.append,
             auditor=self._auditor,
         )
-
-        def on_drift(app: Key, found: Drift) -> None:
-            self._telemetry.drifted(Subject("Kustomization", app.namespace, app.name), found.answer)
-
-        def on_commit(committed: str) -> None:
-            seconds = self._clock.now() - datetime.fromisoformat(committed)
-            self._telemetry.led("Kustomization", seconds.total_seconds())
-
-        kustomizations = kustomization.Kustomizations(world, on_ready, wake, again, on_drift, on_commit)
-        controller = Controller(
-            "kustomization",
-            kustomizations.reconcile,
-            clock=self._clock,
-            concurrency=settings.concurrent,
-            backoff_cap=kustomizations.backoff_cap,
-        )
-
-        def on_kinds() -> None:
-            """A kind came or went: what could not be applied may be possible now."""
-            for key in apps.store:
-                if kustomizations.revision_of(key) is None:
-                    controller.queue.add(key)
-
-        def on_app(event: Event[Kustomization]) -> None:
-            tell_waiting(kustomizations.ripple.app(event))
-
-        def on_source_event(kind: str, event: Event[Offering]) -> None:
-            tell_waiting(kustomizations.ripple.source(kind, event))
-
-        def tell_waiting(keys: Iterable[Key]) -> None:
-            for key in keys:
-                if kustomizations.revision_of(key) is None:
-                    controller.queue.add(key)
-
-        apps.add_handler(on_app)
-        self._standing.on_event(on_source_event)
-        self._index.on_change(on_source)
-        self._client.discovery.add_listener(on_kinds)
-        self._closing.append(partial(self._client.discovery.remove_listener, on_kinds))
-        self._closing.append(kustomizations.journeys.close)
-        await freeze.start(tasks)
-        if settings.watched_configs:
-            await Configs(reader, settings.watched_configs, kustomizations.stirred).start(tasks)
-        tasks.keep(places.run, name="places")
-        tasks.keep(kustomizations.scribe.laggards.run, name="laggards")
-        tasks.keep(kustomizations.orphans().run, name="orphans")
-        if settings.recheck_every_s:
-            tasks.keep(Backstop(places, self._clock, settings.recheck_every_s).run, name="backstop")
-        self._attach(tasks, controller, apps, "Kustomization", kustomizations.state, recorder=world.recorder)
-        return controller
 
     async def _own(self, gvk: Gvk, struct: type[Any]) -> Informer[Any]:
         """An informer over the objects of a kind that this process looks after."""
@@ -493,19 +337,11 @@ class Assembly:
             strict=settings.multi_tenant,
         )
 
-    def _decrypting(self) -> Decrypting:
-        settings = self._settings
-        shared, vaults = (
-            Key(settings.namespace, name) if name else None
-            for name in (settings.sops_age_secret, settings.sops_vault_configmap)
-        )
-        login = VaultLogin(self._client, self._out, vaults) if vaults else None
-        return Decrypting(self._client, self._out, self._clock, shared, login)
-
     async def _collect(self, publisher: Publisher) -> None:
         """Remove from the cache what nothing refers to any more."""
         while True:
             await self._clock.sleep(_COLLECT_EVERY_S)
-            used = [*self._index.trees(), *(self._bases.trees() if self._bases else ())]
-            kept = await asyncio.to_thread(self._renderer.results) if self._renderer else ()
+            offered, applier = self._index.trees(), self._applier
+            used = [*offered, *(applier.trees() if applier else ())]
+            kept = await asyncio.to_thread(applier.results) if applier else ()
             await publisher.collect(used, contents=kept)

@@ -23,7 +23,7 @@ from trimtab.controllers.includes import Includes
 from trimtab.controllers.index import SourceIndex
 from trimtab.controllers.lookback import Lookback
 from trimtab.controllers.ocirepository import OciProducer
-from trimtab.controllers.sourcing import Producer
+from trimtab.controllers.producing import Producer
 from trimtab.controllers.standing import Standing
 from trimtab.kube.client import Client
 from trimtab.kube.informer import Informer

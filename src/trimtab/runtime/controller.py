@@ -22,6 +22,9 @@ K = TypeVar("K", bound=Hashable)
 
 log = logging.getLogger(__name__)
 
+LEAST_INTERVAL_S = 1.0
+"""An interval of `0s` passes admission, as in Flux; it must not become a busy loop."""
+
 
 @dataclass(frozen=True, slots=True)
 class Done:

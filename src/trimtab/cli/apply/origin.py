@@ -17,7 +17,7 @@ from trimtab.base.http import AiohttpTransport
 from trimtab.cli.connect import Code, Failure
 from trimtab.cli.render import rendering
 from trimtab.cli.render.rendering import Recipe
-from trimtab.controllers.sourcing import secret
+from trimtab.controllers.credentials import secret
 from trimtab.kube.client import Client
 from trimtab.manifests.refs import Manifest
 from trimtab.remotes.git.address import parse_address
