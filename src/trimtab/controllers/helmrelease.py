@@ -1,6 +1,6 @@
 """The story of one HelmRelease: chart, values, records; then one action after the other until it is as wished."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from trimtab.api import names
@@ -14,20 +14,22 @@ from trimtab.base.traces import NO_TRACES, Traces, here
 from trimtab.controllers import releasedependencies, supported
 from trimtab.controllers.access import Access
 from trimtab.controllers.charting import Charting, OnItsWay, source_of
-from trimtab.controllers.driving import Driving, asked, wants_more
+from trimtab.controllers.driving import Driving, asked
 from trimtab.controllers.holders import Holder
-from trimtab.controllers.index import Published, SourceId, SourceIndex
+from trimtab.controllers.index import SourceId, SourceIndex
 from trimtab.controllers.journeys import Journeys
 from trimtab.controllers.places import Places
-from trimtab.controllers.release import Case, Mark, Outrun, Release, Site
+from trimtab.controllers.release import Case, Mark, Outrun, Release
 from trimtab.controllers.releaselinks import ReleaseLinks
 from trimtab.controllers.releaserecords import ReleaseRecords
 from trimtab.controllers.releasescribe import ReleaseScribe
 from trimtab.controllers.releasewatch import Watch, mode_of
 from trimtab.controllers.rendering import Rendering
 from trimtab.controllers.rollout import admitted
+from trimtab.controllers.sites import Sites
 from trimtab.controllers.standing import Stores
 from trimtab.controllers.state import ObjectState
+from trimtab.controllers.uninstalling import Uninstalling
 from trimtab.controllers.valuing import Valuing, lasting
 from trimtab.health.expressions import ExpressionError
 from trimtab.helm.memory import Wish
@@ -37,17 +39,15 @@ from trimtab.kube.client import Client
 from trimtab.kube.errors import ApiError, NotFound, StaleGroup, UnknownKind, Unreachable
 from trimtab.kube.informer import Informer
 from trimtab.manifests.conditions import find, truth
-from trimtab.manifests.refs import Gvk, Key
+from trimtab.manifests.refs import Key
 from trimtab.runtime.controller import LEAST_INTERVAL_S, Again, Done, Result
 from trimtab.runtime.finalizers import drop, ensure
-from trimtab.targets.kubernetes.desired import Desired
 from trimtab.targets.kubernetes.tracking import News
 
 _OLD_VIEW_S = 1.0
 _LONGEST_PASS_S = 1800.0
 _LONG_WAITS = 20
-_NAMESPACE = Gvk("", "v1", "Namespace")
-_FAILURES = (TrimtabError, ApiError, UnknownKind, StaleGroup, Unreachable)
+_REFUSALS = (ApiError, UnknownKind, StaleGroup, Unreachable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,10 @@ class HelmReleases:
         self.journeys = Journeys(world.traces, world.clock)
         self._watch = Watch(world.scribe, world.clock)
         self._driving = Driving(world.scribe, world.rendering, self._watch, world.clock)
+        self._sites = Sites(world.objects.store, world.sources, world.places, world.access, self._nudged)
+        self._uninstalling = Uninstalling(
+            *(world.client, world.clock, world.access, world.scribe, self._sites, self._driving)
+        )
 
     # --- what others tell, and ask
 
@@ -220,7 +224,7 @@ class HelmReleases:
         composed = await world.valuing.values(hr)
         release.hiding = release.hiding.following(composed.values.digest, composed.secret)
         of = Key(hr.release_namespace, hr.release_name)
-        site = await self._site(hr, release, of, wanted.published.artifact.digest)
+        site = await self._sites.of(hr, release, of, wanted.published.artifact.digest)
         chart = f"{wanted.chart.metadata.name}@{wanted.version}"
         world.scribe.stand(hr, release, source_of(hr), wanted.published, chart, composed.values.digest)
         if hr.storage_namespace != hr.metadata.namespace:
@@ -256,35 +260,6 @@ class HelmReleases:
         )
         offer = self._world.offers.get(source.kind, {}).get(source.key)
         self.journeys.depart(hr, offer, published.artifact.revision, settled=settled)
-
-    async def _site(self, hr: HelmRelease, release: Release, of: Key, known: str) -> Site:
-        """The cluster of `hr`, and in whose name it is acted there. `known` is the digest of the artifact in hand."""
-        world = self._world
-        place = await world.places.of(hr)
-        if release.place is not place:
-            release.let_go()
-            listed = release.status.inventory
-            if listed is not None and not place.holds(listed.cluster):
-                release.inventory = {}  # uids of another cluster: nothing of this one would be ours by them
-            release.place, release.settled = place, None
-        client, source = await world.access.client_for(hr, place), source_of(hr)
-
-        def outdated() -> bool:
-            now = world.objects.store.get(hr.key)
-            return (
-                now is None
-                or hr.key in self._nudged
-                or now.spec.suspend != hr.spec.suspend
-                or now.metadata.deleted != hr.metadata.deleted
-                or now.metadata.generation != hr.metadata.generation
-                or (now.metadata.requested_at != hr.metadata.requested_at and wants_more(now))
-                or _digest(world.sources.get(source)) not in ("", known)  # one that has gone is no other one
-            )
-
-        async def admit(items: Iterable[Desired]) -> None:
-            await world.access.admit(hr, place, items)
-
-        return Site(hr, release, client, of, outdated, admit)
 
     async def _settle(self, case: Case, records: ReleaseRecords) -> Result:
         """Do nothing if nothing is new; else act until it is as wished."""
@@ -343,46 +318,11 @@ class HelmReleases:
             return Done()
         world = self._world
         if not hr.spec.suspend:
-            try:
-                await self._uninstall(hr, release)
-            except _FAILURES as failure:
-                if not await self._ending(hr):
-                    raise
-                await self._sweep(hr, release, failure)
+            await self._uninstalling.part(hr, release)
         await world.charting.let_go(hr, release.status, leaving=True)
         await drop(world.client, await world.client.discovery.find(HELM_RELEASE), hr.metadata, names.FINALIZER)
         self._forget(hr.key)
         return Done()
-
-    async def _sweep(self, hr: HelmRelease, release: Release, failure: Exception) -> None:
-        """Its namespace is going, with what an uninstall needs: delete at least what is elsewhere, or say it stays."""
-        try:
-            await self._uninstall(hr, release, bare=True)
-        except _FAILURES:
-            words = "its namespace is going, and it could not be uninstalled: what it owns elsewhere stays"
-            self._world.scribe.warn(hr, release, "Orphaned", f"{words}: {failure}")
-
-    async def _uninstall(self, hr: HelmRelease, release: Release, *, bare: bool = False) -> None:
-        world, status = self._world, release.status
-        if not status.history and not status.storage_namespace:
-            return  # nothing was ever begun: whatever has its name is somebody else's
-        known = status.history[0] if status.history else None
-        of = Key(known.namespace, known.name) if known else Key(hr.release_namespace, hr.release_name)
-        site = await self._site(hr, release, of, _digest(world.sources.get(source_of(hr))))
-        client = await world.access.client_for(hr, release.at, writing=True)
-        storage = status.storage_namespace or hr.storage_namespace
-        chart = f"{known.chart_name}@{known.chart_version}" if known else ""
-        world.scribe.stand(hr, release, source_of(hr), None, chart)
-        await self._driving.part(site, ReleaseRecords(client, world.clock, storage, of.name), bare=bare)
-
-    async def _ending(self, hr: HelmRelease) -> bool:
-        """Whether the namespace of `hr` is being deleted, with the accounts in it."""
-        client = self._world.client
-        try:
-            body = await client.get(await client.discovery.find(_NAMESPACE), hr.metadata.namespace)
-        except NotFound:
-            return True
-        return "deletionTimestamp" in body["metadata"]
 
     # --- parts
 
@@ -444,10 +384,6 @@ class HelmReleases:
 def _wished(metadata: ObjectMeta) -> tuple[object, ...]:
     """What a person may change of an object."""
     return metadata.uid, metadata.generation, metadata.deleted, metadata.annotations
-
-
-def _digest(published: Published | None) -> str:
-    return published.artifact.digest if published is not None else ""
 
 
 def _mark(case: Case, records: frozenset[tuple[str, str]]) -> Mark:
