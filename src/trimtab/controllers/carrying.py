@@ -155,7 +155,7 @@ async def settle(
     began, before = app.clock.monotonic(), before or {}
     while True:
         app.pulse.clear()
-        await app.target.look_again(app.client, app.key, awaited, unwatched=True)
+        await app.target.looking.again(app.client, app.key, awaited, unwatched=True)
         found = {item.ref: app.target.verdict(item.ref) for item in awaited}
         if app.clock.monotonic() < began + _CONVALESCENCE_S:
             same = [ref for ref, verdict in found.items() if verdict.bad and verdict == before.get(ref)]
@@ -166,7 +166,7 @@ async def settle(
                 return
             case health.Health.BAD:
                 raise Transient(names.Reason.HEALTH_CHECK_FAILED, f"health check failed: {judged.message}")
-        look = min(app.target.next_look(awaited, _LOOK_S), _LOOK_S)
+        look = min(app.target.looking.next_s(awaited, _LOOK_S), _LOOK_S)
         await deadline.pause(look, judged.message)
 
 

@@ -208,7 +208,7 @@ class Rollout:
         began = self._clock.monotonic()
         while True:
             release.pulse.clear()
-            await target.look_again(client, release.key, awaited, unwatched=True)
+            await target.looking.again(client, release.key, awaited, unwatched=True)
             found = await target.verdicts(client, awaited)
             if self._clock.monotonic() < began + _CONVALESCENCE_S:
                 found |= {ref: Verdict(State.InProgress, found[ref].message) for ref in self._still_ailing(found)}
@@ -218,7 +218,7 @@ class Rollout:
                     return
                 case health.Health.BAD:
                     raise Refused(f"health check failed: {judged.message}")
-            look = min(target.next_look(awaited, _LOOK_S), _LOOK_S)
+            look = min(target.looking.next_s(awaited, _LOOK_S), _LOOK_S)
             await self._pause(deadline, look, judged.message)
 
     def _still_ailing(self, among: Iterable[Ref]) -> list[Ref]:

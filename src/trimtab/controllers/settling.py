@@ -42,7 +42,7 @@ class Settling:
     ) -> Result:
         """What comes next: wait, or be ready. Raises where an object is unhealthy, or awaited for too long."""
         patient = app.pending_since is not None and app.pending_since + early.SETTLE_GRACE_S < self.clock.monotonic()
-        await app.target.look_again(client, ks.key, build.items, unwatched=patient)
+        await app.target.looking.again(client, ks.key, build.items, unwatched=patient)
         if ks.spec.wait or ks.spec.health_checks:
             self.journeys.check(ks.key)
         judged = await self._health(ks, app, build, client)
@@ -54,7 +54,7 @@ class Settling:
                 app.pending_since = app.pending_since or now
                 grace = early.settling_s(pending_for, calm=self.client.calm)
                 look = PENDING_LOOK_S if ks.spec.health_checks else float("inf")
-                look = min(look, app.target.next_look(build.items, PENDING_LOOK_S))
+                look = min(look, app.target.looking.next_s(build.items, PENDING_LOOK_S))
                 if grace > 0:
                     return Again(min(left, grace, look))
                 app.revision = ""

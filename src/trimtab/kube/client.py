@@ -8,9 +8,10 @@ import msgspec
 
 from trimtab.base.clock import Clock, SystemClock
 from trimtab.base.http import MAX_BODY, Transport
+from trimtab.kube.bodies import decode, encoded, in_lines
 from trimtab.kube.config import ClusterConfig, Impersonation
 from trimtab.kube.discovery import Discovery
-from trimtab.kube.errors import Gone, ServerError
+from trimtab.kube.errors import Gone
 from trimtab.kube.limiter import Limiter
 from trimtab.kube.resource import Resource
 from trimtab.kube.wire import (
@@ -149,7 +150,7 @@ class Client:
         type: type[T] = dict,  # type: ignore[assignment]  # noqa: A002 - the contract's word
     ) -> T:
         """The object as the server has it now (a quorum read)."""
-        return _decode(await self.request("GET", resource.path(namespace, name)), type, self.server)
+        return decode(await self.request("GET", resource.path(namespace, name)), type, self.server)
 
     async def list(
         self,
@@ -221,7 +222,7 @@ class Client:
             query["continue"] = token
         accept = METADATA_LIST if metadata_only else JSON
         answer = await self.exchange("GET", resource.path(namespace), query=query, accept=accept)
-        return _decode(answer.body, cast("type[Page[T]]", Page[type]), self.server)  # type: ignore[valid-type]
+        return decode(answer.body, cast("type[Page[T]]", Page[type]), self.server)  # type: ignore[valid-type]
 
     async def create(
         self,
@@ -235,9 +236,9 @@ class Client:
     ) -> T:
         """Create an object. Never sent twice: a lost answer leaves open whether it exists."""
         answer = await self.request(
-            "POST", resource.path(namespace), query=_writing(dry_run, field_manager), body=_encoded(body)
+            "POST", resource.path(namespace), query=_writing(dry_run, field_manager), body=encoded(body)
         )
-        return _decode(answer, type, self.server)
+        return decode(answer, type, self.server)
 
     async def delete(
         self,
@@ -264,7 +265,7 @@ class Client:
         answer = await self.exchange(
             "DELETE", resource.path(namespace, name), body=codec.encode(options), repeatable=uid is not None
         )
-        return _decode(answer.body, dict, self.server)
+        return decode(answer.body, dict, self.server)
 
     async def merge_patch(
         self,
@@ -281,8 +282,8 @@ class Client:
         """Merge `patch` into the object (RFC 7396); lists are replaced whole."""
         query = _writing(dry_run, field_manager)
         path = resource.path(namespace, name, subresource)
-        answer = await self.request("PATCH", path, query=query, body=_encoded(patch), content_type=MERGE_PATCH)
-        return _decode(answer, type, self.server)
+        answer = await self.request("PATCH", path, query=query, body=encoded(patch), content_type=MERGE_PATCH)
+        return decode(answer, type, self.server)
 
     async def json_patch(
         self,
@@ -299,8 +300,8 @@ class Client:
         """Apply the operations of `patch` (RFC 6902), all or none. A failed `test` is Invalid."""
         query = _writing(dry_run, field_manager)
         path = resource.path(namespace, name, subresource)
-        answer = await self.request("PATCH", path, query=query, body=_encoded(patch), content_type=JSON_PATCH)
-        return _decode(answer, type, self.server)
+        answer = await self.request("PATCH", path, query=query, body=encoded(patch), content_type=JSON_PATCH)
+        return decode(answer, type, self.server)
 
     async def apply(
         self,
@@ -325,10 +326,10 @@ class Client:
         # It would only be parsed once more, in search of doubled keys: an unknown field is refused all the same.
         query["fieldValidation"] = "Ignore"
         path = resource.path(namespace, name, subresource)
-        answer = await self.exchange("PATCH", path, query=query, body=_in_lines(body), content_type=APPLY_PATCH)
+        answer = await self.exchange("PATCH", path, query=query, body=in_lines(body), content_type=APPLY_PATCH)
         if headed is not None:
             headed(answer.headers)
-        return _decode(answer.body, type, self.server)
+        return decode(answer.body, type, self.server)
 
     async def request(
         self,
@@ -388,37 +389,3 @@ def _writing(dry_run: bool, field_manager: str) -> dict[str, str]:
     if dry_run:
         query["dryRun"] = "All"
     return query
-
-
-def _encoded(body: Body | Sequence[Body] | bytes) -> bytes:
-    return body if isinstance(body, bytes) else codec.encode(body)
-
-
-_BREAKS = ((b"\xc2\x85", b"\\u0085"), (b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
-"""Characters that end a line in YAML and not in JSON."""
-
-
-def _in_lines(body: Body | bytes) -> bytes:
-    """JSON with line breaks: the server reads it as YAML, which looks for the end of a key until the line ends.
-
-    What only YAML takes for a line break is escaped: as it is, U+0085 would arrive as a newline.
-    """
-    lines = msgspec.json.format(_encoded(body), indent=1)
-    for character, escaped in _BREAKS:
-        lines = lines.replace(character, escaped)
-    return lines
-
-
-_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
-
-
-def _decode(data: bytes, kind: type[T], server: str) -> T:
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
-    try:
-        decoded: T = decoder.decode(data)
-    except msgspec.DecodeError as failure:
-        message = f"{server} sent an answer that cannot be understood: {failure}"
-        raise ServerError(200, "AnswerNotUnderstood", message) from failure
-    return decoded

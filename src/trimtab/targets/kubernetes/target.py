@@ -4,9 +4,8 @@ One target per cluster, shared by all apps. Reading by watch happens under the r
 dry-run happens under the account of the app (`Wish.client`).
 """
 
-import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from trimtab.base.abreast import abreast
@@ -21,8 +20,8 @@ from trimtab.kube.errors import ApiError, NotFound, UnknownKind, Unreachable
 from trimtab.manifests import order
 from trimtab.manifests.refs import Gvk, Key, Ref
 from trimtab.targets.contract import Action, Change, Effect, Outcome, Plan
-from trimtab.targets.kubernetes import definitions, gate, patrol, proving, prune
-from trimtab.targets.kubernetes.apply import apply, read
+from trimtab.targets.kubernetes import definitions, gate, proving, prune
+from trimtab.targets.kubernetes.apply import apply
 from trimtab.targets.kubernetes.autoscaling import Autoscalers
 from trimtab.targets.kubernetes.desired import MANAGER, PREFIX, Desired
 from trimtab.targets.kubernetes.disclosure import Disclosure
@@ -31,10 +30,11 @@ from trimtab.targets.kubernetes.epoch import Epoch
 from trimtab.targets.kubernetes.fights import Fights, without_parts
 from trimtab.targets.kubernetes.inventory import Entry
 from trimtab.targets.kubernetes.judging import Judges
+from trimtab.targets.kubernetes.looking import Looking
 from trimtab.targets.kubernetes.notices import Notices
 from trimtab.targets.kubernetes.planning import KubePlan, Observed, acted_on, decide, deletion, is_out_of_sight, waves
 from trimtab.targets.kubernetes.sighting import Look, Sighting, sight
-from trimtab.targets.kubernetes.tracking import FOUGHT, REWRITTEN, UNSEEN, News, Tracked, Tracker
+from trimtab.targets.kubernetes.tracking import FOUGHT, REWRITTEN, UNSEEN, News, Tracker
 from trimtab.targets.kubernetes.watches import Watches
 from trimtab.targets.kubernetes.wish import Wish
 from trimtab.targets.witnessing import witnessed
@@ -43,8 +43,6 @@ _SCHEMA_SERVED_S = 2.0
 """A changed definition is served a moment after it is stored."""
 WRITE_MARGIN_S = 2.0
 """The Lease has to be ours for so many seconds more when a write begins."""
-_AFTER_S = 0.05
-"""So much later than a verdict is due it is looked at, so that it is not too early."""
 
 
 class KubernetesTarget:
@@ -95,6 +93,7 @@ class KubernetesTarget:
         self._tasks = tasks
         reader.discovery.add_schema_listener(self._schema_changed)
         self.tracker = Tracker(tell, self.watches.last_seen, self.judges.assess)
+        self.looking = Looking(self.tracker, self.watches, self.judges, self.notices, clock)
 
     async def observe(self, wish: Wish) -> Observed:
         """Make sure that every kind of `wish` is watched, and return what is known of its objects."""
@@ -104,8 +103,8 @@ class KubernetesTarget:
         app = wish.owner.key
         tracked = {item.ref: self.tracker.track(item.ref, app) for item in wish.items}
         unseen = [item for item in wish.items if is_out_of_sight(item, tracked[item.ref])]
-        unseen += self._unwatched(wish, tracked)
-        await abreast(partial(self._look, wish.client), unseen)
+        unseen += self.looking.unwatched(wish, tracked)
+        await abreast(partial(self.looking.look, wish.client), unseen)
         return Observed(tracked)
 
     def plan(self, wish: Wish, observed: Observed) -> KubePlan:
@@ -279,57 +278,6 @@ class KubernetesTarget:
         if self._remaining() < WRITE_MARGIN_S:
             raise Transient("LeadershipLost", "the Lease may be somebody else's: nothing more is written")
 
-    async def look_again(self, client: Client, app: Key, items: Sequence[Desired], *, unwatched: bool) -> None:
-        """Read anew those of `items` whose verdict may be another now though nothing happened to them.
-
-        Time may have passed, or the rules of the app changed; and `unwatched` includes what no event tells of.
-        """
-        stale = [item for item in items if self._stale(app, item, unwatched=unwatched)]
-        await abreast(partial(self._look, client), stale)
-        self.judges.settled(app)
-
-    def next_look(self, items: Sequence[Desired], unwatched_s: float) -> float:
-        """Seconds until `look_again` may find something new; what no event tells of is read every `unwatched_s`."""
-        now, soonest = self._clock.now(), float("inf")
-        for item in items:
-            tracked = self.tracker.get(item.ref)
-            if tracked is None or tracked.verdict.good:
-                continue
-            if not self._told(item):
-                soonest = min(soonest, unwatched_s)
-            if tracked.seen is not None and tracked.seen.due is not None:
-                soonest = min(soonest, max((tracked.seen.due - now).total_seconds(), 0.0) + _AFTER_S)
-        return soonest
-
-    def _stale(self, app: Key, item: Desired, *, unwatched: bool) -> bool:
-        if self.judges.changed(app, item.gvk):
-            return True
-        tracked = self.tracker.get(item.ref)
-        if tracked is None or tracked.verdict.good:
-            return False
-        due = tracked.seen.due if tracked.seen else None
-        return (due is not None and due <= self._clock.now()) or (unwatched and not self._told(item))
-
-    def _told(self, item: Desired) -> bool:
-        """Whether events tell of `item`."""
-        return item.watched and self.watches.covers(item.gvk)
-
-    async def _look(self, client: Client, item: Desired) -> None:
-        tracked = self.tracker.get(item.ref)
-        if tracked is None:
-            return
-        with contextlib.suppress(ApiError, Unreachable, UnknownKind, StaleGroup):
-            live = await read(client, item)
-            if live is not None:
-                closely = self.tracker.closely(item.ref)
-                tracked.look(sight(live, self._clock.now(), item.manager, self.judges.assess, closely=closely))
-            elif is_out_of_sight(item, tracked) or self.watches.forbidden(item.gvk):
-                tracked.observe(None)
-            return
-        if self.watches.forbidden(item.gvk):
-            # it can be neither watched nor read: only an apply, or its rehearsal, tells
-            tracked.doubt()
-
     async def _act(self, wish: Wish, change: Change[Desired]) -> Outcome:
         self._fence()
         item = change.after
@@ -368,16 +316,6 @@ class KubernetesTarget:
             pointers.add(claimed)
             self.notices.say(wish.owner.key, f"{item.ref} replicas", self.autoscalers.notice(item.ref))
         return without_parts(item, pointers)
-
-    def _unwatched(self, wish: Wish, tracked: Mapping[Ref, Tracked]) -> list[Desired]:
-        """What has to be read because no watch tells of it; the app is told that it is so."""
-        kinds = {item.gvk: why for item in wish.items if item.watched and (why := self.watches.forbidden(item.gvk))}
-        if not kinds:
-            self.notices.over(wish.owner.key, patrol.TOPIC)
-            return []
-        told = patrol.notice(kinds, next(iter(kinds.values())), wish.interval_s)
-        self.notices.say(wish.owner.key, patrol.TOPIC, told)
-        return patrol.due(wish.items, tracked, kinds.__contains__, wish.interval_s, self._clock.monotonic())
 
     def _scaled(self, ref: Ref) -> None:
         """An autoscaler came to an object, or left it: what is applied of it is another thing now."""
