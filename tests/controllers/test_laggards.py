@@ -38,3 +38,23 @@ async def test_a_status_whose_write_failed_is_written_later_and_holds_nobody_up(
     await tasks.close()
     assert written == ["second", "first"]
     assert not laggards
+
+
+async def test_what_something_more_urgent_has_overtaken_on_its_way_is_not_written_after_it():
+    written: list[str] = []
+
+    async def write(key: Key, status: KustomizationStatus) -> None:
+        written.append(status.last_applied_revision)
+        if key.name == "first":
+            laggards.forget(key)
+            raise ServerError(500, "InternalError", "etcdserver: leader changed")
+
+    laggards, tasks = Laggards(write, Hasty()), Tasks("test")
+    laggards.add(Key("home", "first"), KustomizationStatus(last_applied_revision="old"))
+    laggards.add(Key("home", "second"), KustomizationStatus(last_applied_revision="new"))
+    tasks.keep(laggards.run, name="laggards")
+    async with asyncio.timeout(60):
+        while laggards or "new" not in written:
+            await asyncio.sleep(0)
+    await tasks.close()
+    assert written == ["old", "new"]

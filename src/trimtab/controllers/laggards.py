@@ -24,6 +24,7 @@ class Laggards:
         self._write = write
         self._clock = clock
         self._behind: dict[Key, KustomizationStatus] = {}
+        self._writing: Key | None = None
         self._some = asyncio.Event()
 
     def __len__(self) -> int:
@@ -37,6 +38,8 @@ class Laggards:
     def forget(self, key: Key) -> None:
         """A more urgent write has taken its place."""
         self._behind.pop(key, None)
+        if key == self._writing:
+            self._writing = None  # where it fails, it is not tried again
 
     async def run(self) -> None:
         """Write for ever, at the pace."""
@@ -45,6 +48,7 @@ class Laggards:
             while self._behind:
                 key = next(iter(self._behind))
                 status = self._behind.pop(key)
+                self._writing = key
                 try:
                     await self._write(key, status)
                 except (ApiError, Unreachable, Transient) as failure:
@@ -52,7 +56,8 @@ class Laggards:
                     if isinstance(failure, ApiError) and failure.status == 422:
                         continue  # it will not be taken the next time either
                     # at the end of the line, and not in the place of a newer one
-                    self._behind.setdefault(key, status)
+                    if key == self._writing:
+                        self._behind.setdefault(key, status)
                     await self._clock.sleep(AGAIN_S)
                 await self._clock.sleep(1 / RATE_PER_S)
             self._some.clear()
