@@ -9,7 +9,7 @@ from trimtab.kube.errors import Conflict, NotFound
 from trimtab.kube.resource import Resource
 from trimtab.manifests import codec
 from trimtab.manifests.refs import Key
-from trimtab.runtime.status import merge_difference, patch_status
+from trimtab.runtime.status import merge_difference, merged, patch_status
 
 CRDS = Resource(CRD, "customresourcedefinitions", False)
 KUSTOMIZATIONS = Resource(KUSTOMIZATION, "kustomizations", True)
@@ -38,6 +38,12 @@ def merge(target, patch):
 @given(before=bodies, after=bodies)
 def test_merging_the_difference_gives_the_wish(before, after):
     assert merge(codec.clone(before), merge_difference(before, after)) == after
+
+
+@given(one=bodies, other=bodies, after=bodies)
+def test_one_patch_gives_the_wish_from_either_of_two_beginnings(one, other, after):
+    patch = merged(merge_difference(one, after), merge_difference(other, after))
+    assert merge(codec.clone(one), patch) == merge(codec.clone(other), patch) == after
 
 
 @given(body=bodies)

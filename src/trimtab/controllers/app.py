@@ -84,6 +84,7 @@ class App:
     `stale` says that somebody else has changed what is on record: it is read again.
     `seen` is the status that all this was read from, at `version`, until the server has confirmed that it is the one
     it has: the first view of a process may be an old one.
+    `crossed` is what was written about the same time as `status`: the server may have either, in any part.
     `strange` is what was told about annotations without a meaning, `exposed` the digest of the build whose Secrets in
     clear text were told of (None: not looked at yet). `hiding` knows what is never told.
     `bases` are the fetched bases that `build` was made of.
@@ -105,6 +106,7 @@ class App:
     problem: str = ""
     stale: bool = False
     seen: KustomizationStatus | None = None
+    crossed: KustomizationStatus | None = None
     version: str = ""
     parts: dict[str, str] = field(default_factory=dict)
     headed: bool = False

@@ -30,7 +30,7 @@ from trimtab.kube.client import Client
 from trimtab.kube.errors import Conflict, NotFound
 from trimtab.manifests.refs import Body, Key, Ref
 from trimtab.runtime.events import EventType, Recorder
-from trimtab.runtime.status import merge_difference, patch_status
+from trimtab.runtime.status import merge_difference, merged, patch_status
 from trimtab.targets.contract import Answer, Drift, Effect, Outcome, Witness
 from trimtab.targets.kubernetes import inventory
 
@@ -353,15 +353,18 @@ class Scribe:
     async def _patch(
         self, app: App, status: KustomizationStatus, more: Body, checksum: str, client: Client | None
     ) -> bool:
-        change = merge_difference(msgspec.to_builtins(app.status), msgspec.to_builtins(status)) | more
+        late, before = client is not None, app.status
+        if not late:
+            self.laggards.forget(app.key)
+        change = _change(app, status) | more
         if not change:
             return False
-        self.laggards.forget(app.key)
-        client = client or self._client
-        resource = await client.discovery.find(KUSTOMIZATION)
+        resource = await self._client.discovery.find(KUSTOMIZATION)
         manager, version = names.STATUS_MANAGER, app.version if app.seen is not None else None
         try:
-            await patch_status(client, resource, app.key, change, manager=manager, resource_version=version)
+            await patch_status(
+                client or self._client, resource, app.key, change, manager=manager, resource_version=version
+            )
         except Conflict:
             if version is None:
                 raise
@@ -370,7 +373,15 @@ class Scribe:
         except NotFound:
             app.stale = True
             return False
-        app.status, app.recorded, app.seen = status, checksum, None
+        app.seen = None
+        if more:
+            app.recorded = checksum
+        if app.status is before:
+            app.status, app.crossed = status, None
+        else:
+            # Nobody knows which of the two the server took last: the late one gives way, wherever they differ.
+            app.status, app.crossed = (app.status, status) if late else (status, app.status)
+            self.laggards.add(app.key, msgspec.structs.replace(app.status))
         if checksum:
             self._records.settled(app)
         return True
@@ -395,6 +406,15 @@ class Scribe:
         if (app := self._find(ks.key)) is not None:
             message = app.hiding.text(message)
         self._recorder.record(about(ks), type_, reason, message, metadata)
+
+
+def _change(app: App, status: KustomizationStatus) -> Body:
+    """The patch that makes `status` of what the server may have."""
+    after: Body = msgspec.to_builtins(status)
+    change = merge_difference(msgspec.to_builtins(app.status), after)
+    if app.crossed is None:
+        return change
+    return merged(merge_difference(msgspec.to_builtins(app.crossed), after), change)
 
 
 def _handled(ks: Kustomization, status: KustomizationStatus) -> KustomizationStatus:
