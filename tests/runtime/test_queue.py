@@ -244,6 +244,16 @@ async def test_keys_that_become_due_together_wake_as_many_getters(queue, clock):
     assert sorted(await asyncio.gather(*getters)) == ["a", "b", "c"]
 
 
+async def test_a_getter_called_in_the_moment_it_is_cancelled_ends_cancelled(queue):
+    getter = asyncio.create_task(queue.get())
+    await settle()
+    getter.cancel()
+    queue.add("a")
+    with pytest.raises(asyncio.CancelledError):
+        await getter
+    assert drain(queue) == ["a"]
+
+
 async def test_a_getter_cancelled_in_the_moment_it_is_called_passes_the_call_on(queue):
     first = asyncio.ensure_future(queue.get())
     second = asyncio.ensure_future(queue.get())

@@ -200,7 +200,7 @@ class Queue(Generic[K]):
             except asyncio.CancelledError:
                 if getter.done() and not getter.cancelled():
                     self._wake()  # the call was for somebody: pass it on
-                else:
+                elif getter in self._getters:  # it is not where a call in this very moment has found it cancelled
                     self._getters.remove(getter)
                 raise
 
