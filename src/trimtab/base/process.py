@@ -101,7 +101,8 @@ async def run(
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     finally:
-        if child.returncode is None:
+        # A child may be gone and its children not: then they hold its pipes, and the group is still theirs.
+        if child.returncode is None or not (child.stdout.at_eof() and child.stderr.at_eof()):
             kill_group(child.pid)
             # wait() returns when the pipes have ended too, and a full one that nobody reads any more does not end.
             await asyncio.gather(_discard(child.stdout), _discard(child.stderr), child.wait())
