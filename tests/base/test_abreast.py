@@ -41,5 +41,45 @@ async def test_after_a_failure_nothing_more_is_begun():
 
     with pytest.raises(ValueError, match="no"):
         await abreast(fails, range(1000), most=3)
-    await asyncio.sleep(0.01)
     assert len(begun) < 10
+
+
+async def test_a_failure_is_raised_when_what_was_under_way_has_ended():
+    ended = []
+    failed, may_end = asyncio.Event(), asyncio.Event()
+
+    async def call(number):
+        if number == 2:
+            failed.set()
+            raise ValueError("the first")
+        await may_end.wait()
+        ended.append(number)
+        raise OSError("another")
+
+    calls = asyncio.create_task(abreast(call, range(3)))
+    await failed.wait()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not calls.done()
+    may_end.set()
+    with pytest.raises(ValueError, match="the first"):
+        await calls
+    assert ended == [0, 1]
+
+
+async def test_all_that_is_under_way_ends_when_it_is_not_wanted_any_more():
+    ended = []
+
+    async def call(number):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(number)
+
+    calls = asyncio.create_task(abreast(call, range(3)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    calls.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calls
+    assert ended == [0, 1, 2]

@@ -14,22 +14,25 @@ MOST = 128
 async def abreast(call: Callable[[Item], Awaitable[Result]], items: Sequence[Item], most: int = MOST) -> list[Result]:
     """What `call` answers for each of `items`, in their order, with at most `most` of them under way.
 
-    The first failure is raised at once; what is under way then goes on, and nothing more is begun.
+    After a failure nothing more is begun, and it is raised when what was under way has ended: whoever goes on after it
+    must not be overtaken by what was asked for before.
     """
     answers: dict[int, Result] = {}
     waiting = iter(enumerate(items))
-    failed = False
+    failure: Exception | None = None
 
     async def work() -> None:
-        nonlocal failed
+        nonlocal failure
         for place, item in waiting:
-            if failed:
+            if failure is not None:
                 return
             try:
                 answers[place] = await call(item)
-            finally:
-                if place not in answers:
-                    failed = True
+            except Exception as found:  # noqa: BLE001 - raised below
+                if failure is None:
+                    failure = found
 
     await asyncio.gather(*(work() for _ in range(min(most, len(items)))))
+    if failure is not None:
+        raise failure
     return [answers[place] for place in range(len(items))]
