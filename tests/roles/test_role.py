@@ -2,13 +2,20 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.runtime.clocks import ManualClock
+from tests.runtime.clocks import ManualClock, settle
+from trimtab.api.gvk import KUSTOMIZATION
+from trimtab.api.kustomize import Kustomization
 from trimtab.base.errors import Transient
 from trimtab.base.telemetry import Telemetry
+from trimtab.kube.errors import ConfigError, CredentialError, StaleGroup, Unreachable
+from trimtab.kube.informer import Informer
+from trimtab.kube.resource import Resource
+from trimtab.roles.assembly import Assembly
 from trimtab.roles.role import Means, Term, term
 
 
@@ -64,3 +71,40 @@ async def test_a_term_ends_where_the_server_shows_an_older_state(means: Means) -
     with pytest.raises(Transient, match="older state than before"):
         await serve()
     assert not means.checks
+
+
+class Unsure:
+    """A client that cannot find a kind at first."""
+
+    def __init__(self, clock: ManualClock, failure: Exception) -> None:
+        self.discovery = self
+        self.clock = clock
+        self.failures = [failure]
+
+    async def find(self, kind: Any) -> Resource:
+        if self.failures:
+            raise self.failures.pop(0)
+        return Resource(kind, "things", True)
+
+
+FAILURES = (
+    Unreachable("https://server", "no route to host"),
+    CredentialError("the plugin ended with 1"),
+    ConfigError("the certificate is gone"),
+    StaleGroup("kustomize.toolkit.fluxcd.io does not answer"),
+)
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
+async def test_a_kind_is_looked_for_again_whatever_the_request_ended_with(means: Means, failure: Exception) -> None:
+    clock: Any = means.clock
+    client: Any = Unsure(clock, failure)
+    of_role = asyncio.create_task(means.informer(client, KUSTOMIZATION, Kustomization, "nothing is done"))
+    assembly: Any = SimpleNamespace(_client=Unsure(clock, failure), _clock=clock, _set_back=asyncio.Event())
+    of_assembly = asyncio.create_task(Assembly._informer(assembly, KUSTOMIZATION, Kustomization))
+    await settle()
+    assert not of_role.done()
+    assert not of_assembly.done()
+    await clock.advance(60)
+    assert isinstance(await of_role, Informer)
+    assert isinstance(await of_assembly, Informer)

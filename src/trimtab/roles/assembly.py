@@ -37,7 +37,7 @@ from trimtab.controllers.index import SourceIndex
 from trimtab.controllers.offering import Named
 from trimtab.controllers.producing import SourceObject
 from trimtab.controllers.standing import Standing
-from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
+from trimtab.kube.errors import NO_ANSWER, StaleGroup, UnknownKind
 from trimtab.kube.informer import Informer
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.manifests.selectors import complement
@@ -314,7 +314,7 @@ class Assembly:
             except UnknownKind:
                 log.log(level, "%s is not installed: run `trimtab install --crds-only`; looking every 5 s", gvk)
                 level = logging.DEBUG
-            except (ApiError, Unreachable) as failure:
+            except (*NO_ANSWER, StaleGroup) as failure:
                 log.warning("cannot reach the API server, trying again in 5 s: %s", failure)
             await self._clock.sleep(_NOT_INSTALLED_S)
 

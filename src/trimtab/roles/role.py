@@ -23,7 +23,7 @@ from trimtab.controllers.offering import Named
 from trimtab.controllers.standing import Standing
 from trimtab.controllers.state import ObjectState
 from trimtab.kube.client import Client
-from trimtab.kube.errors import ApiError, UnknownKind, Unreachable
+from trimtab.kube.errors import NO_ANSWER, ApiError, StaleGroup, UnknownKind, Unreachable
 from trimtab.kube.informer import Informer
 from trimtab.manifests.refs import Gvk, Key
 from trimtab.remotes.outbound import Outbound
@@ -109,7 +109,7 @@ class Means:
             try:
                 resource = await client.discovery.find(gvk)
                 return Informer(client, resource, decode=decode, key_of=lambda item: item.key, label_selector=selector)
-            except (UnknownKind, ApiError, Unreachable) as failure:
+            except (*NO_ANSWER, UnknownKind, StaleGroup) as failure:
                 if str(failure) != said:
                     log.log(level, "%s: %s", without, failure)
                 said = str(failure)
