@@ -6,7 +6,7 @@ import io
 import os
 import re
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -224,6 +224,22 @@ async def test_collection_keeps_what_is_published_and_what_is_still_being_read(s
     assert current.read("a") == b"current"
     with pytest.raises(Corrupt):
         reading.read("a")
+
+
+async def test_a_file_that_gets_its_name_during_a_collection_does_not_end_it(source, clock: Noon, monkeypatch):
+    store, publisher = source
+    await publisher.publish(KIND, KEY, snapshot(store, "main@sha1:1", a=b"1"))
+    await publisher.publish(KIND, KEY, snapshot(store, "main@sha1:2", a=b"2"))
+    listed = Path.iterdir
+
+    def beside_a_writer(directory: Path) -> Iterator[Path]:
+        yield directory / ".new-0123456789abcdef"
+        yield from listed(directory)
+
+    monkeypatch.setattr(Path, "iterdir", beside_a_writer)
+    clock.moment += timedelta(seconds=61)
+    await publisher.collect()
+    assert len(archives(store)) == 1
 
 
 async def test_a_restarted_process_finds_its_snapshots(source, clock: Noon):

@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_bytes, token_hex
@@ -205,9 +206,10 @@ class Publisher:
             if record.superseded and (record.superseded < deadline or place >= RETENTION_RECORDS):
                 self._remove(directory, record)
         for left in [found for found in directory.iterdir() if not found.name.endswith(_RECORD)]:
-            abandoned = not left.is_symlink() and left.stat().st_mtime < time.time() - MIN_AGE_S
-            if abandoned and not _record_file(directory, left.name).exists():
-                left.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # what is being written gets another name meanwhile
+                abandoned = not left.is_symlink() and left.stat().st_mtime < time.time() - MIN_AGE_S
+                if abandoned and not _record_file(directory, left.name).exists():
+                    left.unlink()
 
     def _remove(self, directory: Path, record: Record) -> None:
         # Somebody may still be rendering from it: its contents stay for the store's own age limit.
