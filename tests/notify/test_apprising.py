@@ -15,11 +15,12 @@ from aiohttp import web
 
 from tests.notify.ground import event
 from trimtab.base.clock import SystemClock
+from trimtab.base.errors import Transient
 from trimtab.base.http import AiohttpTransport
 from trimtab.notify import apprising
 from trimtab.notify.apprising import Apprising
 from trimtab.notify.notice import Notice, Phase
-from trimtab.notify.provider import Answer, Delivered, Misconfigured, Outcome, Refused, Retry, Settings
+from trimtab.notify.provider import Answer, Delivered, Misconfigured, Order, Outcome, Refused, Retry, Settings
 from trimtab.notify.providers.apprise import MOST_TEXT, address_of, send
 from trimtab.notify.providers.apprise_services import MODULES
 from trimtab.notify.wire import ProviderWire
@@ -228,3 +229,20 @@ async def test_more_requests_than_a_notice_needs_are_not_sent() -> None:
     door._left = 0
     assert await through(door) == b"{}"
     assert isinstance(door.outcome, Refused)
+
+
+async def test_notices_that_come_together_share_the_bounds_of_one(telling: Apprising, monkeypatch) -> None:
+    made: list[object] = []
+
+    class Busy:
+        def __init__(self, *_: object, **__: object) -> None:
+            made.append(self)
+
+        async def run(self, _task: object) -> None:
+            raise Transient("AppriseFailed", "busy")
+
+    monkeypatch.setattr(apprising, "Confined", Busy)
+    order = Order("json", "custom_json", "json://localhost", "title", "body", "info")
+    told = await asyncio.gather(*(telling.deliver(order, SimpleNamespace()) for _ in range(3)))  # type: ignore[arg-type]
+    assert told == [Retry("busy")] * 3
+    assert len(made) == 1

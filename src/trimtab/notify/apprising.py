@@ -73,6 +73,7 @@ class Apprising:
     def __init__(self, work_dir: Path) -> None:
         self._work_dir = work_dir
         self._confined: Confined | None = None
+        self._making = asyncio.Lock()
 
     async def deliver(self, order: Order, wire: Asking) -> Outcome:
         """What became of `order`. Raises Misconfigured."""
@@ -80,10 +81,7 @@ class Apprising:
             raise Misconfigured(
                 "a Provider of type apprise needs a package that is not installed: pip install 'trimtab[apprise]'"
             )
-        if self._confined is None:
-            self._confined = await asyncio.to_thread(
-                lambda: Confined(Path(sys.executable), self._work_dir, reason="AppriseFailed", bounds=_BOUNDS)
-            )
+        confined = await self._room()
         door = _Door(wire)
         wanted = {
             "scheme": order.scheme,
@@ -103,10 +101,18 @@ class Apprising:
             service=door,
         )
         try:
-            said = await self._confined.run(task)
+            said = await confined.run(task)
         except TrimtabError as failure:
             return Retry(failure.message)
         return _outcome(order, said.done.stdout.decode(errors="replace"), door)
+
+    async def _room(self) -> Confined:
+        async with self._making:
+            if self._confined is None:
+                self._confined = await asyncio.to_thread(
+                    lambda: Confined(Path(sys.executable), self._work_dir, reason="AppriseFailed", bounds=_BOUNDS)
+                )
+            return self._confined
 
 
 def _outcome(order: Order, word: str, door: "_Door") -> Outcome:
