@@ -1,14 +1,17 @@
 """What an app of another process desires, as its own record tells."""
 
+import asyncio
+
 import msgspec
 import pytest
+from tests.runtime.clocks import ManualClock
 
 from trimtab.api.kustomize import Kustomization, KustomizationSpec, SourceRef
 from trimtab.api.kustomizestatus import Inventory, InventoryEntry
 from trimtab.api.meta import ObjectMeta
 from trimtab.controllers.app import App
 from trimtab.controllers.index import SourceId
-from trimtab.controllers.neighbours import Neighbour, Neighbours, planned, token
+from trimtab.controllers.neighbours import FRESH_S, POLL_S, Neighbour, Neighbours, planned, token
 from trimtab.manifests.inventory import encode_id
 from trimtab.manifests.refs import Key, Ref
 from trimtab.targets.kubernetes import inventory
@@ -64,3 +67,37 @@ def test_deletions_wait_for_who_has_not_planned_the_revision(one, unaware, stuck
 def test_an_object_is_told_by_a_short_digest_that_differs_from_others():
     assert token(ONE) != token(TWO)
     assert len(token(ONE)) == 16
+
+
+class Elsewhere:
+    """A server with one app, which the test changes."""
+
+    def __init__(self, clock):
+        self.discovery, self.clock = self, clock
+        self.generation = 1
+
+    async def find(self, _kind):
+        return None
+
+    async def get(self, _resource, name, namespace, **_):
+        spec = KustomizationSpec(interval="1m", prune=True, source_ref=SourceRef(kind="GitRepository", name="repo"))
+        metadata = ObjectMeta(name=name, namespace=namespace, uid="u", generation=self.generation)
+        return Kustomization(metadata=metadata, spec=spec)
+
+
+async def test_who_expects_a_change_is_woken_although_another_pass_has_seen_it_first():
+    clock, woken = ManualClock(), []
+    server = Elsewhere(clock)
+    found = Neighbours(server, None, "key=one", "home", clock, woken.append)
+    app, other = Key("ns", "app"), Key("ns", "other")
+    looking = asyncio.create_task(found.run())
+    await found.visit([other])
+    found.expect(app, [other])
+    await clock.advance(POLL_S)
+    assert woken == []
+    server.generation = 2
+    clock.jump(FRESH_S)
+    await found.visit([other])  # in the pass of a third
+    await clock.advance(3 * POLL_S)
+    assert woken == [app]
+    looking.cancel()

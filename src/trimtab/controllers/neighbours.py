@@ -6,6 +6,7 @@ else holds asks the server for that one app, and whoever is about to delete for 
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -97,11 +98,18 @@ class Neighbours:
     # --- one by one
 
     async def visit(self, keys: Iterable[Key]) -> None:
-        """Ask for each of `keys`, unless that was done just now. Raises what the client raises, and Transient."""
+        """Ask for each of `keys`, unless that was done just now. Raises what the client raises, and Transient.
+
+        Who expects one that is in another state now is given another pass, whoever has asked.
+        """
         for key in keys:
             known = self._visited.get(key)
             if known is None or self._clock.monotonic() - known[0] >= FRESH_S:
-                self._visited[key] = (self._clock.monotonic(), *await self._read(key))
+                found = (self._clock.monotonic(), *await self._read(key))
+                before, self._visited[key] = self.seen(key), found
+                if _state(self.seen(key)) != _state(before):
+                    for app in self._awaited.pop(key, ()):
+                        self._wake(app)
 
     async def _read(self, key: Key) -> tuple[Kustomization | None, App | None]:
         resource = await self._client.discovery.find(KUSTOMIZATION)
@@ -156,14 +164,8 @@ class Neighbours:
         while True:
             await self._clock.sleep(POLL_S)
             for key in list(self._awaited):
-                before = _state(self.seen(key))
-                try:
+                with contextlib.suppress(*_REFUSALS, Transient):
                     await self.visit([key])
-                except (*_REFUSALS, Transient):
-                    continue
-                if _state(self.seen(key)) != before:
-                    for app in self._awaited.pop(key, ()):
-                        self._wake(app)
             for key in self._visited.keys() - self._awaited.keys():
                 if self._clock.monotonic() - self._visited[key][0] > POLL_S * 5:
                     del self._visited[key]
