@@ -12,6 +12,7 @@ from tests.audit.ground import settled
 from trimtab.audit.book import Book, Stamped
 from trimtab.audit.reading import records
 from trimtab.audit.record import Missed, Settled
+from trimtab.audit.sealing import Seal
 from trimtab.audit.verifying import verify
 from trimtab.audit.writing import Ledger
 from trimtab.base.clock import SystemClock
@@ -127,3 +128,19 @@ async def test_a_disk_that_does_not_answer_is_not_waited_for_long(ground: Ground
         await ledger.write(settled(2))
         ground.disk.gate.set()
     assert ground.numbers() == [1, 2]
+
+
+async def test_both_threads_have_one_seal_also_where_its_key_cannot_be_kept(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Seal] = []
+
+    def refused(_path: Path) -> Seal:
+        if not found:
+            found.append(Seal(b""))
+            found[0] = ledger.seal()  # the other thread, in this very moment
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Seal, "of", refused)
+    async with ground.ledger() as ledger:
+        assert ledger.seal() is found[0]
