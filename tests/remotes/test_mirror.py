@@ -1,13 +1,17 @@
 """The mirror's lock: nobody removes the locks of a git that is still at work."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
+from threading import Event
 
 import pytest
 
+from tests.runtime.clocks import ManualClock, settle
 from trimtab.base.clock import SystemClock
 from trimtab.remotes.git.mirror import Mirror
+from trimtab.remotes.git.mirrors import Mirrors
 
 VICTIM = """
 import asyncio, sys
@@ -51,3 +55,39 @@ async def test_the_lock_lasts_as_long_as_the_git_of_a_killed_process(tmp_path: P
     async with asyncio.timeout(20), mirror.locked():
         pass
     server.close()
+
+
+async def test_who_waits_for_a_mirror_that_is_removed_has_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    clock, removing, go_on = ManualClock(), asyncio.Event(), Event()
+    loop = asyncio.get_running_loop()
+
+    def drop(_mirror: Mirror) -> None:
+        loop.call_soon_threadsafe(removing.set)
+        go_on.wait(10)
+
+    monkeypatch.setattr(Mirror, "drop", drop)
+    lock = tmp_path / "m.lock"
+    lock.touch()
+    os.utime(lock, (0, 0))
+    sweep = asyncio.create_task(Mirrors(tmp_path, clock).sweep(60))
+    await removing.wait()
+    inside, leave = [], asyncio.Event()
+
+    async def use() -> None:
+        async with Mirror(tmp_path / "m.git", clock).locked():
+            inside.append(1)
+            await leave.wait()
+
+    first = asyncio.create_task(use())
+    await settle()
+    go_on.set()
+    assert await sweep == 1
+    await clock.advance(1)
+    assert len(inside) == 1
+    second = asyncio.create_task(use())
+    await clock.advance(1)
+    assert len(inside) == 1
+    leave.set()
+    await clock.advance(1)
+    await asyncio.gather(first, second)
+    assert len(inside) == 2

@@ -15,7 +15,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from secrets import token_hex
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from trimtab.base.clock import Clock
 from trimtab.base.process import Completed
@@ -88,13 +88,9 @@ class Mirror:
         """Hold the mirror for oneself, against other tasks and other processes, and clear what the dead left."""
         async with self._lock:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self.path.with_suffix(".lock").open("a") as file:
-                while True:
-                    try:
-                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        break
-                    except BlockingIOError:
-                        await self._clock.sleep(0.05)
+            while (file := _lock(self.path.with_suffix(".lock"))) is None:
+                await self._clock.sleep(0.05)
+            with file:
                 self._clear()
                 os.utime(file.fileno())
                 # Our children hold the lock too: where this process is killed, the next one waits for what is left of
@@ -293,6 +289,18 @@ class Mirror:
             file.unlink(missing_ok=True)
         for quarantine in (*self.path.glob("objects/tmp_objdir-*"), *self.path.glob("objects/incoming-*")):
             shutil.rmtree(quarantine, ignore_errors=True)
+
+
+def _lock(path: Path) -> IO[str] | None:
+    """The lock file `path`, locked; None while somebody else has it. Whoever removes a mirror removes it as well."""
+    with contextlib.ExitStack() as opened:
+        file = opened.enter_context(path.open("a"))
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                opened.pop_all()
+                return file
+    return None
 
 
 def _parse(listed: bytes) -> Listing:

@@ -30,6 +30,6 @@ class Mirrors:
                 mirror = self._known.pop(lock.stem, None) or Mirror(lock.with_suffix(".git"), self._clock)
                 async with mirror.locked():
                     await asyncio.to_thread(mirror.drop)
-                lock.unlink(missing_ok=True)
+                    lock.unlink(missing_ok=True)
                 removed += 1
         return removed
