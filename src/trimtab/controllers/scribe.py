@@ -3,7 +3,6 @@
 This is the one place where errors become conditions.
 """
 
-import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -16,28 +15,24 @@ from trimtab.api.kustomizestatus import KustomizationStatus, PlannedRevision
 from trimtab.api.requests import requester
 from trimtab.audit.record import Cause, Source
 from trimtab.base.clock import Clock
-from trimtab.base.errors import Terminal, Transient, TrimtabError, Waiting
+from trimtab.base.errors import Terminal, TrimtabError, Waiting
 from trimtab.controllers import basis, drifting, plaintext, progress
 from trimtab.controllers.app import App, Build
 from trimtab.controllers.auditing import Auditor, Provenance
 from trimtab.controllers.history import Trial, described, record, tells, unbuilt
 from trimtab.controllers.index import Published, SourceId
-from trimtab.controllers.laggards import Laggards
 from trimtab.controllers.neighbours import MOST_LEAVING, planned
 from trimtab.controllers.offering import about
+from trimtab.controllers.pen import Pen
 from trimtab.controllers.records import Records
 from trimtab.kube.client import Client
-from trimtab.kube.errors import Conflict, NotFound
-from trimtab.manifests.refs import Body, Key, Ref
+from trimtab.manifests.refs import Key, Ref
 from trimtab.runtime.events import EventType, Recorder
-from trimtab.runtime.status import merge_difference, merged, patch_status
 from trimtab.targets.contract import Answer, Drift, Effect, Outcome, Witness
-from trimtab.targets.kubernetes import inventory
 
 log = logging.getLogger(__name__)
 
 _ORIGIN = "org.opencontainers.image.revision"
-_LOWEST_PRIORITY = 50
 _CHANGES_SHOWN = 50
 _NOTHING: Mapping[str, str] = {}
 
@@ -63,12 +58,11 @@ class Scribe:
         self._auditor = auditor
         self._shared = shared
         self._drifted = drifted
-        self._client = client
         self._recorder = recorder
         self._clock = clock
         self._records = records
         self._find = find
-        self.laggards = Laggards(self._catch_up, clock)
+        self.pen = Pen(client, clock, records, find)
 
     async def intend(self, ks: Kustomization, app: App, revision: str) -> None:
         """Put the inventory on record before the first write. Raises Outdated where there is nothing to put it on."""
@@ -76,7 +70,7 @@ class Scribe:
             return
         message = f"applying revision {revision}"
         status = progress.working(self._flagged(ks, app), ks.metadata.generation, message, self._clock.now())
-        await self._write(app, msgspec.structs.replace(status, last_attempted_revision=revision))
+        await self.pen.write(app, msgspec.structs.replace(status, last_attempted_revision=revision))
         if app.stale:
             # it is gone: what would be applied now nobody had on record
             raise basis.Outdated(app.key)
@@ -84,12 +78,12 @@ class Scribe:
     async def grant(self, ks: Kustomization, app: App) -> None:
         """Put on record which deletions were approved, before the first of them."""
         self._switched(ks, app, "deletions approved", app.approval)
-        await self._write(app, self._flagged(ks, app))
+        await self.pen.write(app, self._flagged(ks, app))
 
     async def wait(self, ks: Kustomization, app: App, revision: str, message: str) -> None:
         """Say what is waited for."""
         status = progress.working(self._flagged(ks, app), ks.metadata.generation, message, self._clock.now())
-        await self._write(app, _handled(ks, msgspec.structs.replace(status, last_attempted_revision=revision)))
+        await self.pen.write(app, _handled(ks, msgspec.structs.replace(status, last_attempted_revision=revision)))
 
     async def fail(self, ks: Kustomization, app: App, failure: TrimtabError, published: Published | None) -> None:
         """Say what went wrong, or what has to happen first. A repeated failure is not written again."""
@@ -103,7 +97,7 @@ class Scribe:
             status = msgspec.structs.replace(status, last_attempted_revision=published.artifact.revision)
             if not isinstance(failure, Waiting):
                 status = self._failed(ks, app, failure.reason, published, status)
-        wrote = await self._write(app, _handled(ks, status), failing=True)
+        wrote = await self.pen.write(app, _handled(ks, status), failing=True)
         if wrote and not isinstance(failure, Waiting):
             self._settled(ks, app, failure.reason, failure.message)
             revision = published.artifact.revision if published is not None else ""
@@ -123,10 +117,10 @@ class Scribe:
             told = described(published.artifact, app.trial, self._requester(ks, app))
             history = record(status.history, build.digest, reason, told, now, seconds)
             status = msgspec.structs.replace(status, history=history)
-        if not news and self.on_record(app) and _differ_in_revision_only(app.status, status):
-            self.laggards.add(ks.key, status)
+        if not news and self.pen.on_record(app) and _differ_in_revision_only(app.status, status):
+            self.pen.laggards.add(ks.key, status)
             return
-        if await self._write(app, status) and news:
+        if await self.pen.write(app, status) and news:
             self._settled(ks, app, reason, "", seconds)
             self._event(ks, "Normal", reason, f"Applied revision: {revision}", revision)
 
@@ -170,15 +164,11 @@ class Scribe:
 
     async def note(self, ks: Kustomization, app: App) -> None:
         """Say what is known of drift, and nothing else."""
-        await self._write(app, self._flagged(ks, app))
-
-    def on_record(self, app: App) -> bool:
-        """Whether the inventory, as it is known now, is what was written last."""
-        return self._recorded(app) == app.recorded
+        await self.pen.write(app, self._flagged(ks, app))
 
     def intended(self, app: App) -> bool:
         """Whether the inventory, as it is known now, would be found after a crash."""
-        return self.on_record(app) or self._records.intended(app)
+        return self.pen.on_record(app) or self._records.intended(app)
 
     async def close(self, app: App) -> None:
         """Before an app is let go: what keeps its record beside its status goes with it."""
@@ -319,78 +309,7 @@ class Scribe:
     async def publish(self, ks: Kustomization, app: App) -> None:
         """Tell others of the plan, if that is not what they know."""
         if self._planned(app) != app.status.planned:
-            await self._write(app, self._flagged(ks, app))
-
-    async def _catch_up(self, key: Key, status: KustomizationStatus) -> None:
-        app = self._find(key)
-        if app is not None:
-            with contextlib.suppress(basis.Outdated):  # the next pass reads it anew, and writes what is missing
-                await self._write(app, status, self._client.with_priority(_LOWEST_PRIORITY))
-
-    async def _write(
-        self, app: App, status: KustomizationStatus, client: Client | None = None, *, failing: bool = False
-    ) -> bool:
-        """Patch the status if it differs from the last one written. Says whether it did.
-
-        `failing`: what went wrong is said even where the inventory cannot be written.
-        """
-        status = app.hiding.status(status)
-        if self.on_record(app) and not app.untidy:
-            return await self._patch(app, status, {}, app.recorded, client)
-        async with app.recording:
-            if self._records.beside_status(app):
-                await basis.recall(self._client, app)
-            try:
-                document, checksum = await self._records.put(app)
-            except Transient:
-                if not failing:
-                    raise
-                return await self._patch(app, status, {}, app.recorded, client)
-            wrote = await self._patch(app, status, {"inventory": document}, checksum, client)
-            await (self._records.tidy(app) if wrote else self._records.release(app))
-        return wrote
-
-    async def _patch(
-        self, app: App, status: KustomizationStatus, more: Body, checksum: str, client: Client | None
-    ) -> bool:
-        late, before = client is not None, app.status
-        if not late:
-            self.laggards.forget(app.key)
-        change = _change(app, status) | more
-        if not change:
-            return False
-        resource = await self._client.discovery.find(KUSTOMIZATION)
-        manager, version = names.STATUS_MANAGER, app.version if app.seen is not None else None
-        try:
-            await patch_status(
-                client or self._client, resource, app.key, change, manager=manager, resource_version=version
-            )
-        except Conflict:
-            if version is None:
-                raise
-            await basis.recall(self._client, app)
-            return await self._patch(app, status, more, checksum, client)
-        except NotFound:
-            app.stale = True
-            return False
-        app.seen = None
-        if more:
-            app.recorded = checksum
-        if app.status is before:
-            app.status, app.crossed = status, None
-        else:
-            # Nobody knows which of the two the server took last: the late one gives way, wherever they differ.
-            app.status, app.crossed = (app.status, status) if late else (status, app.status)
-            self.laggards.add(app.key, msgspec.structs.replace(app.status))
-        if checksum:
-            self._records.settled(app)
-        return True
-
-    def _recorded(self, app: App) -> str:
-        """The checksum that the inventory as known now has on record; nothing for one that never was."""
-        if not app.inventory and not app.recorded:
-            return ""
-        return inventory.checksum(inventory.lines(app.inventory))
+            await self.pen.write(app, self._flagged(ks, app))
 
     def _event(
         self,
@@ -406,15 +325,6 @@ class Scribe:
         if (app := self._find(ks.key)) is not None:
             message = app.hiding.text(message)
         self._recorder.record(about(ks), type_, reason, message, metadata)
-
-
-def _change(app: App, status: KustomizationStatus) -> Body:
-    """The patch that makes `status` of what the server may have."""
-    after: Body = msgspec.to_builtins(status)
-    change = merge_difference(msgspec.to_builtins(app.status), after)
-    if app.crossed is None:
-        return change
-    return merged(merge_difference(msgspec.to_builtins(app.crossed), after), change)
 
 
 def _handled(ks: Kustomization, status: KustomizationStatus) -> KustomizationStatus:

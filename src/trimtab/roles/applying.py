@@ -117,7 +117,7 @@ class Applying:
         if world.neighbours is not None:
             tasks.keep(world.neighbours.run, name="neighbours")
         tasks.keep(world.places.run, name="places")
-        tasks.keep(apps.scribe.laggards.run, name="laggards")
+        tasks.keep(apps.scribe.pen.laggards.run, name="laggards")
         tasks.keep(apps.orphans().run, name="orphans")
         if settings.recheck_every_s:
             tasks.keep(Backstop(world.places, self.clock, settings.recheck_every_s).run, name="backstop")

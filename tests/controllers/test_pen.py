@@ -9,8 +9,8 @@ import pytest
 from trimtab.api.kustomizestatus import KustomizationStatus
 from trimtab.base.clock import SystemClock
 from trimtab.controllers.app import App
+from trimtab.controllers.pen import Pen
 from trimtab.controllers.records import Records
-from trimtab.controllers.scribe import Scribe
 from trimtab.manifests.refs import Key
 
 KEY = Key("home", "shop")
@@ -63,14 +63,14 @@ class World:
         self.server.status = msgspec.to_builtins(FIRST)
         self.app = App(KEY, "u", FIRST, {}, "")
         client: Any = self.server
-        self.scribe = Scribe(client, None, SystemClock(), Records(client, "c"), lambda _key: self.app, lambda *_: None)  # type: ignore[arg-type]
+        self.pen = Pen(client, SystemClock(), Records(client, "c"), lambda _key: self.app)
 
     async def follow(self) -> None:
         """Write what is to follow late."""
-        behind = self.scribe.laggards._behind
+        behind = self.pen.laggards._behind
         while behind:
             key = next(iter(behind))
-            write = asyncio.create_task(self.scribe._catch_up(key, behind.pop(key)))
+            write = asyncio.create_task(self.pen._catch_up(key, behind.pop(key)))
             await turns()
             for patch, answered in self.server.on_the_way:
                 self.server.take(patch)
@@ -84,9 +84,9 @@ class World:
 )
 async def test_the_urgent_status_stands_in_whichever_order_two_writes_are_taken_and_answered(taken, answered):
     world = World()
-    writes = [asyncio.create_task(world.scribe._catch_up(KEY, LATE))]
+    writes = [asyncio.create_task(world.pen._catch_up(KEY, LATE))]
     await turns()
-    writes.append(asyncio.create_task(world.scribe._write(world.app, URGENT)))
+    writes.append(asyncio.create_task(world.pen.write(world.app, URGENT)))
     await turns()
     sent = world.server.on_the_way[:]
     world.server.on_the_way.clear()
@@ -103,6 +103,6 @@ async def test_the_urgent_status_stands_in_whichever_order_two_writes_are_taken_
 
 async def test_a_status_that_is_as_it_was_again_takes_the_place_of_one_that_would_follow():
     world = World()
-    world.scribe.laggards.add(KEY, LATE)
-    assert not await world.scribe._write(world.app, FIRST)
-    assert not world.scribe.laggards
+    world.pen.laggards.add(KEY, LATE)
+    assert not await world.pen.write(world.app, FIRST)
+    assert not world.pen.laggards
