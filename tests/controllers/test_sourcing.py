@@ -63,7 +63,9 @@ async def test_a_full_disk_is_told_and_the_last_artifact_stays_with_its_own_cont
     await client.create(resource, {**body, "metadata": {"name": "repo", "namespace": home}}, home)
     objects = SimpleNamespace(store={key: await client.get(resource, "repo", home, type=GitRepository)})
     recorder = SimpleNamespace(record=lambda involved, type_, reason, message, metadata: told.append(reason))
-    sources = Sources(Surroundings(client, objects, publisher, index, recorder, SystemClock()), producer)
+    sources = Sources(
+        Surroundings(client, objects, publisher, index, recorder, SystemClock()), producer, lambda _key: None
+    )
 
     async def status() -> Any:
         return (await client.get(resource, "repo", home, type=GitRepository)).status
@@ -105,7 +107,9 @@ async def test_who_has_nothing_to_look_at_is_not_missed_and_is_looked_at_again_o
     objects = SimpleNamespace(store={key: await client.get(resource, "repo", home, type=GitRepository)})
     recorder = SimpleNamespace(record=lambda *_: None)
     producer, publisher = Producing(store), Publisher(store, "http://h", SystemClock())
-    sources = Sources(Surroundings(client, objects, publisher, SourceIndex(), recorder, SystemClock()), producer)
+    sources = Sources(
+        Surroundings(client, objects, publisher, SourceIndex(), recorder, SystemClock()), producer, lambda _key: None
+    )
     check, producer.check = producer.check, raising(Static())  # type: ignore[method-assign]
     for _ in range(2):
         assert await sources.reconcile(key) == Done()
@@ -126,7 +130,9 @@ async def test_a_revision_that_is_held_is_so_until_a_good_one_comes_and_refused_
     objects = SimpleNamespace(store={key: await client.get(resource, "repo", home, type=GitRepository)})
     recorder = SimpleNamespace(record=lambda *_: None)
     producer, publisher = Producing(store), Publisher(store, "http://h", SystemClock())
-    sources = Sources(Surroundings(client, objects, publisher, SourceIndex(), recorder, SystemClock()), producer)
+    sources = Sources(
+        Surroundings(client, objects, publisher, SourceIndex(), recorder, SystemClock()), producer, lambda _key: None
+    )
     check, seen = producer.check, []
     for failure in (
         Withheld("it is not signed"),

@@ -279,6 +279,23 @@ def silent() -> Iterator[tuple[int, list[socket.socket]]]:
             connection.close()
 
 
+def test_sources_of_one_namespace_leave_workers_to_those_of_others(world: World, ns: str) -> None:
+    other = world.namespace("other-sources")
+    repo = world.repo(ns)
+    commit = repo.commit({"settings.yaml": settings("settings", "a")})
+    with silent() as (port, taken):
+        for number in range(40):
+            world.source(ns, f"http://127.0.0.1:{port}/{number}.git", f"silent-{number}", timeout="5m")
+        until(lambda: len(taken) == 24, lambda: f"three quarters of the workers have one to ask: {len(taken)}")
+        world.source(other, repo.url)
+        ready(world, other, "repo", commit)
+        assert len(taken) == 24
+        told = [world.get_source(ns, f"silent-{number}") for number in range(40)]
+        assert not any(condition(item, "Ready") for item in told), "who waits for its turn has not failed"
+        world.let_go(ns)
+        world.let_go(other)
+
+
 def test_sources_whose_server_says_nothing_do_not_hold_up_others(world: World, ns: str) -> None:
     repo = world.repo(ns)
     commit = repo.commit({"settings.yaml": settings("settings", "a")})

@@ -40,7 +40,10 @@ from trimtab.manifests.refs import Key
 from trimtab.runtime.controller import LEAST_INTERVAL_S, Again, Done, Result
 from trimtab.runtime.events import Recorder
 from trimtab.runtime.finalizers import drop, ensure
+from trimtab.runtime.shares import Crowded, Shares
 
+_SHARE = 24
+"""Sources of one namespace that are asked for at a time: the other workers are for the others."""
 _FAILURES = (
     names.ConditionType.FETCH_FAILED,
     names.ConditionType.INCLUDE_UNAVAILABLE,
@@ -89,15 +92,16 @@ class _Known:
 
 
 class Sources(Generic[Source]):
-    """Reconciles every source of one kind."""
+    """Reconciles every source of one kind. `wake` gives one another pass, which had no turn before."""
 
-    def __init__(self, world: Surroundings[Source], producer: Producer[Source]) -> None:
+    def __init__(self, world: Surroundings[Source], producer: Producer[Source], wake: Callable[[Key], None]) -> None:
         self._world = world
         self._voice = Voice(world.client, world.recorder, producer.gvk, names.SOURCE_MANAGER)
         self._producer = producer
         self._kind = producer.gvk.kind
         self._known: dict[Key, _Known] = {}
         self._arrivals = Arrivals(world.traces, world.clock)
+        self._shares = Shares[Key](_SHARE, wake)
 
     def backoff_cap(self, key: Key) -> float:
         """The longest wait between two tries: the interval."""
@@ -148,6 +152,8 @@ class Sources(Generic[Source]):
             return await self._pass(item, known)
         except Static:
             return await self._clear(item, known)
+        except Crowded:
+            raise  # nothing was asked: there is nothing to tell
         except TrimtabError as failure:
             if isinstance(failure, Corrupt):
                 known.snapshot = None
@@ -171,8 +177,9 @@ class Sources(Generic[Source]):
             resource = await self._world.client.discovery.find(self._producer.gvk)
             await ensure(self._world.client, resource, item.metadata, names.FINALIZER)
         try:
-            await self._check(known)
-            produced = await self._producer.produce(item, known.status, known.snapshot)
+            with self._shares.of(item.key, item.metadata.namespace):
+                await self._check(known)
+                produced = await self._producer.produce(item, known.status, known.snapshot)
         except OSError as problem:
             words = f"what was fetched cannot be kept: {problem}; look at the disk"
             raise Transient(names.Reason.STORAGE_OPERATION_FAILED, words) from problem

@@ -101,6 +101,10 @@ class Fetching:
 
     def controller(self, tasks: Tasks, gvk: Gvk, objects: Informer[Any]) -> Controller[Key]:
         """The controller of one kind of source, not started yet."""
+
+        def wake(key: Key) -> None:
+            controller.queue.add(key)
+
         world = sourcing.Surroundings(
             self.client,
             objects,
@@ -112,7 +116,7 @@ class Fetching:
             self.auditor,
             self._lookback,
         )
-        sources = sourcing.Sources(world, self._producers[gvk])
+        sources = sourcing.Sources(world, self._producers[gvk], wake)
         controller = Controller(
             gvk.kind.lower(),
             sources.reconcile,
