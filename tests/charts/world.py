@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
+from tests.e2e.world import free_port
+
 
 def tgz(files: Mapping[str, str | bytes], *, links: Mapping[str, str] | None = None) -> bytes:
     """A gzipped tar with owners, times and no directories, as Helm writes it."""
@@ -107,7 +109,7 @@ class ChartServer:
         self.root, self.asked = root, list[Asked]()
         self.redirects: dict[str, str] = {}
         self.headers: dict[str, dict[str, str]] = {}
-        self.port = 0
+        self.port = free_port()  # one that stays its own while it does not serve
         self._password, self._tls = password, tls
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -159,10 +161,7 @@ class ChartServer:
         app.router.add_get("/{path:.*}", self._elsewhere)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls)
-        await site.start()
-        server: Any = site._server
-        self.port = server.sockets[0].getsockname()[1]
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls).start()
 
     async def _elsewhere(self, _request: web.Request) -> web.StreamResponse:
         raise web.HTTPNotFound

@@ -18,7 +18,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -202,10 +202,21 @@ class Controller:
         return (self.directory / "trimtab.log").read_text()
 
 
+def _own_ports() -> Iterator[int]:
+    """Ports below those that the kernel gives to connections, of which each worker of a run has its own."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = range(10_000 + worker, 32_768, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    first = random.randrange(len(own))
+    return itertools.cycle([*own[first:], *own[:first]])
+
+
+_PORTS = _own_ports()
+
+
 def free_port() -> int:
-    """A port below those that the kernel gives to connections: nobody has it until somebody means to listen there."""
+    """A port that nobody has until somebody means to listen there, and that nobody else is told of meanwhile."""
     while True:
-        port = random.randrange(10_000, 32_768)
+        port = next(_PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

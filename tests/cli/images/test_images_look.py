@@ -1,6 +1,5 @@
 """What `trimtab images` says where the registry cannot be asked, and of what runs."""
 
-import socket
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.e2e.world import free_port
 from trimtab.api.image import ImagePolicy, ImageRepository
 from trimtab.base.clock import SystemClock
 from trimtab.base.http import AiohttpTransport
@@ -30,8 +30,7 @@ def row(version: str) -> Row:
 
 
 async def test_a_registry_that_does_not_answer_is_told_and_the_tags_of_the_status_are_judged() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     spec = {"image": f"127.0.0.1:{port}/shop", "interval": "1m", "insecure": True}
     result = {"tagCount": 40, "latestTags": ["2.0.0", "1.1.0", "1.0.0"]}
     body = {"metadata": METADATA, "spec": spec, "status": {"lastScanResult": result}}

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -15,6 +14,7 @@ import msgspec
 import pytest
 from yarl import URL
 
+from tests.e2e.world import free_port
 from tests.notify.providers.notices import NOTICES, SETTINGS
 from tests.notify.providers.sink import delivered
 from trimtab.base.http import AiohttpTransport, Request, TransportError
@@ -27,9 +27,7 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="apt-get install prometh
 
 @pytest.fixture
 async def address(tmp_path: Path) -> AsyncIterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (tmp_path / "config.yaml").write_text(json.dumps({"route": {"receiver": "x"}, "receivers": [{"name": "x"}]}))
     process = subprocess.Popen(
         [
