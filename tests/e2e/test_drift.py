@@ -149,13 +149,13 @@ def metrics(world):
         return answer.read().decode()
 
 
-def suspend(world, ns, state):
+def resume(world, ns):
     path = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{ns}/kustomizations/shop"
-    world.api.merge(path, {"spec": {"suspend": state}})
+    world.api.merge(path, {"spec": {"suspend": False}})
 
 
 def test_drift_of_a_suspended_app_is_told_and_left_and_corrected_when_it_is_resumed(world, ns, shop):
-    suspend(world, ns, True)
+    world.suspend(ns)
     recolour(world, ns, "blue")
     [record] = until(lambda: records(world, ns), "it is on record")
     assert (record["answer"], record["manager"]) == ("reported", "painter")
@@ -170,7 +170,7 @@ def test_drift_of_a_suspended_app_is_told_and_left_and_corrected_when_it_is_resu
     until(lambda: len(records(world, ns)) == 3, "another one is on record")
     assert settings(world, ns)["data"]["colour"] == "green"
     assert int(settings(world, ns)["metadata"]["resourceVersion"]) > int(version)
-    suspend(world, ns, False)
+    resume(world, ns)
     healed(world, ns)
     until(lambda: records(world, ns)[0]["answer"] == "corrected", "the correction is on record")
     assert age not in metrics(world)
@@ -220,7 +220,7 @@ def test_what_changed_of_a_suspended_app_while_the_controller_was_down_is_told(o
     own.app(ns, "shop", "./app")
     own.ready(ns, "shop")
     until(lambda: own.get_app(ns, "shop")["status"].get("history"), "the status is written")
-    suspend(own, ns, True)
+    own.suspend(ns)
     own.controller.kill()
     recolour(own, ns, "blue")
     own.api.delete(f"/api/v1/namespaces/{ns}/configmaps/other")

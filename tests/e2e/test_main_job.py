@@ -257,8 +257,7 @@ spec:
 
 def test_a_suspended_app_is_left_alone_and_goes_on_when_resumed(world, ns, shop):
     path = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{ns}/kustomizations/shop"
-    world.api.merge(path, {"spec": {"suspend": True}})
-    time.sleep(0.5)
+    world.suspend(ns)
     world.api.merge(f"/apis/apps/v1/namespaces/{ns}/deployments/web", {"spec": {"replicas": 7}})
     time.sleep(1.5)
     assert workload(world, ns)["spec"]["replicas"] == 7

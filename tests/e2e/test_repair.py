@@ -46,7 +46,7 @@ def inventory_json(world, ns):
 
 
 def test_the_inventory_tells_what_is_missing_and_what_was_replaced(world, ns, repo):
-    world.api.merge(f"{APPS}/namespaces/{ns}/kustomizations/shop", {"spec": {"suspend": True}})
+    world.suspend(ns)
     for name in ("a", "b"):
         world.api.delete(f"/api/v1/namespaces/{ns}/configmaps/{name}")
     applied_by_flux(world, ns, "b")

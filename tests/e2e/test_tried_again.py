@@ -5,7 +5,7 @@ import pytest
 from tests.e2e.reviewer import Webhook, allow, deny
 from tests.e2e.test_main_job import config, settings
 from tests.e2e.test_tenancy import RBAC, bind
-from tests.e2e.world import APPS, until
+from tests.e2e.world import until
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_suspended_app_that_could_not_be_looked_at_is_looked_at_again(world, n
     world.source(ns, repo.url)
     world.app(ns, "shop", "./app", serviceAccountName="default", interval="2s")
     world.ready(ns, "shop")
-    world.api.merge(f"{APPS}/namespaces/{ns}/kustomizations/shop", {"spec": {"suspend": True}})
+    world.suspend(ns)
     [binding] = world.api.get(f"{RBAC}/namespaces/{ns}/rolebindings")["items"]
     path = f"{RBAC}/namespaces/{ns}/rolebindings/{binding['metadata']['name']}"
     world.api.delete(path)

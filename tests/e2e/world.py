@@ -258,6 +258,18 @@ class World:
                     self.api.merge(path, {"spec": {"suspend": True}})
                     self.api.delete(path)
 
+    def suspend(self, namespace: str, name: str = "shop") -> None:
+        """Suspend an app, and wait until the controller knows: what is done then is done to a suspended one."""
+        self.api.merge(f"{APPS}/namespaces/{namespace}/kustomizations/{name}", {"spec": {"suspend": True}})
+        said = f'trimtab_suspended{{kind="Kustomization",name="{name}",namespace="{namespace}"}} 1.0'
+        address = f"http://127.0.0.1:{self.controller.metrics_port}/metrics"
+
+        def known() -> bool:
+            with urllib.request.urlopen(address, timeout=30) as answer:
+                return said in answer.read().decode()
+
+        until(known, lambda: f"{namespace}/{name} is suspended: {self.controller.log[-2000:]}")
+
     def repo(self, name: str) -> Repo:
         return Repo(self._git_root, name, self._git_url)
 
