@@ -77,7 +77,7 @@ def test_service_accounts_get_tokens_that_work(plane, kubectl, namespace, tmp_pa
 def test_a_request_is_in_the_audit_log_with_its_user_once_it_is_answered(plane, kubectl, namespace):
     name = namespace()
     kubectl("create", "namespace", name)
-    events = [json.loads(line) for line in plane.audit_log.read_text().splitlines()]
+    events = [json.loads(line) for line in plane.audit_log.read_text().splitlines(keepends=True) if line.endswith("\n")]
     made = [event for event in events if event["verb"] == "create" and event["objectRef"].get("name") == name]
     assert [event["user"]["username"] for event in made if event["objectRef"]["resource"] == "namespaces"] == ["admin"]
 

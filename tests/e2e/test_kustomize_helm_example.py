@@ -236,7 +236,7 @@ def deletions(plane: ControlPlane, since: int) -> list[str]:
     """The addresses of what was deleted by request, in that order, as the audit log from byte `since` on has them."""
     with plane.audit_log.open("rb") as log:
         log.seek(since)
-        events = [json.loads(line) for line in log if b'"verb":"delete"' in line]
+        events = [json.loads(line) for line in log if b'"verb":"delete"' in line and line.endswith(b"\n")]
     done = [one for one in events if one["stage"] == "ResponseComplete" and one["responseStatus"]["code"] < 300]
     return [one["requestURI"].partition("?")[0] for one in done]
 

@@ -320,7 +320,7 @@ def deletions(plane, mark, ns):
     found: dict[str, set[str]] = {}
     with plane.audit_log.open("rb") as log:
         log.seek(mark)
-        for event in map(json.loads, log):
+        for event in (json.loads(line) for line in log if line.endswith(b"\n")):
             about = event.get("objectRef") or {}
             if (about.get("resource"), about.get("namespace")) == ("secrets", ns) and event["verb"].startswith(
                 "delete"

@@ -80,8 +80,8 @@ class Ground:
     def asked(self, user: str) -> list[Asked]:
         """What `user` was answered so far, watches left out."""
         found: list[Asked] = []
-        for line in self.plane.audit_log.read_text().splitlines():
-            if f'"{user}"' not in line:
+        for line in self.plane.audit_log.read_text().splitlines(keepends=True):
+            if f'"{user}"' not in line or not line.endswith("\n"):
                 continue
             event = json.loads(line)
             if event["user"]["username"] != user or event["verb"] == "watch" or event["stage"] != "ResponseComplete":

@@ -73,7 +73,8 @@ class Ground:
 
     def writes(self, since: int) -> list[str]:
         """What we have written since so many lines of the API server's own audit log."""
-        asked = (json.loads(line) for line in self.plane.audit_log.read_text().splitlines()[since:])
+        lines = self.plane.audit_log.read_text().splitlines(keepends=True)[since:]
+        asked = (json.loads(line) for line in lines if line.endswith("\n"))
         ours = (one for one in asked if one.get("userAgent", "").startswith("trimtab"))
         writes = (one for one in ours if one["verb"] in ("create", "patch", "update", "delete"))
         return [one["requestURI"] for one in writes if "dryRun" not in one["requestURI"]]
