@@ -1,5 +1,6 @@
 """Signatures of the Notary Project: what its specification accepts is accepted, and everything else is refused."""
 
+import base64
 import json
 import os
 import shutil
@@ -213,7 +214,9 @@ def test_damage_anywhere_never_does_anything_but_fail(at: int, noise: bytes) -> 
         return
     # What is not signed may be another: the words about the signing program, and the spaces of the JSON.
     before, after = json.loads(_SIGNED), json.loads(damaged)
-    assert all(before[part] == after[part] for part in ("payload", "protected", "signature"))
+    assert all(before[part] == after[part] for part in ("payload", "protected"))
+    # The last character of base64 has bits that say nothing.
+    assert base64.urlsafe_b64decode(after["signature"] + "==") == base64.urlsafe_b64decode(before["signature"] + "==")
 
 
 @pytest.mark.parametrize(
