@@ -94,7 +94,14 @@ class Webhook:
         probe = request.get("name") == "probe"
         return {"uid": request["uid"], **(allow(request) if probe else self.decide(request))}
 
-    def configure(self, kind: str, *, policy: str = "Fail", operations: tuple[str, ...] = ("CREATE", "UPDATE")) -> None:
+    def configure(
+        self,
+        kind: str,
+        *,
+        policy: str = "Fail",
+        operations: tuple[str, ...] = ("CREATE", "UPDATE"),
+        timeout_s: int = 30,
+    ) -> None:
         """Register as a `Validating` or `Mutating` webhook, and wait until the server asks."""
         path = f"/apis/admissionregistration.k8s.io/v1/{kind.lower()}webhookconfigurations"
         webhook = {
@@ -113,7 +120,7 @@ class Webhook:
             "matchConditions": [{"name": "tested", "expression": "request.name != 'kube-root-ca.crt'"}],
             "failurePolicy": policy,
             "sideEffects": "None",
-            "timeoutSeconds": 1,
+            "timeoutSeconds": timeout_s,
             "admissionReviewVersions": ["v1"],
         }
         self._world.api.create(path, {"metadata": {"name": self._namespace}, "webhooks": [webhook]})

@@ -101,7 +101,7 @@ def test_a_webhook_that_times_out_is_told_or_passed_over_as_its_policy_says(worl
         answered.wait(30)
         return allow(request)
 
-    webhook.configure("Validating", policy=policy)
+    webhook.configure("Validating", policy=policy, timeout_s=1)
     webhook.decide = only(["slow"], slow)
     commit = pair.commit({"bad/slow.yaml": config("slow"), "good/more.yaml": config("more")})
     world.poke(ns)
