@@ -156,7 +156,7 @@ def test_podinfo_is_one_release_to_helm_and_to_us_from_its_install_to_its_end(ho
     second = {**first, "ui": {"color": "#ffffff"}, "hpa": {"enabled": False}, "faults": {"delay": True}}
     wished = {1: helm_would(home, first), 2: helm_would(home, second)}
     remediation = {"retries": 0, "remediateLastFailure": True}
-    upgrade = {"timeout": "4s", "remediation": remediation}
+    upgrade = {"remediation": remediation}
     home.release(chart="podinfo", values=first, upgrade=upgrade, uninstall={"keepHistory": True})
     item = home.ready(revision=1)
     assert item["status"]["history"][0]["action"] == "install"
@@ -171,7 +171,7 @@ def test_podinfo_is_one_release_to_helm_and_to_us_from_its_install_to_its_end(ho
     assert live(home, "horizontalpodautoscalers", "app-podinfo") is None
     assert [one["action"] for one in item["status"]["history"]] == ["upgrade", "install"]
 
-    home.change(values={"nodeSelector": {"nowhere": "true"}, "replicaCount": 3})
+    home.change(values={"nodeSelector": {"nowhere": "true"}, "replicaCount": 3}, upgrade={"timeout": "4s"})
     until(lambda: condition(home.get(), "Stalled"), lambda: home.why("app"), 60)
     agree(home, second)
     as_helm_records(home, second, wished[2])
@@ -229,7 +229,7 @@ def test_what_helm_does_to_a_release_of_ours_is_noticed_and_brought_back(home: H
 
 def test_an_upgrade_by_helm_that_was_killed_locks_nothing_for_longer_than_the_timeout(home: Home) -> None:
     home.charts(chart(files={"templates/pre.yaml": hook("pre", "pre-upgrade").replace("Seconds: 1", "Seconds: 600")}))
-    home.release(timeout="4s")
+    home.release(timeout="15s")
     home.ready(revision=1)
     arguments = ["upgrade", "app", str(home.repo.work / "app"), "--set", "broken={pre},colour=red", *FORCED]
     killed = start_helm(home, *arguments)
