@@ -7,6 +7,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,9 +68,10 @@ def api(kubeconfig: Path) -> Api:
         path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
         if api.get(f"{path}/{crd['metadata']['name']}") is None:
             api.create(path, crd)
-    until(lambda: api.get("/apis/kustomize.toolkit.fluxcd.io/v1"), "the kinds are served")
-    until(lambda: served_now(api, "/apis/source.extensions.fluxcd.io/v1beta1/artifactgenerators"), "it is served")
-    until(lambda: api.get("/apis/source.toolkit.fluxcd.io/v1"), "the kinds are served")
+    for crd in crds():
+        group, plural = crd["spec"]["group"], crd["spec"]["names"]["plural"]
+        for version in (one["name"] for one in crd["spec"]["versions"] if one["served"]):
+            until(partial(served_now, api, f"/apis/{group}/{version}/{plural}"), f"{plural} of {group} are served")
     if api.get("/api/v1/namespaces/flux-system") is None:
         api.create("/api/v1/namespaces", {"metadata": {"name": "flux-system"}})
     return api

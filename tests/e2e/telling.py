@@ -1,6 +1,7 @@
 """A world with somebody to tell: Alerts, Providers, and a double that takes what they say on loopback."""
 
 import http.client
+import itertools
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -83,6 +84,24 @@ class Telling(World):
         spec = {"providerRef": {"name": name}, "eventSources": [{"kind": "Kustomization", "name": "*"}], **spec}
         metadata = {"name": name, "annotations": annotations or {}}
         self.api.create(f"{base}/alerts", common | {"kind": "Alert", "metadata": metadata, "spec": spec})
+
+    def known(self, namespace: str, *names: str) -> None:
+        """Wait until what is posted of that namespace is told of by those Alerts."""
+        numbers = itertools.count(1)
+
+        def told() -> bool:
+            event = {
+                "involvedObject": {"kind": "Kustomization", "namespace": namespace, "name": "probe"},
+                "severity": "info",
+                "timestamp": "2026-11-26T22:00:00Z",
+                "message": f"the probe with number {next(numbers)}",
+                "reason": "Probed",
+                "reportingController": "kustomize-controller",
+            }
+            assert self.post(json.dumps(event).encode()) == 202
+            return all(self.of(namespace, name) for name in names)
+
+        until(told, lambda: f"{names} of {namespace} are known: {self.controller.log[-2000:]}")
 
     def of(self, namespace: str, name: str = "all") -> list[Told]:
         return [one for one in self.sink.told if one.path == f"/{namespace}/{name}"]

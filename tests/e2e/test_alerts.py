@@ -20,6 +20,8 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
+READY = 'trimtab_ready{{kind="Kustomization",namespace="{}",name="shop"}}'
+
 
 class Watched(NamedTuple):
     """A controller that the tests may kill, the wire to its API server, and those who watch it."""
@@ -31,7 +33,7 @@ class Watched(NamedTuple):
 
     def ready(self, namespace: str) -> float | None:
         """What is said of the app: 1, 0, -1, or nothing."""
-        found = self.prometheus.ask(f'trimtab_ready{{kind="Kustomization",namespace="{namespace}",name="shop"}}')
+        found = self.prometheus.ask(READY.format(namespace))
         return found[0][1] if found else None
 
 
@@ -102,7 +104,7 @@ def test_the_second_commit_of_an_app_has_a_lead_and_each_object_a_last_look(watc
     )
     assert count == 1, "the first revision of an app has none"
     labels = f'namespace="{ns}"'
-    looked = watched.prometheus.ask(f"time() - trimtab_last_observed_timestamp_seconds{{{labels}}}")
+    looked = watched.prometheus.told(f"time() - trimtab_last_observed_timestamp_seconds{{{labels}}}")
     assert {found["kind"] for found, _ in looked} == {"Kustomization", "GitRepository"}
     assert all(0 <= age < 120 for _, age in looked)
 
@@ -113,13 +115,13 @@ def test_without_the_api_server_everything_is_unknown_and_nothing_in_sync(watche
     watched.wire.cut()
     watched.sink.hear("TrimtabUnknown", "firing", since, kind="Kustomization")
     until(lambda: watched.ready(ns) == -1, "the app is unknown")
-    assert [value for _, value in watched.prometheus.ask("max(trimtab_ready)")] == [-1]
+    assert [value for _, value in watched.prometheus.told("max(trimtab_ready)")] == [-1]
     success = f'trimtab_last_success_timestamp_seconds{{namespace="{ns}",name="shop"}}'
-    before = watched.prometheus.ask(success)
-    assert before, "when it was last well is still known"
+    before = watched.prometheus.told(success)  # when it was last well is still known
     until(lambda: "lost the Lease" in watched.world.controller.log, "the Lease is lost")
-    assert watched.ready(ns) == -1, "who holds no Lease knows no more than before"
-    assert [value for _, value in watched.prometheus.ask(success)] == [value for _, value in before]
+    [(_, ready)] = watched.prometheus.told(READY.format(ns))
+    assert ready == -1, "who holds no Lease knows no more than before"
+    assert [value for _, value in watched.prometheus.told(success)] == [value for _, value in before]
     assert watched.sink.heard("TrimtabNotReady", "firing", since, namespace=ns) is None
     watched.wire.join()
     watched.sink.hear("TrimtabUnknown", "resolved", since, kind="Kustomization")

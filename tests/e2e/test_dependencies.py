@@ -94,12 +94,16 @@ def test_a_circle_through_field_and_annotation_is_named_as_a_whole(world, ns):
 
 
 def deletions(world, ns, since):
-    """The ConfigMaps deleted after the version `since`, in the order of their deletion."""
+    """The three ConfigMaps deleted after the version `since`, in the order of their deletion."""
     query = f"watch=1&timeoutSeconds=1&resourceVersion={since}"
     request = urllib.request.Request(f"{world.api.server}/api/v1/namespaces/{ns}/configmaps?{query}")
-    with urllib.request.urlopen(request, context=world.api._tls, timeout=30) as answer:
-        events = [json.loads(line) for line in answer]
-    return [event["object"]["metadata"]["name"] for event in events if event["type"] == "DELETED"]
+
+    def names():
+        with urllib.request.urlopen(request, context=world.api._tls, timeout=30) as answer:
+            events = [json.loads(line) for line in answer]
+        return [event["object"]["metadata"]["name"] for event in events if event["type"] == "DELETED"]
+
+    return until(lambda: len(found := names()) >= 3 and found, "the server tells of each within a second")
 
 
 def version(world, ns):

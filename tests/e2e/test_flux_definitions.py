@@ -3,9 +3,11 @@
 import asyncio
 import base64
 import json
+from functools import partial
 
 import pytest
 
+from tests.e2e.conftest import served_now
 from tests.e2e.test_inventory import HOLDERS, applied_by_flux, configs, entry, flux_status, holders, labelled
 from tests.e2e.test_main_job import config
 from tests.e2e.world import APPS, Api, Controller, World, condition, until
@@ -47,8 +49,10 @@ def flux_plane(tmp_path_factory):
     api = Api(plane.kubeconfig)
     for definition in definitions_of_flux():
         api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
-    until(lambda: api.get("/apis/kustomize.toolkit.fluxcd.io/v1"), "the kinds are served")
-    until(lambda: api.get("/apis/source.toolkit.fluxcd.io/v1"), "the kinds are served")
+    for definition in definitions_of_flux():
+        group, plural = definition["spec"]["group"], definition["spec"]["names"]["plural"]
+        for version in (one["name"] for one in definition["spec"]["versions"] if one["served"]):
+            until(partial(served_now, api, f"/apis/{group}/{version}/{plural}"), f"{plural} of {group} are served")
     api.create("/api/v1/namespaces", {"metadata": {"name": "flux-system"}})
     yield plane
     loop.run_until_complete(plane.stop())

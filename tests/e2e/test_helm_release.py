@@ -572,8 +572,12 @@ def test_a_release_that_does_not_go_holds_its_app_and_its_namespace_for_a_while_
     assert "deletionTimestamp" not in home.api.get(namespace)["metadata"]
     until(lambda: home.api.get(app_path(home)) is None, lambda: home.world.controller.log[-3000:])
     assert "deletionTimestamp" in home.api.get(namespace)["metadata"]
-    told = home.api.get(f"/api/v1/namespaces/{home.ns}/events")["items"]
-    assert any(one["reason"] == "TerminationOverdue" and words in one["message"] for one in told)
+
+    def told() -> bool:
+        events = home.api.get(f"/api/v1/namespaces/{home.ns}/events")["items"]
+        return any(one["reason"] == "TerminationOverdue" and words in one["message"] for one in events)
+
+    until(told, "it is told that it did not wait any longer")
     let_go(home, declared)
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.crypto.signing import SshPair, needs_ssh
-from tests.e2e.telling import API, Sink, Telling, Told
+from tests.e2e.telling import Sink, Telling, Told
 from tests.e2e.test_main_job import config, deployment, settings
 from tests.e2e.test_prune import annotate, configs, digest_in, held
 from tests.e2e.test_verification import Signed
@@ -111,7 +111,7 @@ def test_events_of_flux_s_controllers_are_kept_before_they_are_answered(telling:
         "of a later version": {"deep": [1]},
     }
     body = json.dumps(event).encode()
-    until(lambda: telling.api.get(f"{API}/namespaces/{ns}/alerts/all"), "the Alert is there")
+    telling.known(ns, "all")
     assert telling.post(body) == 202
     assert telling.post(body) == 429
     told = telling.heard(ns, "once", "Progressing")
@@ -128,7 +128,7 @@ def test_a_template_that_fails_is_told_on_the_alert_and_the_raw_message_instead(
     telling.api.create(f"/api/v1/namespaces/{ns}/configmaps", {"metadata": {"name": "words"}, "data": words})
     for name, template in (("good", "words/good"), ("bad", "words/bad"), ("nokey", "words/no"), ("nomap", "no/bad")):
         telling.alert(ns, name, {"trimtab.dev/template": template})
-    until(lambda: telling.api.get(f"{API}/namespaces/{ns}/alerts/nomap"), "the Alerts are there")
+    telling.known(ns, "good", "bad", "nokey", "nomap")
     event = {
         "involvedObject": {"kind": "Kustomization", "namespace": ns, "name": "shop"},
         "severity": "info",
@@ -441,6 +441,9 @@ def heard(telling: Telling, kubeconfig: Path, tmp_path_factory: pytest.TempPathF
         all_do()
         assert telling.controller.stop() == 0
         telling.controller.start()
+        if incidents:
+            with contextlib.suppress(AssertionError):
+                until(lambda: all(standing().values()), "all fire")
         fired = standing()
         all_do()
         until_told("closed")

@@ -141,6 +141,11 @@ class Prometheus:
             found = json.load(answer)["data"]["result"]
         return [(one["metric"], float(one["value"][1])) for one in found]
 
+    def told(self, expression: str) -> list[tuple[Mapping[str, str], float]]:
+        """What the latest scrape that went well says: after one that did not, there is no answer until the next."""
+        found: list[tuple[Mapping[str, str], float]] = until(lambda: self.ask(expression), f"no {expression}")
+        return found
+
     def rule_problems(self) -> list[str]:
         """The names of rules that could not be evaluated."""
         with urllib.request.urlopen(f"{self._url}/api/v1/rules", timeout=30) as answer:
