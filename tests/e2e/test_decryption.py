@@ -240,6 +240,7 @@ def test_no_secret_shows_anywhere_but_in_the_objects_themselves(world, ns):
 def test_what_the_server_refuses_of_a_decrypted_object_is_told_without_its_values(world, ns):
     repo = world.repo(ns)
     repo.commit({"app/refused.yaml": (CANARY / "refused.yaml").read_text()})
+    before = len(world.controller.log)  # some digest of the tests before may have these digits
     world.source(ns, repo.url)
     keys(world, ns, "age.agekey")
     world.app(ns, "shop", "./app", decryption=DECRYPTION)
@@ -247,7 +248,7 @@ def test_what_the_server_refuses_of_a_decrypted_object_is_told_without_its_value
     assert "spec.ports[0].port: Invalid value" in message
     for value_ in ("canary", "7654321"):
         assert value_ not in message
-        assert value_ not in world.controller.log
+        assert value_ not in world.controller.log[before:]
         assert value_ not in json.dumps(world.api.get(f"/api/v1/namespaces/{ns}/events"))
 
 

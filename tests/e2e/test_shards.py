@@ -4,7 +4,6 @@ import contextlib
 import json
 import signal
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -449,8 +448,7 @@ def test_a_standby_takes_the_shard_of_a_process_that_was_killed(split, ns, kubec
     standby.start()
     until(lambda: "standing by" in standby.log, lambda: standby.log)
     split.one.kill()
-    began = time.monotonic()
     split.one = standby
     split.api.merge(f"/api/v1/namespaces/{ns}/configmaps/settings", {"data": {"colour": "pink"}})
+    # the Lease's six seconds and what a busy machine takes; the next look by itself is an hour away
     until(lambda: settings(split, ns)["data"]["colour"] != "pink", lambda: standby.log[-3000:], 60)
-    assert time.monotonic() - began < 20 + 6  # the Lease's six seconds and what a busy machine takes
