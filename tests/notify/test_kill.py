@@ -6,9 +6,11 @@ delivered twice has the same key.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
+import sqlite3
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -66,6 +68,13 @@ def body(number: int) -> bytes:
         "reportingController": "kustomize-controller",
     }
     return json.dumps(event).encode() + b"\n"
+
+
+def waiting(journal: Path) -> int:
+    """How many events and notices the process still has to see to."""
+    with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True, timeout=60)) as asked:
+        counts = "select (select count(*) from events) + (select count(*) from notices)"
+        return int(asked.execute(counts).fetchone()[0])
 
 
 class Victim:
@@ -133,10 +142,11 @@ async def test_what_was_acknowledged_is_delivered_whenever_the_process_is_killed
         flaky.sound = True
         victim = await Victim.started(journal, address)
         # What waits is told at 50 a second: a quick machine leaves more of it.
-        async with asyncio.timeout(30 + len(acknowledged) / 25):
+        async with asyncio.timeout(60 + len(acknowledged) / 25):
             while set(acknowledged) - {entry[2] for entry in flaky.taken}:
                 await asyncio.sleep(0.05)
-            await asyncio.sleep(0.3)
+            while waiting(journal):  # what was taken is noted a moment later
+                await asyncio.sleep(0.05)
         count = len(flaky.taken)
         await victim.kill()
         # Nothing is left: another process has nothing to deliver.
