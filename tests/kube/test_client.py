@@ -270,13 +270,15 @@ async def test_no_more_requests_are_in_flight_than_there_are_slots(client: Clien
 
 async def test_a_slot_is_free_while_its_request_pauses(client: Client, home: str, faults: Faults):
     narrow = Client(client.config, faults, limiter=Limiter(1), seed=1)
-    faults.answer(BUSY, method="GET", path="/configmaps/slow")
+    busy = Canned(429, b'{"message":"busy"}', {"Retry-After": "30"})
+    faults.answer(busy, method="GET", path="/configmaps/slow")
     async with asyncio.TaskGroup() as group:
         slow = group.create_task(narrow.exchange("GET", CONFIG_MAPS.path(home, "slow"), repeatable=True))
         slow.add_done_callback(lambda task: task.exception())
-        await asyncio.sleep(0.1)
-        async with asyncio.timeout(0.5):
-            await narrow.list(CONFIG_MAPS, home)
+        while not faults.sent("GET", "/configmaps/slow"):
+            await asyncio.sleep(0.01)
+        await narrow.list(CONFIG_MAPS, home)
+        assert not slow.done(), "it pauses for half a minute"
         slow.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await slow

@@ -340,7 +340,7 @@ async def test_a_kind_that_goes_away_makes_its_objects_unknown_and_comes_back_wh
     await until(lambda: not client.discovery.serves(gvk))
     assert listener.events == ["+a"], "what cannot be seen is not gone"
     await client.apply(CRDS, name, "", definition(group), field_manager="t")
-    await until(lambda: informer.state is State.LIVE, 20)
+    await until(lambda: informer.state is State.LIVE)
     assert listener.events == ["+a", "?a"]
 
 
