@@ -363,7 +363,8 @@ def test_a_key_that_may_only_read_is_told_and_not_tried_again(
     repo.commit({"apps/app.yaml": APP.replace("NS", ns)})
     with served(server) as url:
         auto.secret(ns, "read", username="reader", password="not-to-be-seen", ca__crt=authority.ca.decode())
-        auto.source(ns, f"{url}/{ns}.git", secretRef={"name": "read"})
+        # suspended, so that nobody but the automation asks the server
+        auto.source(ns, f"{url}/{ns}.git", secretRef={"name": "read"}, suspend=True)
         auto.policy(ns, "app", NEW)
         auto.automation(ns, interval="1s")
         assert "the credentials may read and not write" in auto.fails(ns, "ReadOnly")
