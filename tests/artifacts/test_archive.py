@@ -187,10 +187,10 @@ def test_limits_hold_while_streaming():
 
 def test_two_hundred_thousand_empty_members_are_refused_quickly():
     data = packed(*(Packed(f"f{n}", b"") for n in range(200_000)))
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(BadArchive, match="members"):
         read(data)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_a_bomb_does_not_fill_the_memory():

@@ -168,13 +168,13 @@ async def test_a_connection_that_is_cut_leaves_nothing_and_the_next_pass_succeed
 
 async def test_a_server_that_says_nothing_is_given_up_in_time(double: Double, source: BucketSource) -> None:
     async def silent(_: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(30)
+        await asyncio.sleep(90)
         return web.Response()
 
     double.routes[LIST] = silent
     start = time.monotonic()
     await refused(source, double, "timed out|not done after", timeout="300ms")
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 60
 
 
 async def test_the_order_of_the_list_is_nothing_and_every_etag_is_something(

@@ -25,13 +25,13 @@ async def test_the_second_waits_for_the_first_is_told_for_whom_and_gives_up_in_t
         order.append("second")
         return 2
 
-    running = asyncio.ensure_future(first.run(long, 10.0))
+    running = asyncio.ensure_future(first.run(long, 60.0))
     await inside.wait()
     assert first.remaining() > 0 == second.remaining()
     with pytest.raises(Waiting, match="is being applied by first"):
-        await second.run(short, 1.0)
+        await second.run(short, 3.0)
     leave.set()
-    assert (await running, await second.run(short, 10.0)) == (1, 2)
+    assert (await running, await second.run(short, 60.0)) == (1, 2)
     assert (order, told) == (["first", "second"], ["first"])
     assert first.remaining() == second.remaining() == 0
 
@@ -50,6 +50,6 @@ async def test_what_the_work_raises_is_raised_and_the_lease_is_free(client, home
 
     alone = Alone(client, Key(home, "shop"), "me", SystemClock(), lambda _: None)
     with pytest.raises(Waiting, match="something"):
-        await alone.run(broken, 5.0)
+        await alone.run(broken, 60.0)
     other = Alone(client, Key(home, "shop"), "other", SystemClock(), lambda _: None)
-    assert await other.run(lambda: asyncio.sleep(0, "done"), 1.0) == "done"
+    assert await other.run(lambda: asyncio.sleep(0, "done"), 60.0) == "done"

@@ -137,7 +137,7 @@ async def test_an_account_signs_in_to_a_listed_vault_with_a_token_for_that_vault
     role = {"apiGroup": rbac, "kind": "Role", "name": "opener"}
     binding = {"metadata": meta, "roleRef": role, "subjects": [subject]}
     await client.create(await client.discovery.find(Gvk(rbac, "v1", "RoleBinding")), binding, home)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not vault.asked:  # a binding takes effect a little later
             with contextlib.suppress(NoKey):
                 assert b"correct horse" in await open_file(data, "x.yaml", Format.YAML, keys)

@@ -32,7 +32,7 @@ async def test_every_step_is_looked_at_once_and_in_order_though_one_of_them_fail
         back.add(Key("ns", source), see(seen, step))
     back.controller.start(tasks)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(seen) < 4:
                 await asyncio.sleep(0.01)
     finally:

@@ -116,10 +116,10 @@ def test_what_has_no_answer(text, words):
 )
 def test_no_expression_takes_long(text):
     status = {"l": list(range(5000)), "s": "x" * 1_000_000}
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(EvaluationError, match="too large"):
         answer(text, status=status)
-    assert time.monotonic() - begun < 15
+    assert time.process_time() - begun < 15
 
 
 def test_a_simple_expression_may_run_over_a_large_object():

@@ -353,7 +353,7 @@ async def test_a_changed_wish_ends_the_waiting_and_leaves_nothing_running(bench)
 
 
 async def test_a_cancelled_wait_leaves_nothing_running(bench):
-    async with bench.interrupted(hook("Pod", "a")), asyncio.timeout(20):
+    async with bench.interrupted(hook("Pod", "a")), asyncio.timeout(60):
         while not followers():
             await asyncio.sleep(0.01)
     assert followers() == []

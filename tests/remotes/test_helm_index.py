@@ -149,17 +149,17 @@ def bomb() -> bytes:
     ],
 )
 def test_an_index_that_is_none_is_refused_quickly(data: bytes, why: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(BadIndex, match=why):
         index.parse(data)
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30
 
 
 def test_an_alias_bomb_beside_the_entries_costs_nothing() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     beside = bomb().replace(b"entries: *a11", b"entries: {a: [{version: 1.0.0, x: *a11}]}")
     assert parsed(beside).versions("a") == (Entry("1.0.0"),)
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30
 
 
 async def test_a_million_entries_are_refused_and_so_is_an_index_over_fifty_mebibytes() -> None:

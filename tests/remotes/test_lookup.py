@@ -44,7 +44,7 @@ async def test_names_that_nobody_answers_for_hold_up_neither_other_names_nor_oth
     crowd = (os.cpu_count() or 1) + 10
     silent = [asyncio.create_task(lookup(f"host-{number}.silent", 443)) for number in range(crowd)]
     await asyncio.sleep(0)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await lookup("git.example", 443) == ("9.9.9.9", "9.9.9.1")
         assert await asyncio.to_thread(lambda: "work") == "work"
     assert not any(one.done() for one in silent)

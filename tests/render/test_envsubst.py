@@ -144,9 +144,9 @@ def test_an_expansion_that_explodes_is_stopped_soon_and_the_limit_named(text, wo
 
 
 def test_a_pattern_with_many_stars_takes_no_time():
-    began = time.monotonic()
+    began = time.process_time()
     assert expand("${a##" + "*x" * 400 + "y}", a="x" * 5_000) == "x" * 5_000
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30
 
 
 def test_a_budget_holds_for_all_that_it_is_given_to():

@@ -430,7 +430,7 @@ async def test_a_bad_file_is_told_with_its_line_and_never_reaches_kustomize(
     error = await refusal(renderer, artifact({"m.yaml": text, **kustomization}))
     assert error.reason == "BuildFailed"
     assert expected in str(error)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 60
 
 
 # --- the worker

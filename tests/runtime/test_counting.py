@@ -20,7 +20,7 @@ async def test_requests_are_counted_by_verb_and_answer_lost_ones_too(kubeconfig,
     with pytest.raises(NotFound):
         await client.get(LEASES, "x", home)
     async for _ in client.stream(
-        LEASES.path(home), {"watch": "true", "timeoutSeconds": "1", "resourceVersion": "0"}, idle_timeout=5
+        LEASES.path(home), {"watch": "true", "timeoutSeconds": "1", "resourceVersion": "0"}, idle_timeout=60
     ):
         pass
     wire.cut = True

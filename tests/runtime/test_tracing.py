@@ -85,7 +85,7 @@ async def test_a_collector_that_does_not_answer_costs_spans_that_are_counted_and
     began = time.monotonic()
     for _ in range(100):
         traces.record([span()])
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     assert lost == {"queue": 90}
     await traces.close(0.1)
     assert lost == {"queue": 90, "export": 11}

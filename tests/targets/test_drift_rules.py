@@ -84,7 +84,7 @@ async def watched(bench, kind, tracked):
 
 async def heard_of(heard, news):
     """Wait until the watch has told `news`."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await heard.get())[0] is not news:
             pass
 
@@ -180,7 +180,7 @@ async def test_d5_events_of_our_own_applies_are_no_drift_however_they_arrive(ben
             item = desired(bench.body(data={"a": str(number), "n": str(number)}))
             await bench.cluster.apply_unjudged(item)
         await bench.cluster.merge("ConfigMap", "x", {"metadata": {"annotations": {"last": "yes"}}})
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 news, sighting = await heard.get()
                 assert news is not News.DISTURBED
@@ -610,7 +610,7 @@ async def test_replicas_that_an_autoscaler_sets_are_left_to_it_and_told_once(ben
         await passed(made, wish)
         body = bench.body("HorizontalPodAutoscaler", "autoscaling/v2", spec={**scaler, "metrics": [metric]})
         await client.create(scalers, body, namespace)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while made.autoscalers.claimed(item) == "":
                 await asyncio.sleep(0.02)
         assert News.DISTURBED in told
@@ -623,7 +623,7 @@ async def test_replicas_that_an_autoscaler_sets_are_left_to_it_and_told_once(ben
         live = await bench.cluster.merge("Deployment", "x", {"spec": {"paused": True, "minReadySeconds": 3}}, "other")
         assert live["spec"]["replicas"] == 7
         await client.delete(scalers, "x", namespace)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while made.autoscalers.claimed(item) != "":
                 await asyncio.sleep(0.02)
         await passed(made, wish)

@@ -30,7 +30,7 @@ async def say(listener: Listener, *parts: bytes, wait_s: float = 0.0) -> bytes:
         for part in parts:
             writer.write(part)
             await writer.drain()
-        return await asyncio.wait_for(reader.read(), 10 + wait_s)
+        return await asyncio.wait_for(reader.read(), 60 + wait_s)
     except ConnectionResetError:
         return b""
     finally:

@@ -20,7 +20,7 @@ from trimtab.toolchain import binaries
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(300)]
 
 READY_S = 120.0
-HEAL_S = 20.0
+HEAL_S = 60.0
 
 
 def start(directory: Path, *arguments: str) -> "subprocess.Popen[str]":
