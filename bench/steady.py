@@ -6,8 +6,9 @@ empty    resident memory with nothing to do
 memory   the same with N apps, all Ready
 idle     CPU share of one core, requests a second beside the Leases, and objects whose version moved, over an interval
 drift    how long until a Deployment that was scaled by hand is scaled back
-foreign  CPU, memory and drift again, with ten thousand objects of the same kinds that nobody manages; the CPU is
-         compared with that of the intervals before they came and after they have gone, `--turns` times
+foreign  CPU, memory and drift again, with ten thousand objects of the same kinds that nobody manages. They come and go
+         `--turns` times, and the CPU is compared with that of the intervals before and after: it differs by a third
+         from interval to interval with nothing else going on
 growth   memory while every app is reconciled again and again
 start    the controllers end and start anew: seconds until they are ready and quiet, and what they wrote meanwhile
 
@@ -96,20 +97,19 @@ class Steady:
             if "memory" in parts:
                 self.say("memory", "memory", _resident_mib(pid), "MiB", 150 if self.n <= 1000 else 500)
                 self.say("memory", "peak", measure.consumption([pid])[1], "MiB")
-            share = 0.0
-            if parts & {"idle", "foreign"}:
-                share = await self._idle("idle", pid, run.namespace)
+            if "idle" in parts:
+                await self._idle("idle", pid, run.namespace)
             if "drift" in parts:
                 await self._drift("drift", run.namespace)
             if "foreign" in parts:
-                await self._foreign(pid, run.namespace, share)
+                await self._foreign(pid, run.namespace)
             if "growth" in parts:
                 await self._growth(pid, run)
         if "start" in parts:
             await self._start(run.namespace)
 
-    async def _idle(self, part: str, pid: int, namespace: str) -> float:
-        """The share of a core, over a whole interval: the looks of all apps lie close together in it."""
+    async def _idle(self, part: str, pid: int, namespace: str) -> None:
+        """What is used and asked for over a whole interval: the looks of all apps lie close together in it."""
         versions = await self._versions(namespace)
         share, (requests, leases) = await _share(pid, self._rates(self.arguments.idle))
         self.say(part, "share of a core", share * 100, "%", 2)
@@ -117,31 +117,28 @@ class Steady:
         self.say(part, "requests of Leases", max(leases - self.noise[1], 0.0), "/s")
         moved = _moved(versions, await self._versions(namespace))
         self.say(part, "objects written", len(moved), "", 0)
-        return share
 
     async def _drift(self, part: str, namespace: str) -> None:
         times = sorted([await drift.undone(self.server, namespace, trial % self.n) for trial in range(_TRIALS)])
         self.say(part, "p50", times[len(times) // 2], "s")
         self.say(part, "p95", times[int(len(times) * 0.95) - 1], "s", 0.2)
 
-    async def _foreign(self, pid: int, namespace: str, share: float) -> None:
-        before = _resident_mib(pid)
-        (cpu, _) = measure.consumption([pid])
-        await drift.crowd(self.server, _FOREIGN)
-        self.say("foreign", "CPU while they come", measure.consumption([pid])[0] - cpu, "s")
-        await asyncio.sleep(_SETTLE_S)
-        after = _resident_mib(pid)
-        self.say("foreign", "change of memory", (after / before - 1) * 100, "%", 5)
-        beside, without = [await self._idle("foreign", pid, namespace)], [share]
-        await self._drift("foreign", namespace)
+    async def _foreign(self, pid: int, namespace: str) -> None:
+        without, beside = [await self._at_rest(pid)], list[float]()
         for turn in range(self.arguments.turns):
-            if turn:
-                await drift.crowd(self.server, _FOREIGN)
-                beside.append(await self._at_rest(pid))
+            before, (cpu, _) = _resident_mib(pid), measure.consumption([pid])
+            await drift.crowd(self.server, _FOREIGN)
+            if not turn:
+                self.say("foreign", "CPU while they come", measure.consumption([pid])[0] - cpu, "s")
+                await asyncio.sleep(_SETTLE_S)
+                self.say("foreign", "change of memory", (_resident_mib(pid) / before - 1) * 100, "%", 5)
+                await self._drift("foreign", namespace)
+            beside.append(await self._at_rest(pid))
             await drift.leave(self.server)
             without.append(await self._at_rest(pid))
         told = [", ".join(f"{share * 100:.3f}" for share in shares) for shares in (without, beside)]
         say(f"shares of a core in %, in turn: without them {told[0]}, beside them {told[1]}")
+        self.say("foreign", "share of a core beside them", mean(beside) * 100, "%")
         self.say("foreign", "change of CPU", (mean(beside) / mean(without) - 1) * 100, "%", 5)
 
     async def _at_rest(self, pid: int) -> float:
@@ -254,7 +251,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--parts", default=",".join(PARTS), help=",".join(PARTS))
     parser.add_argument("--idle", type=float, default=310.0, help="seconds to look on, more than an interval (310)")
     parser.add_argument("--interval", default="5m", help="of every app (5m)")
-    parser.add_argument("--turns", type=int, default=1, help="how often the foreign objects come and go (1)")
+    parser.add_argument("--turns", type=int, default=4, help="how often the foreign objects come and go (4)")
     parser.add_argument("--reconciles", type=int, default=10_000, help="for growth (10000)")
     parser.add_argument("--json", type=Path, help="where the figures go as JSON")
     return parser
