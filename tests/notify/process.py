@@ -33,7 +33,7 @@ def rules() -> list[Rule]:
     return [Rule.of(msgspec.convert(alert, Alert))]
 
 
-async def main(path: str, address: str) -> None:
+async def main(path: str, address: str, timeout_s: str) -> None:
     tasks, clock, transport = Tasks("victim"), SystemClock(), AiohttpTransport()
     journal = Journal(Path(path))
 
@@ -47,7 +47,7 @@ async def main(path: str, address: str) -> None:
         return None
 
     async def settings(_provider: str) -> Settings:
-        return Settings(type="generic", address=address, timeout_s=0.3)
+        return Settings(type="generic", address=address, timeout_s=float(timeout_s))
 
     out = Outbound(transport, clock)
     post = Post(
