@@ -69,7 +69,7 @@ def telling(tmp_path: Path) -> Apprising:
 
 
 def settings(address: str, **more: object) -> Settings:
-    given = {"type": "apprise", "address": address, "secret": {"address": address.encode()}, **more}
+    given = {"type": "apprise", "address": address, "secret": {"address": address.encode()}, "timeout_s": 60.0, **more}
     return Settings(**given)  # type: ignore[arg-type]
 
 

@@ -26,7 +26,9 @@ def provider(forge: Forge, authority: Authority, type_: str = "github") -> Setti
         "githubAppBaseURL": forge.url.encode(),
     }
     address = f"https://127.0.0.1:{forge.port}/acme/fleet"
-    return Settings(type=type_, namespace="shop", name="tell", address=address, secret=secret, ca=authority.ca)
+    return Settings(
+        type=type_, namespace="shop", name="tell", address=address, secret=secret, ca=authority.ca, timeout_s=60.0
+    )
 
 
 @pytest.mark.parametrize("type_", sorted(RIGHTS))

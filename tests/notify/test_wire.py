@@ -70,7 +70,7 @@ async def fine(_request: web.Request) -> web.StreamResponse:
 
 
 async def ask(out: Outbound, url: str, **settings: object) -> Answer | Retry | Refused:
-    one = Settings(type="generic", address=url, **{"timeout_s": 5.0, **settings})
+    one = Settings(type="generic", address=url, **{"timeout_s": 60.0, **settings})
     try:
         return await ProviderWire(out, one).ask(Request(url=url, headers={"Authorization": "Bearer t"}, body=b"{}"))
     except NoAnswer as failure:
@@ -198,7 +198,7 @@ async def test_what_is_delivered_is_flux_s_event_signed_where_that_is_asked_for(
 
     url = await serve(take)
     notice = Notice(event=event("hello"), key="k1", fields={"revision": "r"}, summary="s")
-    settings = Settings(type="generic-hmac", address=url, token="t", headers={"X-Own": "1"})
+    settings = Settings(type="generic-hmac", address=url, token="t", headers={"X-Own": "1"}, timeout_s=60.0)
     assert await _told(TABLE["generic-hmac"], notice, settings, ProviderWire(out, settings)) == Delivered()
     headers, body = seen[0]
     assert headers["X-Signature"] == "sha256=" + hmac.new(b"t", body, hashlib.sha256).hexdigest()

@@ -244,7 +244,7 @@ async def test_where_the_pods_cannot_be_listed_nobody_is_admitted_and_nobody_ref
 async def test_what_a_provider_was_told_does_not_come_back_as_an_event(intake: Intake, type_: str) -> None:
     transport = AiohttpTransport()
     try:
-        settings = Settings(type=type_, address=intake.url, token="t", headers={"trimtab-phase": ""})
+        settings = Settings(type=type_, address=intake.url, token="t", headers={"trimtab-phase": ""}, timeout_s=60.0)
         wire = ProviderWire(Outbound(transport, SystemClock()), settings)
         outcome = await _told(TABLE[type_], Notice(event=event("round"), key="k"), settings, wire)
     finally:

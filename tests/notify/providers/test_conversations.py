@@ -22,12 +22,12 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def mailing(scheme: str, port: int, **more: Any) -> Settings:
-    told = {"channel": "ops@example.org, dev@example.org", "username": "bot@example.net", "timeout_s": 5.0, **more}
+    told = {"channel": "ops@example.org, dev@example.org", "username": "bot@example.net", "timeout_s": 60.0, **more}
     return Settings(type="smtp", namespace="shop", name="mail", address=f"{scheme}://127.0.0.1:{port}", **told)
 
 
 def publishing(scheme: str, port: int, **more: Any) -> Settings:
-    told = {"channel": "cluster.events", "timeout_s": 5.0, **more}
+    told = {"channel": "cluster.events", "timeout_s": 60.0, **more}
     return Settings(type="nats", namespace="shop", name="nats", address=f"{scheme}://127.0.0.1:{port}", **told)
 
 

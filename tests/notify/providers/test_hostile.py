@@ -94,7 +94,7 @@ def _server(name: str, tls: object) -> Server:
             return Sink(tls)
 
 
-def _there(name: str, server: Server, ca: bytes, *, timeout_s: float = 10.0) -> Settings:
+def _there(name: str, server: Server, ca: bytes, *, timeout_s: float = 60.0) -> Settings:
     row = ROWS[name]
     if row.address:
         address = row.address.replace("PLACE", f"127.0.0.1:{server.port}")

@@ -88,7 +88,12 @@ async def serve() -> AsyncIterator[Serve]:
 
 
 def mailing(scheme: str, port: int, **more: Any) -> Settings:
-    said = {"username": "bot@example.net", "password": SECRET, "channel": "ops@example.org, dev@example.org", **more}
+    said: dict[str, Any] = {
+        "username": "bot@example.net",
+        "password": SECRET,
+        "channel": "ops@example.org, dev@example.org",
+    }
+    said |= {"timeout_s": 60.0, **more}
     return Settings(type="smtp", namespace="shop", name="mail", address=f"{scheme}://127.0.0.1:{port}", **said)
 
 
