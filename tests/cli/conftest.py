@@ -1,8 +1,10 @@
 """A control plane that serves our kinds, and the command as a user calls it."""
 
 import asyncio
+import contextlib
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cli.calling import Done, called
+from tests.e2e.world import until
 from trimtab.base.http import AiohttpTransport
 from trimtab.cli import local
 from trimtab.cluster.plane import ControlPlane
@@ -29,6 +32,17 @@ def command_line(kubeconfig: Path, *arguments: str) -> tuple[list[str], dict[str
 def as_user_of(kubeconfig: Path, *arguments: object) -> Done:
     """What the command says to whoever has this kubeconfig, and nothing of the user's own."""
     return called(*arguments, env={"KUBECONFIG": str(kubeconfig), "NO_COLOR": ""})
+
+
+def allowed(kubectl: Callable[..., str], user: str, *question: str) -> None:
+    """Wait until the server knows that a user may: `allowed(kubectl, "jane", "get", "pods", "-n", "shop")`."""
+
+    def may() -> bool:
+        with contextlib.suppress(subprocess.CalledProcessError):  # that is how `no` ends
+            return kubectl("auth", "can-i", *question, "--as", user).strip() == "yes"
+        return False
+
+    until(may, f"{user} may {question}")
 
 
 @pytest.fixture(scope="session")

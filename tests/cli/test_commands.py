@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Cluster, Command, command_line
+from tests.cli.conftest import Cluster, Command, allowed, command_line
 from trimtab.cluster.plane import ControlPlane
 from trimtab.manifests.inventory import encode_id
 from trimtab.manifests.refs import Ref
@@ -227,6 +227,7 @@ def test_tree_that_may_not_look_says_unknown_and_exits_with_3(
     name = f"apps-only-{shop.namespace}"
     kubectl("create", "role", name, "-n", shop.namespace, "--verb=get", "--resource=kustomizations")
     kubectl("create", "rolebinding", name, "-n", shop.namespace, f"--role={name}", "--user=reader")
+    allowed(kubectl, "reader", "get", "kustomizations", "-n", shop.namespace)
     reader = tmp_path / "kubeconfig"
     reader.write_bytes(served.kubeconfig_for("reader"))
     done = trimtab("tree", "web", "-n", shop.namespace, kubeconfig=reader)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cli.apply.test_apply import config, deployment
-from tests.cli.conftest import Command, as_user_of
+from tests.cli.conftest import Command, allowed, as_user_of
 from tests.e2e.world import until
 from trimtab.cluster.plane import ControlPlane
 
@@ -97,6 +97,8 @@ def test_what_may_not_be_listed_is_unknown(
     kubectl("create", "rolebinding", "few", "-n", place, "--role=few", f"--user=few-{place}")
     kubectl("create", "clusterrole", f"few-{place}", "--verb=get", "--resource=namespaces")
     kubectl("create", "clusterrolebinding", f"few-{place}", f"--clusterrole=few-{place}", f"--user=few-{place}")
+    allowed(kubectl, f"few-{place}", "list", "configmaps", "-n", place)
+    allowed(kubectl, f"few-{place}", "get", "namespaces")
     file = tmp_path / "few.kubeconfig"
     file.write_bytes(served.kubeconfig_for(f"few-{place}"))
     kubectl("create", "configmap", "there", "-n", place)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from tests.e2e.world import until
 
 from trimtab.base.errors import Terminal
 from trimtab.cluster import children, components, pki
@@ -47,7 +48,7 @@ def test_rbac_decides_what_another_user_may(plane, kubectl, namespace, tmp_path)
         command = [plane.binaries["kubectl"], f"--kubeconfig={file}", "auth", "can-i", *question]
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
-    assert allowed("list", "pods", "-n", home) == "yes"
+    until(lambda: allowed("list", "pods", "-n", home) == "yes", "the server's authorizer follows")
     assert allowed("delete", "pods", "-n", home) == "no"
     assert allowed("list", "pods", "-n", "kube-system") == "no"
 

@@ -6,7 +6,7 @@ import re
 import shutil
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
@@ -24,6 +24,7 @@ from trimtab.helm.template import Capabilities
 from trimtab.helm.varying import may_ask
 from trimtab.kube import config as kubeconfigs
 from trimtab.kube.client import Client
+from trimtab.kube.errors import Forbidden
 from trimtab.kube.resource import Resource
 from trimtab.manifests.refs import Body, Gvk
 
@@ -67,7 +68,13 @@ async def home(admin, namespace) -> str:
 async def app(admin, home) -> Client:
     """A client in the name of the release's account."""
     await admin.discovery.served()
-    return admin.acting_as(f"system:serviceaccount:{home}:app")
+    account = admin.acting_as(f"system:serviceaccount:{home}:app")
+    async with asyncio.timeout(60):  # the server's authorizer follows
+        while True:
+            with suppress(Forbidden):
+                await account.list(SECRETS, home)
+                return account
+            await asyncio.sleep(0.05)
 
 
 def secret(name: str, said: str) -> Body:

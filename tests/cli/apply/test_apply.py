@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Cluster, as_user_of, command_line
+from tests.cli.conftest import Cluster, allowed, as_user_of, command_line
 from tests.e2e.conftest import served as listening
 from tests.e2e.world import Repo, until
 from trimtab.cli.demo import repository as demo_repository
@@ -383,7 +383,7 @@ def test_an_agent_follows_a_branch_brings_back_what_drifts_and_ends_cleanly(grou
             )
             until(lambda: ground.mine("shop") == {"settings", "new"} == ground.record("shop"), "the branch is followed")
             agent.send_signal(signal.SIGTERM)
-            told, _ = agent.communicate(timeout=20)
+            told, _ = agent.communicate(timeout=60)
         finally:
             agent.kill()
     assert agent.returncode == 0, told
@@ -481,6 +481,9 @@ def test_an_account_with_the_rights_that_the_docs_list_applies_and_prunes(
     for role in (user, "objects"):
         ground.kubectl("create", "rolebinding", role, "-n", ground.namespace, f"--role={role}", f"--user={user}")
     ground.kubectl("create", "clusterrolebinding", user, f"--clusterrole={user}", f"--user={user}")
+    allowed(ground.kubectl, user, "create", "configmaps", "-n", ground.namespace)
+    allowed(ground.kubectl, user, "create", "secrets", "-n", ground.namespace)
+    allowed(ground.kubectl, user, "get", "namespaces/kube-system")
     account = tmp_path / "ci.kubeconfig"
     account.write_bytes(served.kubeconfig_for(user))
     ground.write("shop", settings=config("settings"), old=config("old"))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cli.calling import Done, called
-from tests.cli.conftest import command_line
+from tests.cli.conftest import allowed, command_line
 from trimtab.cluster.plane import ControlPlane
 
 PASSWORD = "correct horse"
@@ -48,6 +48,7 @@ class Shop:
             *("create", "role", name, "-n", self.namespace, f"--verb={','.join(verbs)}", f"--resource={resources}")
         )
         self.kubectl("create", "rolebinding", name, "-n", self.namespace, f"--role={name}", f"--user={name}")
+        allowed(self.kubectl, name, verbs[0], "configmaps", "-n", self.namespace)
         file = self.directory.parent / f"{name}.kubeconfig"
         file.write_bytes(self.plane.kubeconfig_for(name))
         return file

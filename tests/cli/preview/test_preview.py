@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.cli.conftest import Cluster, command_line
+from tests.cli.conftest import Cluster, allowed, command_line
 from tests.e2e.world import until
 from tests.registry.server import RegistryServer
 from trimtab.cli.main import cli
@@ -28,7 +28,7 @@ def git(repository: Path, *words: str) -> str:
     alone = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "HOME": str(repository)}
     who = ("-c", "user.name=Dev", "-c", "user.email=dev@example.org", "-c", "init.defaultBranch=main")
     done = subprocess.run(
-        ["git", *who, *words], cwd=repository, env={**os.environ, **alone}, capture_output=True, text=True, timeout=30
+        ["git", *who, *words], cwd=repository, env={**os.environ, **alone}, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -305,6 +305,7 @@ def test_without_rights_what_is_forbidden_is_unknown_and_the_rest_is_judged(shop
     rights = ("--verb=get,patch", "--resource=deployments.apps")
     shop.kubectl("create", "role", user, "-n", shop.namespace, *rights)
     shop.kubectl("create", "rolebinding", user, "-n", shop.namespace, f"--role={user}", f"--user={user}")
+    allowed(shop.kubectl, user, "patch", "deployments.apps", "-n", shop.namespace)
     file = shop.root.parent / "reader.kubeconfig"
     file.write_bytes(shop.served.kubeconfig_for(user))
     code, objects = shop.found("--no-images", kubeconfig=file)
