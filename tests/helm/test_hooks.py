@@ -11,7 +11,7 @@ import pytest
 from tests.helm.conftest import write_chart
 from tests.kube.faults import Canned, Faults
 from trimtab.api.names import HOOK_OF
-from trimtab.base.clock import SystemClock
+from trimtab.base.clock import Clock, SystemClock
 from trimtab.base.errors import Terminal, Transient, Waiting
 from trimtab.base.http import TransportError
 from trimtab.base.tasks import Tasks
@@ -122,6 +122,15 @@ class Kubelet:
                 await self._news.wait()
 
 
+class Hurried(SystemClock):
+    """A clock that is set ahead."""
+
+    ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
+
+
 def followers() -> list[str]:
     return [name for task in asyncio.all_tasks() if (name := task.get_name()).startswith("following")]
 
@@ -139,10 +148,18 @@ class Bench:
         self.told: list[str] = []
         self.last: dict[str, Hook] = {}
 
-    def hooks(self, *, version: int = 1, timeout_s: float = 30, client: Client | None = None, **options: Any) -> Hooks:
+    def hooks(
+        self,
+        *,
+        version: int = 1,
+        timeout_s: float = 60,
+        client: Client | None = None,
+        clock: Clock | None = None,
+        **options: Any,
+    ) -> Hooks:
         info = Info(last_deployed=f"2026-01-01T00:00:0{version}Z")
         record = Record(name="app", namespace=self.home, version=version, info=info)
-        return Hooks(client or self.client, SystemClock(), record, timeout_s=timeout_s, **options)
+        return Hooks(client or self.client, clock or SystemClock(), record, timeout_s=timeout_s, **options)
 
     async def tell(self, hook: Hook) -> None:
         self.told.append(f"{hook.name} {hook.last_run.phase}")
@@ -328,8 +345,20 @@ async def test_another_object_in_the_place_of_a_hook_is_not_taken_for_it(bench):
 
 async def test_a_hook_that_is_not_done_in_time_says_what_it_waits_for(bench):
     bench.kubelet.says["a"] = STUCK
-    said = await bench.fail(hook("Job", "a", "hook-failed"), timeout_s=3)
-    assert f"Job {bench.home}/a was not done after 3 s: 0 of 1 completions, 1 active; Pod a-" in said
+    clock = Hurried()
+
+    async def stuck() -> bool:
+        job, pods = await bench.get("a", JOBS), (await bench.client.list(PODS, bench.home)).items
+        active = job is not None and (job.get("status") or {}).get("active") == 1
+        return active and any((pod.get("status") or {}).get("containerStatuses") for pod in pods)
+
+    async with asyncio.timeout(100), asyncio.TaskGroup() as group:
+        failing = group.create_task(bench.fail(hook("Job", "a", "hook-failed"), timeout_s=300, clock=clock))
+        while not await stuck():
+            await asyncio.sleep(0.05)
+        clock.ahead_s = 300.0
+    said = failing.result()
+    assert f"Job {bench.home}/a was not done after 300 s: 0 of 1 completions, 1 active; Pod a-" in said
     assert 'container c waits for ImagePullBackOff: Back-off pulling image "x"' in said
     assert bench.told[-1] == "a Failed"
     assert await bench.uid("a", JOBS) == "", "a timeout is a failure, which its policy deletes"
@@ -655,7 +684,7 @@ async def test_hooks_come_and_go_as_with_helm(bench, namespace, tasks, helm, kub
     kubelet.says = bench.kubelet.says = dict.fromkeys(policies, SUCCEEDED) | ({fails: FAILED} if fails else {})
     await kubelet.start()
     for _ in range(2):
-        command = ("install", "app", chart, "-n", theirs, "--kubeconfig", kubeconfig, "--replace", "--timeout", "20s")
+        command = ("install", "app", chart, "-n", theirs, "--kubeconfig", kubeconfig, "--replace", "--timeout", "60s")
         with pytest.raises(AssertionError, match="pre-install") if fails else contextlib.nullcontext():
             await asyncio.to_thread(helm, *command)
         if not fails:
