@@ -267,7 +267,7 @@ def test_the_functions_of_chance_are_known_by_name(text, varies):
     assert may_vary([text]) is varies
 
 
-SMALL = Bounds(timeout_s=4, max_output=50 << 20, limits=Limits(memory_bytes=2_560 << 20, cpu_s=4, offline=True))
+SMALL = Bounds(timeout_s=60, max_output=50 << 20, limits=Limits(memory_bytes=2_560 << 20, cpu_s=4, offline=True))
 
 
 @pytest.mark.parametrize(
