@@ -145,9 +145,14 @@ async def test_who_waits_for_another_build_is_told(empty):
     lines: list[str] = []
     with (home.parent / "render.lock").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await binaries.ensure("render", progress=lines.append)
+        waiting = asyncio.ensure_future(binaries.ensure("render", progress=lines.append))
+        async with asyncio.timeout(60):
+            while not lines and not waiting.done():
+                await asyncio.sleep(0.01)
+        assert not waiting.done()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
     assert "another process is building" in lines[0]
 
 
