@@ -206,7 +206,7 @@ class Ground:
         while not await reached():
             if time.monotonic() > deadline:
                 said = "\n".join(self.wire.said)
-                raise AssertionError(f"after 30 s: {what}; {(await self._item())['status']}\n{said}")
+                raise AssertionError(f"after 60 s: {what}; {(await self._item())['status']}\n{said}")
             await asyncio.sleep(0.03)
 
     def _live(self) -> None:
@@ -237,7 +237,7 @@ class Ground:
             return
         self._line.dead = True
         self._life.cancel()
-        await asyncio.wait({self._life}, timeout=10)
+        await asyncio.wait({self._life}, timeout=60)
         self._life = None
 
 

@@ -19,6 +19,8 @@ from trimtab.base.http import Request
 from trimtab.manifests import codec
 from trimtab.toolchain import binaries
 
+pytestmark = pytest.mark.timeout(600)
+
 SAMPLE_S = 12.0
 SEED = 628166
 _BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

@@ -34,8 +34,8 @@ from trimtab.targets.kubernetes import inventory
 log = logging.getLogger(__name__)
 
 HASTE = 20.0
-PATIENCE_S = 30.0
-SILENCE_S = 25.0
+PATIENCE_S = 60.0
+SILENCE_S = 50.0
 QUIET_S = 0.06
 _LOOKS = 3
 _LOOK_S = 0.02
@@ -106,7 +106,7 @@ class Life:
         await self.tasks.close()
         if self.main is not None:
             self.main.cancel()
-            await asyncio.wait({self.main}, timeout=30)
+            await asyncio.wait({self.main}, timeout=60)
 
     @property
     def busy(self) -> bool:
