@@ -16,7 +16,7 @@ COMMANDS = cli.list_commands(click.Context(cli))
 
 def trimtab(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "trimtab.cli.main", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 def test_help_imports_neither_the_network_nor_the_event_loop() -> None:
@@ -26,7 +26,7 @@ def test_help_imports_neither_the_network_nor_the_event_loop() -> None:
         "cli.main(['--help'], standalone_mode=False); "
         "sys.exit(', '.join(sorted({'aiohttp', 'msgspec', 'rich', 'yaml', 'asyncio'} & set(sys.modules))))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stderr.strip() == ""
 
 

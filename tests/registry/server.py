@@ -133,7 +133,7 @@ class RegistryServer:
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(20)
+            self._process.wait(60)
             self._process = None
 
     def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Any:
@@ -142,9 +142,9 @@ class RegistryServer:
             trusting = ssl._create_unverified_context()  # noqa: S323 - the pushing side is not under test
             if self.client_certificate:
                 trusting.load_cert_chain(self.client_certificate)
-            line: http.client.HTTPConnection = http.client.HTTPSConnection(self.host, context=trusting, timeout=20)
+            line: http.client.HTTPConnection = http.client.HTTPSConnection(self.host, context=trusting, timeout=60)
         else:
-            line = http.client.HTTPConnection(self.host, timeout=20)
+            line = http.client.HTTPConnection(self.host, timeout=60)
         sent = dict(headers or {})
         if self.private:
             sent["Authorization"] = "Basic " + base64.b64encode(self._login.encode()).decode()

@@ -33,7 +33,7 @@ class Serving:
 
     def get(self, path: str) -> str:
         try:
-            with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+            with urllib.request.urlopen(self.url + path, timeout=60) as answer:
                 text: str = answer.read().decode()
         except urllib.error.HTTPError as answer:
             text = answer.read().decode()
@@ -60,7 +60,7 @@ def serving(kubeconfig: Path, directory: Path, *arguments: str) -> Iterator[Serv
         try:
             yield Serving(process)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
+            assert process.wait(60) == 0
         finally:
             late.cancel()
             process.kill()

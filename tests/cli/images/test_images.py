@@ -160,11 +160,11 @@ def test_a_dry_run_is_a_diff_that_git_applies(files: Path) -> None:
     text = b"\xef\xbb\xbf" + DEPLOYMENT.replace("\n", "\r\n").encode().removesuffix(b"\r\n")
     file.write_bytes(text)
     command = [sys.executable, "-m", "trimtab.cli.main", "images", "edit", ".", *SET, "--dry-run"]
-    done = subprocess.run(command, cwd=files, capture_output=True, timeout=30)
+    done = subprocess.run(command, cwd=files, capture_output=True, timeout=60)
     assert done.returncode == 2, done.stderr
     assert file.read_bytes() == text
     assert b"\n\\ No newline at end of file\n" in done.stdout
-    subprocess.run(["git", "apply", "-p1"], cwd=files, input=done.stdout, check=True, timeout=30)
+    subprocess.run(["git", "apply", "-p1"], cwd=files, input=done.stdout, check=True, timeout=60)
     assert file.read_bytes() == text.replace(b"1.4.1", b"1.4.2")
     assert images("edit", ".", *SET, "--dry-run", cwd=files).returncode == 0
 
