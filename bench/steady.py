@@ -7,8 +7,8 @@ memory   the same with N apps, all Ready
 idle     CPU share of one core, requests a second beside the Leases, and objects whose version moved, over an interval
 drift    how long until a Deployment that was scaled by hand is scaled back
 foreign  CPU, memory and drift again, with ten thousand objects of the same kinds that nobody manages. They come and go
-         `--turns` times, and the CPU is compared with that of the intervals before and after: it differs by a third
-         from interval to interval with nothing else going on
+         `--turns` times, and the CPU at rest and for a reconcile is compared with that before and after: the one at
+         rest differs by a third from interval to interval with nothing else going on
 growth   memory while every app is reconciled again and again
 start    the controllers end and start anew: seconds until they are ready and quiet, and what they wrote meanwhile
 
@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from bench import drift, measure, rows
 from bench.run import Ground, ground, machine, say
@@ -40,6 +40,7 @@ _LOOK_S = 0.25
 _START_PATIENCE_S = 120.0
 _FOREIGN = 10_000
 _TRIALS = 100
+_ROUNDS = 3
 # The port is another one after each start: artifacts are to have the same address all the same.
 _ADDRESS = ("--storage-adv-addr", "127.0.0.1:9790")
 _KINDS = (
@@ -49,6 +50,13 @@ _KINDS = (
     "api/v1/namespaces/{}/services",
     "api/v1/namespaces/{}/serviceaccounts",
 )
+
+
+class _Cost(NamedTuple):
+    """At rest: the share of a core, in percent. For each reconcile that has nothing to do: milliseconds of CPU."""
+
+    rest: float
+    reconcile: float
 
 
 @dataclass(slots=True)
@@ -102,7 +110,7 @@ class Steady:
             if "drift" in parts:
                 await self._drift("drift", run.namespace)
             if "foreign" in parts:
-                await self._foreign(pid, run.namespace)
+                await self._foreign(pid, run)
             if "growth" in parts:
                 await self._growth(pid, run)
         if "start" in parts:
@@ -123,8 +131,8 @@ class Steady:
         self.say(part, "p50", times[len(times) // 2], "s")
         self.say(part, "p95", times[int(len(times) * 0.95) - 1], "s", 0.2)
 
-    async def _foreign(self, pid: int, namespace: str) -> None:
-        without, beside = [await self._at_rest(pid)], list[float]()
+    async def _foreign(self, pid: int, run: measure.Measure) -> None:
+        without, beside = [await self._cost(pid, run)], list[_Cost]()
         for turn in range(self.arguments.turns):
             before, (cpu, _) = _resident_mib(pid), measure.consumption([pid])
             await drift.crowd(self.server, _FOREIGN)
@@ -132,19 +140,31 @@ class Steady:
                 self.say("foreign", "CPU while they come", measure.consumption([pid])[0] - cpu, "s")
                 await asyncio.sleep(_SETTLE_S)
                 self.say("foreign", "change of memory", (_resident_mib(pid) / before - 1) * 100, "%", 5)
-                await self._drift("foreign", namespace)
-            beside.append(await self._at_rest(pid))
+                await self._drift("foreign", run.namespace)
+            beside.append(await self._cost(pid, run))
             await drift.leave(self.server)
-            without.append(await self._at_rest(pid))
-        told = [", ".join(f"{share * 100:.3f}" for share in shares) for shares in (without, beside)]
-        say(f"shares of a core in %, in turn: without them {told[0]}, beside them {told[1]}")
-        self.say("foreign", "share of a core beside them", mean(beside) * 100, "%")
-        self.say("foreign", "change of CPU", (mean(beside) / mean(without) - 1) * 100, "%", 5)
+            without.append(await self._cost(pid, run))
+        for place, of in enumerate(("at rest, % of a core", "for a reconcile, ms")):
+            shares = [[cost[place] for cost in costs] for costs in (without, beside)]
+            told = [", ".join(f"{share:.3f}" for share in found) for found in shares]
+            say(f"CPU {of}, in turn: without them {told[0]}; beside them {told[1]}")
+            self.say("foreign", f"CPU {of}", mean(shares[1]), "")
+            self.say(
+                "foreign",
+                f"change of CPU {of.partition(',')[0]}",
+                (mean(shares[1]) / mean(shares[0]) - 1) * 100,
+                "%",
+                5,
+            )
 
-    async def _at_rest(self, pid: int) -> float:
-        """The share of a core over an interval, a while after something happened."""
+    async def _cost(self, pid: int, run: measure.Measure) -> _Cost:
+        """What the process takes over an interval at rest, a while after something happened, and for reconciles."""
         await asyncio.sleep(_SETTLE_S)
-        return (await _share(pid, asyncio.sleep(self.arguments.idle)))[0]
+        share, _ = await _share(pid, asyncio.sleep(self.arguments.idle))
+        (cpu, _) = measure.consumption([pid])
+        for _ in range(_ROUNDS):
+            await run.asked()
+        return _Cost(share * 100, (measure.consumption([pid])[0] - cpu) / (_ROUNDS * self.n) * 1000)
 
     async def _growth(self, pid: int, run: measure.Measure) -> None:
         """Memory after the first thousands, when all that is kept for each app is there, and after the last."""
