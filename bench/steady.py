@@ -144,18 +144,16 @@ class Steady:
             beside.append(await self._cost(pid, run))
             await drift.leave(self.server)
             without.append(await self._cost(pid, run))
-        for place, of in enumerate(("at rest, % of a core", "for a reconcile, ms")):
-            shares = [[cost[place] for cost in costs] for costs in (without, beside)]
-            told = [", ".join(f"{share:.3f}" for share in found) for found in shares]
-            say(f"CPU {of}, in turn: without them {told[0]}; beside them {told[1]}")
-            self.say("foreign", f"CPU {of}", mean(shares[1]), "")
-            self.say(
-                "foreign",
-                f"change of CPU {of.partition(',')[0]}",
-                (mean(shares[1]) / mean(shares[0]) - 1) * 100,
-                "%",
-                5,
-            )
+        self._compare("at rest", "%", [cost.rest for cost in without], [cost.rest for cost in beside])
+        self._compare(
+            "for a reconcile", "ms", [cost.reconcile for cost in without], [cost.reconcile for cost in beside]
+        )
+
+    def _compare(self, of: str, unit: str, without: list[float], beside: list[float]) -> None:
+        told = [", ".join(f"{cost:.3f}" for cost in costs) for costs in (without, beside)]
+        say(f"CPU {of} in {unit}, in turn: without them {told[0]}; beside them {told[1]}")
+        self.say("foreign", f"CPU {of}", mean(beside), unit)
+        self.say("foreign", f"change of CPU {of}", (mean(beside) / mean(without) - 1) * 100, "%", 5)
 
     async def _cost(self, pid: int, run: measure.Measure) -> _Cost:
         """What the process takes over an interval at rest, a while after something happened, and for reconciles."""

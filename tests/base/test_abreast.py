@@ -44,6 +44,22 @@ async def test_after_a_failure_nothing_more_is_begun():
     assert len(begun) < 10
 
 
+async def test_after_a_call_that_was_cancelled_nothing_more_is_begun():
+    begun = []
+
+    async def ends(number):
+        begun.append(number)
+        await asyncio.sleep(0)
+        if number == 1:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await abreast(ends, range(1000), most=3)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(begun) < 10
+
+
 async def test_a_failure_is_raised_when_what_was_under_way_has_ended():
     ended = []
     failed, may_end = asyncio.Event(), asyncio.Event()

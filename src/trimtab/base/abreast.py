@@ -19,7 +19,7 @@ async def abreast(call: Callable[[Item], Awaitable[Result]], items: Sequence[Ite
     """
     answers: dict[int, Result] = {}
     waiting = iter(enumerate(items))
-    failure: Exception | None = None
+    failure: BaseException | None = None
 
     async def work() -> None:
         nonlocal failure
@@ -28,9 +28,11 @@ async def abreast(call: Callable[[Item], Awaitable[Result]], items: Sequence[Ite
                 return
             try:
                 answers[place] = await call(item)
-            except Exception as found:  # noqa: BLE001 - raised below
+            except BaseException as found:
                 if failure is None:
                     failure = found
+                if not isinstance(found, Exception):
+                    raise
 
     await asyncio.gather(*(work() for _ in range(min(most, len(items)))))
     if failure is not None:

@@ -104,6 +104,7 @@ class Pen:
         else:
             # Nobody knows which of the two the server took last: the late one gives way, wherever they differ.
             app.status, app.crossed = (app.status, status) if late else (status, app.status)
+            # As a copy: by `before`, each write tells whether another has ended since it began.
             self.laggards.add(app.key, msgspec.structs.replace(app.status))
         if checksum:
             self.records.settled(app)

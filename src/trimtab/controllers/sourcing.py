@@ -177,7 +177,7 @@ class Sources(Generic[Source]):
             resource = await self._world.client.discovery.find(self._producer.gvk)
             await ensure(self._world.client, resource, item.metadata, names.FINALIZER)
         try:
-            with self._shares.of(item.key, item.metadata.namespace):
+            with self._shares.of(item.key, f"a source in namespace {item.metadata.namespace}"):
                 await self._check(known)
                 produced = await self._producer.produce(item, known.status, known.snapshot)
         except OSError as problem:
