@@ -12,7 +12,6 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from bench import measure
@@ -54,11 +53,11 @@ async def main(arguments: argparse.Namespace) -> int:
         await asyncio.sleep(_SETTLE_S)
         times = sorted([await undone(server, run.namespace, trial % apps) for trial in range(arguments.trials)])
         await asyncio.sleep(_SETTLE_S)
-        before = _resident_mib(bench.pid)
+        before = round(measure.resident_mib(bench.pid), 1)
         say(f"{before:.1f} MiB; creating {arguments.unmanaged} objects that nobody manages")
         await crowd(server, arguments.unmanaged)
         await asyncio.sleep(_SETTLE_S)
-        after = _resident_mib(bench.pid)
+        after = round(measure.resident_mib(bench.pid), 1)
         for trial in range(10):
             await undone(server, run.namespace, (arguments.trials + trial) % apps)
         result = Result(
@@ -71,7 +70,7 @@ async def main(arguments: argparse.Namespace) -> int:
             unmanaged=arguments.unmanaged,
             memory_before_mib=before,
             memory_after_mib=after,
-            memory_after_undoing_more_mib=_resident_mib(bench.pid),
+            memory_after_undoing_more_mib=round(measure.resident_mib(bench.pid), 1),
             machine=machine(),
         )
     print(json.dumps(asdict(result), indent=2))
@@ -122,13 +121,6 @@ async def _create(server: Server, number: int, *, deployment: bool) -> None:
 
 def _percentile(times: list[float], share: float) -> float:
     return round(times[max(0, int(len(times) * share) - 1)], 3)
-
-
-def _resident_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return round(int(line.split()[1]) / 1024, 1)
-    return 0.0
 
 
 def parser() -> argparse.ArgumentParser:

@@ -30,14 +30,15 @@ class Part(NamedTuple):
     minutes: float
 
 
-_OWN = frozenset({"run", "steady"})
+_OWN = frozenset({"run", "linear", "steady", "foreign"})
 """They write rows to the file of `--json`; the others what they like to a directory."""
 _PARTS = {
     "apps-100": Part("run", ("--n", "100"), 1.0),
     "apps-300": Part("run", ("--n", "300"), 2.0),
     "apps-1000": Part("run", ("--n", "1000"), 6.0),
-    "steady": Part("steady", ("--n", "1000", "--parts", "empty,memory,idle,drift,growth,start"), 11.0),
-    "foreign": Part("steady", ("--n", "1000", "--parts", "foreign", "--interval", "1m", "--idle", "60"), 15.0),
+    "linear": Part("linear", (), 18.0),
+    "steady": Part("steady", ("--n", "1000"), 11.0),
+    "foreign": Part("foreign", ("--n", "1000"), 22.0),
     "many": Part("steady", ("--n", "10000", "--parts", "memory"), 12.0),
     "large": Part("large", (), 5.0),
     "overlays": Part("overlays", (), 3.0),

@@ -14,10 +14,11 @@ API requests are the server's count without the measure's own; other controllers
 """
 
 import asyncio
+import contextlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -321,6 +322,26 @@ def consumption(pids: Sequence[int]) -> tuple[float, float]:
         peak = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
         rss += int(peak[1]) / 1024 if peak else 0.0
     return cpu, rss
+
+
+def resident_mib(pid: int) -> float:
+    """Resident memory of a process and of all below it, in MiB."""
+    return sum(_resident_mib(each) for each in _family(pid))
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            yield from _family(int(child))
+
+
+def _resident_mib(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def _at(body: Any, field: Sequence[str]) -> Any:

@@ -6,9 +6,6 @@ empty    resident memory with nothing to do
 memory   the same with N apps, all Ready
 idle     CPU share of one core, requests a second beside the Leases, and objects whose version moved, over an interval
 drift    how long until a Deployment that was scaled by hand is scaled back
-foreign  CPU, memory and drift again, with ten thousand objects of the same kinds that nobody manages. They come and go
-         `--turns` times, and the CPU at rest and for a reconcile is compared with that before and after: the one at
-         rest differs by a third from interval to interval with nothing else going on
 growth   memory while every app is reconciled again and again
 start    the controllers end and start anew: seconds until they are ready and quiet, and what they wrote meanwhile
 
@@ -17,14 +14,12 @@ What the other parts of the control plane ask for by themselves is measured befo
 
 import argparse
 import asyncio
-import contextlib
 import sys
 import time
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from bench import drift, measure, rows
 from bench.run import Ground, ground, machine, say
@@ -32,15 +27,13 @@ from bench.server import Server, connect
 
 T = TypeVar("T")
 
-PARTS = ("empty", "memory", "idle", "drift", "foreign", "growth", "start")
+PARTS = ("empty", "memory", "idle", "drift", "growth", "start")
 _SETTLE_S = 15.0
 _QUIET_SHARE = 0.05
 _QUIET_S = 3.0
 _LOOK_S = 0.25
 _START_PATIENCE_S = 120.0
-_FOREIGN = 10_000
 _TRIALS = 100
-_ROUNDS = 3
 # The port is another one after each start: artifacts are to have the same address all the same.
 _ADDRESS = ("--storage-adv-addr", "127.0.0.1:9790")
 _KINDS = (
@@ -50,13 +43,6 @@ _KINDS = (
     "api/v1/namespaces/{}/services",
     "api/v1/namespaces/{}/serviceaccounts",
 )
-
-
-class _Cost(NamedTuple):
-    """At rest: the share of a core, in percent. For each reconcile that has nothing to do: milliseconds of CPU."""
-
-    rest: float
-    reconcile: float
 
 
 @dataclass(slots=True)
@@ -83,7 +69,7 @@ class Steady:
             pid = running.pid
             if "empty" in parts:
                 await asyncio.sleep(_SETTLE_S)
-                self.say("empty", "memory", _resident_mib(pid), "MiB", 80)
+                self.say("empty", "memory", measure.resident_mib(pid), "MiB", 80)
             if parts == {"empty"}:
                 return
             run = measure.Measure(
@@ -103,14 +89,12 @@ class Steady:
                     raise SystemExit(f"only {phase.done} of {self.n} apps are Ready")
             await asyncio.sleep(_SETTLE_S)
             if "memory" in parts:
-                self.say("memory", "memory", _resident_mib(pid), "MiB", 150 if self.n <= 1000 else 500)
+                self.say("memory", "memory", measure.resident_mib(pid), "MiB", 150 if self.n <= 1000 else 500)
                 self.say("memory", "peak", measure.consumption([pid])[1], "MiB")
             if "idle" in parts:
                 await self._idle("idle", pid, run.namespace)
             if "drift" in parts:
                 await self._drift("drift", run.namespace)
-            if "foreign" in parts:
-                await self._foreign(pid, run)
             if "growth" in parts:
                 await self._growth(pid, run)
         if "start" in parts:
@@ -131,39 +115,6 @@ class Steady:
         self.say(part, "p50", times[len(times) // 2], "s")
         self.say(part, "p95", times[int(len(times) * 0.95) - 1], "s", 0.2)
 
-    async def _foreign(self, pid: int, run: measure.Measure) -> None:
-        without, beside = [await self._cost(pid, run)], list[_Cost]()
-        for turn in range(self.arguments.turns):
-            before, (cpu, _) = _resident_mib(pid), measure.consumption([pid])
-            await drift.crowd(self.server, _FOREIGN)
-            if not turn:
-                self.say("foreign", "CPU while they come", measure.consumption([pid])[0] - cpu, "s")
-                await asyncio.sleep(_SETTLE_S)
-                self.say("foreign", "change of memory", (_resident_mib(pid) / before - 1) * 100, "%", 5)
-                await self._drift("foreign", run.namespace)
-            beside.append(await self._cost(pid, run))
-            await drift.leave(self.server)
-            without.append(await self._cost(pid, run))
-        self._compare("at rest", "%", [cost.rest for cost in without], [cost.rest for cost in beside])
-        self._compare(
-            "for a reconcile", "ms", [cost.reconcile for cost in without], [cost.reconcile for cost in beside]
-        )
-
-    def _compare(self, of: str, unit: str, without: list[float], beside: list[float]) -> None:
-        told = [", ".join(f"{cost:.3f}" for cost in costs) for costs in (without, beside)]
-        say(f"CPU {of} in {unit}, in turn: without them {told[0]}; beside them {told[1]}")
-        self.say("foreign", f"CPU {of}", mean(beside), unit)
-        self.say("foreign", f"change of CPU {of}", (mean(beside) / mean(without) - 1) * 100, "%", 5)
-
-    async def _cost(self, pid: int, run: measure.Measure) -> _Cost:
-        """What the process takes over an interval at rest, a while after something happened, and for reconciles."""
-        await asyncio.sleep(_SETTLE_S)
-        share, _ = await _share(pid, asyncio.sleep(self.arguments.idle))
-        (cpu, _) = measure.consumption([pid])
-        for _ in range(_ROUNDS):
-            await run.asked()
-        return _Cost(share * 100, (measure.consumption([pid])[0] - cpu) / (_ROUNDS * self.n) * 1000)
-
     async def _growth(self, pid: int, run: measure.Measure) -> None:
         """Memory after the first thousands, when all that is kept for each app is there, and after the last."""
         rounds = max(self.arguments.reconciles // self.n, 2)
@@ -171,10 +122,10 @@ class Steady:
         for number in range(rounds):
             await run.asked()
             if number == max(rounds // 5 - 1, 0):
-                early = _resident_mib(pid)
+                early = measure.resident_mib(pid)
         await asyncio.sleep(_SETTLE_S)
         done = rounds * self.n
-        self.say("growth", f"memory over {done} reconciles", _resident_mib(pid) - early, "MiB", 5)
+        self.say("growth", f"memory over {done} reconciles", measure.resident_mib(pid) - early, "MiB", 5)
         self.say("growth", "CPU for each reconcile", (measure.consumption([pid])[0] - cpu) / done * 1000, "ms")
 
     async def _start(self, namespace: str) -> None:
@@ -188,7 +139,7 @@ class Steady:
             moved = _moved(versions, await self._versions(namespace))
             say(f"written: {moved[:5]}")
             self.say("start", "objects written", len(moved), "", 0)
-            self.say("start", "memory", _resident_mib(running.pid), "MiB")
+            self.say("start", "memory", measure.resident_mib(running.pid), "MiB")
 
     async def _rates(self, seconds: float) -> tuple[float, float]:
         """Requests a second that the server saw and we did not send: beside Leases, and of Leases."""
@@ -232,26 +183,6 @@ async def _quiet(pid: int, began: float) -> float:
     return time.monotonic() - began
 
 
-def _resident_mib(pid: int) -> float:
-    """Resident memory of a process and of all below it."""
-    return sum(_pages(each) for each in _family(pid))
-
-
-def _family(pid: int) -> Iterator[int]:
-    yield pid
-    with contextlib.suppress(OSError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            yield from _family(int(child))
-
-
-def _pages(pid: int) -> float:
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1024
-    return 0.0
-
-
 async def measured(arguments: argparse.Namespace) -> rows.Table:
     """All rows of one run."""
     async with ground(arguments.n) as below, connect(below.kubeconfig) as server:
@@ -269,7 +200,6 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--parts", default=",".join(PARTS), help=",".join(PARTS))
     parser.add_argument("--idle", type=float, default=310.0, help="seconds to look on, more than an interval (310)")
     parser.add_argument("--interval", default="5m", help="of every app (5m)")
-    parser.add_argument("--turns", type=int, default=4, help="how often the foreign objects come and go (4)")
     parser.add_argument("--reconciles", type=int, default=10_000, help="for growth (10000)")
     parser.add_argument("--json", type=Path, help="where the figures go as JSON")
     return parser
