@@ -30,6 +30,8 @@ class Asked(NamedTuple):
     namespace: str
     name: str
     code: int
+    rehearsal: bool
+    """A dry-run, which writes nothing."""
 
 
 class Ground:
@@ -95,6 +97,7 @@ class Ground:
                     thing.get("namespace", ""),
                     thing.get("name", ""),
                     event.get("responseStatus", {}).get("code", 0),
+                    "dryRun=" in event["requestURI"],
                 )
             )
         return found
