@@ -51,7 +51,7 @@ format: $(INSTALLED) ## Format the code and fix what can be fixed by itself
 bench: setup ## Measure: from push to live, for 100 apps, in a few minutes (ARGS='--n 100,300')
 	$(BIN)/python -m bench.run $(ARGS)
 
-bench-full: setup ## Measure everything, in about an hour (ARGS='--parts steady', ARGS=--resume)
+bench-full: setup ## Measure everything, in an hour and a half (ARGS='--parts steady', ARGS=--resume)
 	$(BIN)/python -m bench.full $(ARGS)
 
 lock: $(INSTALLED) ## Choose the newest admitted versions of all Python packages and write requirements.lock
