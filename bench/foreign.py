@@ -3,10 +3,10 @@
 Ten thousand of them, of the kinds that we apply, come and go beside N apps of three objects each: what does that change
 for the controllers? The same passes cost up to half as much again from one minute to the next, whatever is in the
 cluster, where cores have neighbours. So there is a twin: the same apps and controllers on a control plane of their own,
-at the same time, where no such objects come. What counts is how much more than the twin ours takes, and how much more
-of that it is beside them than without them, in turns:
+at the same time. The objects are beside ours, then beside the twin, in turns, and what ours takes is measured by what
+the twin takes in the same stretch of time:
 
-memory       resident at the end of a stretch
+memory       resident at the end of the first stretch beside them, and of the one before, without them on either side
 at rest      CPU over a stretch of some intervals; they are short, so that it has thousands of passes
 a reconcile  CPU while a reconcile of every app is asked for, on both sides at once
 drift        how long until a Deployment that was scaled by hand is scaled back, beside them
@@ -64,15 +64,16 @@ class Stretch(NamedTuple):
     reconcile: Pair
 
 
-def change(without: Sequence[Pair], beside: Sequence[Pair]) -> tuple[float, float]:
-    """How much more ours takes beside them, measured by the twin, in percent; and the standard error of that.
+def change(beside_ours: Sequence[Pair], beside_twin: Sequence[Pair]) -> tuple[float, float]:
+    """How much more the objects make a side take, in percent; and the standard error of that.
 
-    There have to be two of each.
+    They raise the ratio of ours to the twin in the one half of the stretches and lower it in the other: what is between
+    the two means is their effect twice. There have to be two of each.
     """
-    before, after = [pair.ratio for pair in without], [pair.ratio for pair in beside]
-    ratio = mean(after) / mean(before)
-    spread = sum(variance(ratios) / len(ratios) / mean(ratios) ** 2 for ratios in (before, after))
-    return (ratio - 1) * 100, ratio * spread**0.5 * 100
+    high, low = [pair.ratio for pair in beside_ours], [pair.ratio for pair in beside_twin]
+    once = (mean(high) / mean(low)) ** 0.5
+    spread = sum(variance(ratios) / len(ratios) / mean(ratios) ** 2 for ratios in (high, low))
+    return (once - 1) * 100, once * spread**0.5 / 2 * 100
 
 
 async def measured(arguments: argparse.Namespace) -> rows.Table:
@@ -86,31 +87,32 @@ async def measured(arguments: argparse.Namespace) -> rows.Table:
 
     async with AsyncExitStack() as stack:
         ours, twin = await _side(stack, arguments), await _side(stack, arguments)
-        without, beside = [await _stretch(ours, twin, arguments)], list[Stretch]()
-        for turn in range(arguments.turns):
-            ahead_s = ours.cpu_s() - twin.cpu_s()
-            await drift.crowd(ours.server, _FOREIGN)
-            if not turn:
-                note("more CPU than the twin while they come", ours.cpu_s() - twin.cpu_s() - ahead_s, "s")
-                p50, p95 = await _drift(ours, n)
-                note("drift p50", p50, "s")
-                note("drift p95", p95, "s", _DRIFT_GOAL_S)
-            beside.append(await _stretch(ours, twin, arguments))
-            say(f"{turn + 1} of {arguments.turns}, beside them: {beside[-1]}")
-            await drift.leave(ours.server)
-            without.append(await _stretch(ours, twin, arguments))
-            say(f"{turn + 1} of {arguments.turns}, without them: {without[-1]}")
-    for name, unit, before, after in zip(
-        ("memory", "CPU at rest", "CPU for a reconcile"),
-        ("MiB", "%", "ms"),
-        zip(*without, strict=True),
-        zip(*beside, strict=True),
-        strict=True,
+        without = await _stretch(ours, twin, arguments)
+        say(f"without them: {without}")
+        beside_ours, beside_twin = list[Stretch](), list[Stretch]()
+        ahead_s = ours.cpu_s() - twin.cpu_s()
+        await drift.crowd(ours.server, _FOREIGN)
+        note("more CPU than the twin while they come", ours.cpu_s() - twin.cpu_s() - ahead_s, "s")
+        for turn in range(1, arguments.turns + 1):
+            beside_ours.append(await _stretch(ours, twin, arguments))
+            say(f"{turn} of {arguments.turns}, beside ours: {beside_ours[-1]}")
+            await asyncio.gather(drift.leave(ours.server), drift.crowd(twin.server, _FOREIGN))
+            beside_twin.append(await _stretch(ours, twin, arguments))
+            say(f"{turn} of {arguments.turns}, beside the twin: {beside_twin[-1]}")
+            await asyncio.gather(drift.leave(twin.server), drift.crowd(ours.server, _FOREIGN))
+        p50, p95 = await _drift(ours, n)
+    note("drift p50", p50, "s")
+    note("drift p95", p95, "s", _DRIFT_GOAL_S)
+    note("memory", beside_ours[0].memory.ours, "MiB")
+    note("change of memory", (beside_ours[0].memory.ratio / without.memory.ratio - 1) * 100, "%", _GOAL_PERCENT)
+    for name, unit, high, low in (
+        ("CPU at rest", "%", [one.rest for one in beside_ours], [one.rest for one in beside_twin]),
+        ("CPU for a reconcile", "ms", [one.reconcile for one in beside_ours], [one.reconcile for one in beside_twin]),
     ):
-        by, error = change(before, after)
-        note(name, mean(pair.ours for pair in after), unit)
+        by, error = change(high, low)
+        note(f"{name}, beside them", mean([pair.ours for pair in high] + [pair.twin for pair in low]), unit)
         note(f"change of {name}", by, "%", _GOAL_PERCENT)
-        note(f"standard error of the change of {name}", error, "%")
+        note(f"change of {name}, standard error", error, "%")
     return rows.Table("foreign", machine(), figures)
 
 
@@ -158,7 +160,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--n", type=int, default=1000, help="apps of three objects on each side, at least 100 (1000)")
     parser.add_argument("--interval", default="10s", help="of every app (10s)")
     parser.add_argument("--rest", type=float, default=60.0, help="seconds of a stretch, some intervals (60)")
-    parser.add_argument("--turns", type=int, default=6, help="how often they come and go, at least twice (6)")
+    parser.add_argument("--turns", type=int, default=5, help="how often they come and go, at least twice (5)")
     parser.add_argument("--json", type=Path, help="where the figures go as JSON")
     return parser
 

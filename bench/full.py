@@ -38,7 +38,7 @@ _PARTS = {
     "apps-1000": Part("run", ("--n", "1000"), 6.0),
     "linear": Part("linear", (), 18.0),
     "steady": Part("steady", ("--n", "1000"), 11.0),
-    "foreign": Part("foreign", ("--n", "1000"), 22.0),
+    "foreign": Part("foreign", ("--n", "1000"), 20.0),
     "many": Part("steady", ("--n", "10000", "--parts", "memory"), 12.0),
     "large": Part("large", (), 5.0),
     "overlays": Part("overlays", (), 3.0),
