@@ -92,7 +92,7 @@ async def main(arguments: argparse.Namespace) -> int:
         memory = [round(measure.consumption([pid])[1], 1) for pid in pids]
         taken, corrected = await _take_over(server, run.namespace, pids[1])
         after = await floored(server, n)
-    figures = report.Run(n, before, after, tuple(phases))
+    figures = report.Run(n, before, after, tuple(phases), processes=len(pids))
     print("\n" + report.table([figures]) + "\n")
     print(f"peak memory of the two and the standby: {', '.join(f'{mib:.0f}' for mib in memory)} MiB")
     print(f"killed: the Lease was taken over after {taken:.1f} s, the first correction came after {corrected:.1f} s")

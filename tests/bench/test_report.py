@@ -47,6 +47,13 @@ def test_a_phase_that_did_not_end_is_missed_whatever_it_took() -> None:
     assert report.missed([run(phase("first", 0.1, done=99))]) == ["first at 100: only 99 of 100 in time"]
 
 
+def test_the_memory_of_processes_that_share_the_apps_may_be_that_of_each() -> None:
+    two = report.Run(100, FLOOR, FLOOR, (phase("first", 4.0, rss_peak_mib=290),), processes=2)
+    assert report.missed([two]) == []
+    more = report.Run(100, FLOOR, FLOOR, (phase("first", 4.0, rss_peak_mib=301),), processes=2)
+    assert report.missed([more]) == ["first at 100: 301 MiB, budget 300"]
+
+
 def test_every_budget_can_be_missed() -> None:
     bad = run(
         phase("one", 1.5),
