@@ -168,5 +168,7 @@ def parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     told = parser().parse_args()
     if told.n < _TRIALS or told.turns < 2:
-        raise SystemExit("--n is at least 100 (who changes one field again and again is yielded to), --turns 2")
+        raise SystemExit(
+            f"--n is at least {_TRIALS} (who changes one field again and again is yielded to), and --turns 2"
+        )
     sys.exit(rows.finish(asyncio.run(measured(told)), told.json))

@@ -185,6 +185,8 @@ async def _quiet(pid: int, began: float) -> float:
 
 async def measured(arguments: argparse.Namespace) -> rows.Table:
     """All rows of one run."""
+    if "drift" in arguments.parts.split(",") and arguments.n < _TRIALS:
+        raise SystemExit(f"--parts drift needs --n {_TRIALS}: who changes one field again and again is yielded to")
     async with ground(arguments.n) as below, connect(below.kubeconfig) as server:
         run = Steady(below, server, arguments.n, arguments)
         await run.run(frozenset(arguments.parts.split(",")))
