@@ -92,28 +92,28 @@ class Steady:
                 self.say("memory", "memory", measure.resident_mib(pid), "MiB", 150 if self.n <= 1000 else 500)
                 self.say("memory", "peak", measure.consumption([pid])[1], "MiB")
             if "idle" in parts:
-                await self._idle("idle", pid, run.namespace)
+                await self._idle(pid, run.namespace)
             if "drift" in parts:
-                await self._drift("drift", run.namespace)
+                await self._drift(run.namespace)
             if "growth" in parts:
                 await self._growth(pid, run)
         if "start" in parts:
             await self._start(run.namespace)
 
-    async def _idle(self, part: str, pid: int, namespace: str) -> None:
+    async def _idle(self, pid: int, namespace: str) -> None:
         """What is used and asked for over a whole interval: the looks of all apps lie close together in it."""
         versions = await self._versions(namespace)
         share, (requests, leases) = await _share(pid, self._rates(self.arguments.idle))
-        self.say(part, "share of a core", share * 100, "%", 2)
-        self.say(part, "requests beside Leases", max(requests - self.noise[0], 0.0), "/s", 1)
-        self.say(part, "requests of Leases", max(leases - self.noise[1], 0.0), "/s")
+        self.say("idle", "share of a core", share * 100, "%", 2)
+        self.say("idle", "requests beside Leases", max(requests - self.noise[0], 0.0), "/s", 1)
+        self.say("idle", "requests of Leases", max(leases - self.noise[1], 0.0), "/s")
         moved = _moved(versions, await self._versions(namespace))
-        self.say(part, "objects written", len(moved), "", 0)
+        self.say("idle", "objects written", len(moved), "", 0)
 
-    async def _drift(self, part: str, namespace: str) -> None:
+    async def _drift(self, namespace: str) -> None:
         times = sorted([await drift.undone(self.server, namespace, trial % self.n) for trial in range(_TRIALS)])
-        self.say(part, "p50", times[len(times) // 2], "s")
-        self.say(part, "p95", times[int(len(times) * 0.95) - 1], "s", 0.2)
+        self.say("drift", "p50", times[len(times) // 2], "s")
+        self.say("drift", "p95", times[int(len(times) * 0.95) - 1], "s", 0.2)
 
     async def _growth(self, pid: int, run: measure.Measure) -> None:
         """Memory after the first thousands, when all that is kept for each app is there, and after the last."""
